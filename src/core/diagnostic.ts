@@ -1,0 +1,54 @@
+/** What is wrong with a user's configuration: a stable code, a message, a place and separate help. */
+
+export type Severity = "error" | "warning";
+
+/** A place in a file; `line` and `column` count from 1. */
+export interface Place {
+  readonly file: string;
+  readonly line: number;
+  readonly column: number;
+}
+
+/** Every diagnostic code there is; `docs/reference/diagnostics.md` is generated from this table. Codes are never reused. */
+export const DIAGNOSTICS = {
+  GAR0001: { severity: "error", title: "the file is not YAML" },
+  GAR0002: { severity: "error", title: "the kind is not supported" },
+  GAR0003: { severity: "error", title: "the field is unknown" },
+  GAR0004: { severity: "error", title: "the field is not supported" },
+  GAR0005: { severity: "error", title: "a required field is missing" },
+  GAR0006: { severity: "error", title: "the value has the wrong type" },
+  GAR0007: { severity: "error", title: "the value is not allowed" },
+  GAR0008: { severity: "error", title: "an object is defined twice" },
+  GAR0009: { severity: "error", title: "a limit is exceeded" },
+  GAR0010: { severity: "error", title: "the file cannot be read" },
+  GAR0011: { severity: "warning", title: "a selector is empty" },
+  GAR0101: { severity: "warning", title: "a service selects no workload" },
+  GAR0102: { severity: "error", title: "an object refers to something that does not exist" },
+  GAR0103: { severity: "warning", title: "a selector selects no workload" },
+  GAR0104: { severity: "error", title: "two objects claim the same thing" },
+  GAR0105: { severity: "error", title: "a workload has no listener" },
+  GAR0106: { severity: "warning", title: "a policy is ignored in this place" },
+  GAR0201: { severity: "warning", title: "HTTP fields on a TCP port" },
+} as const satisfies Record<`GAR${string}`, { readonly severity: Severity; readonly title: string }>;
+
+export type DiagnosticCode = keyof typeof DIAGNOSTICS;
+
+export interface Diagnostic {
+  readonly code: DiagnosticCode;
+  /** Lower case, no full stop, user input in backticks. */
+  readonly message: string;
+  readonly place: Place;
+  readonly help?: string;
+}
+
+/** A diagnostic's severity, from its row. */
+export function severityOf(diagnostic: Diagnostic): Severity {
+  return DIAGNOSTICS[diagnostic.code].severity;
+}
+
+/** `file:line:column: severity GARnnnn: message`, then the help on a line of its own. */
+export function formatDiagnostic(diagnostic: Diagnostic): string {
+  const { file, line, column } = diagnostic.place;
+  const help = diagnostic.help === undefined ? "" : `\n  help: ${diagnostic.help}`;
+  return `${file}:${line}:${column}: ${severityOf(diagnostic)} ${diagnostic.code}: ${diagnostic.message}${help}`;
+}

@@ -1,0 +1,158 @@
+/** Raw tree -> object of the model, with everything that is wrong with it. */
+import type { Diagnostic } from "../../core/diagnostic.ts";
+import { type MeshObject, type ObjectKind, type ObjectMeta, objectKey } from "../model.ts";
+import { decodeAuthorizationPolicy } from "./authorization-policy.ts";
+import { isDnsLabel, isDnsSubdomain } from "./kubernetes-name.ts";
+import { DEFAULT_NAMESPACE, isClusterScoped, metadata } from "./metadata.ts";
+import { decodeNamespace } from "./namespace.ts";
+import { decodePeerAuthentication } from "./peer-authentication.ts";
+import { childOf, type RawNode, textOf } from "./raw-node.ts";
+import { type Cursor, type Decoder, type Fields, partialRecord, text } from "./reader.ts";
+import { quote, Report } from "./report.ts";
+import { decodeService } from "./service.ts";
+import { decodeServiceAccount } from "./service-account.ts";
+import { decodeSidecar } from "./sidecar.ts";
+import { closest, suggestion } from "./suggest.ts";
+import { decodeWorkloadEntry } from "./workload-entry.ts";
+
+/** Which object a document is about, as far as it can be told; undefined parts could be anything. */
+export interface ObjectClaim {
+  readonly kind: ObjectKind | undefined;
+  readonly namespace: string | undefined;
+  readonly name: string | undefined;
+}
+
+export interface DecodedObject {
+  /** A valid object, or the closed form of an invalid policy; undefined for any other invalid object. */
+  readonly object?: MeshObject;
+  readonly valid: boolean;
+  /** `Kind NAMESPACE/NAME`; undefined where the document does not tell it. */
+  readonly key: string | undefined;
+  /** What it may be about; undefined for a kind that is none of ours, by any spelling. */
+  readonly claim: ObjectClaim | undefined;
+  readonly diagnostics: readonly Diagnostic[];
+}
+
+interface KindRow {
+  readonly apiVersions: readonly [string, ...string[]];
+  readonly decode: (root: Fields, meta: ObjectMeta) => MeshObject | undefined;
+}
+
+const CORE = ["v1"] as const;
+const NETWORKING = ["networking.istio.io/v1", "networking.istio.io/v1beta1", "networking.istio.io/v1alpha3"] as const;
+const SECURITY = ["security.istio.io/v1", "security.istio.io/v1beta1"] as const;
+
+const KINDS: Readonly<Record<ObjectKind, KindRow>> = {
+  Namespace: { apiVersions: CORE, decode: decodeNamespace },
+  ServiceAccount: { apiVersions: CORE, decode: decodeServiceAccount },
+  Service: { apiVersions: CORE, decode: decodeService },
+  WorkloadEntry: { apiVersions: NETWORKING, decode: decodeWorkloadEntry },
+  Sidecar: { apiVersions: NETWORKING, decode: decodeSidecar },
+  PeerAuthentication: { apiVersions: SECURITY, decode: decodePeerAuthentication },
+  AuthorizationPolicy: { apiVersions: SECURITY, decode: decodeAuthorizationPolicy },
+};
+
+const KIND_NAMES = Object.keys(KINDS);
+
+function isKind(name: string): name is ObjectKind {
+  return Object.hasOwn(KINDS, name);
+}
+
+const kind: Decoder<ObjectKind> = (cursor) => {
+  const value = text(cursor);
+  if (value === undefined || isKind(value)) return value;
+  cursor.report.add("GAR0002", cursor.node.place, `kind ${quote(value)} is not supported`, suggestion(value, KIND_NAMES));
+  return undefined;
+};
+
+function apiVersionOf(name: ObjectKind): Decoder<string> {
+  const { apiVersions } = KINDS[name];
+  return (cursor) => {
+    const value = text(cursor);
+    if (value === undefined || apiVersions.includes(value)) return value;
+    cursor.report.add("GAR0002", cursor.node.place, `version ${quote(value)} of ${name} is not supported`, suggestion(value, apiVersions));
+    return undefined;
+  };
+}
+
+/** Too little is known to say what else the document may hold. */
+function giveUp(root: Fields): Identified {
+  root.acceptAll();
+  return { key: undefined, object: undefined };
+}
+
+interface Identified {
+  readonly key: string | undefined;
+  readonly object: MeshObject | undefined;
+}
+
+function decodeRoot(root: Fields): Identified {
+  const name = root.required("kind", kind);
+  if (name === undefined) return giveUp(root);
+  const version = root.required("apiVersion", apiVersionOf(name));
+  if (version === undefined) return giveUp(root);
+  const meta = root.required("metadata", metadata(name, root.cursor.node.place));
+  if (meta === undefined) return giveUp(root);
+  // What a controller has seen; it is never configuration.
+  root.accept("status");
+  return { key: objectKey({ kind: name, meta }), object: KINDS[name].decode(root, meta) };
+}
+
+function claimOf(node: RawNode): ObjectClaim | undefined {
+  const kindText = textOf(childOf(node, "kind"));
+  const meant = kindText === undefined ? undefined : closest(kindText, KIND_NAMES);
+  if (kindText !== undefined && meant === undefined) return undefined;
+  const claimed = meant !== undefined && isKind(meant) ? meant : undefined;
+  const meta = childOf(node, "metadata");
+  const name = textOf(childOf(meta, "name"));
+  return { kind: claimed, name: name !== undefined && isDnsSubdomain(name) ? name : undefined, namespace: claimedNamespace(claimed, meta) };
+}
+
+function claimedNamespace(claimed: ObjectKind | undefined, meta: RawNode | undefined): string | undefined {
+  if (claimed !== undefined && isClusterScoped(claimed)) return "";
+  const node = childOf(meta, "namespace");
+  if (meta?.kind === "map" && node === undefined) return DEFAULT_NAMESPACE;
+  const namespace = textOf(node);
+  return namespace !== undefined && isDnsLabel(namespace) ? namespace : undefined;
+}
+
+/**
+ * The closed form of an object that is invalid: a policy that lets nothing through in its scope. Other kinds have none:
+ * what is not there is neither served nor reached.
+ */
+export function closedForm(object: MeshObject): MeshObject | undefined {
+  if (object.kind === "AuthorizationPolicy") return { ...object, rules: "invalid" };
+  if (object.kind === "PeerAuthentication") return { ...object, mtls: "invalid", portLevelMtls: new Map() };
+  return undefined;
+}
+
+/** Whether an object is the closed form of an invalid policy. */
+export function isClosedForm(object: MeshObject): boolean {
+  if (object.kind === "AuthorizationPolicy") return object.rules === "invalid";
+  return object.kind === "PeerAuthentication" && object.mtls === "invalid";
+}
+
+function notAMap(cursor: Cursor): undefined {
+  cursor.report.add("GAR0006", cursor.node.place, "a document must be a map with `apiVersion`, `kind` and `metadata`");
+  return undefined;
+}
+
+function byPlace({ place: left }: Diagnostic, { place: right }: Diagnostic): number {
+  return left.line - right.line || left.column - right.column;
+}
+
+/** Decodes one document. Never throws: whatever is wrong is a diagnostic, and an invalid policy is closed. */
+export function decodeObject(node: RawNode): DecodedObject {
+  const report = new Report();
+  const cursor: Cursor = { node, path: "", report };
+  const decoded = node.kind === "map" ? partialRecord(decodeRoot)(cursor) : notAMap(cursor);
+  const valid = report.errors === 0;
+  const object = decoded?.object === undefined || valid ? decoded?.object : closedForm(decoded.object);
+  return {
+    ...(object === undefined ? {} : { object }),
+    valid,
+    key: decoded?.key,
+    claim: claimOf(node),
+    diagnostics: [...report.diagnostics].sort(byPlace),
+  };
+}

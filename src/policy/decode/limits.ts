@@ -1,0 +1,23 @@
+/** How much one object may hold. Those with a clause are Istio's (VA-6, VA-3); the others only bound the work. */
+export const LIMITS = {
+  /** Problems told of one object; what comes after is counted as failed all the same. */
+  diagnostics: 50,
+  /** Characters of a string. */
+  text: 2048,
+  /** Characters of an annotation: Kubernetes allows 256 KiB. */
+  annotation: 262_144,
+  labels: 256,
+  annotations: 256,
+  /** VA-6. */
+  rules: 512,
+  /** Elements of `from` and of `to` (VA-6), and conditions of `when`. */
+  elements: 512,
+  /** Values of one field of a rule. */
+  values: 16_384,
+  /** VA-3. */
+  serviceAccounts: 16,
+  /** Ports of a Service or WorkloadEntry, listeners of a Sidecar. */
+  ports: 1024,
+  /** Hosts of an egress listener. */
+  hosts: 4096,
+} as const;

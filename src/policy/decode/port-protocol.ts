@@ -1,0 +1,41 @@
+/** Istio's protocol selection: how a port says what its bytes are. */
+import type { Protocol } from "../model.ts";
+
+/** By Istio's names, in lower case. TLS of the application's own is opaque bytes to the proxy. */
+const PROTOCOLS: ReadonlyMap<string, Protocol> = new Map([
+  ["http", "http"],
+  ["http_proxy", "http"],
+  ["grpc-web", "http"],
+  ["http2", "http2"],
+  ["grpc", "http2"],
+  ["tcp", "tcp"],
+  ["https", "tcp"],
+  ["tls", "tcp"],
+  ["mongo", "tcp"],
+  ["redis", "tcp"],
+  ["mysql", "tcp"],
+]);
+
+/** Kubernetes' own values of `appProtocol` (KEP-3726). */
+const APP_PROTOCOLS: ReadonlyMap<string, Protocol> = new Map([
+  ["kubernetes.io/h2c", "http2"],
+  ["kubernetes.io/ws", "http"],
+  ["kubernetes.io/wss", "tcp"],
+]);
+
+/** The protocol of that name, whatever its case; undefined for any other text. */
+export function parseProtocol(text: string): Protocol | undefined {
+  return PROTOCOLS.get(text.toLowerCase());
+}
+
+/**
+ * A port's protocol from its `appProtocol`, or else from its name: `PROTOCOL` or `PROTOCOL-anything`. Where neither names
+ * one, Istio looks into the first bytes; here it is TCP: what a client sends first must not choose the rules it is held to.
+ */
+export function protocolOfPort(name: string, appProtocol: string | undefined): Protocol {
+  const text = (appProtocol ?? name).toLowerCase();
+  const known = APP_PROTOCOLS.get(text) ?? parseProtocol(text);
+  if (known !== undefined) return known;
+  if (text.startsWith("grpc-web-")) return "http";
+  return parseProtocol(text.split("-", 1)[0] ?? "") ?? "tcp";
+}

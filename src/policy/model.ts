@@ -1,0 +1,155 @@
+/**
+ * The objects that users write, decoded: closed unions with every field read. What cannot be decoded is a diagnostic,
+ * and for a policy also a closed value (`rules: "invalid"`), never a skipped element.
+ */
+import type { Place } from "../core/diagnostic.ts";
+import type { AttributeKey } from "./attributes.ts";
+import type { ValueMatch } from "./pattern.ts";
+
+/** What every object has. `namespace` is empty only for kind Namespace. */
+export interface ObjectMeta {
+  readonly name: string;
+  readonly namespace: string;
+  readonly labels: ReadonlyMap<string, string>;
+  readonly annotations: ReadonlyMap<string, string>;
+  /** Milliseconds since the epoch; 0 where nothing says (a file), so that order falls to the names. */
+  readonly created: number;
+  readonly place: Place;
+}
+
+/** `matchLabels` of a selector; no entry selects everything in scope (Istio `type.v1beta1.WorkloadSelector`). */
+export type Selector = ReadonlyMap<string, string>;
+
+export interface NamespaceObject {
+  readonly kind: "Namespace";
+  readonly meta: ObjectMeta;
+}
+
+export interface ServiceAccountObject {
+  readonly kind: "ServiceAccount";
+  readonly meta: ObjectMeta;
+}
+
+/** How a port's bytes are understood: from `appProtocol`, or the prefix of the port's name (Istio's protocol selection). */
+export type Protocol = "http" | "http2" | "tcp";
+
+export interface ServicePort {
+  readonly name: string;
+  /** The port that clients name. */
+  readonly port: number;
+  /** The workload's port: a number, or the name of an entry of WorkloadEntry `ports`. */
+  readonly targetPort: number | string;
+  readonly protocol: Protocol;
+  readonly place: Place;
+}
+
+export interface ServiceObject {
+  readonly kind: "Service";
+  readonly meta: ObjectMeta;
+  readonly selector: Selector;
+  readonly ports: readonly ServicePort[];
+}
+
+/** Istio `networking.v1.WorkloadEntry`: one workload that is not a pod. */
+export interface WorkloadEntryObject {
+  readonly kind: "WorkloadEntry";
+  readonly meta: ObjectMeta;
+  readonly address: string;
+  readonly ports: ReadonlyMap<string, number>;
+  /** `spec.labels`, over `metadata.labels`. */
+  readonly labels: ReadonlyMap<string, string>;
+  readonly serviceAccount: string;
+}
+
+export type Endpoint =
+  | { readonly kind: "tcp"; readonly host: string; readonly port: number }
+  | { readonly kind: "unix"; readonly path: string };
+
+/** Istio `Sidecar.ingress[]`. */
+export interface IngressListener {
+  readonly port: { readonly number: number; readonly name: string; readonly protocol: Protocol };
+  /** The address to listen on; undefined takes the workload's own. */
+  readonly bind: string | undefined;
+  /** Where the application listens. */
+  readonly defaultEndpoint: Endpoint;
+  readonly place: Place;
+}
+
+/** Istio `Sidecar.egress[].hosts[]`: `NAMESPACE/HOST`; `.` is the Sidecar's own namespace, `*` any, `~` none. */
+export interface EgressHost {
+  readonly namespace: string;
+  readonly host: string;
+}
+
+/** Istio `Sidecar.egress[]`, with a port. */
+export interface EgressListener {
+  readonly port: { readonly number: number; readonly name: string; readonly protocol: Protocol };
+  readonly bind: Endpoint | { readonly kind: "address"; readonly host: string };
+  readonly hosts: readonly EgressHost[];
+  readonly place: Place;
+}
+
+export interface SidecarObject {
+  readonly kind: "Sidecar";
+  readonly meta: ObjectMeta;
+  readonly selector: Selector;
+  readonly ingress: readonly IngressListener[];
+  readonly egress: readonly EgressListener[];
+}
+
+export type MtlsMode = "UNSET" | "DISABLE" | "PERMISSIVE" | "STRICT";
+
+/** Istio `security.v1.PeerAuthentication`. */
+export interface PeerAuthenticationObject {
+  readonly kind: "PeerAuthentication";
+  readonly meta: ObjectMeta;
+  readonly selector: Selector;
+  /** `invalid` is closed: STRICT everywhere it would apply. */
+  readonly mtls: MtlsMode | "invalid";
+  readonly portLevelMtls: ReadonlyMap<number, MtlsMode>;
+}
+
+export type PolicyAction = "ALLOW" | "DENY" | "AUDIT";
+
+/** One field of a rule, or one negative field: `values` are joined by OR, then negated (Istio AZ-3). Never empty. */
+export interface Clause {
+  readonly attribute: AttributeKey;
+  /** The part in brackets of a key such as `request.headers[x-a]`; empty for other attributes. */
+  readonly argument: string;
+  readonly values: readonly ValueMatch[];
+  readonly negated: boolean;
+}
+
+/** `from` AND `to` AND `when`; each of from and to is OR over elements, each element AND over clauses. Empty means no constraint. */
+export interface Rule {
+  readonly from: readonly (readonly Clause[])[];
+  readonly to: readonly (readonly Clause[])[];
+  readonly when: readonly Clause[];
+}
+
+/** Istio `security.v1.AuthorizationPolicy`. */
+export interface AuthorizationPolicyObject {
+  readonly kind: "AuthorizationPolicy";
+  readonly meta: ObjectMeta;
+  readonly selector: Selector;
+  readonly action: PolicyAction;
+  /** No rules: an ALLOW that matches nothing (AZ-4). `invalid` is closed: ALLOW matches nothing, DENY matches everything. */
+  readonly rules: readonly Rule[] | "invalid";
+}
+
+export type MeshObject =
+  | NamespaceObject
+  | ServiceAccountObject
+  | ServiceObject
+  | WorkloadEntryObject
+  | SidecarObject
+  | PeerAuthenticationObject
+  | AuthorizationPolicyObject;
+
+export type ObjectKind = MeshObject["kind"];
+
+/** `Kind NAMESPACE/NAME`, unique in a snapshot. */
+export function objectKey(object: { readonly kind: ObjectKind; readonly meta: Pick<ObjectMeta, "namespace" | "name"> }): string {
+  const { namespace, name } = object.meta;
+  return `${object.kind} ${namespace === "" ? name : `${namespace}/${name}`}`;
+}

@@ -1,0 +1,28 @@
+/** The origin of a decision: which rule of which policy. Log line, metric, explanation and Envoy's policy name all print it. */
+
+export interface Origin {
+  readonly namespace: string;
+  readonly policy: string;
+  /** Index in the policy's `rules`. */
+  readonly rule: number;
+}
+
+/** `NAMESPACE/POLICY[RULE]`: what people read, and `by` in test files. */
+export function formatOrigin(origin: Origin): string {
+  return `${origin.namespace}/${origin.policy}[${origin.rule}]`;
+}
+
+/** `ns[NAMESPACE]-policy[POLICY]-rule[RULE]`: Istio's name of a rule in an Envoy (AZ-2). */
+export function formatEnvoyPolicyId(origin: Origin): string {
+  return `ns[${origin.namespace}]-policy[${origin.policy}]-rule[${origin.rule}]`;
+}
+
+const ENVOY_POLICY_ID = /^ns\[([^\]]*)\]-policy\[([^\]]*)\]-rule\[(\d+)\]$/;
+
+/** The origin that an Envoy policy name stands for, or undefined for any other text. */
+export function parseEnvoyPolicyId(text: string): Origin | undefined {
+  const match = ENVOY_POLICY_ID.exec(text);
+  if (match === null) return undefined;
+  const [, namespace = "", policy = "", rule = ""] = match;
+  return { namespace, policy, rule: Number(rule) };
+}
