@@ -1,0 +1,43 @@
+/** The compiler: a snapshot of the mesh -> what each workload enforces, and what became of every object. */
+import type { Diagnostic } from "../core/diagnostic.ts";
+import type { MeshSnapshot, Workload } from "../mesh/snapshot.ts";
+import { compileAuthorization } from "./authorization.ts";
+import { compileInbound } from "./inbound.ts";
+import { compileOutbound } from "./outbound.ts";
+import { checkMesh, type ObjectStatus, policyStatuses } from "./status.ts";
+import type { WorkloadPolicy } from "./workload-policy.ts";
+
+export interface CompiledMesh {
+  readonly snapshot: MeshSnapshot;
+  /** By `NAMESPACE/NAME` of the workload. */
+  readonly policies: ReadonlyMap<string, WorkloadPolicy>;
+  readonly statuses: readonly ObjectStatus[];
+  readonly diagnostics: readonly Diagnostic[];
+}
+
+/** What one workload enforces. */
+export function compileWorkload(
+  snapshot: MeshSnapshot,
+  workload: Workload,
+): { readonly policy: WorkloadPolicy; readonly diagnostics: readonly Diagnostic[] } {
+  const inbound = compileInbound(snapshot, workload);
+  const outbound = compileOutbound(snapshot, workload);
+  const policy: WorkloadPolicy = {
+    workload: workload.key,
+    address: workload.address,
+    identity: workload.identity,
+    trustDomains: [snapshot.settings.trustDomain],
+    inbound: inbound.listeners,
+    outbound: outbound.listeners,
+    ...compileAuthorization(snapshot, workload),
+  };
+  return { policy, diagnostics: [...inbound.diagnostics, ...outbound.diagnostics] };
+}
+
+/** Everything. Pure: equal snapshots give equal results. */
+export function compileMesh(snapshot: MeshSnapshot): CompiledMesh {
+  const results = [...snapshot.workloads.values()].map((workload) => compileWorkload(snapshot, workload));
+  const policies = new Map(results.map(({ policy }) => [policy.workload, policy]));
+  const diagnostics = [...results.flatMap((result) => result.diagnostics), ...checkMesh(snapshot, policies)];
+  return { snapshot, policies, statuses: policyStatuses(snapshot), diagnostics };
+}

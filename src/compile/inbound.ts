@@ -1,0 +1,86 @@
+/** Sidecar ingress, or the services of a workload with an address of its own -> inbound listeners. */
+import type { Diagnostic } from "../core/diagnostic.ts";
+import { selectorMatches, sidecarOf } from "../mesh/selection.ts";
+import { serviceKey, workloadPortOf } from "../mesh/services.ts";
+import type { MeshSnapshot, Workload } from "../mesh/snapshot.ts";
+import type { ServiceObject, ServicePort } from "../policy/model.ts";
+import { effectiveMtls } from "./mtls.ts";
+import type { InboundListener } from "./workload-policy.ts";
+
+interface ServedPort {
+  readonly service: ServiceObject;
+  readonly port: ServicePort;
+  readonly workloadPort: number;
+}
+
+/** Each service port that leads to the workload. */
+function servedPorts(snapshot: MeshSnapshot, workload: Workload): readonly ServedPort[] {
+  return snapshot.services
+    .filter((service) => service.meta.namespace === workload.namespace && service.selector.size > 0)
+    .filter((service) => selectorMatches(service.selector, workload.labels))
+    .flatMap((service) =>
+      service.ports.flatMap((port) => {
+        const workloadPort = workloadPortOf(port, workload);
+        return workloadPort === undefined ? [] : [{ service, port, workloadPort }];
+      }),
+    );
+}
+
+function servicesAt(served: readonly ServedPort[], port: number): readonly string[] {
+  return [...new Set(served.filter(({ workloadPort }) => workloadPort === port).map(({ service }) => serviceKey(service)))];
+}
+
+function isLoopback(address: string): boolean {
+  return address === "127.0.0.1" || address === "::1";
+}
+
+/** Without a Sidecar's ingress, a workload with an address of its own listens there and hands on to the same port of 127.0.0.1. */
+function derivedListeners(snapshot: MeshSnapshot, workload: Workload, served: readonly ServedPort[]): readonly InboundListener[] {
+  if (isLoopback(workload.address)) return [];
+  const byPort = new Map(served.map((entry) => [entry.workloadPort, entry]));
+  return [...byPort.values()].map(({ port, workloadPort }) => ({
+    name: `inbound_${workloadPort}`,
+    bind: workload.address,
+    port: workloadPort,
+    protocol: port.protocol,
+    mtls: effectiveMtls(snapshot, workload, workloadPort),
+    endpoint: { kind: "tcp", host: "127.0.0.1", port: workloadPort },
+    services: servicesAt(served, workloadPort),
+  }));
+}
+
+function missingListeners(workload: Workload, served: readonly ServedPort[], listeners: readonly InboundListener[]): readonly Diagnostic[] {
+  const open = new Set(listeners.map((listener) => listener.port));
+  return served
+    .filter(({ workloadPort }) => !open.has(workloadPort))
+    .map(({ service, workloadPort }) => ({
+      code: "GAR0105",
+      message: `service \`${serviceKey(service)}\` leads to port ${workloadPort} of workload \`${workload.key}\`, where no listener is`,
+      place: workload.place,
+      help: `add an ingress listener for port ${workloadPort} to the Sidecar of the workload, with the application's \`defaultEndpoint\``,
+    }));
+}
+
+/** The inbound listeners of a workload. */
+export function compileInbound(
+  snapshot: MeshSnapshot,
+  workload: Workload,
+): { readonly listeners: readonly InboundListener[]; readonly diagnostics: readonly Diagnostic[] } {
+  const served = servedPorts(snapshot, workload);
+  const ingress = sidecarOf(snapshot, workload)?.ingress ?? [];
+  const listeners =
+    ingress.length === 0
+      ? derivedListeners(snapshot, workload, served)
+      : ingress.map(
+          ({ port, bind, defaultEndpoint }): InboundListener => ({
+            name: `inbound_${port.number}`,
+            bind: bind ?? workload.address,
+            port: port.number,
+            protocol: port.protocol,
+            mtls: effectiveMtls(snapshot, workload, port.number),
+            endpoint: defaultEndpoint,
+            services: servicesAt(served, port.number),
+          }),
+        );
+  return { listeners, diagnostics: missingListeners(workload, served, listeners) };
+}

@@ -1,0 +1,35 @@
+/** PeerAuthentication -> the mode of each workload port. The same answer serves the server side and the client side (PA-5). */
+
+import { selectorMatches } from "../mesh/selection.ts";
+import type { MeshSnapshot, Workload } from "../mesh/snapshot.ts";
+import type { MtlsMode, PeerAuthenticationObject } from "../policy/model.ts";
+import type { EffectiveMtls } from "./workload-policy.ts";
+
+/** The policies of the three scopes, narrowest first; the oldest of each scope alone counts (PA-1, PA-2, PA-4). */
+function scopesOf(snapshot: MeshSnapshot, workload: Workload): readonly (PeerAuthenticationObject | undefined)[] {
+  const { rootNamespace } = snapshot.settings;
+  const all = snapshot.peerAuthentications;
+  const inNamespace = all.filter((policy) => policy.meta.namespace === workload.namespace);
+  // A selector in the root namespace is ignored (PA-3), so there the narrowest scope is the mesh.
+  const selecting = workload.namespace === rootNamespace ? [] : inNamespace.filter((policy) => policy.selector.size > 0);
+  return [
+    selecting.find((policy) => selectorMatches(policy.selector, workload.labels)),
+    workload.namespace === rootNamespace ? undefined : inNamespace.find((policy) => policy.selector.size === 0),
+    all.find((policy) => policy.meta.namespace === rootNamespace && policy.selector.size === 0),
+  ];
+}
+
+/** An invalid policy is closed: only mutual TLS. */
+function modeOf(policy: PeerAuthenticationObject | undefined): MtlsMode {
+  if (policy === undefined) return "UNSET";
+  return policy.mtls === "invalid" ? "STRICT" : policy.mtls;
+}
+
+/** The mode of one port of a workload; UNSET inherits from the wider scope, and from nothing it is PERMISSIVE. */
+export function effectiveMtls(snapshot: MeshSnapshot, workload: Workload, port: number): EffectiveMtls {
+  const scopes = scopesOf(snapshot, workload);
+  const own = scopes[0];
+  const portMode = own === undefined || own.mtls === "invalid" ? "UNSET" : (own.portLevelMtls.get(port) ?? "UNSET");
+  for (const mode of [portMode, ...scopes.map(modeOf)]) if (mode !== "UNSET") return mode;
+  return "PERMISSIVE";
+}

@@ -1,0 +1,104 @@
+/**
+ * What a compile yields for one workload, and all that the renderers read: plain data that survives JSON, so that it
+ * can be shown, compared, pushed to an embedded proxy and kept.
+ */
+import type { Clause, Endpoint, PolicyAction, Protocol } from "../policy/model.ts";
+import type { Origin } from "../policy/origin.ts";
+
+/** `STRICT` only mutual TLS, `PERMISSIVE` also plaintext, `DISABLE` only plaintext. */
+export type EffectiveMtls = "STRICT" | "PERMISSIVE" | "DISABLE";
+
+/** When a rule applies. `never` and `always` are the closed forms of policies without rules, and of invalid ones. */
+export type Condition =
+  | { readonly kind: "never" }
+  | { readonly kind: "always" }
+  | {
+      readonly kind: "when";
+      /** OR of AND; empty means no constraint. */
+      readonly from: readonly (readonly Clause[])[];
+      readonly to: readonly (readonly Clause[])[];
+      /** AND. */
+      readonly when: readonly Clause[];
+    };
+
+export interface CompiledRule {
+  readonly origin: Origin;
+  readonly condition: Condition;
+}
+
+/** The rules of one protocol, in the order in which they are asked: AUDIT never blocks, DENY, then ALLOW (AZ-1). */
+export interface AuthorizationLayers {
+  readonly audit: readonly CompiledRule[];
+  readonly deny: readonly CompiledRule[];
+  /** Undefined: no ALLOW policy, so what is not denied is allowed. Otherwise what no rule matches is denied. */
+  readonly allow: readonly CompiledRule[] | undefined;
+}
+
+/** Where the proxy accepts connections of peers for its workload. */
+export interface InboundListener {
+  /** Unique in the workload, such as `inbound_8080`. */
+  readonly name: string;
+  readonly bind: string;
+  readonly port: number;
+  readonly protocol: Protocol;
+  readonly mtls: EffectiveMtls;
+  /** Where the application listens. */
+  readonly endpoint: Endpoint;
+  /** `NAMESPACE/NAME` of the services that lead here; for the record. */
+  readonly services: readonly string[];
+}
+
+/** One place that serves a service, with the only identity that may answer there (secure naming, for each endpoint). */
+export interface ServiceEndpoint {
+  readonly address: string;
+  readonly port: number;
+  /** A SPIFFE ID. */
+  readonly identity: string;
+  /** Whether the endpoint accepts mutual TLS; `false` only where its own mode is DISABLE. */
+  readonly mtls: boolean;
+}
+
+/** A service's port, as a client reaches it. */
+export interface UpstreamService {
+  /** `NAMESPACE/NAME`. */
+  readonly service: string;
+  /** `NAME.NAMESPACE.svc.cluster.local`. */
+  readonly host: string;
+  /** The service's port. */
+  readonly port: number;
+  /** The port's name in its Service; for Kubernetes' service variables. */
+  readonly portName?: string;
+  readonly protocol: Protocol;
+  /** `outbound_.PORT_._.HOST`, Istio's server name. */
+  readonly sni: string;
+  readonly endpoints: readonly ServiceEndpoint[];
+}
+
+/** Where the proxy accepts connections of its own application. */
+export interface OutboundListener {
+  readonly name: string;
+  readonly bind: Endpoint;
+  readonly protocol: Protocol;
+  /** At least one. With one, everything goes there; with several (HTTP only), the Host header chooses. */
+  readonly services: readonly UpstreamService[];
+}
+
+export interface WorkloadPolicy {
+  /** `NAMESPACE/NAME`. */
+  readonly workload: string;
+  readonly address: string;
+  /** The workload's own SPIFFE ID. */
+  readonly identity: string;
+  /** Peers of other trust domains are refused in the handshake (XD-4). */
+  readonly trustDomains: readonly string[];
+  readonly inbound: readonly InboundListener[];
+  readonly outbound: readonly OutboundListener[];
+  readonly http: AuthorizationLayers;
+  readonly tcp: AuthorizationLayers;
+}
+
+/** The layer of an action. */
+export const LAYER_OF_ACTION = { AUDIT: "audit", DENY: "deny", ALLOW: "allow" } as const satisfies Record<
+  PolicyAction,
+  keyof AuthorizationLayers
+>;

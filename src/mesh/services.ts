@@ -1,0 +1,35 @@
+/** Names and ports of services. */
+import type { EgressHost, ServiceObject, ServicePort } from "../policy/model.ts";
+import type { MeshSnapshot, Workload } from "./snapshot.ts";
+
+/** `NAMESPACE/NAME`. */
+export function serviceKey(service: ServiceObject): string {
+  return `${service.meta.namespace}/${service.meta.name}`;
+}
+
+/** `NAME.NAMESPACE.svc.DOMAIN`. */
+export function serviceHost(snapshot: MeshSnapshot, service: ServiceObject): string {
+  return `${service.meta.name}.${service.meta.namespace}.svc.${snapshot.settings.clusterDomain}`;
+}
+
+/**
+ * The workload's port behind a service's port: the entry of WorkloadEntry `ports` with the name of the target or of the
+ * service port, else the target port's number. Undefined where the target is a name that the workload does not have.
+ */
+export function workloadPortOf(port: ServicePort, workload: Workload): number | undefined {
+  const { name, targetPort } = port;
+  if (typeof targetPort === "string") return workload.ports.get(targetPort) ?? workload.ports.get(name);
+  return workload.ports.get(name) ?? targetPort;
+}
+
+function hostMatches(pattern: string, host: string): boolean {
+  if (pattern === "*") return true;
+  return pattern.startsWith("*.") ? host.endsWith(pattern.slice(1)) : pattern === host;
+}
+
+/** Whether an egress host of a Sidecar in `ownNamespace` names the service. */
+export function egressHostMatches(snapshot: MeshSnapshot, host: EgressHost, ownNamespace: string, service: ServiceObject): boolean {
+  const namespace = host.namespace === "." ? ownNamespace : host.namespace;
+  if (namespace === "~" || (namespace !== "*" && namespace !== service.meta.namespace)) return false;
+  return hostMatches(host.host, serviceHost(snapshot, service));
+}

@@ -1,0 +1,119 @@
+/** The mesh at one moment: immutable, indexed for compilation. */
+import type { Diagnostic, Place } from "../core/diagnostic.ts";
+import { formatSpiffeId } from "../identity/spiffe-id.ts";
+import type { TrustDomain } from "../identity/trust-domain.ts";
+import type {
+  AuthorizationPolicyObject,
+  MeshObject,
+  NamespaceObject,
+  PeerAuthenticationObject,
+  ServiceAccountObject,
+  ServiceObject,
+  SidecarObject,
+  WorkloadEntryObject,
+} from "../policy/model.ts";
+import { byAge } from "./order.ts";
+
+/** What the whole mesh shares. */
+export interface MeshSettings {
+  readonly trustDomain: TrustDomain;
+  /** Policies of this namespace hold for the whole mesh. */
+  readonly rootNamespace: string;
+  /** The end of every service's host: `NAME.NAMESPACE.svc.DOMAIN`. */
+  readonly clusterDomain: string;
+}
+
+/** One place where an application runs, with the identity it must prove. */
+export interface Workload {
+  /** `NAMESPACE/NAME`. */
+  readonly key: string;
+  readonly namespace: string;
+  readonly name: string;
+  readonly address: string;
+  readonly ports: ReadonlyMap<string, number>;
+  readonly labels: ReadonlyMap<string, string>;
+  readonly serviceAccount: string;
+  /** A SPIFFE ID. */
+  readonly identity: string;
+  readonly place: Place;
+}
+
+export interface MeshSnapshot {
+  readonly settings: MeshSettings;
+  /** By `NAMESPACE/NAME`. */
+  readonly workloads: ReadonlyMap<string, Workload>;
+  readonly services: readonly ServiceObject[];
+  readonly sidecars: readonly SidecarObject[];
+  /** Oldest first (PA-2). */
+  readonly peerAuthentications: readonly PeerAuthenticationObject[];
+  /** Oldest first (AZ-16). */
+  readonly authorizationPolicies: readonly AuthorizationPolicyObject[];
+  /** SPIFFE IDs of the service accounts that exist: nothing else gets a certificate. */
+  readonly identities: ReadonlySet<string>;
+  readonly namespaces: ReadonlySet<string>;
+}
+
+export const DEFAULT_ROOT_NAMESPACE = "istio-system";
+export const DEFAULT_CLUSTER_DOMAIN = "cluster.local";
+
+type ObjectOf<K extends MeshObject["kind"]> = Extract<MeshObject, { readonly kind: K }>;
+
+function ofKind<K extends MeshObject["kind"]>(objects: readonly MeshObject[], kind: K): ObjectOf<K>[] {
+  return objects.filter((object): object is ObjectOf<K> => object.kind === kind);
+}
+
+function toWorkload(entry: WorkloadEntryObject, settings: MeshSettings): Workload {
+  const { namespace, name, place } = entry.meta;
+  const { address, ports, labels, serviceAccount } = entry;
+  const identity = formatSpiffeId({ trustDomain: settings.trustDomain, namespace, serviceAccount });
+  return { key: `${namespace}/${name}`, namespace, name, address, ports, labels, serviceAccount, identity, place };
+}
+
+function identityOf(account: ServiceAccountObject, settings: MeshSettings): string {
+  return formatSpiffeId({ trustDomain: settings.trustDomain, namespace: account.meta.namespace, serviceAccount: account.meta.name });
+}
+
+/** Kubernetes makes these two; folders need not name them. */
+function namespacesOf(objects: readonly NamespaceObject[], settings: MeshSettings): ReadonlySet<string> {
+  return new Set(["default", settings.rootNamespace, ...objects.map((object) => object.meta.name)]);
+}
+
+/** Indexes decoded objects. Each object's identity (kind, namespace, name) must be unique already. */
+export function buildSnapshot(settings: MeshSettings, objects: readonly MeshObject[]): MeshSnapshot {
+  const workloads = ofKind(objects, "WorkloadEntry").map((entry) => toWorkload(entry, settings));
+  return {
+    settings,
+    workloads: new Map(workloads.map((workload) => [workload.key, workload])),
+    services: ofKind(objects, "Service").sort(byAge),
+    sidecars: ofKind(objects, "Sidecar").sort(byAge),
+    peerAuthentications: ofKind(objects, "PeerAuthentication").sort(byAge),
+    authorizationPolicies: ofKind(objects, "AuthorizationPolicy").sort(byAge),
+    identities: new Set(ofKind(objects, "ServiceAccount").map((account) => identityOf(account, settings))),
+    namespaces: namespacesOf(ofKind(objects, "Namespace"), settings),
+  };
+}
+
+/** References between objects that lead nowhere, and selectors that select nothing. The objects stay in force. */
+export function checkReferences(snapshot: MeshSnapshot, objects: readonly MeshObject[]): readonly Diagnostic[] {
+  const missingNamespaces = objects
+    .filter((object) => object.kind !== "Namespace" && !snapshot.namespaces.has(object.meta.namespace))
+    .map(
+      (object): Diagnostic => ({
+        code: "GAR0102",
+        message: `${object.kind} \`${object.meta.name}\` is in namespace \`${object.meta.namespace}\`, which does not exist`,
+        place: object.meta.place,
+        help: `add an object of kind Namespace with the name \`${object.meta.namespace}\``,
+      }),
+    );
+  const missingAccounts = [...snapshot.workloads.values()]
+    .filter((workload) => !snapshot.identities.has(workload.identity))
+    .map(
+      (workload): Diagnostic => ({
+        code: "GAR0102",
+        message: `WorkloadEntry \`${workload.key}\` runs as service account \`${workload.namespace}/${workload.serviceAccount}\`, which does not exist`,
+        place: workload.place,
+        help: "add the ServiceAccount: without it the workload gets no certificate",
+      }),
+    );
+  return [...missingNamespaces, ...missingAccounts];
+}
