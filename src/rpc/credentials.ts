@@ -1,0 +1,81 @@
+/** TLS credentials that change while connections live: the next handshake takes the newest certificate and roots. */
+
+import type { PeerCertificate } from "node:tls";
+import { type ChannelCredentials, experimental, type ServerCredentials } from "@grpc/grpc-js";
+
+type CertificateProvider = experimental.CertificateProvider;
+
+/** A key with its certificate chain (leaf first) and the roots to trust; all PEM. */
+export interface TlsMaterial {
+  readonly key: string;
+  readonly chain: string;
+  readonly roots: string;
+}
+
+/** Holds the material of the moment and tells grpc-js of each change. */
+export class RotatingTlsMaterial implements CertificateProvider {
+  #material: TlsMaterial | undefined;
+  readonly #rootListeners = new Set<experimental.CaCertificateUpdateListener>();
+  readonly #identityListeners = new Set<experimental.IdentityCertificateUpdateListener>();
+
+  constructor(material?: TlsMaterial) {
+    this.#material = material;
+  }
+
+  get current(): TlsMaterial | undefined {
+    return this.#material;
+  }
+
+  update(material: TlsMaterial): void {
+    this.#material = material;
+    for (const listener of this.#rootListeners) listener(this.#roots());
+    for (const listener of this.#identityListeners) listener(this.#identity());
+  }
+
+  #roots(): experimental.CaCertificateUpdate | null {
+    return this.#material === undefined ? null : { caCertificate: Buffer.from(this.#material.roots) };
+  }
+
+  #identity(): experimental.IdentityCertificateUpdate | null {
+    return this.#material === undefined
+      ? null
+      : { certificate: Buffer.from(this.#material.chain), privateKey: Buffer.from(this.#material.key) };
+  }
+
+  addCaCertificateListener(listener: experimental.CaCertificateUpdateListener): void {
+    this.#rootListeners.add(listener);
+    process.nextTick(() => listener(this.#roots()));
+  }
+
+  removeCaCertificateListener(listener: experimental.CaCertificateUpdateListener): void {
+    this.#rootListeners.delete(listener);
+  }
+
+  addIdentityCertificateListener(listener: experimental.IdentityCertificateUpdateListener): void {
+    this.#identityListeners.add(listener);
+    process.nextTick(() => listener(this.#identity()));
+  }
+
+  removeIdentityCertificateListener(listener: experimental.IdentityCertificateUpdateListener): void {
+    this.#identityListeners.delete(listener);
+  }
+}
+
+/**
+ * A server that asks every client for a certificate and admits those without one: each service then decides. A
+ * certificate that does not verify counts as none: grpc-js's `getAuthContext` tells only of verified ones.
+ */
+export function serverCredentials(material: RotatingTlsMaterial): ServerCredentials {
+  return experimental.createCertificateProviderServerCredentials(material, material, false);
+}
+
+/** A client that presents its certificate, where it has one, and lets `checkServer` judge the verified server's names (return an Error to refuse). */
+export function clientCredentials(
+  roots: RotatingTlsMaterial,
+  identity: RotatingTlsMaterial | undefined,
+  checkServer: (certificate: PeerCertificate) => Error | undefined,
+): ChannelCredentials {
+  return experimental.createCertificateProviderChannelCredentials(roots, identity ?? null, {
+    checkServerIdentity: (_hostname, certificate) => checkServer(certificate),
+  });
+}

@@ -1,0 +1,135 @@
+/** Signing in two steps: prepare a certificate, then sign what was prepared, once. */
+import { createPublicKey, type KeyObject } from "node:crypto";
+import { AppError } from "../core/error.ts";
+import { type Certificate, parseCertificate, publicKeyOf } from "./certificate.ts";
+import { sequence } from "./der-writer.ts";
+import {
+  authorityKeyIdentifier,
+  basicConstraints,
+  extendedKeyUsage,
+  extension,
+  KEY_USAGE,
+  keyUsage,
+  subjectKeyIdentifier,
+} from "./extensions.ts";
+import { formatGeneralNames } from "./general-names.ts";
+import { hexOf } from "./hex.ts";
+import { OID } from "./oids.ts";
+import type { Profile, Validity } from "./profile.ts";
+import { keyIdentifier } from "./public-key.ts";
+import { writeSigned } from "./signed.ts";
+import { encodeTbs, organizationName, randomSerial } from "./tbs.ts";
+
+export interface LeafRequest {
+  /** SubjectPublicKeyInfo of a P-256 key, already checked. */
+  readonly spki: Uint8Array;
+  /** The one URI name. */
+  readonly uri: string;
+  readonly dnsNames: readonly string[];
+  /** 0 takes the profile's default. */
+  readonly ttlSeconds: number;
+  /** Milliseconds. */
+  readonly now: number;
+}
+
+/** A certificate that is ready to be signed, once, by the issuer that prepared it. */
+export interface PreparedCertificate extends Validity {
+  /** Lower-case hex. */
+  readonly serial: string;
+}
+
+/** RFC 5280 §4.1.2.6: empty, as the SAN is critical and says it all. */
+const EMPTY_NAME = sequence();
+/** The same in every leaf: P-256 signs and does not encipher, so digitalSignature alone. */
+const LEAF_EXTENSIONS = [keyUsage(KEY_USAGE.digitalSignature), extendedKeyUsage(OID.serverAuth, OID.clientAuth), basicConstraints(false)];
+const ROOT_YEARS_MS = 10 * 365 * 24 * 3600 * 1000;
+
+/** A CA certificate with its key. Its methods throw AppError. */
+export class Issuer {
+  readonly certificate: Certificate;
+  readonly #key: KeyObject;
+  readonly #authorityKeyIdentifier: Uint8Array;
+  /** What was prepared and not signed yet, with the bytes to be signed, which nobody else holds. */
+  readonly #unspent = new WeakMap<PreparedCertificate, Uint8Array>();
+
+  /** Throws `invalid-argument` unless the certificate is a CA's and holds the public half of `key`. */
+  constructor(certificate: Certificate, key: KeyObject) {
+    if (!certificate.isCa || ((certificate.keyUsage ?? 0) & KEY_USAGE.keyCertSign) === 0) {
+      throw new AppError("invalid-argument", "the certificate is not a CA's: it may not sign certificates");
+    }
+    if (!publicKeyOf(certificate).equals(createPublicKey(key)))
+      throw new AppError("invalid-argument", "the certificate and the key do not belong together");
+    this.certificate = certificate;
+    this.#key = key;
+    this.#authorityKeyIdentifier = authorityKeyIdentifier(
+      certificate.subjectKeyId === undefined ? keyIdentifier(certificate.spki) : Buffer.from(certificate.subjectKeyId, "hex"),
+    );
+  }
+
+  /**
+   * The certificate that `request` gets under `profile`. Throws `invalid-argument` for what the profile does not allow, and
+   * `unavailable` when the CA's own certificate is not valid now.
+   */
+  prepare(profile: Profile, request: LeafRequest): PreparedCertificate {
+    if (request.now < this.certificate.notBefore || request.now >= this.certificate.notAfter) {
+      throw new AppError("unavailable", "the CA's certificate is not valid at this time", {
+        help: "check this machine's clock, then the CA certificate",
+      });
+    }
+    profile.checkDnsNames(request.dnsNames);
+    const validity = profile.validity(request.now, request.ttlSeconds, this.certificate.notAfter);
+    const serial = randomSerial();
+    const tbs = encodeTbs({
+      serial,
+      issuer: this.certificate.subject,
+      subject: EMPTY_NAME,
+      validity,
+      spki: request.spki,
+      extensions: [
+        ...LEAF_EXTENSIONS,
+        subjectKeyIdentifier(keyIdentifier(request.spki)),
+        this.#authorityKeyIdentifier,
+        extension(OID.subjectAltName, true, formatGeneralNames(request.uri, request.dnsNames)),
+      ],
+    });
+    const prepared = { ...validity, serial: hexOf(serial) };
+    this.#unspent.set(prepared, tbs);
+    return prepared;
+  }
+
+  /** Signs what this issuer prepared. Throws `internal` for a second signature, for what another issuer prepared, and when other bytes were signed. */
+  sign(prepared: PreparedCertificate): Certificate {
+    const tbs = this.#unspent.get(prepared);
+    if (tbs === undefined) throw new AppError("internal", "a certificate is signed once, by the issuer that prepared it");
+    this.#unspent.delete(prepared);
+    const certificate = parseCertificate(writeSigned(tbs, this.#key));
+    if (Buffer.compare(certificate.signed.body, tbs) !== 0)
+      throw new AppError("internal", "the signed certificate is not the prepared one");
+    return certificate;
+  }
+}
+
+/** A self-signed root for ten years, `O=organization`, from `now − backdateSeconds` on. */
+export function makeRoot(
+  key: KeyObject,
+  options: { readonly organization: string; readonly now: number; readonly backdateSeconds: number },
+): Certificate {
+  const name = organizationName(options.organization);
+  const spki = createPublicKey(key).export({ type: "spki", format: "der" });
+  const id = keyIdentifier(spki);
+  const start = Math.floor(options.now / 1000) * 1000;
+  const tbs = encodeTbs({
+    serial: randomSerial(),
+    issuer: name,
+    subject: name,
+    validity: { notBefore: start - options.backdateSeconds * 1000, notAfter: start + ROOT_YEARS_MS },
+    spki,
+    extensions: [
+      keyUsage(KEY_USAGE.keyCertSign | KEY_USAGE.cRLSign),
+      basicConstraints(true),
+      subjectKeyIdentifier(id),
+      authorityKeyIdentifier(id),
+    ],
+  });
+  return parseCertificate(writeSigned(tbs, key));
+}
