@@ -1,0 +1,71 @@
+/** How a caller of the certificate service proves who it is. */
+import type { Clock } from "../core/clock.ts";
+import { AppError } from "../core/error.ts";
+import type { SpiffeId } from "../identity/spiffe-id.ts";
+import type { TrustDomain } from "../identity/trust-domain.ts";
+import { type Certificate, parseCertificate } from "../x509/certificate.ts";
+import { verifyChain } from "../x509/chain.ts";
+import type { TokenIssuer } from "./service-account-token.ts";
+
+/** What a call brings along. */
+export interface CallerCredentials {
+  /** DER of the client certificate that the handshake verified. */
+  readonly certificate: Uint8Array | undefined;
+  /** Every value of the metadata `authorization`. */
+  readonly authorization: readonly string[];
+}
+
+export interface Authenticator {
+  /** For the log, the ledger and the refusal. */
+  readonly name: string;
+  /** The proved identity; undefined when the call brings no such credential. Throws `unauthenticated` for one that does not hold. */
+  authenticate(credentials: CallerCredentials): Promise<SpiffeId | undefined>;
+}
+
+/** The audience that Istio's agents ask their tokens for. */
+const AUDIENCE = "istio-ca";
+const BEARER = /^bearer (\S+)$/i;
+
+function refuse(message: string): AppError {
+  return new AppError("unauthenticated", message);
+}
+
+function checkTrustDomain(identity: SpiffeId, trustDomain: TrustDomain): SpiffeId {
+  if (identity.trustDomain !== trustDomain) throw refuse("the certificate is of another trust domain");
+  return identity;
+}
+
+/**
+ * A certificate that this CA issued. The handshake checked it when the connection began; it is checked again here for
+ * each call, as connections live longer than certificates.
+ */
+export function clientCertificateAuthenticator(options: {
+  readonly trustDomain: TrustDomain;
+  readonly roots: () => readonly Certificate[];
+  readonly clock: Clock;
+}): Authenticator {
+  return {
+    name: "client certificate",
+    async authenticate({ certificate }) {
+      if (certificate === undefined) return undefined;
+      const input = { leaf: parseCertificate(certificate), intermediates: [], roots: options.roots(), time: options.clock.now() };
+      return checkTrustDomain(verifyChain({ ...input, purpose: "client" }).identity, options.trustDomain);
+    },
+  };
+}
+
+/** `authorization: Bearer TOKEN` with a service account token for the audience `istio-ca`. */
+export function tokenAuthenticator(options: { readonly trustDomain: TrustDomain; readonly tokens: TokenIssuer }): Authenticator {
+  return {
+    name: "token",
+    async authenticate({ authorization }) {
+      const [value, ...others] = authorization;
+      if (value === undefined) return undefined;
+      if (others.length > 0) throw refuse("there are several authorization headers");
+      const token = BEARER.exec(value)?.[1];
+      if (token === undefined) throw refuse("the authorization header is not `Bearer TOKEN`");
+      const { namespace, name } = await options.tokens.verify(token, { audience: AUDIENCE });
+      return { trustDomain: options.trustDomain, namespace, serviceAccount: name };
+    },
+  };
+}

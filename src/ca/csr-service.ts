@@ -1,0 +1,135 @@
+/** Istio's certificate service: `istio.v1.auth.IstioCertificateService` (Istio `security/pkg/server/ca`). */
+import { create } from "@bufbuild/protobuf";
+import type { ServerUnaryCall, sendUnaryData } from "@grpc/grpc-js";
+import { AppError } from "../core/error.ts";
+import type { Logger } from "../core/logger.ts";
+import { type IstioCertificateRequest, type IstioCertificateResponse, IstioCertificateResponseSchema } from "../gen/istio/v1/auth/ca_pb.js";
+import { formatSpiffeId, type SpiffeId } from "../identity/spiffe-id.ts";
+import { toGrpcStatus } from "../rpc/status.ts";
+import type { Authenticator, CallerCredentials } from "./authenticators.ts";
+import type { Authority, IssuedCertificate } from "./authority.ts";
+import { servingIdentity } from "./serving.ts";
+
+export interface CertificateServiceOptions {
+  readonly authority: Authority;
+  /** Tried in order; the first that proves an identity decides. */
+  readonly authenticators: readonly Authenticator[];
+  /** Whether the service account of an identity exists. */
+  readonly knows: (identity: SpiffeId) => boolean;
+  readonly logger: Logger;
+}
+
+type Call = ServerUnaryCall<IstioCertificateRequest, IstioCertificateResponse>;
+
+/** For `server.addService(serviceDefinition(IstioCertificateService), …)`. */
+export interface CertificateService {
+  CreateCertificate(call: Call, callback: sendUnaryData<IstioCertificateResponse>): void;
+}
+
+/** A caller whose identity is proved, and by what. */
+interface Caller {
+  readonly identity: SpiffeId;
+  readonly by: string;
+}
+
+function credentialsOf(call: Call): CallerCredentials {
+  const raw = call.getAuthContext()?.sslPeerCertificate?.raw;
+  return { certificate: raw, authorization: call.metadata.get("authorization").map((value) => value.toString()) };
+}
+
+/** Every authenticator's reason is told: each is a fixed phrase that helps its owner and nobody else (`TokenFlaw`, chain reasons). */
+async function authenticate(authenticators: readonly Authenticator[], credentials: CallerCredentials): Promise<Caller> {
+  const reasons: string[] = [];
+  for (const { name, authenticate: attempt } of authenticators) {
+    try {
+      const identity = await attempt(credentials);
+      if (identity !== undefined) return { identity, by: name };
+      reasons.push(`${name}: not presented`);
+    } catch (error) {
+      reasons.push(`${name}: ${AppError.from(error).message}`);
+    }
+  }
+  throw new AppError("unauthenticated", `request authenticate failure (${reasons.join("; ")})`);
+}
+
+function checkCaller({ identity }: Caller, { authority, knows }: CertificateServiceOptions): void {
+  if (formatSpiffeId(identity) === formatSpiffeId(servingIdentity(authority.trustDomain))) {
+    throw new AppError("permission-denied", "the identity of the control plane is not given out");
+  }
+  if (!knows(identity))
+    throw new AppError("unauthenticated", `the service account \`${identity.namespace}/${identity.serviceAccount}\` does not exist`);
+}
+
+/** What Istio's metadata may ask for beyond the CSR is refused: to pass over it would give the caller another certificate than it asked for. */
+function checkMetadata({ metadata }: IstioCertificateRequest): void {
+  if (metadata?.ImpersonatedIdentity !== undefined) throw new AppError("unauthenticated", "request impersonation authentication failure");
+  if (metadata?.CertSigner !== undefined) throw new AppError("invalid-argument", "`CertSigner` is not supported: this CA signs by itself");
+}
+
+function responseOf({ leaf, intermediates, roots }: IssuedCertificate): IstioCertificateResponse {
+  return create(IstioCertificateResponseSchema, { certChain: [leaf, ...intermediates, roots] });
+}
+
+function uriOf(caller: Caller | undefined): string {
+  return caller === undefined ? "" : formatSpiffeId(caller.identity);
+}
+
+/** One request: who asks, then the certificate. Each way out writes one line to the log and one row to the ledger. */
+class RequestHandler {
+  readonly #options: CertificateServiceOptions;
+
+  constructor(options: CertificateServiceOptions) {
+    this.#options = options;
+  }
+
+  async handle(call: Call): Promise<IstioCertificateResponse> {
+    const caller = await this.#admit(call);
+    try {
+      return responseOf(this.#issue(call.request, caller));
+    } catch (error) {
+      throw this.#logRefusal(call, caller, error);
+    }
+  }
+
+  async #admit(call: Call): Promise<Caller> {
+    let caller: Caller | undefined;
+    try {
+      caller = await authenticate(this.#options.authenticators, credentialsOf(call));
+      checkCaller(caller, this.#options);
+      checkMetadata(call.request);
+      return caller;
+    } catch (error) {
+      const refusal = this.#logRefusal(call, caller, error);
+      this.#options.authority.recordRefusal(caller?.by ?? "nobody", uriOf(caller), refusal);
+      throw refusal;
+    }
+  }
+
+  /** The authority records its own refusals. */
+  #issue({ csr, validityDuration }: IstioCertificateRequest, { identity, by }: Caller): IssuedCertificate {
+    const issued = this.#options.authority.issue({ csr, identity, ttlSeconds: Number(validityDuration), caller: by });
+    const notAfter = new Date(issued.notAfter).toISOString();
+    this.#options.logger.log("info", "certificate issued", { identity: formatSpiffeId(identity), by, serial: issued.serial, notAfter });
+    return issued;
+  }
+
+  #logRefusal(call: Call, caller: Caller | undefined, error: unknown): AppError {
+    const refusal = AppError.from(error);
+    const fields = { identity: uriOf(caller), by: caller?.by ?? "nobody", peer: call.getPeer() };
+    this.#options.logger.log("warn", "certificate refused", { ...fields, code: refusal.code, reason: refusal.message });
+    return refusal;
+  }
+}
+
+/** The service's handlers. */
+export function certificateService(options: CertificateServiceOptions): CertificateService {
+  const handler = new RequestHandler(options);
+  return {
+    CreateCertificate(call, callback) {
+      handler.handle(call).then(
+        (response) => callback(null, response),
+        (error: unknown) => callback(toGrpcStatus(AppError.from(error))),
+      );
+    },
+  };
+}

@@ -1,0 +1,206 @@
+import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdtempSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { DatabaseSync } from "node:sqlite";
+import { afterEach, beforeEach, describe, test } from "node:test";
+import { setImmediate } from "node:timers/promises";
+import { Ledger } from "./ledger.ts";
+
+const DAY = 86_400_000;
+const NOW = Date.UTC(2026, 10, 22);
+let folder = "";
+let path = "";
+
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), "ledger-"));
+  path = join(folder, "ledger.sqlite");
+});
+afterEach(() => rmSync(folder, { recursive: true }));
+
+const intent = (serial: string) => ({
+  serial,
+  identity: "spiffe://cluster.local/ns/a/sa/b",
+  caller: "token",
+  notBefore: NOW,
+  notAfter: NOW + DAY,
+});
+
+/** Opens the ledger for as long as `use` takes. */
+function withLedger<T>(use: (ledger: Ledger) => T): T {
+  const ledger = new Ledger(path);
+  try {
+    return use(ledger);
+  } finally {
+    ledger.close();
+  }
+}
+
+const statesOf = (ledger: Ledger) => ledger.certificates(100).map(({ serial, state }) => `${serial} ${state}`);
+
+describe("Ledger", () => {
+  test("keeps intents and what came of them", () => {
+    withLedger((ledger) => {
+      ledger.issue(ledger.intend(intent("01"), NOW));
+      ledger.fail(ledger.intend(intent("02"), NOW));
+      ledger.intend(intent("03"), NOW);
+      assert.deepEqual(statesOf(ledger), ["03 intended", "02 failed", "01 issued"]);
+      assert.deepEqual(ledger.find("01"), { ...intent("01"), state: "issued", recordedAt: NOW });
+      assert.equal(ledger.find("ff"), undefined);
+    });
+    assert.equal(statSync(path).mode & 0o777, 0o600);
+  });
+
+  test("writes good outcomes within the turn of the event loop, and all of a burst", async () => {
+    const ledger = new Ledger(path);
+    try {
+      for (let i = 0; i < 200; i++) ledger.issue(ledger.intend(intent(String(i)), NOW));
+      await setImmediate();
+      assert.deepEqual(new Set(ledger.certificates(300).map(({ state }) => state)), new Set(["issued"]));
+    } finally {
+      ledger.close();
+    }
+  });
+
+  test("marks what the last run left open as interrupted, and tells how many", () => {
+    withLedger((ledger) => {
+      ledger.intend(intent("01"), NOW);
+      ledger.issue(ledger.intend(intent("02"), NOW));
+    });
+    withLedger((ledger) => {
+      assert.equal(ledger.interrupted, 1);
+      assert.deepEqual(statesOf(ledger), ["02 issued", "01 interrupted"]);
+    });
+    assert.equal(
+      withLedger((ledger) => ledger.interrupted),
+      0,
+    );
+  });
+
+  test("keeps the newest 10,000 refusals and no more, so that nobody fills the disk with them", () => {
+    const refuse = (ledger: Ledger, from: number, to: number) => {
+      for (let i = from; i < to; i++) ledger.refuse({ identity: "", caller: "nobody", reason: `number ${i} ${"x".repeat(2000)}` }, NOW);
+    };
+    withLedger((ledger) => refuse(ledger, 0, 10_002));
+    withLedger((ledger) => {
+      refuse(ledger, 10_002, 10_003);
+      const refusals = ledger.refusals(20_000);
+      assert.equal(refusals.length, 10_000);
+      assert.equal(refusals[0]?.reason.length, 500);
+      assert.match(refusals[0]?.reason ?? "", /^number 10002 /);
+      assert.match(refusals.at(-1)?.reason ?? "", /^number 3 /);
+    });
+  });
+
+  test("forgets certificates 120 days after they were recorded, and none before", () => {
+    withLedger((ledger) => {
+      ledger.issue(ledger.intend(intent("01"), NOW));
+      ledger.issue(ledger.intend(intent("02"), NOW + 30 * DAY));
+    });
+    withLedger((ledger) => {
+      ledger.intend(intent("03"), NOW + 120 * DAY + 1);
+      assert.deepEqual(statesOf(ledger), ["03 intended", "02 issued"]);
+    });
+  });
+
+  test("refuses a file that is no ledger, and one of another version", () => {
+    writeFileSync(path, "this is not a database ".repeat(100));
+    assert.throws(() => new Ledger(path), {
+      name: "AppError",
+      code: "invalid-configuration",
+      message: /cannot be opened as the issuance ledger/,
+    });
+    rmSync(path);
+    const other = new DatabaseSync(path);
+    other.exec("PRAGMA user_version = 99");
+    other.close();
+    assert.throws(() => new Ledger(path), { code: "invalid-configuration", message: /written by another version \(99\)/ });
+  });
+
+  test("is used by one process at a time", () => {
+    withLedger(() => assert.throws(() => new Ledger(path), { code: "unavailable", message: /in use by another process/ }));
+  });
+
+  test("throws `unavailable` when it cannot write, so that nothing is signed", () => {
+    const ledger = new Ledger(path);
+    ledger.close();
+    assert.throws(() => ledger.intend(intent("01"), NOW), { name: "AppError", code: "unavailable" });
+  });
+});
+
+/** Runs a program of its own process until it prints `lines` lines, kills it with SIGKILL, and answers what it printed. */
+async function killAfter(lines: number, program: string): Promise<readonly string[]> {
+  const child = spawn(process.execPath, ["--input-type=module", "-e", program], { stdio: ["ignore", "pipe", "inherit"] });
+  let text = "";
+  const exited = once(child, "exit");
+  for await (const chunk of child.stdout) {
+    text += chunk;
+    if (text.split("\n").length > lines) child.kill("SIGKILL");
+  }
+  const [, signal] = await exited;
+  assert.equal(signal, "SIGKILL");
+  return text.split("\n").slice(0, -1);
+}
+
+const moduleUrl = (name: string) => JSON.stringify(new URL(name, import.meta.url).href);
+
+describe("after kill -9", () => {
+  test("an intent that had no outcome is there, marked as interrupted", async () => {
+    const program = `
+      import { Ledger } from ${moduleUrl("ledger.ts")};
+      const ledger = new Ledger(${JSON.stringify(path)});
+      ledger.intend(${JSON.stringify(intent("01"))}, ${NOW});
+      console.log("signing");
+      setInterval(() => undefined, 1000);`;
+    assert.deepEqual(await killAfter(1, program), ["signing"]);
+    withLedger((ledger) => {
+      assert.equal(ledger.interrupted, 1);
+      assert.deepEqual(statesOf(ledger), ["01 interrupted"]);
+    });
+  });
+
+  test("at most 64 outcomes of a burst are unknown", async () => {
+    const program = `
+      import { Ledger } from ${moduleUrl("ledger.ts")};
+      const ledger = new Ledger(${JSON.stringify(path)});
+      const intent = ${JSON.stringify(intent(""))};
+      for (let i = 0; i < 200; i++) ledger.issue(ledger.intend({ ...intent, serial: String(i) }, ${NOW}));
+      process.kill(process.pid, "SIGKILL");`;
+    await killAfter(1, program);
+    withLedger((ledger) => {
+      assert.equal(ledger.certificates(300).length, 200);
+      assert.equal(ledger.interrupted, 200 % 64);
+    });
+  });
+
+  test("every certificate that was handed out is on record, and the authority issues again", async () => {
+    const program = `
+      import { writeSync } from "node:fs";
+      import { openAuthority } from ${moduleUrl("authority.ts")};
+      import { buildCsr, generateKey } from ${moduleUrl("../x509/csr-builder.ts")};
+      const silent = { log() {} };
+      const authority = openAuthority({ stateFolder: ${JSON.stringify(folder)}, trustDomain: "cluster.local", clock: { now: () => ${NOW} }, logger: silent });
+      const identity = { trustDomain: "cluster.local", namespace: "a", serviceAccount: "b" };
+      const csr = buildCsr(generateKey(), "spiffe://cluster.local/ns/a/sa/b");
+      const issue = () => {
+        writeSync(1, authority.issue({ csr, identity, ttlSeconds: 0, caller: "token" }).serial + "\\n");
+        setImmediate(issue);
+      };
+      issue();`;
+    const serials = await killAfter(50, program);
+    path = join(folder, "ca", "ledger.sqlite");
+    withLedger((ledger) => {
+      const known = new Map(ledger.certificates(100_000).map(({ serial, state }) => [serial, state]));
+      assert.deepEqual(
+        serials.filter((serial) => !known.has(serial)),
+        [],
+      );
+      assert.ok(known.size - serials.length <= 1, `${known.size} records for ${serials.length} certificates`);
+      assert.ok(ledger.interrupted <= 2);
+      ledger.issue(ledger.intend(intent("next"), NOW));
+      assert.equal(ledger.find("next")?.state, "issued");
+    });
+  });
+});

@@ -1,0 +1,130 @@
+import assert from "node:assert/strict";
+import { X509Certificate } from "node:crypto";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, describe, test } from "node:test";
+import type { LogFields } from "../core/logger.ts";
+import { DEFAULT_TRUST_DOMAIN } from "../identity/trust-domain.ts";
+import { type Authority, openAuthority } from "./authority.ts";
+import { type ServingCertificate, startServing } from "./serving.ts";
+
+const NOW = Date.UTC(2026, 10, 22, 12, 0, 0);
+const HOUR = 3_600_000;
+
+let stateFolder = "";
+let now = NOW;
+let authority: Authority;
+let serving: ServingCertificate | undefined;
+let timers: { readonly run: () => void; readonly delayMs: number; cancelled: boolean }[] = [];
+let lines: { readonly level: string; readonly fields: LogFields | undefined }[] = [];
+const clock = { now: () => now };
+const logger = { log: (level: string, _message: string, fields?: LogFields) => void lines.push({ level, fields }) };
+
+beforeEach(() => {
+  stateFolder = mkdtempSync(join(tmpdir(), "serving-"));
+  now = NOW;
+  timers = [];
+  lines = [];
+  authority = openAuthority({ stateFolder, trustDomain: DEFAULT_TRUST_DOMAIN, clock, logger });
+});
+afterEach(() => {
+  serving?.close();
+  authority.close();
+  rmSync(stateFolder, { recursive: true });
+});
+
+function start(random: number): ServingCertificate {
+  serving = startServing({
+    authority,
+    clock,
+    logger,
+    random: () => random,
+    schedule(run, delayMs) {
+      const timer = { run, delayMs, cancelled: false };
+      timers.push(timer);
+      return () => {
+        timer.cancelled = true;
+      };
+    },
+  });
+  return serving;
+}
+
+const certificate = () => new X509Certificate(serving?.material.current?.chain ?? "");
+
+/** Turns the clock to the next timer and runs it. */
+function fire(): void {
+  const timer = timers.at(-1);
+  assert.ok(timer);
+  now += timer.delayMs;
+  timer.run();
+}
+
+describe("startServing()", () => {
+  test("has a certificate at once: the control plane's identity and its DNS names, with its key and the roots", () => {
+    const { material } = start(0.5);
+    assert.equal(
+      certificate().subjectAltName,
+      "URI:spiffe://cluster.local/ns/istio-system/sa/garrison, DNS:localhost, DNS:garrison.istio-system.svc",
+    );
+    assert.match(material.current?.key ?? "", /^-----BEGIN PRIVATE KEY-----/);
+    assert.equal(material.current?.roots, authority.rootsPem);
+  });
+
+  test("renews with a new key at half of each life, with a jitter of a tenth of it", () => {
+    start(0.5);
+    assert.equal(timers[0]?.delayMs, 12 * HOUR);
+    const first = serving?.material.current;
+    const told: string[] = [];
+    serving?.material.addIdentityCertificateListener((update) => void told.push(String(update?.certificate)));
+    fire();
+    assert.notEqual(serving?.material.current?.key, first?.key);
+    assert.equal(certificate().validToDate.getTime(), NOW + 36 * HOUR);
+    assert.deepEqual(told, [serving?.material.current?.chain]);
+    assert.deepEqual(
+      timers.map(({ delayMs }) => delayMs),
+      [12 * HOUR, 12 * HOUR],
+    );
+    assert.equal(authority.ledger.certificates(10).length, 2);
+  });
+
+  test("spreads the renewals of replicas over 45 to 55 percent of the life", () => {
+    start(0);
+    assert.equal(timers[0]?.delayMs, 0.45 * 24 * HOUR);
+    start(0.999999);
+    assert.ok((timers[1]?.delayMs ?? 0) < 0.55 * 24 * HOUR);
+  });
+
+  test("keeps the old certificate when a renewal fails, says so, and tries again in 30 seconds", () => {
+    start(0.5);
+    const { chain } = serving?.material.current ?? {};
+    now = NOW - HOUR * 24 * 365;
+    timers[0]?.run();
+    assert.equal(serving?.material.current?.chain, chain);
+    assert.equal(timers[1]?.delayMs, 30_000);
+    assert.deepEqual(lines.at(-1), {
+      level: "error",
+      fields: { reason: "the CA's certificate is not valid at this time", retryInMs: 30_000 },
+    });
+    now = NOW;
+    fire();
+    assert.notEqual(serving?.material.current?.chain, chain);
+  });
+
+  test("logs serials and never a key", () => {
+    start(0.5);
+    assert.equal(lines.at(-1)?.fields?.serial, certificate().serialNumber.toLowerCase());
+    assert.doesNotMatch(JSON.stringify(lines), /PRIVATE/);
+  });
+
+  test("stops its timer when it is closed", () => {
+    start(0.5);
+    fire();
+    serving?.close();
+    assert.deepEqual(
+      timers.map(({ cancelled }) => cancelled),
+      [false, true],
+    );
+  });
+});

@@ -1,0 +1,88 @@
+/** The control plane's own certificate, renewed from its own CA while connections live. */
+import type { Clock } from "../core/clock.ts";
+import { AppError } from "../core/error.ts";
+import type { Logger } from "../core/logger.ts";
+import { formatSpiffeId, type SpiffeId } from "../identity/spiffe-id.ts";
+import type { TrustDomain } from "../identity/trust-domain.ts";
+import { RotatingTlsMaterial } from "../rpc/credentials.ts";
+import { buildCsr, generateKey } from "../x509/csr-builder.ts";
+import type { Authority } from "./authority.ts";
+
+/** Runs `run` once after `delayMs`; the answer cancels it. */
+export type Schedule = (run: () => void, delayMs: number) => () => void;
+
+export interface ServingOptions {
+  readonly authority: Authority;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  readonly schedule?: Schedule;
+  /** From 0 to below 1. */
+  readonly random?: () => number;
+}
+
+export interface ServingCertificate {
+  readonly material: RotatingTlsMaterial;
+  /** Stops the renewals. */
+  close(): void;
+}
+
+const DNS_NAMES = ["localhost", "garrison.istio-system.svc"];
+const CALLER = "control plane";
+const RETRY_MS = 30_000;
+
+/** A timer that does not keep the process alive. */
+const systemSchedule: Schedule = (run, delayMs) => {
+  const timer = setTimeout(run, delayMs).unref();
+  return () => clearTimeout(timer);
+};
+
+/** The identity by which clients know the control plane; no workload ever gets it. */
+export function servingIdentity(trustDomain: TrustDomain): SpiffeId {
+  return { trustDomain, namespace: "istio-system", serviceAccount: "garrison" };
+}
+
+/** 45 to 55 % of a life: half of it, at different moments for different replicas. */
+function renewalDelay(lifeMs: number, random: () => number): number {
+  return Math.max(1000, lifeMs * (0.45 + 0.1 * random()));
+}
+
+/**
+ * Issues the first certificate at once, then a new one with a new key at half of each one's life. When a renewal fails, the old
+ * certificate stays and the next attempt is in 30 s. Throws as `Authority.issueServing` does, the first time only.
+ */
+export function startServing({
+  authority,
+  clock,
+  logger,
+  schedule = systemSchedule,
+  random = Math.random,
+}: ServingOptions): ServingCertificate {
+  const identity = servingIdentity(authority.trustDomain);
+  const material = new RotatingTlsMaterial();
+  let cancel: () => void = () => undefined;
+
+  function renew(): number {
+    const key = generateKey();
+    const issued = authority.issueServing(
+      { csr: buildCsr(key, formatSpiffeId(identity)), identity, ttlSeconds: 0, caller: CALLER },
+      DNS_NAMES,
+    );
+    const chain = [issued.leaf, ...issued.intermediates].join("");
+    material.update({ key: key.export({ type: "pkcs8", format: "pem" }).toString(), chain, roots: issued.roots });
+    logger.log("info", "serving certificate issued", { serial: issued.serial, notAfter: new Date(issued.notAfter).toISOString() });
+    return renewalDelay(issued.notAfter - clock.now(), random);
+  }
+
+  function attempt(): void {
+    let delay = RETRY_MS;
+    try {
+      delay = renew();
+    } catch (error) {
+      logger.log("error", "the serving certificate was not renewed", { reason: AppError.from(error).message, retryInMs: RETRY_MS });
+    }
+    cancel = schedule(attempt, delay);
+  }
+
+  cancel = schedule(attempt, renew());
+  return { material, close: () => cancel() };
+}
