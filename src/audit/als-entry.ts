@@ -1,0 +1,256 @@
+/**
+ * What Envoy's access log entries say, as records. Which field tells what, as seen with Envoy 1.40 under the configuration that
+ * `render/envoy` makes, stands in the table of `render/envoy/access-log.ts`.
+ */
+import type { Duration, Timestamp } from "@bufbuild/protobuf/wkt";
+import type { Address } from "../gen/envoy/config/core/v3/address_pb.js";
+import { RequestMethod } from "../gen/envoy/config/core/v3/base_pb.js";
+import {
+  type AccessLogCommon,
+  AccessLogType,
+  type HTTPAccessLogEntry,
+  type TCPAccessLogEntry,
+} from "../gen/envoy/data/accesslog/v3/accesslog_pb.js";
+import { formatOrigin, parseEnvoyPolicyId } from "../policy/origin.ts";
+import { type ConnectionEnd, type Effect, type NewAuditRecord, pathOnly } from "./record.ts";
+
+/** What is known of an entry from the stream that it came by. */
+export interface EntrySource {
+  /** `NAMESPACE/NAME`. */
+  readonly workload: string;
+  /** The workload's own SPIFFE ID: it is the caller of what goes out. */
+  readonly identity: string;
+  /** `LISTENER`, or `LISTENER/refused`. */
+  readonly log: string;
+  /** `NAMESPACE/NAME` of the service that an inbound listener of a workload serves, or empty. */
+  readonly serviceOf: (workload: string, listener: string) => string;
+}
+
+/** An entry is a record, the end of a connection that is recorded already, or neither. */
+export type EntryMeaning =
+  | { readonly kind: "record"; readonly record: NewAuditRecord }
+  | { readonly kind: "end"; readonly end: ConnectionEnd }
+  | { readonly kind: "nothing" };
+
+const NOTHING: EntryMeaning = { kind: "nothing" };
+const REFUSED = "/refused";
+const DENIED = /^rbac_access_denied_matched_policy\[(.*)\]$/s;
+const TLS_ERROR = /^TLS_error:?\|(?:error:)?[0-9a-fA-F]+:SSL routines:OPENSSL_internal:(.*):TLS_error_end$/s;
+const OUTBOUND_CLUSTER = /^outbound\|\d+\|[^|]*\|([a-z0-9-]+)\.([a-z0-9-]+)\.svc\./;
+const HTTP_RBAC = "envoy.filters.http.rbac";
+const TCP_RBAC = "envoy.filters.network.rbac";
+
+// === Fields that both kinds of entry have ===
+
+function toMillis(time: Timestamp | undefined): number {
+  return time === undefined ? 0 : Number(time.seconds) * 1000 + Math.floor(time.nanos / 1_000_000);
+}
+
+function toMicros(duration: Duration | undefined): number {
+  return duration === undefined ? 0 : Number(duration.seconds) * 1_000_000 + Math.round(duration.nanos / 1000);
+}
+
+function socketOf(address: Address | undefined): { readonly ip: string; readonly port: number } {
+  if (address?.address.case !== "socketAddress") return { ip: "", port: 0 };
+  const { value } = address.address;
+  return { ip: value.address, port: value.portSpecifier.case === "portValue" ? value.portSpecifier.value : 0 };
+}
+
+/** The URI name of the certificate that the peer presented; proven only where the handshake succeeded. */
+function presentedUri({ tlsProperties }: AccessLogCommon): string {
+  const names = tlsProperties?.peerCertificateProperties?.subjectAltName ?? [];
+  return names.map(({ san }) => (san.case === "uri" ? san.value : "")).find((uri) => uri !== "") ?? "";
+}
+
+function metadataText(common: AccessLogCommon, filter: string, key: string): string {
+  const value = common.metadata?.filterMetadata[filter]?.[key];
+  return typeof value === "string" ? value : "";
+}
+
+/** `NAMESPACE/POLICY[RULE]` of an Envoy policy id; any other id as it is, so that nothing is lost. */
+function originOf(policyId: string): string {
+  const origin = parseEnvoyPolicyId(policyId);
+  return origin === undefined ? policyId : formatOrigin(origin);
+}
+
+function auditOf(common: AccessLogCommon, filter: string): readonly string[] {
+  const id = metadataText(common, filter, "audit_shadow_effective_policy_id");
+  return id === "" ? [] : [originOf(id)];
+}
+
+/** What is the same in every record of an entry. */
+function base(common: AccessLogCommon, { workload }: EntrySource) {
+  return {
+    time: toMillis(common.startTime),
+    reporter: "envoy",
+    workload,
+    sourceIp: socketOf(common.downstreamDirectRemoteAddress).ip,
+    port: socketOf(common.downstreamLocalAddress).port,
+    durationMicros: toMicros(common.duration),
+  } as const;
+}
+
+const NO_REQUEST = { method: "", path: "", host: "", status: 0 } as const;
+
+// === Decisions ===
+
+interface Verdict {
+  readonly effect: Effect;
+  readonly origin: string;
+  readonly detail: string;
+}
+
+/** The verdict that a denial's text holds; undefined for any other text. */
+function denial(details: string): Verdict | undefined {
+  const [, id] = DENIED.exec(details) ?? [];
+  return id === undefined ? undefined : { effect: "deny", origin: id === "none" ? "default" : originOf(id), detail: "" };
+}
+
+function httpVerdict(common: AccessLogCommon, details: string): Verdict {
+  const denied = denial(details);
+  if (denied !== undefined) return denied;
+  const detail = details === "via_upstream" ? "" : details;
+  if (common.responseFlags?.noFilterConfigFound === true) return { effect: "refused", origin: "", detail: "the proxy has no policy yet" };
+  const rule = metadataText(common, HTTP_RBAC, "enforced_effective_policy_id");
+  if (rule !== "") return { effect: "allow", origin: originOf(rule), detail };
+  // Only what every filter has let pass has a cluster; without one the request ended before it was decided (malformed, aborted).
+  if (common.upstreamCluster === "")
+    return { effect: "refused", origin: "", detail: detail === "" ? "the request ended before it was decided" : detail };
+  return { effect: "allow", origin: "no-policy", detail };
+}
+
+function requestOf({ request, response }: HTTPAccessLogEntry) {
+  return {
+    method:
+      request === undefined || request.requestMethod === RequestMethod.METHOD_UNSPECIFIED
+        ? ""
+        : (RequestMethod[request.requestMethod] ?? ""),
+    path: pathOnly(request?.path ?? ""),
+    host: request?.authority ?? "",
+    status: response?.responseCode ?? 0,
+    bytesReceived: Number(request?.requestBodyBytes ?? 0n),
+    bytesSent: Number(response?.responseBodyBytes ?? 0n),
+  };
+}
+
+function inboundHttp(entry: HTTPAccessLogEntry, common: AccessLogCommon, from: EntrySource): NewAuditRecord {
+  return {
+    ...base(common, from),
+    ...requestOf(entry),
+    ...httpVerdict(common, entry.response?.responseCodeDetails ?? ""),
+    protocol: "http",
+    service: from.serviceOf(from.workload, from.log),
+    caller: presentedUri(common),
+    audit: auditOf(common, HTTP_RBAC),
+  };
+}
+
+/** The rule that let a TCP connection pass: the network filter tells it as a shadow rule's. */
+function tcpVerdict(common: AccessLogCommon): Verdict {
+  const denied = denial(common.connectionTerminationDetails);
+  if (denied !== undefined) return denied;
+  const rule = metadataText(common, TCP_RBAC, "allow_shadow_effective_policy_id");
+  return { effect: "allow", origin: rule === "" ? "no-policy" : originOf(rule), detail: common.upstreamTransportFailureReason };
+}
+
+/** An allowed connection has two entries, when the application is connected to and at its end; every other has one. */
+function inboundTcp({ connectionProperties }: TCPAccessLogEntry, common: AccessLogCommon, from: EntrySource): EntryMeaning {
+  const verdict = tcpVerdict(common);
+  const bytesReceived = Number(connectionProperties?.receivedBytes ?? 0n);
+  const bytesSent = Number(connectionProperties?.sentBytes ?? 0n);
+  const { streamId, accessLogType, upstreamLocalAddress } = common;
+  const opened = accessLogType === AccessLogType.TcpUpstreamConnected;
+  if (verdict.effect === "allow" && !opened) {
+    if (upstreamLocalAddress !== undefined) {
+      const { workload, durationMicros } = base(common, from);
+      return { kind: "end", end: { workload, connection: streamId, bytesReceived, bytesSent, durationMicros } };
+    }
+    // Filters of a connection are asked with its first byte: without one, nothing was decided.
+    if (bytesReceived === 0) return NOTHING;
+  }
+  const record: NewAuditRecord = {
+    ...base(common, from),
+    ...NO_REQUEST,
+    ...verdict,
+    bytesReceived,
+    bytesSent,
+    protocol: "tcp",
+    service: from.serviceOf(from.workload, from.log),
+    caller: presentedUri(common),
+    audit: auditOf(common, TCP_RBAC),
+    ...(opened ? { connection: streamId } : {}),
+  };
+  return { kind: "record", record };
+}
+
+// === Refusals ===
+
+/** A TLS failure without Envoy's brackets around it. */
+function tlsReason(reason: string): string {
+  const [, inner] = TLS_ERROR.exec(reason) ?? [];
+  return inner ?? reason;
+}
+
+function refusedInboundReason(common: AccessLogCommon): string {
+  if (common.responseFlags?.noRouteFound === true) {
+    return common.tlsProperties === undefined
+      ? "plaintext where mutual TLS is required"
+      : "TLS that is not the mesh's: no filter chain fits it";
+  }
+  const reason = tlsReason(common.downstreamTransportFailureReason);
+  const uri = presentedUri(common);
+  const presented = uri === "" || reason.includes(uri) ? "" : ` (it presented \`${uri}\`, which is not proven)`;
+  return `the TLS handshake failed: ${reason}${presented}`;
+}
+
+/** Before the handshake is done nobody has an identity, whatever the certificate says. */
+function refusedInbound(common: AccessLogCommon, from: EntrySource): NewAuditRecord {
+  return {
+    ...base(common, from),
+    ...NO_REQUEST,
+    protocol: "tcp",
+    service: from.serviceOf(from.workload, from.log.slice(0, -REFUSED.length)),
+    caller: "",
+    bytesReceived: 0,
+    bytesSent: 0,
+    effect: "refused",
+    origin: "",
+    detail: refusedInboundReason(common),
+    audit: [],
+  };
+}
+
+/** The workload itself asked, and no server proved to be the one that it should be. */
+function refusedOutbound(common: AccessLogCommon, request: ReturnType<typeof requestOf> | undefined, from: EntrySource): NewAuditRecord {
+  const [, name = "", namespace = ""] = OUTBOUND_CLUSTER.exec(common.upstreamCluster) ?? [];
+  return {
+    ...base(common, from),
+    ...(request ?? { ...NO_REQUEST, bytesReceived: 0, bytesSent: 0 }),
+    protocol: request === undefined ? "tcp" : "http",
+    service: name === "" ? "" : `${namespace}/${name}`,
+    caller: from.identity,
+    effect: "refused",
+    origin: "",
+    detail: `the server's identity was refused: ${tlsReason(common.upstreamTransportFailureReason)}`,
+    audit: [],
+  };
+}
+
+/** What an HTTP entry means. Intermediate entries mean nothing: a request is recorded at its end. */
+export function readHttpEntry(entry: HTTPAccessLogEntry, from: EntrySource): EntryMeaning {
+  const { commonProperties: common } = entry;
+  if (common === undefined || common.intermediateLogEntry) return NOTHING;
+  const record = from.log.endsWith(REFUSED) ? refusedOutbound(common, requestOf(entry), from) : inboundHttp(entry, common, from);
+  return { kind: "record", record };
+}
+
+/** What a TCP entry means. */
+export function readTcpEntry(entry: TCPAccessLogEntry, from: EntrySource): EntryMeaning {
+  const { commonProperties: common } = entry;
+  if (common === undefined) return NOTHING;
+  if (!from.log.endsWith(REFUSED)) return inboundTcp(entry, common, from);
+  return {
+    kind: "record",
+    record: common.upstreamTransportFailureReason === "" ? refusedInbound(common, from) : refusedOutbound(common, undefined, from),
+  };
+}

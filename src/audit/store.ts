@@ -1,0 +1,270 @@
+/**
+ * The audit store: an append-only log in SQLite. Appending never throws and never makes a proxy wait: what cannot be
+ * written is dropped, counted and logged.
+ */
+
+import type { DatabaseSync, StatementSync } from "node:sqlite";
+import { setImmediate as nextTurn } from "node:timers/promises";
+import type { Clock } from "../core/clock.ts";
+import type { Logger } from "../core/logger.ts";
+import { type AuditFilter, toSql } from "./filter.ts";
+import { type AuditRecord, boundConnectionEnd, boundRecord, type ConnectionEnd, type NewAuditRecord } from "./record.ts";
+import { COMPLETE, fromRow, INSERT, openDatabase, SELECT, toCompletion, toRow } from "./schema.ts";
+import { ThrottledLog } from "./throttled-log.ts";
+
+export interface AuditStoreOptions {
+  /** The database file, in a folder that exists. */
+  readonly file: string;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  /** Records older than this many milliseconds are removed. */
+  readonly maxAgeMs?: number;
+  /** Of more records than this, the oldest are removed. */
+  readonly maxRecords?: number;
+}
+
+/** What the store has done since it was opened, and what it holds. */
+export interface AuditStats {
+  readonly records: number;
+  readonly appended: number;
+  /** Records that could not be written, and are lost. */
+  readonly dropped: number;
+}
+
+const DEFAULT_MAX_AGE_MS = 30 * 24 * 3600 * 1000;
+const DEFAULT_MAX_RECORDS = 5_000_000;
+/** Age must be looked at also when nothing arrives. */
+const PRUNE_INTERVAL_MS = 60_000;
+/** Rows removed in one turn of the event loop, and ids looked at: some milliseconds each, so that nobody else waits long. */
+const PRUNE_ROWS = 5_000;
+const WINDOW_IDS = 20_000;
+const WINDOW_ROWS = 500;
+/** Records that wait for the end of the turn, when they are written in one transaction. */
+const MAX_PENDING = 2_000;
+
+export class AuditStore {
+  readonly #db: DatabaseSync;
+  readonly #clock: Clock;
+  readonly #logger: Logger;
+  readonly #failures: ThrottledLog;
+  readonly #insert: StatementSync;
+  readonly #complete: StatementSync;
+  readonly #delete: StatementSync;
+  readonly #seek: StatementSync;
+  readonly #maxAgeMs: number;
+  readonly #maxRecords: number;
+  readonly #timer: NodeJS.Timeout;
+  readonly #waiting = new Set<() => void>();
+  #pending: NewAuditRecord[] = [];
+  #ends: ConnectionEnd[] = [];
+  #flushing: NodeJS.Immediate | undefined;
+  #pruning: NodeJS.Immediate | undefined;
+  #closed = false;
+  #received: number;
+  #first: number;
+  #last: number;
+  #appended = 0;
+  #dropped = 0;
+  #failing = 0;
+
+  /** Opens or makes the store. Throws AppError as `openDatabase` does. */
+  constructor(options: AuditStoreOptions) {
+    const { file, clock, logger, maxAgeMs = DEFAULT_MAX_AGE_MS, maxRecords = DEFAULT_MAX_RECORDS } = options;
+    this.#db = openDatabase(file);
+    this.#clock = clock;
+    this.#logger = logger;
+    this.#failures = new ThrottledLog(logger, clock);
+    this.#maxAgeMs = maxAgeMs;
+    this.#maxRecords = maxRecords;
+    this.#insert = this.#db.prepare(INSERT);
+    this.#complete = this.#db.prepare(COMPLETE);
+    this.#delete = this.#db.prepare("DELETE FROM record WHERE id < ?");
+    this.#seek = this.#db.prepare("SELECT id FROM record WHERE received >= ? ORDER BY received, id LIMIT 1");
+    this.#last = this.#number("SELECT coalesce(max(seq), 0) AS value FROM sqlite_sequence");
+    this.#first = this.#number("SELECT coalesce(min(id), ? + 1) AS value FROM record", this.#last);
+    this.#received = this.#number("SELECT coalesce(max(received), 0) AS value FROM record");
+    this.#timer = setInterval(() => this.prune(), PRUNE_INTERVAL_MS);
+    this.#timer.unref();
+  }
+
+  #number(sql: string, ...values: number[]): number {
+    return Number(this.#db.prepare(sql).get(...values)?.value);
+  }
+
+  /**
+   * Takes records in, and completes those of connections that have ended (an end without its record is ignored). All of one turn of the
+   * event loop is written at its end, in one transaction. Never throws.
+   */
+  append(records: readonly NewAuditRecord[], ends: readonly ConnectionEnd[] = []): void {
+    if (this.#closed) {
+      this.#dropped += records.length;
+      return;
+    }
+    for (const record of records) this.#pending.push(boundRecord(record));
+    for (const end of ends) this.#ends.push(boundConnectionEnd(end));
+    if (this.#pending.length + this.#ends.length >= MAX_PENDING) this.flush();
+    else this.#flushing ??= setImmediate(() => this.flush());
+  }
+
+  /** Writes what waits. Never throws. */
+  flush(): void {
+    clearImmediate(this.#flushing);
+    this.#flushing = undefined;
+    const [records, ends] = [this.#pending, this.#ends];
+    if (records.length + ends.length === 0) return;
+    [this.#pending, this.#ends] = [[], []];
+    try {
+      this.#write(records, ends);
+      this.#wrote(records.length);
+    } catch (error) {
+      this.#failed(records.length, error);
+    }
+    this.prune();
+    for (const wake of this.#waiting) wake();
+  }
+
+  /** Throws when nothing was written: it is all or nothing. */
+  #write(records: readonly NewAuditRecord[], ends: readonly ConnectionEnd[]): void {
+    const received = Math.max(this.#received, this.#clock.now());
+    this.#db.exec("BEGIN");
+    try {
+      // A proxy whose clock is ahead would put a record out of reach of `since`: nothing is served after it was reported.
+      let last = this.#last;
+      for (const record of records) {
+        const { lastInsertRowid } = this.#insert.run(...toRow(received, { ...record, time: Math.min(record.time, received) }));
+        last = Number(lastInsertRowid);
+      }
+      for (const end of ends) this.#complete.run(...toCompletion(end));
+      this.#db.exec("COMMIT");
+      this.#last = last;
+    } catch (error) {
+      // A full disk makes SQLite roll back on its own; then there is no transaction to end.
+      if (this.#db.isTransaction) this.#db.exec("ROLLBACK");
+      throw error;
+    }
+    this.#received = received;
+  }
+
+  #wrote(count: number): void {
+    this.#appended += count;
+    if (this.#failing === 0) return;
+    this.#logger.log("info", "audit records are written again", { lost: this.#failing });
+    this.#failing = 0;
+  }
+
+  #failed(count: number, error: unknown): void {
+    this.#dropped += count;
+    this.#failing += count;
+    this.#failures.log("error", "audit records cannot be written and are dropped", { reason: reasonOf(error), dropped: this.#dropped });
+  }
+
+  /** Removes what is too old or too much, a slice in a turn; called after every write, and each minute. Never throws. */
+  prune(): void {
+    clearImmediate(this.#pruning);
+    this.#pruning = undefined;
+    try {
+      const keepFrom = Math.max(this.#idAt(this.#clock.now() - this.#maxAgeMs), this.#last - this.#maxRecords + 1);
+      const next = Math.min(keepFrom, this.#first + PRUNE_ROWS);
+      if (next <= this.#first) return;
+      this.#delete.run(next);
+      this.#first = next;
+      if (next < keepFrom) this.#pruning = setImmediate(() => this.prune());
+    } catch (error) {
+      this.#failures.log("error", "old audit records cannot be removed", { reason: reasonOf(error) });
+    }
+  }
+
+  /** The first id that was received at or after a time; the next one to come if there is none. */
+  #idAt(received: number): number {
+    const row = this.#seek.get(received);
+    return row === undefined ? this.#last + 1 : Number(row.id);
+  }
+
+  /** The records of a filter that are there now. Looks at some thousands in a turn of the event loop, then lets others go first. */
+  async *query(filter: AuditFilter): AsyncGenerator<AuditRecord, void, undefined> {
+    if (this.#closed) return;
+    this.flush();
+    const from = Math.max((filter.afterId ?? 0) + 1, filter.since === undefined ? 1 : this.#idAt(filter.since), this.#first);
+    yield* take(this.#scan(filter, from, this.#last), filter.limit);
+  }
+
+  /**
+   * Records as they come, oldest first, beginning after `afterId` (or with those from `since` on; with neither, only new ones), until the signal
+   * or `close`. It reads from the file at its consumer's pace, so that a slow one costs no memory, and nothing is lost or told twice.
+   */
+  async *follow(filter: AuditFilter, signal: AbortSignal): AsyncGenerator<AuditRecord, void, undefined> {
+    if (this.#closed) return;
+    this.flush();
+    const { since, afterId = since === undefined ? this.#last : this.#idAt(since) - 1 } = filter;
+    yield* take(this.#tail({ ...filter, order: "oldest" }, afterId, signal), filter.limit);
+  }
+
+  async *#tail(filter: AuditFilter, afterId: number, signal: AbortSignal): AsyncGenerator<AuditRecord, void, undefined> {
+    let told = afterId;
+    while (!signal.aborted && !this.#closed) {
+      const upTo = this.#last;
+      yield* this.#scan(filter, Math.max(told + 1, this.#first), upTo);
+      told = Math.max(told, upTo);
+      if (told >= this.#last && !signal.aborted && !this.#closed) await this.#change(signal);
+    }
+  }
+
+  /** Resolves with the next write, `close` or the signal. */
+  async #change(signal: AbortSignal): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const wake = () => resolve();
+    this.#waiting.add(wake);
+    signal.addEventListener("abort", wake);
+    await promise;
+    signal.removeEventListener("abort", wake);
+    this.#waiting.delete(wake);
+  }
+
+  /** The matching records with ids of a range, window by window. */
+  async *#scan(filter: AuditFilter, first: number, last: number): AsyncGenerator<AuditRecord, void, undefined> {
+    const newest = filter.order === "newest";
+    const { sql, values } = toSql(filter);
+    const statement = this.#db.prepare(
+      `${SELECT} WHERE id BETWEEN ? AND ?${sql} ORDER BY id ${newest ? "DESC" : "ASC"} LIMIT ${WINDOW_ROWS}`,
+    );
+    let [low, high] = [first, last];
+    while (low <= high && !this.#closed) {
+      const edge = newest ? Math.max(low, high - WINDOW_IDS + 1) : Math.min(high, low + WINDOW_IDS - 1);
+      const rows = statement.all(newest ? edge : low, newest ? high : edge, ...values).map(fromRow);
+      yield* rows;
+      const reached = rows.length === WINDOW_ROWS ? (rows.at(-1)?.id ?? edge) : edge;
+      if (newest) high = reached - 1;
+      else low = reached + 1;
+      await nextTurn();
+    }
+  }
+
+  stats(): AuditStats {
+    return { records: this.#last - this.#first + 1, appended: this.#appended, dropped: this.#dropped };
+  }
+
+  /** Writes what waits and ends every follower. */
+  close(): void {
+    if (this.#closed) return;
+    this.flush();
+    this.#closed = true;
+    clearInterval(this.#timer);
+    clearImmediate(this.#pruning);
+    for (const wake of this.#waiting) wake();
+    this.#db.close();
+  }
+}
+
+function reasonOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
+
+/** The first `limit` of them; all, without a limit. */
+async function* take<T>(items: AsyncIterable<T>, limit: number | undefined): AsyncGenerator<T, void, undefined> {
+  if (limit === 0) return;
+  let left = limit ?? Number.POSITIVE_INFINITY;
+  for await (const item of items) {
+    yield item;
+    if (--left <= 0) return;
+  }
+}
