@@ -118,14 +118,14 @@ export const ATTRIBUTES = {
     layer: 4,
     grammar: "string",
     examples: ["www.example.org"],
-    doc: "the server name that the client asked for in the TLS handshake",
+    doc: "the server name that the client asked for in the TLS handshake, compared without regard to case",
   },
   header: {
     when: "request.headers[…]",
     layer: 7,
     grammar: "string",
     examples: ["v1", "Mozilla/*"],
-    doc: "a request header; with several values, each of them is tried",
+    doc: "a request header; where it comes several times, each value is tried, or for a few standard ones all joined with a comma",
   },
 } as const satisfies Record<string, AttributeRow>;
 

@@ -22,14 +22,14 @@ function parseIpv4(text: string): number[] | undefined {
   return parts.map(Number);
 }
 
-/** The bytes of colon-separated groups; the last one may be an IPv4 address. */
-function parseGroups(text: string): number[] | undefined {
+/** The bytes of colon-separated groups; the last one may be an IPv4 address where the whole address ends (RFC 4291 §2.2). */
+function parseGroups(text: string, endsAddress: boolean): number[] | undefined {
   if (text === "") return [];
   const bytes: number[] = [];
   const parts = text.split(":");
   for (const [index, part] of parts.entries()) {
     if (part.includes(".")) {
-      const ipv4 = index === parts.length - 1 ? parseIpv4(part) : undefined;
+      const ipv4 = endsAddress && index === parts.length - 1 ? parseIpv4(part) : undefined;
       if (ipv4 === undefined) return undefined;
       bytes.push(...ipv4);
     } else if (/^[0-9a-fA-F]{1,4}$/.test(part)) {
@@ -43,8 +43,8 @@ function parseGroups(text: string): number[] | undefined {
 function parseIpv6(text: string): number[] | undefined {
   const halves = text.split("::");
   if (halves.length > 2) return undefined;
-  const head = parseGroups(halves[0] ?? "");
-  const tail = halves.length === 2 ? parseGroups(halves[1] ?? "") : [];
+  const head = parseGroups(halves[0] ?? "", halves.length === 1);
+  const tail = halves.length === 2 ? parseGroups(halves[1] ?? "", true) : [];
   if (head === undefined || tail === undefined) return undefined;
   const missing = 16 - head.length - tail.length;
   if (halves.length === 2 ? missing < 2 : missing !== 0) return undefined;
@@ -65,13 +65,20 @@ export function parseIpAddress(text: string): IpAddress | undefined {
   return isIpv4Mapped(ipv6) ? { family: 4, bytes: ipv6.slice(12) } : { family: 6, bytes: ipv6 };
 }
 
+/** The prefix's length in the address's own family, or undefined. Of an IPv4-mapped block, the first 96 bits are the mapping. */
+function parsePrefix(text: string | undefined, address: IpAddress, isMapped: boolean): number | undefined {
+  const width = address.bytes.length * 8;
+  if (text === undefined) return width;
+  const prefix = /^\d{1,3}$/.test(text) ? Number(text) - (isMapped ? 96 : 0) : -1;
+  return prefix >= 0 && prefix <= width ? prefix : undefined;
+}
+
 /** An address or CIDR block (RFC 4632). Throws `invalid-argument`. */
 export function parseIpBlock(text: string): IpBlock {
   const [addressText = "", prefixText, ...rest] = text.split("/");
   const address = parseIpAddress(addressText);
-  const width = address?.family === 4 ? 32 : 128;
-  const prefix = prefixText === undefined ? width : /^\d{1,3}$/.test(prefixText) ? Number(prefixText) : -1;
-  if (address === undefined || rest.length > 0 || prefix < 0 || prefix > width) {
+  const prefix = address && parsePrefix(prefixText, address, address.family === 4 && addressText.includes(":"));
+  if (address === undefined || prefix === undefined || rest.length > 0) {
     throw new AppError("invalid-argument", `\`${text.slice(0, 100)}\` is not an IP address or CIDR block`, {
       help: "write it as `10.1.0.0/16`, `10.1.2.3` or `2001:db8::/32`",
     });

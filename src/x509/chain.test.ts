@@ -101,6 +101,17 @@ describe("verifyChain() accepts", () => {
     assert.equal(verify(leafOf(lower), { intermediates }).path.length, 4);
   });
 
+  test("a leaf whose issuers certify each other in a ring, by the one way out of it", () => {
+    const [oneKey, twoKey] = [generateKey(), generateKey()];
+    const one = ca(root, { name: "one", key: oneKey });
+    const two = ca(one, { name: "two", key: twoKey });
+    const ring = ca(two, { name: "one", key: oneKey });
+    const intermediates = [ring, two, one].map((party) => party.certificate);
+    const leaf = leafOf(one);
+    const expected = [leaf, ring, two, one, root].map((party) => party.certificate);
+    assert.deepEqual(verify(leaf, { intermediates }).path, expected);
+  });
+
   test("a leaf whose issuer shares its name with other roots, with and without key identifiers", () => {
     const others = [ca(undefined), ca(undefined)];
     const roots = [...others, root].map((party) => party.certificate);

@@ -74,6 +74,7 @@ describe("parseCsr()", () => {
     refuses(writeSigned(sequence(unsignedInteger(Buffer.from([1])), sequence(), spkiOf(key), element(0xa0)), key), /not of version 1/);
     refuses(Buffer.concat([validDer, Buffer.from([5, 0])]), /after its last field/);
     refuses(writeSigned(sequence(ZERO, sequence(), spkiOf(key)), key), /ends too early/);
+    refuses(writeSigned(sequence(ZERO, sequence(), spkiOf(key), element(0xa0), element(0xa0)), key), /after its last field/);
   });
 
   test("refuses names asked for twice, so that nobody reads the wrong one", () => {

@@ -117,12 +117,11 @@ export function makeRoot(
   const name = organizationName(options.organization);
   const spki = createPublicKey(key).export({ type: "spki", format: "der" });
   const id = keyIdentifier(spki);
-  const start = Math.floor(options.now / 1000) * 1000;
   const tbs = encodeTbs({
     serial: randomSerial(),
     issuer: name,
     subject: name,
-    validity: { notBefore: start - options.backdateSeconds * 1000, notAfter: start + ROOT_YEARS_MS },
+    validity: { notBefore: options.now - options.backdateSeconds * 1000, notAfter: options.now + ROOT_YEARS_MS },
     spki,
     extensions: [
       keyUsage(KEY_USAGE.keyCertSign | KEY_USAGE.cRLSign),

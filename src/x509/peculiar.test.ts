@@ -36,10 +36,12 @@ interface Extension {
   readonly value: ArrayBuffer;
 }
 
+const require = createRequire(import.meta.url);
+
 function loadPeculiar(): Peculiar {
   /** Its injector asks for the decorator metadata polyfill when it is loaded; nothing used here reads metadata. */
   Object.assign(Reflect, { getMetadata: () => undefined, getOwnMetadata: () => undefined });
-  return createRequire(import.meta.url)("@peculiar/x509");
+  return require("@peculiar/x509");
 }
 
 const NOW = Date.UTC(2026, 10, 22, 12, 0, 0);

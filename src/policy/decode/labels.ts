@@ -2,7 +2,8 @@
 import type { Selector } from "../model.ts";
 import { isDnsSubdomain } from "./kubernetes-name.ts";
 import { LIMITS } from "./limits.ts";
-import { type Cursor, type Decoder, type Fields, mapOf, record, stringUpTo, wrong } from "./reader.ts";
+import { textOf } from "./raw-node.ts";
+import { type Decoder, type Fields, mapOf, record, stringUpTo, wrong } from "./reader.ts";
 import { quote } from "./report.ts";
 
 const NAME = /^[A-Za-z0-9](?:[-A-Za-z0-9_.]*[A-Za-z0-9])?$/;
@@ -21,9 +22,10 @@ function isLabelKey(text: string): boolean {
   return rest.length === 0 && isDnsSubdomain(first) && isName(second);
 }
 
-function labelKey(cursor: Cursor, key: string): string | undefined {
+const labelKey: Decoder<string> = (cursor) => {
+  const key = textOf(cursor.node) ?? "";
   return isLabelKey(key) ? key : wrong(cursor, "GAR0007", `is not a label: ${quote(key)}`, HELP);
-}
+};
 
 const labelValue: Decoder<string> = (cursor) => {
   const value = stringUpTo(LIMITS.text)(cursor);
@@ -39,8 +41,8 @@ export const NO_LABELS: ReadonlyMap<string, string> = new Map();
 /** `selector.matchLabels` (VA-2); `labelsField` is the name of the inner field. */
 function selectorOf(labelsField: "matchLabels" | "labels"): Decoder<Selector> {
   return record((fields) => {
-    const selector = fields.has(labelsField) ? fields.optional(labelsField, labels) : NO_LABELS;
-    if (selector?.size === 0) {
+    const selector = fields.optional(labelsField, labels);
+    if (fields.isEmpty || selector?.size === 0) {
       const { node, path, report } = fields.cursor;
       report.add(
         "GAR0011",
@@ -49,7 +51,7 @@ function selectorOf(labelsField: "matchLabels" | "labels"): Decoder<Selector> {
         "remove it, or name a label",
       );
     }
-    return selector;
+    return selector ?? NO_LABELS;
   });
 }
 

@@ -4,7 +4,7 @@ import type { ObjectKind, ObjectMeta } from "../model.ts";
 import { dnsLabel, dnsSubdomain } from "./kubernetes-name.ts";
 import { labels, NO_LABELS } from "./labels.ts";
 import { LIMITS } from "./limits.ts";
-import { type Cursor, type Decoder, type Fields, mapOf, partialRecord, stringUpTo, text, wrong } from "./reader.ts";
+import { type Decoder, type Fields, mapOf, partialRecord, stringUpTo, text, wrong } from "./reader.ts";
 import { nullable } from "./refine.ts";
 import { quote } from "./report.ts";
 
@@ -20,21 +20,16 @@ const NAMED_BY_LABEL: ReadonlySet<ObjectKind> = new Set(["Namespace", "Service"]
 
 export const DRY_RUN = "istio.io/dry-run";
 
-function annotationKey(cursor: Cursor, key: string): string | undefined {
-  if (key === "" || key.length > LIMITS.text) return wrong(cursor, "GAR0007", "is not an annotation's name");
-  return key;
-}
-
 const annotationValue = stringUpTo(LIMITS.annotation);
 
 const annotation: Decoder<string> = (cursor) => {
   const value = annotationValue(cursor);
   const isDryRun = cursor.path.endsWith(`[${JSON.stringify(DRY_RUN)}]`);
   if (!isDryRun || value === undefined || value === "false") return value;
-  return wrong(cursor, "GAR0004", "is not supported", "try policies with `garrison authz check` before they are put in force");
+  return wrong(cursor, "GAR0004", "is not supported", 'remove it, or set it to "false": policies are enforced or they are not there');
 };
 
-const annotations = mapOf(annotationKey, annotation, { max: LIMITS.annotations });
+const annotations = mapOf(text, annotation, { max: LIMITS.annotations });
 
 const RFC_3339 = /^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(?:\.\d{1,9})?(?:Z|[+-]\d{2}:\d{2})$/;
 

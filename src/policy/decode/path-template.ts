@@ -36,7 +36,8 @@ export const pathValue: Decoder<ValueMatch> = (cursor) => {
   if (value === undefined) return undefined;
   if (!/[{}]/.test(value)) return parseStringMatch(value);
   const segments = parsePathTemplate(value);
-  if (typeof segments === "string") return wrong(cursor, "GAR0007", `${quote(value)} ${segments}`, HELP);
-  if (segments.every(({ kind }) => kind === "literal")) return wrong(cursor, "GAR0007", `${quote(value)} has braces`, HELP);
+  if (typeof segments === "string") return wrong(cursor, "GAR0007", `is not a path template: ${quote(value)} ${segments}`, HELP);
+  if (segments.every(({ kind }) => kind === "literal"))
+    return wrong(cursor, "GAR0007", `is not a path template: ${quote(value)} has braces`, HELP);
   return { kind: "template", text: value, segments };
 };

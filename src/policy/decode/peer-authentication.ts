@@ -2,7 +2,8 @@
 import type { MtlsMode, ObjectMeta, PeerAuthenticationObject } from "../model.ts";
 import { NO_LABELS, selectorOrAll } from "./labels.ts";
 import { LIMITS } from "./limits.ts";
-import { type Cursor, type Fields, mapOf, partialRecord, record, wrong } from "./reader.ts";
+import { textOf } from "./raw-node.ts";
+import { type Decoder, type Fields, mapOf, partialRecord, record, wrong } from "./reader.ts";
 import { oneOf } from "./refine.ts";
 import { quote } from "./report.ts";
 
@@ -10,10 +11,11 @@ type Spec = Pick<PeerAuthenticationObject, "selector" | "mtls" | "portLevelMtls"
 
 const mtls = record((fields): MtlsMode => fields.optional("mode", oneOf(["UNSET", "DISABLE", "PERMISSIVE", "STRICT"])) ?? "UNSET");
 
-function portKey(cursor: Cursor, key: string): number | undefined {
+const portKey: Decoder<number> = (cursor) => {
+  const key = textOf(cursor.node) ?? "";
   const port = /^[1-9]\d{0,4}$/.test(key) ? Number(key) : Number.NaN;
   return port <= 65_535 ? port : wrong(cursor, "GAR0007", `is not a port: ${quote(key)}`, "write 1 to 65535, the workload's port");
-}
+};
 
 const portLevelMtls = mapOf(portKey, mtls, { min: 1, max: LIMITS.ports });
 

@@ -51,11 +51,17 @@ function pathOf(parent: string, key: string): string {
 export class Fields {
   readonly cursor: Cursor;
   readonly #entries: ReadonlyMap<string, RawEntry>;
+  /** What there is to write, and what is let pass. */
   readonly #known = new Set<string>();
+  readonly #accepted = new Set<string>();
 
   constructor(cursor: Cursor, node: RawMap) {
     this.cursor = cursor;
     this.#entries = new Map(node.entries.map((entry) => [entry.key, entry]));
+  }
+
+  get isEmpty(): boolean {
+    return this.#entries.size === 0;
   }
 
   has(name: string): boolean {
@@ -77,9 +83,14 @@ export class Fields {
     return undefined;
   }
 
+  /** Names fields that may be read later. */
+  expect(...names: readonly string[]): void {
+    for (const name of names) this.#known.add(name);
+  }
+
   /** Takes fields that mean nothing here; the caller says why. */
   accept(...names: readonly string[]): void {
-    for (const name of names) this.#known.add(name);
+    for (const name of names) this.#accepted.add(name);
   }
 
   /** For a record of which too little is known to say which fields it may have. */
@@ -90,7 +101,7 @@ export class Fields {
   /** Fields that Istio or Kubernetes know and Garrison does not, each with what to do instead. */
   refuse(rows: Readonly<Record<string, string>>): void {
     for (const [name, help] of Object.entries(rows)) {
-      this.#known.add(name);
+      this.#accepted.add(name);
       const entry = this.#entries.get(name);
       if (entry === undefined) continue;
       this.cursor.report.add("GAR0004", entry.place, `${quote(pathOf(this.cursor.path, name))} is not supported`, help);
@@ -101,7 +112,7 @@ export class Fields {
   finish(): void {
     const { report, path } = this.cursor;
     for (const { key, place } of this.#entries.values()) {
-      if (this.#known.has(key)) continue;
+      if (this.#known.has(key) || this.#accepted.has(key)) continue;
       const meant = report.full ? undefined : closest(key, this.#known);
       const help = meant === undefined ? `the fields here are ${[...this.#known].join(", ")}` : `did you mean \`${meant}\`?`;
       report.add("GAR0003", place, `unknown field ${quote(pathOf(path, key))}`, help);
@@ -155,20 +166,17 @@ export function list<T>(item: Decoder<T>, bounds: Bounds): Decoder<readonly T[]>
   });
 }
 
-/** A map whose keys the user chooses; undefined if any key or value is wrong. `key` answers the key, or undefined after it has said why not. */
-export function mapOf<K, V>(
-  key: (cursor: Cursor, text: string) => K | undefined,
-  value: Decoder<V>,
-  bounds: Bounds,
-): Decoder<ReadonlyMap<K, V>> {
+/** A map whose keys the user chooses; undefined if any key or value is wrong. `key` decodes a key as if it were a string value. */
+export function mapOf<K, V>(key: Decoder<K>, value: Decoder<V>, bounds: Bounds): Decoder<ReadonlyMap<K, V>> {
   return whole((cursor) => {
     const { node, path, report } = cursor;
     if (node.kind !== "map") return wrongType(cursor, "a map");
     if (!withinBounds(cursor, node.entries.length, bounds)) return undefined;
     const result = new Map<K, V>();
     for (const entry of node.entries) {
-      const at: Cursor = { node: entry.value, path: pathOf(path, entry.key), report };
-      const [name, content] = [key(at, entry.key), value(at)];
+      const at = pathOf(path, entry.key);
+      const name = key({ node: { kind: "scalar", value: entry.key, place: entry.place }, path: at, report });
+      const content = value({ node: entry.value, path: at, report });
       if (name !== undefined && content !== undefined) result.set(name, content);
     }
     return result;
@@ -197,9 +205,9 @@ export function integer(min: number, max: number): Decoder<number> {
   return (cursor) => {
     const { node } = cursor;
     const value = node.kind === "scalar" ? node.value : undefined;
-    if (typeof value !== "number" || !Number.isSafeInteger(value)) {
+    if (typeof value !== "number")
       return wrongType(cursor, "a whole number", typeof value === "string" ? "write it without quotes" : undefined);
-    }
+    if (!Number.isSafeInteger(value)) return wrong(cursor, "GAR0006", `must be a whole number, not ${value}`);
     return value < min || value > max ? wrong(cursor, "GAR0007", `must be ${min} to ${max}, not ${value}`) : value;
   };
 }

@@ -2,11 +2,11 @@
 import { AppError } from "../../core/error.ts";
 import { parseIpAddress } from "../ip-block.ts";
 import { type Cursor, type Decoder, text, wrong, wrongType } from "./reader.ts";
-import { printable, quote } from "./report.ts";
+import { quote } from "./report.ts";
 import { suggestion } from "./suggest.ts";
 
-/** A string that a parser of the model takes; its `AppError` becomes the diagnostic. */
-export function parsed<T>(parse: (value: string) => T): Decoder<T> {
+/** A string that a parser of the model takes; `what` names it with its article. */
+export function parsed<T>(parse: (value: string) => T, what: string, help: string): Decoder<T> {
   return (cursor) => {
     const value = text(cursor);
     if (value === undefined) return undefined;
@@ -14,7 +14,7 @@ export function parsed<T>(parse: (value: string) => T): Decoder<T> {
       return parse(value);
     } catch (thrown) {
       if (!(thrown instanceof AppError)) throw thrown;
-      return wrong(cursor, "GAR0007", `is not allowed: ${printable(thrown.message)}`, thrown.help);
+      return wrong(cursor, "GAR0007", `is not ${what}: ${quote(value)}`, help);
     }
   };
 }

@@ -41,9 +41,8 @@ const JWT_FIELDS = {
 /** The clauses of a source or operation. One without any would match everything, which its author hardly meant (VA-3). */
 function readClauses(fields: Fields, known: readonly ClauseField[], namespace: string): readonly Clause[] | undefined {
   const present = known.filter(({ name }) => fields.has(name));
-  for (const { name } of known) fields.accept(name);
-  if (present.length === 0)
-    return wrong(fields.cursor, "GAR0007", "names no field, and so would match everything", "remove it, or name a field");
+  fields.expect(...known.map(({ name }) => name));
+  if (fields.isEmpty) return wrong(fields.cursor, "GAR0007", "names no field, and so would match everything", "remove it, or name a field");
   return present.flatMap(({ name, attribute, negated }) => {
     const values = fields.optional(name, valuesOf(attribute, namespace));
     return values === undefined ? [] : [{ attribute, argument: "", values, negated }];
@@ -79,7 +78,7 @@ function operationDecoder(namespace: string): Decoder<readonly Clause[]> {
 function conditionDecoder(namespace: string): Decoder<readonly Clause[]> {
   return record((fields) => {
     const key = fields.required("key", conditionKey);
-    fields.accept("values", "notValues");
+    fields.expect("values", "notValues");
     if (!fields.has("values") && !fields.has("notValues")) {
       return wrong(fields.cursor, "GAR0005", "has neither `values` nor `notValues`", 'add `values: ["…"]`; `"*"` is any value');
     }

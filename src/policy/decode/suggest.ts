@@ -17,11 +17,11 @@ function distance(left: string, right: string): number {
   return row[right.length] ?? 0;
 }
 
-/** The candidate that a person most likely meant, or undefined: at most a third of the letters, and three, differ, case aside. */
+/** The candidate that a person most likely meant, or undefined: at most every third letter differs, case aside, and no more than three. */
 export function closest(text: string, candidates: Iterable<string>): string | undefined {
   if (text.length > MAX_LENGTH) return undefined;
   let best: string | undefined;
-  let bestDistance = Math.min(MAX_DISTANCE, Math.max(1, Math.floor(text.length / 3))) + 1;
+  let bestDistance = Math.min(MAX_DISTANCE, Math.ceil(text.length / 3)) + 1;
   for (const candidate of candidates) {
     const found = distance(text.toLowerCase(), candidate.toLowerCase());
     if (found < bestDistance) [best, bestDistance] = [candidate, found];
@@ -32,5 +32,7 @@ export function closest(text: string, candidates: Iterable<string>): string | un
 /** The help for a word that is not one of `candidates`. */
 export function suggestion(text: string, candidates: readonly string[]): string {
   const meant = closest(text, candidates);
-  return meant === undefined ? `use one of ${candidates.map((candidate) => `\`${candidate}\``).join(", ")}` : `did you mean \`${meant}\`?`;
+  if (meant !== undefined) return `did you mean \`${meant}\`?`;
+  const quoted = candidates.map((candidate) => `\`${candidate}\``).join(", ");
+  return candidates.length === 1 ? `use ${quoted}` : `use one of ${quoted}`;
 }

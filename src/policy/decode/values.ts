@@ -39,7 +39,11 @@ const trustDomainValue: Decoder<ValueMatch> = (cursor) => {
   return wrong(cursor, "GAR0007", `is not a trust domain: ${quote(value)}`, help);
 };
 
-const ipValue = parsed((value): ValueMatch => ({ kind: "ip", block: parseIpBlock(value) }));
+const ipValue = parsed(
+  (value): ValueMatch => ({ kind: "ip", block: parseIpBlock(value) }),
+  "an IP address or CIDR block",
+  "write it as `10.1.0.0/16`, `10.1.2.3` or `2001:db8::/32`",
+);
 
 /** A string in YAML, as Istio has it. */
 const portValue: Decoder<ValueMatch> = (cursor) => {
@@ -51,10 +55,11 @@ const portValue: Decoder<ValueMatch> = (cursor) => {
 
 /** VA-3: `NAME` or `NAMESPACE/NAME`, without wildcards; the namespace is the policy's where none is written. */
 function serviceAccountValue(policyNamespace: string): Decoder<ValueMatch> {
-  return parsed((value): ValueMatch => {
+  const parse = (value: string): ValueMatch => {
     const account = parseServiceAccount(value.includes("/") ? value : `${policyNamespace}/${value}`);
     return { kind: "service-account", ...account };
-  });
+  };
+  return parsed(parse, "a service account", "write `NAME` or `NAMESPACE/NAME`, without wildcards");
 }
 
 const GRAMMARS: Readonly<Record<ValueGrammar, (policyNamespace: string) => Decoder<ValueMatch>>> = {

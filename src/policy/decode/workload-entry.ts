@@ -4,7 +4,7 @@ import type { ObjectMeta, WorkloadEntryObject } from "../model.ts";
 import { dnsSubdomain, isDnsSubdomain, portName } from "./kubernetes-name.ts";
 import { labels } from "./labels.ts";
 import { LIMITS } from "./limits.ts";
-import { type Cursor, type Decoder, type Fields, integer, mapOf, record, text, wrong } from "./reader.ts";
+import { type Decoder, type Fields, integer, mapOf, record, text, wrong } from "./reader.ts";
 import { quote } from "./report.ts";
 
 const address: Decoder<string> = (cursor) => {
@@ -23,11 +23,7 @@ const address: Decoder<string> = (cursor) => {
   return wrong(cursor, "GAR0007", `is not the address of a workload: ${quote(value)}`, "write it as `10.1.2.3` or `2001:db8::1`");
 };
 
-function namedPort(cursor: Cursor, key: string): string | undefined {
-  return portName({ ...cursor, node: { kind: "scalar", value: key, place: cursor.node.place } });
-}
-
-const ports = mapOf(namedPort, integer(1, 65_535), { max: LIMITS.ports });
+const ports = mapOf(portName, integer(1, 65_535), { max: LIMITS.ports });
 
 const NO_PORTS: ReadonlyMap<string, number> = new Map();
 

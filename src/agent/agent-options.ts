@@ -1,0 +1,69 @@
+/** What an agent is told at its start. */
+import type { Clock } from "../core/clock.ts";
+import { AppError } from "../core/error.ts";
+import type { Logger } from "../core/logger.ts";
+import { parseSpiffeId } from "../identity/spiffe-id.ts";
+import type { ControlPlane } from "./certificate-client.ts";
+import type { Timers } from "./timers.ts";
+
+export type ProxyChoice =
+  | { readonly kind: "envoy"; readonly path: string; readonly xds: "delta" | "sotw"; readonly concurrency?: number }
+  | { readonly kind: "embedded"; readonly command: readonly string[] }
+  | { readonly kind: "none" };
+
+export interface AgentOptions {
+  /** `NAMESPACE/NAME` of its WorkloadEntry. */
+  readonly workload: string;
+  /** The workload's SPIFFE ID. */
+  readonly identity: string;
+  /** The workload's address, as peers reach it. */
+  readonly address: string;
+  readonly controlPlane: ControlPlane;
+  /** PEM: what the control plane is checked against, before there is a certificate and after. */
+  readonly rootCertificateFile: string;
+  /** A service-account token for the first certificate; may appear later, or never where the CA knows the caller otherwise. */
+  readonly tokenFile?: string;
+  /** 0700; made where it is missing. */
+  readonly runFolder: string;
+  readonly proxy: ProxyChoice;
+  /** Run beside the proxy; its end is the agent's. */
+  readonly command?: readonly string[];
+  /** Added to the command's environment: `serviceEnvironment()`. */
+  readonly env?: Readonly<Record<string, string>>;
+  /** The life that certificates are asked for; the control plane's default without. */
+  readonly ttlSeconds?: number;
+  /** How long the proxy's open work may take at the end; 5 s without. */
+  readonly drainMs?: number;
+  readonly logger: Logger;
+  readonly clock?: Clock;
+  readonly timers?: Timers;
+  /** In [0, 1). */
+  readonly random?: () => number;
+}
+
+/** How the proxy names itself to the control plane. */
+export interface ProxyNode {
+  readonly id: string;
+  readonly cluster: string;
+  readonly metadata: Readonly<Record<string, string>>;
+}
+
+/** The xDS node of a workload (Istio's form of the id). Throws `invalid-argument`. */
+export function proxyNode({
+  workload,
+  identity,
+  address,
+  proxy,
+}: Pick<AgentOptions, "workload" | "identity" | "address" | "proxy">): ProxyNode {
+  const [namespace, name, ...rest] = workload.split("/");
+  if (!namespace || !name || rest.length > 0)
+    throw new AppError("invalid-argument", `\`${workload}\` is not a workload`, { help: "write it as NAMESPACE/NAME" });
+  const id = parseSpiffeId(identity);
+  if (id.namespace !== namespace)
+    throw new AppError("invalid-argument", `the workload \`${workload}\` is not of the namespace of its identity \`${identity}\``);
+  return {
+    id: `sidecar~${address}~${name}.${namespace}~${namespace}.svc.cluster.local`,
+    cluster: `${name}.${namespace}`,
+    metadata: { NAMESPACE: namespace, WORKLOAD_NAME: name, SERVICE_ACCOUNT: id.serviceAccount, GARRISON_PROXY: proxy.kind },
+  };
+}

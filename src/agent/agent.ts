@@ -1,0 +1,222 @@
+/**
+ * The agent of one workload: its certificate, its SDS socket, its proxy and, with `garrison run`, its command. Here
+ * they are built and joined.
+ */
+
+import type { Server } from "node:http";
+import { constants } from "node:os";
+import { join } from "node:path";
+import { systemClock } from "../core/clock.ts";
+import { AppError } from "../core/error.ts";
+import { renderBootstrap } from "../render/envoy/bootstrap.ts";
+import { type Renewal, startAdmin } from "./admin.ts";
+import { type AgentOptions, proxyNode } from "./agent-options.ts";
+import { createCertificateClient } from "./certificate-client.ts";
+import { CertificateManager } from "./certificate-manager.ts";
+import { residentBytes } from "./memory.ts";
+import { embeddedProgram, envoyProgram, type ProxyProgram } from "./proxy-program.ts";
+import { ProxySupervisor } from "./proxy-supervisor.ts";
+import { openRunFolder, socketPath, writePrivateFile } from "./run-folder.ts";
+import { SdsServer } from "./sds-server.ts";
+import { SecretStore } from "./secrets.ts";
+import { type AgentStatus, certificateStatus, type ProxyStatus, proxyStatus } from "./status.ts";
+import { systemTimers, type Timers } from "./timers.ts";
+import { WorkloadCommand } from "./workload-command.ts";
+
+export interface Agent {
+  status(): Promise<AgentStatus>;
+  /** Renews the certificate now; resolves when the proxy has taken it, rejects with the reason. */
+  renew(): Promise<Renewal>;
+  /** A signal that the process got: the command's while it runs, else the agent stops. */
+  signal(signal: NodeJS.Signals): void;
+  /** Ends the command, then the proxy, then the rest. Afterwards no process of theirs is left. */
+  stop(): Promise<void>;
+  /** Resolves with the exit status when everything has ended: the command's own where there is one, else 0. */
+  readonly done: Promise<number>;
+}
+
+/** The signals that concern an agent and are handed to `Agent.signal`. */
+export const AGENT_SIGNALS = ["SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR2"] as const satisfies readonly NodeJS.Signals[];
+
+const ACCEPTANCE_TIMEOUT_MS = 10_000;
+const DRAIN_MS = 5_000;
+/** Threads: a sidecar is not the machine's main work (Istio gives its own two as well). */
+const ENVOY_CONCURRENCY = 2;
+
+/** A workload's proxy with its sockets, as the agent's run folder has them; writes the proxy's bootstrap there. */
+function prepareProxy(options: AgentOptions, folder: string, sdsSocket: string): ProxyProgram | undefined {
+  const { workload, controlPlane, proxy } = options;
+  const node = proxyNode(options);
+  switch (proxy.kind) {
+    case "none":
+      return undefined;
+    case "envoy": {
+      const concurrency = proxy.concurrency ?? ENVOY_CONCURRENCY;
+      const adminSocket = socketPath(folder, "envoy-admin.sock");
+      const bootstrapFile = join(folder, "envoy.json");
+      const program = envoyProgram({ path: proxy.path, bootstrapFile, adminSocket, concurrency });
+      writePrivateFile(
+        bootstrapFile,
+        JSON.stringify(renderBootstrap({ node, controlPlane, sdsSocket, adminSocket, xds: proxy.xds }), null, 2),
+      );
+      return program;
+    }
+    case "embedded": {
+      const readySocket = socketPath(folder, "proxy-ready.sock");
+      const bootstrapFile = join(folder, "proxy.json");
+      const program = embeddedProgram({ command: proxy.command, bootstrapFile, readySocket });
+      writePrivateFile(bootstrapFile, JSON.stringify({ workload, node, controlPlane, sdsSocket, readySocket }, null, 2));
+      return program;
+    }
+  }
+}
+
+/**
+ * Starts an agent: its sockets serve when this resolves, the rest follows as it becomes possible (no proxy without a
+ * certificate, no command without a proxy). Throws what the operator must put right: a run folder that others may enter
+ * or another agent uses, a missing Envoy, a workload or an identity that is none.
+ */
+export async function startAgent(options: AgentOptions): Promise<Agent> {
+  const { identity, controlPlane, rootCertificateFile, tokenFile, ttlSeconds = 0, logger } = options;
+  const { clock = systemClock, timers = systemTimers, random = Math.random } = options;
+  const folder = openRunFolder(options.runFolder);
+  const sdsSocket = socketPath(folder, "sds.sock");
+  const adminSocket = socketPath(folder, "agent.sock");
+  const store = new SecretStore();
+  const request = createCertificateClient({ identity, controlPlane, rootCertificateFile, tokenFile, ttlSeconds, clock });
+  const manager = new CertificateManager({ request, clock, timers, random, logger });
+  manager.subscribe((certificate) => store.update(certificate));
+  // The sockets first: whoever has them has the folder, and may write there.
+  const sds = await SdsServer.start({ socket: sdsSocket, store, timers, logger });
+  let agent: RunningAgent;
+  try {
+    const program = prepareProxy(options, folder, sdsSocket);
+    const drainMs = options.drainMs ?? DRAIN_MS;
+    const supervisor = program === undefined ? undefined : new ProxySupervisor({ program, clock, timers, random, logger, drainMs });
+    agent = new RunningAgent({ options, manager, supervisor, sds, timers });
+    await agent.serve(adminSocket);
+  } catch (error) {
+    sds.close();
+    throw error;
+  }
+  logger.log("info", "agent started", {
+    workload: options.workload,
+    identity,
+    controlPlane: `${controlPlane.address}:${controlPlane.port}`,
+    proxy: options.proxy.kind,
+    pid: process.pid,
+  });
+  return agent;
+}
+
+interface Parts {
+  readonly options: AgentOptions;
+  readonly manager: CertificateManager;
+  readonly supervisor: ProxySupervisor | undefined;
+  readonly sds: SdsServer;
+  readonly timers: Timers;
+}
+
+class RunningAgent implements Agent {
+  readonly done: Promise<number>;
+  readonly #parts: Parts;
+  readonly #end = Promise.withResolvers<number>();
+  #admin: Server | undefined;
+  #command: WorkloadCommand | undefined;
+  #stopped: Promise<void> | undefined;
+
+  constructor(parts: Parts) {
+    this.#parts = parts;
+    this.done = this.#end.promise;
+  }
+
+  /** Opens the admin socket and lets the certificate, the proxy and the command follow one another. */
+  async serve(adminSocket: string): Promise<void> {
+    const { manager, supervisor } = this.#parts;
+    this.#admin = await startAdmin(adminSocket, { status: () => this.status(), renew: () => this.renew() });
+    const cancel = manager.subscribe(() => {
+      cancel();
+      supervisor?.start();
+      const ready = supervisor?.whenReady() ?? Promise.resolve();
+      ready.then(() => this.#runCommand()).catch((thrown) => this.#giveUp(thrown));
+    });
+    manager.start();
+  }
+
+  async status(): Promise<AgentStatus> {
+    const { options, manager, supervisor, sds } = this.#parts;
+    const certificate = certificateStatus(manager.state);
+    const proxy =
+      supervisor === undefined || options.proxy.kind === "none"
+        ? NO_PROXY
+        : proxyStatus(options.proxy.kind, supervisor.state, supervisor.restarts);
+    const certified = certificate.state === "valid" || certificate.state === "renewal-failing";
+    const [agentBytes, proxyBytes] = await Promise.all([
+      residentBytes(process.pid),
+      proxy.pid === undefined ? undefined : residentBytes(proxy.pid),
+    ]);
+    return {
+      workload: options.workload,
+      identity: options.identity,
+      pid: process.pid,
+      ready: certified && (supervisor === undefined || proxy.state === "ready"),
+      certificate,
+      proxy,
+      sdsStreams: sds.streams,
+      memory: { ...(agentBytes === undefined ? {} : { agent: agentBytes }), ...(proxyBytes === undefined ? {} : { proxy: proxyBytes }) },
+    };
+  }
+
+  async renew(): Promise<Renewal> {
+    const { manager, sds } = this.#parts;
+    const { serial, notAfter } = await manager.renew();
+    const acceptedBy = await sds.whenAccepted("default", serial, ACCEPTANCE_TIMEOUT_MS);
+    return { serial, notAfter: new Date(notAfter).toISOString(), acceptedBy };
+  }
+
+  signal(signal: NodeJS.Signals): void {
+    if (this.#command !== undefined && this.#stopped === undefined) this.#command.forward(signal);
+    else this.#shutDown(this.#parts.options.command === undefined ? 0 : 128 + constants.signals[signal]);
+  }
+
+  stop(): Promise<void> {
+    return this.#shutDown(0);
+  }
+
+  #runCommand(): void {
+    const { options, timers } = this.#parts;
+    const [program, ...args] = options.command ?? [];
+    if (program === undefined || this.#stopped !== undefined) return;
+    this.#command = new WorkloadCommand({ command: [program, ...args], env: options.env ?? {}, timers, logger: options.logger });
+    this.#command.ended.then((status) => this.#shutDown(status));
+  }
+
+  /** Without its command there is nothing that the agent is for; where it is stopping already, there is nothing to give up. */
+  #giveUp(thrown: unknown): void {
+    if (this.#stopped !== undefined) return;
+    this.#parts.options.logger.log("error", "the command cannot be started", { error: AppError.from(thrown).message });
+    this.#shutDown(1);
+  }
+
+  #shutDown(status: number): Promise<void> {
+    this.#stopped ??= this.#stopAll(status);
+    return this.#stopped;
+  }
+
+  async #stopAll(status: number): Promise<void> {
+    const { options, manager, supervisor, sds } = this.#parts;
+    options.logger.log("info", "agent stopping", { workload: options.workload });
+    manager.stop();
+    const command = this.#command;
+    await command?.stop();
+    // Once the command has ended there is nobody left to answer what the proxy still carries.
+    await supervisor?.stop({ drain: command === undefined });
+    sds.close();
+    this.#admin?.close();
+    this.#admin?.closeAllConnections();
+    options.logger.log("info", "agent stopped", { workload: options.workload });
+    this.#end.resolve(command === undefined ? status : await command.ended);
+  }
+}
+
+const NO_PROXY: ProxyStatus = { kind: "none", state: "stopped", restarts: 0 };

@@ -1,0 +1,154 @@
+import assert from "node:assert/strict";
+import { describe, it } from "node:test";
+import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
+import fc from "fast-check";
+import { SecretSchema } from "../gen/envoy/extensions/transport_sockets/tls/v3/secret_pb.js";
+import {
+  DeltaDiscoveryRequestSchema,
+  DeltaDiscoveryResponseSchema,
+  DiscoveryRequestSchema,
+  DiscoveryResponseSchema,
+} from "../gen/envoy/service/discovery/v3/discovery_pb.js";
+import { SecretDiscoveryService } from "../gen/envoy/service/secret/v3/sds_pb.js";
+import { IstioCertificateRequestSchema, IstioCertificateResponseSchema, IstioCertificateService } from "../gen/istio/v1/auth/ca_pb.js";
+import { methodDefinition } from "../rpc/service.ts";
+import { CREATE_CERTIFICATE } from "./csr-messages.ts";
+import {
+  decodeDeltaRequest,
+  decodeRequest,
+  encodeDeltaResponse,
+  encodeKeyAndChain,
+  encodeResponse,
+  encodeTrustedRoots,
+  SECRET_TYPE_URL,
+} from "./sds-messages.ts";
+import { SDS_METHODS } from "./sds-server.ts";
+
+const text = fc.string({ unit: "grapheme", maxLength: 40 });
+const texts = fc.array(text, { maxLength: 5 });
+const node = fc.record({ id: text, cluster: text });
+const errorDetail = fc.option(fc.record({ code: fc.nat(16), message: text }), { nil: undefined });
+const secrets = fc.array(fc.record({ name: text, version: text, body: fc.uint8Array({ maxLength: 40 }) }), { maxLength: 4 });
+
+describe("messages written and read by hand agree with the generated code", () => {
+  it("for a request for the state of the world", () => {
+    fc.assert(
+      fc.property(text, texts, text, text, errorDetail, node, (versionInfo, resourceNames, typeUrl, responseNonce, refusal, from) => {
+        const init = {
+          versionInfo,
+          resourceNames,
+          typeUrl,
+          responseNonce,
+          node: from,
+          ...(refusal === undefined ? {} : { errorDetail: refusal }),
+        };
+        assert.deepEqual(decodeRequest(toBinary(DiscoveryRequestSchema, create(DiscoveryRequestSchema, init))), {
+          typeUrl,
+          nonce: responseNonce,
+          refusal: refusal?.message,
+          wanted: { kind: "all", names: resourceNames },
+        });
+      }),
+    );
+  });
+
+  it("for a request for changes", () => {
+    const held = fc.dictionary(text, text, { noNullPrototype: true, maxKeys: 4 });
+    fc.assert(
+      fc.property(texts, texts, held, text, text, errorDetail, (subscribe, unsubscribe, versions, typeUrl, nonce, refusal) => {
+        const message = create(DeltaDiscoveryRequestSchema, {
+          resourceNamesSubscribe: subscribe,
+          resourceNamesUnsubscribe: unsubscribe,
+          initialResourceVersions: versions,
+          typeUrl,
+          responseNonce: nonce,
+          ...(refusal === undefined ? {} : { errorDetail: refusal }),
+        });
+        assert.deepEqual(decodeDeltaRequest(toBinary(DeltaDiscoveryRequestSchema, message)), {
+          typeUrl,
+          nonce,
+          refusal: refusal?.message,
+          wanted: { kind: "change", subscribe, unsubscribe, held: new Map(Object.entries(versions)) },
+        });
+      }),
+    );
+  });
+
+  it("for both responses", () => {
+    fc.assert(
+      fc.property(text, text, secrets, (nonce, version, sent) => {
+        const whole = fromBinary(DiscoveryResponseSchema, encodeResponse({ nonce, version, secrets: sent }));
+        assert.deepEqual([whole.nonce, whole.versionInfo, whole.typeUrl], [nonce, version, SECRET_TYPE_URL]);
+        assert.deepEqual(
+          whole.resources.map(({ typeUrl, value }) => ({ typeUrl, value: Buffer.from(value) })),
+          sent.map(({ body }) => ({ typeUrl: SECRET_TYPE_URL, value: Buffer.from(body) })),
+        );
+        const delta = fromBinary(DeltaDiscoveryResponseSchema, encodeDeltaResponse({ nonce, version, secrets: sent }));
+        assert.deepEqual([delta.nonce, delta.systemVersionInfo, delta.typeUrl], [nonce, version, SECRET_TYPE_URL]);
+        assert.deepEqual(
+          delta.resources.map((resource) => ({ name: resource.name, version: resource.version, typeUrl: resource.resource?.typeUrl })),
+          sent.map((secret) => ({ name: secret.name, version: secret.version, typeUrl: SECRET_TYPE_URL })),
+        );
+      }),
+    );
+  });
+
+  it("for both secrets", () => {
+    const inline = (value: string) => ({ specifier: { case: "inlineBytes" as const, value: Buffer.from(value) } });
+    const value = { certificateChain: inline("chain"), privateKey: inline("key") };
+    const identity = create(SecretSchema, { name: "default", type: { case: "tlsCertificate", value } });
+    assert.deepEqual(encodeKeyAndChain("default", "chain", "key"), Buffer.from(toBinary(SecretSchema, identity)));
+    const roots = create(SecretSchema, { name: "ROOTCA", type: { case: "validationContext", value: { trustedCa: inline("roots") } } });
+    assert.deepEqual(encodeTrustedRoots("ROOTCA", "roots"), Buffer.from(toBinary(SecretSchema, roots)));
+  });
+
+  it("for a certificate request and its answer", () => {
+    fc.assert(
+      fc.property(text, fc.nat(), texts, (csr, ttlSeconds, certChain) => {
+        const request = fromBinary(IstioCertificateRequestSchema, CREATE_CERTIFICATE.requestSerialize({ csr, ttlSeconds }));
+        assert.deepEqual([request.csr, request.validityDuration], [csr, BigInt(ttlSeconds)]);
+        const answer = create(IstioCertificateResponseSchema, { certChain });
+        assert.deepEqual(CREATE_CERTIFICATE.responseDeserialize(toBinary(IstioCertificateResponseSchema, answer)), certChain);
+      }),
+    );
+  });
+
+  it("for the methods' names and kinds", () => {
+    assert.equal(CREATE_CERTIFICATE.path, methodDefinition(IstioCertificateService.method.createCertificate).path);
+    for (const method of SecretDiscoveryService.methods) {
+      const { path, requestStream, responseStream } = methodDefinition(method);
+      const own = Object.entries(SDS_METHODS).find(([name]) => name === method.name)?.[1];
+      assert.deepEqual(
+        { path: own?.path, requestStream: own?.requestStream, responseStream: own?.responseStream },
+        { path, requestStream, responseStream },
+      );
+    }
+  });
+});
+
+describe("a message that is none", () => {
+  it("is an error and nothing worse, whatever its bytes", () => {
+    const refusals = new Set<string>();
+    fc.assert(
+      fc.property(fc.uint8Array({ maxLength: 200 }), (bytes) => {
+        for (const decode of [decodeRequest, decodeDeltaRequest, CREATE_CERTIFICATE.responseDeserialize]) {
+          try {
+            decode(bytes);
+          } catch (error) {
+            refusals.add((error as Error).constructor.name);
+          }
+        }
+      }),
+      { numRuns: 2_000 },
+    );
+    assert.deepEqual(
+      [...refusals].filter((name) => !["Error", "RangeError", "TypeError"].includes(name)),
+      [],
+    );
+    assert.ok(refusals.size > 0);
+  });
+
+  it("is refused when a string is not UTF-8", () => {
+    assert.throws(() => decodeRequest(Buffer.from([0x1a, 2, 0xc3, 0x28])), TypeError);
+  });
+});

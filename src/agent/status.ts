@@ -1,0 +1,76 @@
+/** What an agent says of itself: plain JSON without a secret. Times are ISO 8601. */
+import type { ErrorCode } from "../core/error.ts";
+import type { CertificateState } from "./certificate-manager.ts";
+import type { ProxyState } from "./proxy-supervisor.ts";
+
+export interface CertificateStatus {
+  readonly state: CertificateState["kind"];
+  readonly serial?: string;
+  readonly notBefore?: string;
+  readonly notAfter?: string;
+  /** When the next renewal, or the next attempt at one, is due. */
+  readonly nextAttempt?: string;
+  /** Attempts that failed since the last certificate. */
+  readonly failures: number;
+  readonly lastError?: { readonly code: ErrorCode; readonly message: string; readonly help?: string };
+}
+
+export interface ProxyStatus {
+  readonly kind: "envoy" | "embedded" | "none";
+  readonly state: ProxyState["kind"];
+  readonly pid?: number;
+  readonly restarts: number;
+  /** How the last one ended, while the next is not started. */
+  readonly lastExit?: string;
+}
+
+export interface AgentStatus {
+  /** `NAMESPACE/NAME`. */
+  readonly workload: string;
+  /** A SPIFFE ID. */
+  readonly identity: string;
+  readonly pid: number;
+  /** Whether the certificate is valid and the proxy serves. */
+  readonly ready: boolean;
+  readonly certificate: CertificateStatus;
+  readonly proxy: ProxyStatus;
+  /** Open SDS streams. */
+  readonly sdsStreams: number;
+  /** Resident bytes. */
+  readonly memory: { readonly agent?: number; readonly proxy?: number };
+}
+
+const iso = (time: number) => new Date(time).toISOString();
+
+export function certificateStatus(state: CertificateState): CertificateStatus {
+  const certificate = state.kind === "starting" ? undefined : state.certificate;
+  const lastError = "lastError" in state ? state.lastError : undefined;
+  return {
+    state: state.kind,
+    ...(certificate === undefined
+      ? {}
+      : { serial: certificate.serial, notBefore: iso(certificate.notBefore), notAfter: iso(certificate.notAfter) }),
+    ...("nextAttemptAt" in state ? { nextAttempt: iso(state.nextAttemptAt) } : {}),
+    failures: "failures" in state ? state.failures : 0,
+    ...(lastError === undefined
+      ? {}
+      : {
+          lastError: {
+            code: lastError.code,
+            message: lastError.message,
+            ...(lastError.help === undefined ? {} : { help: lastError.help }),
+          },
+        }),
+  };
+}
+
+export function proxyStatus(kind: "envoy" | "embedded", state: ProxyState, restarts: number): ProxyStatus {
+  const pid = "pid" in state ? state.pid : undefined;
+  return {
+    kind,
+    state: state.kind,
+    restarts,
+    ...(pid === undefined ? {} : { pid }),
+    ...(state.kind === "restarting" ? { lastExit: state.lastExit } : {}),
+  };
+}

@@ -1,0 +1,99 @@
+/** What comes of a request at a workload, by the decision engine: connection first, then policy. */
+import type { InboundListener, WorkloadPolicy } from "../compile/workload-policy.ts";
+import { AppError } from "../core/error.ts";
+import { parseSpiffeId } from "../identity/spiffe-id.ts";
+import { type Decision, type Facts, formatBecause } from "../policy/decision.ts";
+import { formatOrigin } from "../policy/origin.ts";
+import type { TestCase, TestRequest } from "./test-case.ts";
+
+/** An engine's two questions, as `render/decide` answers them. */
+export interface Engine {
+  http(facts: Facts): Decision;
+  tcp(facts: Facts): Decision;
+  /** A path as the proxy sees it, or undefined for one that it refuses. */
+  normalizePath(path: string): string | undefined;
+}
+
+export interface Outcome {
+  readonly effect: "allow" | "deny" | "refused";
+  /** `NAMESPACE/POLICY[RULE]`, `default` or `no-policy`; empty for `refused`. */
+  readonly by: string;
+  /** The AUDIT rules that matched, as `NAMESPACE/POLICY[RULE]`. */
+  readonly audit: readonly string[];
+  /** In words, for `refused`. */
+  readonly why: string;
+}
+
+/** The listener that a request is for. Throws `invalid-argument` where it does not say which of several. */
+export function listenerFor(policy: WorkloadPolicy, { port }: TestRequest): InboundListener | undefined {
+  if (port !== undefined) return policy.inbound.find((listener) => listener.port === port);
+  if (policy.inbound.length <= 1) return policy.inbound[0];
+  const ports = policy.inbound.map((listener) => listener.port).join(", ");
+  throw new AppError("invalid-argument", `workload \`${policy.workload}\` listens on several ports`, {
+    help: `say which with \`port\`: ${ports}`,
+  });
+}
+
+/** Why there is no connection, or undefined where there is one. */
+function refusal(policy: WorkloadPolicy, listener: InboundListener | undefined, request: TestRequest): string | undefined {
+  if (listener === undefined)
+    return request.port === undefined ? "the workload listens on no port" : `the workload does not listen on port ${request.port}`;
+  if (request.from === undefined) return listener.mtls === "STRICT" ? "plaintext, where the mode is STRICT" : undefined;
+  if (listener.mtls === "DISABLE") return "mutual TLS, where the mode is DISABLE";
+  const { trustDomain } = parseSpiffeId(request.from);
+  return policy.trustDomains.includes(trustDomain) ? undefined : `the trust domain \`${trustDomain}\` is not one of the mesh`;
+}
+
+/** The authority that a request has: where it names none, the service's own name. */
+export function hostOf(policy: WorkloadPolicy, { host }: TestRequest): string {
+  return host ?? policy.workload.split("/")[1] ?? "";
+}
+
+function factsOf(policy: WorkloadPolicy, listener: InboundListener, request: TestRequest, path: string | undefined): Facts {
+  const sourceIp = request.sourceIp ?? "127.0.0.1";
+  const host = hostOf(policy, request);
+  return {
+    peer: request.from,
+    sourceIp,
+    // No proxy is trusted to tell of another client, whatever X-Forwarded-For says.
+    remoteIp: sourceIp,
+    destinationIp: listener.bind,
+    destinationPort: listener.port,
+    sni: request.sni ?? "",
+    http: path === undefined ? undefined : { method: request.method, path, host, headers: request.headers },
+  };
+}
+
+/** What comes of a request. Throws `invalid-argument` for a question that has no one meaning. */
+export function evaluate(engine: Engine, policy: WorkloadPolicy, request: TestRequest): Outcome {
+  const listener = listenerFor(policy, request);
+  const why = refusal(policy, listener, request);
+  if (listener === undefined || why !== undefined) return refused(why ?? "");
+  const isHttp = listener.protocol !== "tcp";
+  if (request.protocol !== undefined && (request.protocol === "http") !== isHttp) {
+    throw new AppError(
+      "invalid-argument",
+      `port ${listener.port} of \`${policy.workload}\` speaks ${listener.protocol}, not ${request.protocol}`,
+    );
+  }
+  if (!isHttp) return toOutcome(engine.tcp(factsOf(policy, listener, request, undefined)));
+  const path = engine.normalizePath(request.path);
+  if (path === undefined) return refused("the path is not one that a proxy takes");
+  return toOutcome(engine.http(factsOf(policy, listener, request, path)));
+}
+
+function refused(why: string): Outcome {
+  return { effect: "refused", by: "", audit: [], why };
+}
+
+function toOutcome({ effect, because, audit }: Decision): Outcome {
+  return { effect, by: formatBecause(because), audit: audit.map(formatOrigin), why: "" };
+}
+
+const STATUS_OF_EFFECT = { allow: 200, deny: 403, refused: 0 } as const satisfies Record<Outcome["effect"], number>;
+
+/** Whether an outcome is what was expected. */
+export function meets(outcome: Outcome, { expect, by, audit }: Pick<TestCase, "expect" | "by" | "audit">): boolean {
+  const effect = typeof expect === "number" ? STATUS_OF_EFFECT[outcome.effect] === expect : outcome.effect === expect;
+  return effect && (by === undefined || by === outcome.by) && (audit === undefined || audit.join() === outcome.audit.join());
+}

@@ -1,0 +1,85 @@
+import type { IncomingMessage } from "node:http";
+import { createInterface } from "node:readline";
+import { formatJson, formatRecord, parseJson } from "../audit/format.ts";
+import { AUDIT_FLAGS, parseAuditFilter } from "../audit/query-text.ts";
+import type { AuditRecord } from "../audit/record.ts";
+import { AppError } from "../core/error.ts";
+import { readControlPlaneFile } from "../server/files.ts";
+import { openAdmin } from "./admin-client.ts";
+import type { Command, OptionSpec, ParsedArguments } from "./command.ts";
+import { EXIT } from "./exit.ts";
+import { JSON_OPTION, required, STATE_OPTION } from "./options.ts";
+
+/** What the help says of each flag; the flags themselves are the record's. */
+const FLAG_DOCS: Readonly<Record<string, OptionSpec>> = {
+  since: { type: "value", value: "TIME", doc: "from a time, or so long ago: 10m, 2026-11-22T10:00:00Z" },
+  until: { type: "value", value: "TIME", doc: "before a time" },
+  workload: { type: "value", value: "NAMESPACE/NAME", doc: "decided at this workload" },
+  service: { type: "value", value: "NAMESPACE/NAME", doc: "asked of this service" },
+  caller: { type: "value", value: "WHO", doc: "NAMESPACE/SERVICE-ACCOUNT, a SPIFFE ID, or `none` for callers without one" },
+  effect: { type: "value", value: "EFFECT", doc: "allow, deny or refused" },
+  method: { type: "value", value: "METHOD", doc: "this HTTP method" },
+  path: { type: "value", value: "PATH", doc: "this path, or with a `*` at its end all that begin so" },
+  origin: { type: "value", value: "RULE", doc: "decided by NAMESPACE/POLICY[RULE], `default` or `no-policy`" },
+  "after-id": { type: "value", value: "N", doc: "records after this one" },
+  limit: { type: "value", value: "N", doc: "at most so many" },
+  order: { type: "value", value: "ORDER", doc: "which come first: oldest or newest" },
+};
+
+const DEFAULT_LIMIT = "100";
+
+function queryOf(parsed: ParsedArguments, follow: boolean): URLSearchParams {
+  const given = AUDIT_FLAGS.flatMap((flag): [string, string][] => {
+    const value = parsed.value(flag);
+    return value === undefined ? [] : [[flag, value]];
+  });
+  const values = Object.fromEntries(given);
+  // Told here, so that a wrong flag is a usage error even where no control plane runs.
+  parseAuditFilter(values, Date.now());
+  if (follow) return new URLSearchParams({ ...values, follow: "1" });
+  return new URLSearchParams({ limit: DEFAULT_LIMIT, order: "newest", ...values });
+}
+
+async function* lines(response: IncomingMessage): AsyncGenerator<AuditRecord> {
+  for await (const line of createInterface({ input: response, crlfDelay: Number.POSITIVE_INFINITY }))
+    if (line !== "") yield parseJson(line);
+}
+
+async function refusal(response: IncomingMessage): Promise<AppError> {
+  const chunks: Buffer[] = [];
+  for await (const chunk of response as AsyncIterable<Buffer>) chunks.push(chunk);
+  return new AppError("unavailable", `the record cannot be read: ${Buffer.concat(chunks).toString("utf8").trim().slice(0, 500)}`);
+}
+
+export const command: Command = {
+  name: "audit",
+  summary: "Lists decisions, the newest at the end; with --follow also those to come.",
+  options: {
+    ...FLAG_DOCS,
+    follow: { type: "flag", doc: "stay and print what comes" },
+    json: { ...JSON_OPTION, doc: "print JSON lines" },
+    state: STATE_OPTION,
+  },
+  examples: [
+    "garrison audit --effect deny --since 10m",
+    "garrison audit --caller photo-ns/photo-frontend --follow",
+    "garrison audit --path '/photos*' --json",
+  ],
+  run: async (parsed) => {
+    const follow = parsed.flag("follow");
+    const query = queryOf(parsed, follow);
+    const { adminSocket, trustDomain } = readControlPlaneFile(required(parsed, "state"));
+    const response = await openAdmin(adminSocket, "GET", `/v1/audit?${query}`);
+    if (response.statusCode !== 200) throw await refusal(response);
+    const options = { colour: process.stdout.isTTY === true, trustDomain };
+    const format = parsed.flag("json") ? formatJson : (record: AuditRecord) => formatRecord(record, options);
+    const print = (record: AuditRecord): void => void process.stdout.write(`${format(record)}\n`);
+    if (follow || query.get("order") === "oldest") {
+      for await (const record of lines(response)) print(record);
+      return EXIT.ok;
+    }
+    const newest = await Array.fromAsync(lines(response));
+    for (const record of newest.reverse()) print(record);
+    return EXIT.ok;
+  },
+};

@@ -1,0 +1,58 @@
+/** Options that several commands share. */
+
+import { AppError } from "../core/error.ts";
+import type { LogLevel } from "../core/logger.ts";
+import type { OptionSpec, ParsedArguments } from "./command.ts";
+
+export const STATE_OPTION = {
+  type: "value",
+  value: "FOLDER",
+  doc: "the state folder: CA, ledger, record, sockets; only its owner may read it",
+  default: process.env.GARRISON_STATE ?? ".garrison",
+} as const satisfies OptionSpec;
+
+export const LOG_OPTION = {
+  type: "value",
+  value: "LEVEL",
+  doc: "debug, info, warn or error",
+  default: "info",
+} as const satisfies OptionSpec;
+
+export const JSON_OPTION = { type: "flag", doc: "print JSON" } as const satisfies OptionSpec;
+
+const LEVELS: readonly LogLevel[] = ["debug", "info", "warn", "error"];
+
+/** The value of an option that always has one, by its default. */
+export function required(parsed: ParsedArguments, name: string): string {
+  const value = parsed.value(name);
+  if (value === undefined || value === "") throw new AppError("invalid-argument", `\`--${name}\` needs a value`);
+  return value;
+}
+
+/** `--log-level`. Throws `invalid-argument`. */
+export function logLevel(parsed: ParsedArguments): LogLevel {
+  const text = required(parsed, "log-level");
+  const level = LEVELS.find((known) => known === text);
+  if (level === undefined)
+    throw new AppError("invalid-argument", `\`${text}\` is not a log level`, { help: `it is one of ${LEVELS.join(", ")}` });
+  return level;
+}
+
+/** `HOST:PORT` or `[HOST]:PORT`; port 0 takes any free one. Throws `invalid-argument`. */
+export function parseHostPort(text: string): { readonly host: string; readonly port: number } {
+  const match = /^(?:\[([0-9a-fA-F:.]+)\]|([^:\s]+)):(\d{1,5})$/.exec(text);
+  const port = Number(match?.[3] ?? Number.NaN);
+  if (match === null || port > 65535) {
+    throw new AppError("invalid-argument", `\`${text}\` is not an address`, { help: "write it as HOST:PORT, such as `127.0.0.1:15012`" });
+  }
+  return { host: match[1] ?? match[2] ?? "", port };
+}
+
+/** A whole number within bounds. Throws `invalid-argument`. */
+export function parseCount(name: string, text: string, least: number, most: number): number {
+  const value = /^\d{1,9}$/.test(text) ? Number(text) : Number.NaN;
+  if (!(value >= least && value <= most)) {
+    throw new AppError("invalid-argument", `\`--${name} ${text}\` is not a whole number from ${least} to ${most}`);
+  }
+  return value;
+}

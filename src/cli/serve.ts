@@ -1,0 +1,45 @@
+import { parseTrustDomain } from "../identity/trust-domain.ts";
+import { DEFAULT_CLUSTER_DOMAIN, DEFAULT_ROOT_NAMESPACE } from "../mesh/snapshot.ts";
+import { startControlPlane } from "../server/control-plane.ts";
+import type { Command } from "./command.ts";
+import { EXIT } from "./exit.ts";
+import { createLogger } from "./log.ts";
+import { LOG_OPTION, logLevel, parseHostPort, required, STATE_OPTION } from "./options.ts";
+import { endRequest } from "./signals.ts";
+import { version } from "./version.ts";
+
+export const command: Command = {
+  name: "serve",
+  summary: "Runs the control plane: CA, policy compiler, xDS, and the record of decisions.",
+  options: {
+    config: { type: "value", value: "FOLDER", doc: "the folder of YAML; an edit takes effect at once", default: "mesh" },
+    state: STATE_OPTION,
+    listen: { type: "value", value: "HOST:PORT", doc: "where agents and proxies connect, by mutual TLS", default: "127.0.0.1:15012" },
+    "trust-domain": { type: "value", value: "NAME", doc: "the trust domain of every identity", default: "cluster.local" },
+    "root-namespace": { type: "value", value: "NAME", doc: "its policies hold for the whole mesh", default: DEFAULT_ROOT_NAMESPACE },
+    "log-level": LOG_OPTION,
+  },
+  examples: [
+    "garrison serve --config examples/photo/mesh",
+    "garrison serve --config mesh --listen 10.0.0.5:15012 --trust-domain example.org",
+  ],
+  run: async (parsed) => {
+    const logger = createLogger(logLevel(parsed));
+    const settings = {
+      trustDomain: parseTrustDomain(required(parsed, "trust-domain")),
+      rootNamespace: required(parsed, "root-namespace"),
+      clusterDomain: DEFAULT_CLUSTER_DOMAIN,
+    };
+    const controlPlane = await startControlPlane({
+      config: required(parsed, "config"),
+      state: required(parsed, "state"),
+      listen: parseHostPort(required(parsed, "listen")),
+      settings,
+      version: version(),
+      logger,
+    });
+    logger.log("info", "control plane stopping", { because: await endRequest() });
+    await controlPlane.close();
+    return EXIT.ok;
+  },
+};

@@ -1,0 +1,59 @@
+import type { MeshStatus, ProxyStatus } from "../server/status.ts";
+import { callAdmin, controlPlaneSocket } from "./admin-client.ts";
+import type { Command } from "./command.ts";
+import { EXIT } from "./exit.ts";
+import { JSON_OPTION, required, STATE_OPTION } from "./options.ts";
+
+/** What the admin socket answers to `GET /v1/status`. */
+export interface StatusAnswer extends MeshStatus {
+  readonly version: string;
+  readonly listen: string;
+  readonly trustDomain: string;
+  readonly rssBytes: number;
+  readonly uptimeSeconds: number;
+}
+
+function describeProxy(proxy: ProxyStatus): string {
+  const refused = proxy.refused.map(({ names, message }) => `; refused ${names.join(", ")}: ${message}`).join("");
+  return `${proxy.kind} (${proxy.variant}) ${proxy.state}${refused}`;
+}
+
+/** What a person reads. */
+export function formatStatus(status: StatusAnswer): string {
+  const width = Math.max(
+    0,
+    ...status.workloads.map(({ workload }) => workload.length),
+    ...status.policies.map(({ policy }) => policy.length),
+  );
+  const workloads = status.workloads.map(
+    ({ workload, identity, proxies }) =>
+      `  ${workload.padEnd(width)}  ${identity}  ${proxies.length === 0 ? "no proxy connected" : proxies.map(describeProxy).join(", ")}`,
+  );
+  const policies = status.policies.map(
+    ({ policy, state, workloads: selected, enforced }) =>
+      `  ${policy.padEnd(width)}  ${state === "closed" ? "INVALID, closed  " : ""}enforced on ${enforced} of ${selected} workloads`,
+  );
+  return [
+    `garrison ${status.version} on ${status.listen}, trust domain ${status.trustDomain}, up ${Math.round(status.uptimeSeconds)} s, ${Math.round(status.rssBytes / 2 ** 20)} MiB, configuration ${status.generation}`,
+    "",
+    "Workloads:",
+    ...workloads,
+    "",
+    "Policies:",
+    ...policies,
+    ...(status.diagnostics.length > 0 ? ["", "Problems:", ...status.diagnostics.map(({ text }) => `  ${text}`)] : []),
+    "",
+  ].join("\n");
+}
+
+export const command: Command = {
+  name: "status",
+  summary: "Shows the workloads, proxies and policies of a running control plane.",
+  options: { state: STATE_OPTION, json: JSON_OPTION },
+  examples: ["garrison status", "garrison status --json"],
+  run: async (parsed) => {
+    const answer = await callAdmin(controlPlaneSocket(required(parsed, "state")), "GET", "/v1/status");
+    process.stdout.write(parsed.flag("json") ? `${JSON.stringify(answer)}\n` : formatStatus(answer as StatusAnswer));
+    return EXIT.ok;
+  },
+};

@@ -1,0 +1,53 @@
+import { resolve } from "node:path";
+import { callAdmin } from "./admin-client.ts";
+import type { Command } from "./command.ts";
+import { EXIT } from "./exit.ts";
+import { chooseProxy, PROXY_OPTION } from "./find-envoy.ts";
+import { startLocalMesh } from "./local-mesh.ts";
+import { required, STATE_OPTION } from "./options.ts";
+import { endRequest } from "./signals.ts";
+
+export const command: Command = {
+  name: "up",
+  summary:
+    "Runs a folder of YAML on this machine: the control plane, and an agent with a proxy for each local WorkloadEntry. Applications are yours to start.",
+  operands: "FOLDER",
+  arity: [1, 1],
+  options: {
+    state: STATE_OPTION,
+    listen: { type: "value", value: "HOST:PORT", doc: "where the control plane serves", default: "127.0.0.1:15012" },
+    "trust-domain": { type: "value", value: "NAME", doc: "the trust domain of every identity", default: "cluster.local" },
+    proxy: PROXY_OPTION,
+    verbose: { type: "flag", doc: "print every log line; without it warnings and errors" },
+  },
+  examples: ["garrison up examples/photo/mesh", "garrison up my-mesh --proxy embedded --state ~/.garrison"],
+  run: async (parsed) => {
+    const proxy = await chooseProxy(required(parsed, "proxy"));
+    const state = resolve(required(parsed, "state"));
+    const verbose = parsed.flag("verbose");
+    const mesh = await startLocalMesh({
+      config: resolve(parsed.positionals[0] ?? ""),
+      state,
+      listen: required(parsed, "listen"),
+      trustDomain: required(parsed, "trust-domain"),
+      proxy: proxy.kind,
+      commandOf: () => [],
+      environmentOf: (): Readonly<Record<string, string>> => (proxy.kind === "envoy" ? { ENVOY_PATH: proxy.path } : {}),
+      leaveOut: new Set(),
+      onLine: (name, line) => {
+        if (verbose || / (warn|error) /.test(line)) process.stderr.write(`[${name}] ${line}\n`);
+      },
+    });
+    const ready = (await callAdmin(mesh.adminSocket, "GET", "/v1/status")) as { readonly listen: string };
+    process.stdout.write(
+      `control plane on ${ready.listen}, ${mesh.agents.size} workloads with ${proxy.kind === "envoy" ? `Envoy ${proxy.version}` : "the embedded proxy"}:\n`,
+    );
+    for (const workload of mesh.agents.keys()) process.stdout.write(`  ${workload}\n`);
+    process.stdout.write(
+      `state, certificates and logs: ${state}\ntry \`garrison status\` and \`garrison audit --follow\` with --state ${state}; end with Ctrl-C\n`,
+    );
+    await endRequest();
+    await mesh.stop();
+    return EXIT.ok;
+  },
+};

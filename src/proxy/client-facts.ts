@@ -1,0 +1,87 @@
+/** What all requests of one connection have in common, and the facts that decisions are made on. */
+import type { Facts, HttpFacts } from "../policy/decision.ts";
+import type { HeaderList, RequestHead } from "./message.ts";
+import type { Peer } from "./peer-certificate.ts";
+
+/** A connection that was accepted from a peer, identified if it came by mutual TLS. */
+export interface PeerConnection {
+  /** Undefined for plaintext. */
+  readonly peer: Peer | undefined;
+  readonly sourceIp: string;
+  readonly destinationIp: string;
+  readonly destinationPort: number;
+  readonly sni: string;
+  /** The certificate header that the application gets; undefined for plaintext. */
+  readonly forwardedCertificate: string | undefined;
+  /** No further request is taken. */
+  draining: boolean;
+}
+
+/** Node has header bytes as characters; policies are written in UTF-8. */
+function decodeValue(value: string): string {
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: everything but ASCII
+  return /^[\x00-\x7f]*$/.test(value) ? value : Buffer.from(value, "latin1").toString("utf8");
+}
+
+function indexHeaders(headers: HeaderList): Map<string, string[]> {
+  const index = new Map<string, string[]>();
+  for (let at = 0; at < headers.length; at += 2) {
+    const name = headers[at] ?? "";
+    const value = decodeValue(headers[at + 1] ?? "");
+    const known = index.get(name);
+    if (known === undefined) index.set(name, [value]);
+    else known.push(value);
+  }
+  return index;
+}
+
+/** Indexes the header only for a policy that asks for one. */
+class RequestFacts implements HttpFacts {
+  readonly method: string;
+  readonly path: string;
+  readonly host: string;
+  readonly #head: RequestHead;
+  #headers: ReadonlyMap<string, readonly string[]> | undefined;
+
+  constructor(head: RequestHead) {
+    this.method = head.method;
+    this.path = head.path.path;
+    this.host = head.authority;
+    this.#head = head;
+  }
+
+  /** With the names under which Envoy knows the request line and Host. */
+  get headers(): ReadonlyMap<string, readonly string[]> {
+    if (this.#headers === undefined) {
+      const { method, authority, path, headers, bodyLength } = this.#head;
+      const index = indexHeaders(headers);
+      index
+        .set(":method", [method])
+        .set(":path", [path.path + path.query])
+        .set(":authority", [authority])
+        .set("host", [authority]);
+      if (bodyLength !== undefined && bodyLength > 0) index.set("content-length", [String(bodyLength)]);
+      this.#headers = index;
+    }
+    return this.#headers;
+  }
+}
+
+/** The facts of a connection, or of a request on it. There are no trusted proxies, so the remote address is the source's. */
+export function factsOf(connection: PeerConnection, head: RequestHead | undefined): Facts {
+  const { peer, sourceIp, destinationIp, destinationPort, sni } = connection;
+  return {
+    peer: peer?.identity,
+    sourceIp,
+    remoteIp: sourceIp,
+    destinationIp,
+    destinationPort,
+    sni,
+    http: head === undefined ? undefined : new RequestFacts(head),
+  };
+}
+
+/** `x-forwarded-client-cert` as Envoy's SANITIZE_SET writes it: only what this handshake has proved. */
+export function forwardedCertificate(own: string, peer: Peer): string {
+  return `By=${own};Hash=${peer.digest};Subject="";URI=${peer.identity}`;
+}

@@ -1,0 +1,140 @@
+/** Tells the control plane of every decision; while that is away, keeps as many as it may and counts the rest. */
+import { create } from "@bufbuild/protobuf";
+import { type ChannelCredentials, Client, type ClientDuplexStream, type ServiceError } from "@grpc/grpc-js";
+import type { Logger } from "../core/logger.ts";
+import { DecisionLog, type ReportRequest, ReportRequestSchema, type ReportResponse } from "../gen/garrison/v1/proxy_pb.js";
+import { methodDefinition } from "../rpc/service.ts";
+import { fromGrpcError } from "../rpc/status.ts";
+import type { ProxyNode } from "./bootstrap.ts";
+import type { Recorder, RecordInit } from "./record.ts";
+import { Retry } from "./retry.ts";
+
+export interface DecisionReporterOptions {
+  /** `host:port` of the control plane. */
+  readonly address: string;
+  readonly credentials: ChannelCredentials;
+  readonly node: ProxyNode;
+  readonly logger: Logger;
+  /** Records kept at most while they cannot be sent. */
+  readonly capacity?: number;
+}
+
+const METHOD = methodDefinition(DecisionLog.method.report);
+const CAPACITY = 10_000;
+const BATCH = 256;
+/** A record waits this long for others to travel with (ms), as in the Envoys' access log. */
+const BATCH_MS = 100;
+/** How long a stop waits for the last batch (ms). */
+const LAST_MS = 1_000;
+
+type ReportCall = ClientDuplexStream<ReportRequest, ReportResponse>;
+
+export class DecisionReporter implements Recorder {
+  readonly #options: DecisionReporterOptions;
+  readonly #capacity: number;
+  readonly #client: Client;
+  readonly #retry: Retry;
+  /** Oldest first. */
+  #waiting: RecordInit[] = [];
+  /** Sent on the stream that is open, and not yet acknowledged: sent again on the next one, so a few may arrive twice, and none is lost. */
+  #unacknowledged: RecordInit[] = [];
+  #accepted = 0n;
+  #dropped = 0;
+  #call: ReportCall | undefined;
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor(options: DecisionReporterOptions) {
+    this.#options = options;
+    this.#capacity = options.capacity ?? CAPACITY;
+    this.#client = new Client(options.address, options.credentials, {
+      "grpc.use_local_subchannel_pool": 1,
+      "grpc.keepalive_time_ms": 30_000,
+    });
+    this.#retry = new Retry(() => this.#connect());
+    this.#connect();
+  }
+
+  record(record: RecordInit): void {
+    this.#waiting.push(record);
+    this.#bound();
+    if (this.#waiting.length >= BATCH) this.#flush();
+    else this.#timer ??= setTimeout(() => this.#flush(), BATCH_MS).unref();
+  }
+
+  /** Sends what there is, waits a moment for it to be taken in, and ends. */
+  async stop(): Promise<void> {
+    this.#retry.stop();
+    this.#flush();
+    const call = this.#call;
+    this.#call = undefined;
+    if (call !== undefined) {
+      const { promise, resolve } = Promise.withResolvers<void>();
+      const timer = setTimeout(resolve, LAST_MS);
+      call.on("status", () => resolve());
+      call.end();
+      await promise;
+      clearTimeout(timer);
+      call.cancel();
+    }
+    clearTimeout(this.#timer);
+    this.#client.close();
+  }
+
+  /** Drops the oldest of what does not fit, and says so once until all of it could be sent again. */
+  #bound(): void {
+    const excess = this.#waiting.length - this.#capacity;
+    if (excess <= 0) return;
+    this.#waiting.splice(0, excess);
+    if (this.#dropped === 0)
+      this.#options.logger.log("warn", "decision records are dropped: the control plane does not take them", { kept: this.#capacity });
+    this.#dropped += excess;
+  }
+
+  #connect(): void {
+    const call = this.#client.makeBidiStreamRequest(METHOD.path, METHOD.requestSerialize, METHOD.responseDeserialize);
+    let failure: ServiceError | undefined;
+    this.#call = call;
+    this.#accepted = 0n;
+    call.on("data", (response: ReportResponse) => this.#acknowledged(call, response));
+    call.on("drain", () => this.#flush());
+    call.on("error", (error: ServiceError) => {
+      failure = error;
+    });
+    call.on("status", () => this.#lost(call, failure));
+    call.write(create(ReportRequestSchema, { node: this.#options.node }));
+    this.#flush();
+  }
+
+  #acknowledged(call: ReportCall, { accepted }: ReportResponse): void {
+    if (call !== this.#call) return;
+    this.#unacknowledged.splice(0, Number(accepted - this.#accepted));
+    this.#accepted = accepted;
+    this.#retry.succeeded();
+    if (this.#dropped === 0) return;
+    this.#options.logger.log("warn", "decision records were lost while the control plane was away", { lost: this.#dropped });
+    this.#dropped = 0;
+  }
+
+  #lost(call: ReportCall, failure: ServiceError | undefined): void {
+    if (call !== this.#call) return;
+    this.#call = undefined;
+    this.#waiting = [...this.#unacknowledged, ...this.#waiting];
+    this.#unacknowledged = [];
+    this.#bound();
+    const retryMs = this.#retry.again();
+    const reason = failure === undefined ? "the stream ended" : fromGrpcError(failure).message;
+    this.#options.logger.log("debug", "decision records wait for the control plane", { reason, retryMs, waiting: this.#waiting.length });
+  }
+
+  #flush(): void {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    while (this.#waiting.length > 0 && this.#call !== undefined && !this.#call.writableNeedDrain) {
+      const batch = this.#waiting.splice(0, BATCH);
+      this.#unacknowledged.push(...batch);
+      this.#call.write(create(ReportRequestSchema, { records: batch }));
+    }
+    // The control plane answers each message; were it to answer none, what it read would not be kept for ever.
+    this.#unacknowledged.splice(0, this.#unacknowledged.length - this.#capacity);
+  }
+}

@@ -1,0 +1,215 @@
+/** HTTP/1.1 from clients, by Node's strict parser. */
+import { createServer, type IncomingMessage, type Server, ServerResponse, STATUS_CODES } from "node:http";
+import type { Socket } from "node:net";
+import type { Duplex, Readable } from "node:stream";
+import type { Downstream, Exchange } from "./exchange.ts";
+import { sanitizeTrailers } from "./headers.ts";
+import type { Limits } from "./limits.ts";
+import type { HeaderList, ResponseHead, Upgraded } from "./message.ts";
+import type { RawRequest } from "./request-check.ts";
+import { type Tunnel, tunnel } from "./tunnel.ts";
+
+/** Takes one request; `connection` is what was handed over with its socket. */
+export type HttpHandler<Connection> = (raw: RawRequest, downstream: Downstream, connection: Connection) => void;
+
+export interface HttpServerOptions<Connection> {
+  readonly limits: Limits;
+  readonly handle: HttpHandler<Connection>;
+  /** A message that no parser accepts. */
+  readonly onMalformed: (reason: string, status: number, connection: Connection) => void;
+}
+
+/** What the request was when Node took its upgrade for one: the bytes behind its head. */
+interface Upgrading {
+  readonly socket: Socket;
+  readonly early: Buffer;
+  readonly idleMs: number;
+}
+
+class Http1Downstream implements Downstream {
+  readonly body: Readable;
+  readonly #request: IncomingMessage;
+  readonly #response: ServerResponse;
+  readonly #upgrading: Upgrading | undefined;
+
+  constructor(request: IncomingMessage, response: ServerResponse, upgrading: Upgrading | undefined) {
+    this.body = request;
+    this.#request = request;
+    this.#response = response;
+    this.#upgrading = upgrading;
+    response.sendDate = false;
+  }
+
+  attach(exchange: Exchange): void {
+    this.#response.on("drain", () => exchange.onDrain());
+    this.#response.on("close", () => exchange.onClosed());
+  }
+
+  trailers(): HeaderList {
+    return sanitizeTrailers(this.#request.rawTrailers);
+  }
+
+  head({ status, headers }: ResponseHead): void {
+    // The rest of a body that nobody reads would stand before the client's next request.
+    if (!this.#request.complete && announcesBody(this.#request)) this.#response.shouldKeepAlive = false;
+    this.#response.writeHead(status, headers as string[]);
+  }
+
+  data(chunk: Buffer): boolean {
+    return this.#response.write(chunk);
+  }
+
+  end(trailers: HeaderList): void {
+    if (trailers.length > 0) this.#response.addTrailers(pairs(trailers));
+    this.#response.end();
+  }
+
+  abort(): void {
+    this.#response.destroy();
+  }
+
+  continue(): void {
+    this.#response.writeContinue();
+  }
+
+  upgrade(headers: HeaderList, { socket: endpoint, first }: Upgraded): Tunnel {
+    if (this.#upgrading === undefined) throw new TypeError("the request did not ask for an upgrade");
+    const { socket, early, idleMs } = this.#upgrading;
+    this.#response.detachSocket(socket);
+    const fields = pairs(headers).map(([name, value]) => `${name}: ${value}\r\n`);
+    socket.write(`HTTP/1.1 101 ${STATUS_CODES[101]}\r\nconnection: upgrade\r\nupgrade: websocket\r\n${fields.join("")}\r\n`, "latin1");
+    return tunnel(socket, endpoint, idleMs, early, first);
+  }
+}
+
+function announcesBody({ headers }: IncomingMessage): boolean {
+  return headers["transfer-encoding"] !== undefined || Number(headers["content-length"] ?? 0) > 0;
+}
+
+function pairs(headers: HeaderList): [string, string][] {
+  const list: [string, string][] = [];
+  for (let index = 0; index < headers.length; index += 2) list.push([headers[index] ?? "", headers[index + 1] ?? ""]);
+  return list;
+}
+
+/** What Node's parser says of a message, as the status that the client gets. */
+function statusOf(code: string): number {
+  if (code === "HPE_HEADER_OVERFLOW") return 431;
+  return code === "ERR_HTTP_REQUEST_TIMEOUT" ? 408 : 400;
+}
+
+/** Serves sockets that are handed to it; it listens nowhere itself. */
+export class Http1Server<Connection> {
+  readonly #server: Server;
+  readonly #options: HttpServerOptions<Connection>;
+  readonly #connections = new WeakMap<Duplex, { readonly connection: Connection; readonly scheme: "http" | "https" }>();
+
+  constructor(options: HttpServerOptions<Connection>, webSockets: boolean) {
+    const { limits } = options;
+    this.#options = options;
+    this.#server = createServer({
+      maxHeaderSize: limits.headBytes,
+      insecureHTTPParser: false,
+      requireHostHeader: false,
+      headersTimeout: limits.headMs,
+      // A long upload is not an attack while it moves; the idle time ends the others.
+      requestTimeout: 0,
+      keepAliveTimeout: limits.idleMs,
+      connectionsCheckingInterval: Math.min(limits.headMs, 5_000),
+      noDelay: true,
+      // Any other upgrade (h2c) is not taken: the request goes on without it, as in Envoy.
+      shouldUpgradeCallback: (request) => webSockets && request.headers.upgrade?.toLowerCase() === "websocket",
+    });
+    this.#server.timeout = limits.idleMs;
+    this.#server.maxHeadersCount = 0;
+    this.#server.on("request", (request, response) => this.#take(request, response));
+    // With this listener Node leaves `100 Continue` to us: a denied request gets none.
+    this.#server.on("checkContinue", (request, response) => this.#take(request, response));
+    this.#server.on("upgrade", (request, socket, early) => this.#upgrade(request, socket as Socket, early));
+    this.#server.on("connect", (request, socket) => this.#takeDetached(request, socket as Socket, undefined));
+    this.#server.on("clientError", (error, socket) => this.#malformed(error, socket));
+    // The checks of header and idle time begin with this event, which a server that does not listen never has.
+    this.#server.emit("listening");
+  }
+
+  /** The response that a connection is busy with. */
+  readonly #underWay = new Map<Duplex, ServerResponse>();
+  #draining = false;
+
+  /** Takes over a connection from which nothing has been read, or what was read has been put back. */
+  serve(socket: Socket, connection: Connection, scheme: "http" | "https"): void {
+    this.#connections.set(socket, { connection, scheme });
+    this.#server.emit("connection", socket);
+    // It was paused while its first bytes were looked at.
+    socket.resume();
+  }
+
+  /** Ends a connection: now if no request is under way, otherwise after it. */
+  retire(socket: Socket): void {
+    const response = this.#underWay.get(socket);
+    if (response === undefined) socket.destroy();
+    else response.shouldKeepAlive = false;
+  }
+
+  /** Ends every connection, after its request if one is under way. */
+  drain(): void {
+    this.#draining = true;
+    for (const response of this.#underWay.values()) response.shouldKeepAlive = false;
+    this.#server.closeIdleConnections();
+  }
+
+  /** Ends every connection at once. */
+  close(): void {
+    this.#server.closeAllConnections();
+    this.#server.close();
+  }
+
+  #take(request: IncomingMessage, response: ServerResponse, upgrading?: Upgrading): void {
+    const { socket } = request;
+    const known = this.#connections.get(socket);
+    if (known === undefined) {
+      socket.destroy();
+      return;
+    }
+    if (this.#draining) response.shouldKeepAlive = false;
+    this.#underWay.set(socket, response);
+    response.once("close", () => this.#underWay.delete(socket));
+    const raw: RawRequest = {
+      version: request.httpVersionMinor === 1 ? "1.1" : "1.0",
+      method: request.method ?? "",
+      target: request.url ?? "",
+      authority: undefined,
+      scheme: known.scheme,
+      headers: request.rawHeaders,
+      ended: false,
+      webSocket: upgrading !== undefined,
+    };
+    this.#options.handle(raw, new Http1Downstream(request, response, upgrading), known.connection);
+  }
+
+  #upgrade(request: IncomingMessage, socket: Socket, early: Buffer): void {
+    this.#takeDetached(request, socket, { socket, early, idleMs: this.#options.limits.idleMs });
+  }
+
+  /** Node has let go of the socket: whatever is answered, the connection ends with it, or becomes a tunnel. */
+  #takeDetached(request: IncomingMessage, socket: Socket, upgrading: Upgrading | undefined): void {
+    const response = new ServerResponse(request);
+    response.shouldKeepAlive = false;
+    response.assignSocket(socket);
+    response.on("finish", () => socket.end());
+    socket.on("error", () => socket.destroy());
+    this.#take(request, response, upgrading);
+  }
+
+  #malformed(error: Error & { readonly code?: string }, socket: Duplex): void {
+    const code = error.code ?? "unknown";
+    const known = this.#connections.get(socket);
+    if (code === "ECONNRESET" || known === undefined || !socket.writable) {
+      socket.destroy();
+      return;
+    }
+    const status = statusOf(code);
+    this.#options.onMalformed(code, status, known.connection);
+    socket.end(`HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n`);
+  }
+}

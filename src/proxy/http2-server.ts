@@ -1,0 +1,112 @@
+/** HTTP/2 from clients, by Node's nghttp2. */
+import { constants, performServerHandshake, type ServerHttp2Session, type ServerHttp2Stream } from "node:http2";
+import type { Duplex, Readable } from "node:stream";
+import type { Downstream, Exchange } from "./exchange.ts";
+import { sanitizeTrailers, toHeaderObject } from "./headers.ts";
+import type { HttpServerOptions } from "./http1-server.ts";
+import { type HeaderList, NO_HEADERS, type ResponseHead } from "./message.ts";
+import type { RawRequest } from "./request-check.ts";
+import type { Tunnel } from "./tunnel.ts";
+
+const { NGHTTP2_FLAG_END_STREAM, NGHTTP2_INTERNAL_ERROR } = constants;
+
+class Http2Downstream implements Downstream {
+  readonly body: Readable;
+  readonly #stream: ServerHttp2Stream;
+  #requestTrailers: HeaderList = NO_HEADERS;
+  #ended = false;
+
+  constructor(stream: ServerHttp2Stream) {
+    this.body = stream;
+    this.#stream = stream;
+    stream.on("error", () => undefined);
+    stream.on("trailers", (_headers, _flags, raw: string[]) => {
+      this.#requestTrailers = sanitizeTrailers(raw);
+    });
+  }
+
+  attach(exchange: Exchange): void {
+    this.#stream.on("drain", () => exchange.onDrain());
+    this.#stream.on("close", () => exchange.onClosed());
+  }
+
+  trailers(): HeaderList {
+    return this.#requestTrailers;
+  }
+
+  head({ status, headers, hasBody, mayHaveTrailers }: ResponseHead): void {
+    if (this.#stream.destroyed) return;
+    this.#ended = !hasBody;
+    this.#stream.respond([":status", String(status), ...headers], { endStream: !hasBody, waitForTrailers: hasBody && mayHaveTrailers });
+  }
+
+  data(chunk: Buffer): boolean {
+    return this.#stream.destroyed || this.#stream.write(chunk);
+  }
+
+  end(trailers: HeaderList): void {
+    if (this.#ended || this.#stream.destroyed) return;
+    this.#ended = true;
+    this.#stream.once("wantTrailers", () => this.#stream.sendTrailers(toHeaderObject(trailers)));
+    this.#stream.end();
+  }
+
+  abort(): void {
+    this.#stream.close(NGHTTP2_INTERNAL_ERROR);
+  }
+
+  continue(): void {
+    this.#stream.additionalHeaders({ ":status": 100 });
+  }
+
+  upgrade(): Tunnel {
+    throw new TypeError("HTTP/2 has no upgrade");
+  }
+}
+
+function split(raw: readonly string[]): { readonly pseudo: ReadonlyMap<string, string>; readonly headers: readonly string[] } {
+  const pseudo = new Map<string, string>();
+  let start = 0;
+  for (; raw[start]?.startsWith(":") === true; start += 2) pseudo.set(raw[start] ?? "", raw[start + 1] ?? "");
+  return { pseudo, headers: raw.slice(start) };
+}
+
+function toRaw(rawHeaders: readonly string[], ended: boolean, scheme: "http" | "https"): RawRequest {
+  const { pseudo, headers } = split(rawHeaders);
+  return {
+    version: "2",
+    method: pseudo.get(":method") ?? "",
+    target: pseudo.get(":path") ?? "",
+    authority: pseudo.get(":authority"),
+    scheme,
+    headers,
+    ended,
+    webSocket: false,
+  };
+}
+
+/** Serves one connection from its preface on; what was read of it has been put back. */
+export function serveHttp2<Connection>(
+  socket: Duplex,
+  connection: Connection,
+  scheme: "http" | "https",
+  { limits, handle, onMalformed }: HttpServerOptions<Connection>,
+): ServerHttp2Session {
+  const session = performServerHandshake(socket, {
+    settings: { maxConcurrentStreams: limits.streams, maxHeaderListSize: limits.headBytes, enablePush: false },
+    maxHeaderListPairs: limits.headers + 8,
+    maxSendHeaderBlockLength: 2 * limits.headBytes,
+    streamResetBurst: limits.resetBurst,
+    streamResetRate: limits.resetRate,
+    maxOutstandingPings: 4,
+    maxSettings: 16,
+  });
+  session.on("stream", (stream, _headers, flags, raw: string[]) => {
+    handle(toRaw(raw, (flags & NGHTTP2_FLAG_END_STREAM) !== 0, scheme), new Http2Downstream(stream), connection);
+  });
+  session.on("error", (error: Error & { readonly code?: string }) => {
+    if (error.code !== "ECONNRESET") onMalformed(error.message, 0, connection);
+  });
+  session.setTimeout(limits.idleMs, () => session.destroy());
+  return session;
+}

@@ -1,0 +1,121 @@
+/** HTTP from peers: check, decide, and only then forward. */
+import type { InboundListener } from "../compile/workload-policy.ts";
+import type { AppError } from "../core/error.ts";
+import { type Decision, formatBecause } from "../policy/decision.ts";
+import { factsOf, type PeerConnection } from "./client-facts.ts";
+import { type Downstream, Exchange, type Outcome } from "./exchange.ts";
+import type { Limits } from "./limits.ts";
+import type { LocalEndpoint } from "./local-endpoint.ts";
+import { ACCESS_DENIED, replyLocally } from "./local-reply.ts";
+import { NO_HEADERS, type RequestHead } from "./message.ts";
+import { grant } from "./permit.ts";
+import type { PolicyState } from "./policy-state.ts";
+import { microsecondsSince, type Recorder, type RecordInit, refusal, verdictOf } from "./record.ts";
+import { checkRequest, isRefused, type RawRequest } from "./request-check.ts";
+import type { Tunnel } from "./tunnel.ts";
+
+export interface InboundHttpOptions {
+  /** The one in force. */
+  readonly listener: () => InboundListener;
+  readonly state: PolicyState;
+  readonly endpoint: () => LocalEndpoint;
+  readonly limits: Limits;
+  readonly recorder: Recorder;
+}
+
+const NOTHING_CARRIED = { status: 0, bytesReceived: 0, bytesSent: 0, failure: undefined, tunnel: undefined } as const satisfies Outcome;
+
+export class InboundHttp {
+  readonly #options: InboundHttpOptions;
+
+  constructor(options: InboundHttpOptions) {
+    this.#options = options;
+  }
+
+  /** One request, from what the parser understood to the record of what became of it. */
+  handle(raw: RawRequest, downstream: Downstream, connection: PeerConnection): void {
+    const start = performance.now();
+    // 1. Refuse what could be understood in two ways.
+    const { forwardedCertificate } = connection;
+    const head = checkRequest(raw, { maxHeaders: this.#options.limits.headers, normalize: true, forwardedCertificate });
+    if (isRefused(head)) {
+      replyLocally(downstream, head.status, head.refused, NO_HEADERS);
+      this.#record(connection, { ...describeRaw(raw), status: head.status, ...refusal(head.refused) }, NOTHING_CARRIED, start);
+      return;
+    }
+    // 2. Decide, by the policy of this moment.
+    const facts = factsOf(connection, head);
+    const decision = this.#options.state.engine.http(facts);
+    const permit = connection.draining ? undefined : grant(decision);
+    if (permit === undefined) {
+      const status = replyLocally(downstream, 403, ACCESS_DENIED, head.headers);
+      const verdict = connection.draining ? refusal("the connection is from before the port's mode changed") : verdictOf(decision);
+      this.#record(connection, { ...describe(head), ...verdict }, { ...NOTHING_CARRIED, status }, start);
+      return;
+    }
+    // 3. Forward; the permit opens the way to the application.
+    const upstream = this.#options.endpoint().http(permit);
+    new Exchange(head, downstream, upstream, (outcome) => this.#finish(connection, head, permit.decision, outcome, start)).start();
+  }
+
+  /** What no parser accepts; there may be no request to speak of. */
+  malformed(reason: string, status: number, connection: PeerConnection): void {
+    const record = { status, ...refusal(`malformed HTTP: ${reason}`) };
+    this.#record(connection, record, NOTHING_CARRIED, performance.now());
+  }
+
+  #finish(connection: PeerConnection, head: RequestHead, decision: Decision, outcome: Outcome, start: number): void {
+    const described = { ...describe(head), ...verdictOf(decision) };
+    if (outcome.tunnel === undefined) this.#record(connection, described, outcome, start);
+    else this.#follow(outcome.tunnel, connection, head, described, outcome, start);
+  }
+
+  /** A WebSocket lives long: it ends when a new policy would not allow its request. */
+  #follow(tunnel: Tunnel, connection: PeerConnection, head: RequestHead, described: RecordInit, outcome: Outcome, start: number): void {
+    const { state } = this.#options;
+    let detail: RecordInit = {};
+    const unwatch = state.watch({
+      reconsider: () => {
+        const decision = state.engine.http(factsOf(connection, head));
+        if (decision.effect === "allow") return;
+        detail = { detail: `cut by a new policy: ${formatBecause(decision.because)}` };
+        tunnel.cut();
+      },
+    });
+    void tunnel.closed.then((end) => {
+      unwatch();
+      this.#record(connection, { ...described, ...detail }, { ...outcome, ...end }, start);
+    });
+  }
+
+  #record(connection: PeerConnection, described: RecordInit, outcome: Outcome, start: number): void {
+    const { peer, sourceIp, destinationPort } = connection;
+    this.#options.recorder.record({
+      timeMs: BigInt(Date.now()),
+      caller: peer?.identity ?? "",
+      sourceIp,
+      service: this.#options.listener().services[0] ?? "",
+      protocol: "http",
+      port: destinationPort,
+      status: outcome.status,
+      bytesReceived: BigInt(outcome.bytesReceived),
+      bytesSent: BigInt(outcome.bytesSent),
+      durationUs: microsecondsSince(start),
+      ...failureDetail(outcome.failure),
+      ...described,
+    });
+  }
+}
+
+function failureDetail(failure: AppError | undefined): RecordInit {
+  return failure === undefined ? {} : { detail: `the application gave no whole response: ${failure.message}` };
+}
+
+function describe({ method, path, authority }: RequestHead): RecordInit {
+  return { method, path: path.path, host: authority };
+}
+
+/** As it came, since it could not be understood; bounded, without its query. */
+function describeRaw({ method, target, authority }: RawRequest): RecordInit {
+  return { method: method.slice(0, 32), path: target.split(/[?#]/, 1)[0]?.slice(0, 1024) ?? "", host: authority?.slice(0, 255) ?? "" };
+}

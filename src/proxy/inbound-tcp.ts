@@ -1,0 +1,80 @@
+/** Connections from peers that are passed on as bytes: decided once when they begin, and again with each new policy. */
+import type { Socket } from "node:net";
+import type { InboundListener } from "../compile/workload-policy.ts";
+import { AppError } from "../core/error.ts";
+import { formatBecause } from "../policy/decision.ts";
+import { factsOf, type PeerConnection } from "./client-facts.ts";
+import type { Limits } from "./limits.ts";
+import type { LocalEndpoint } from "./local-endpoint.ts";
+import { grant } from "./permit.ts";
+import type { PolicyState } from "./policy-state.ts";
+import { microsecondsSince, type Recorder, type RecordInit, verdictOf } from "./record.ts";
+import { type Tunnel, tunnel } from "./tunnel.ts";
+
+export interface InboundTcpOptions {
+  readonly listener: () => InboundListener;
+  readonly state: PolicyState;
+  readonly endpoint: () => LocalEndpoint;
+  readonly limits: Limits;
+  readonly recorder: Recorder;
+}
+
+export class InboundTcp {
+  readonly #options: InboundTcpOptions;
+
+  constructor(options: InboundTcpOptions) {
+    this.#options = options;
+  }
+
+  /** One connection, from its first moment to the record of what became of it. Never rejects. */
+  async handle(socket: Socket, connection: PeerConnection): Promise<void> {
+    const start = performance.now();
+    const decision = this.#options.state.engine.tcp(factsOf(connection, undefined));
+    const permit = grant(decision);
+    const verdict = verdictOf(decision);
+    if (permit === undefined) {
+      socket.destroy();
+      this.#record(connection, verdict, start);
+      return;
+    }
+    try {
+      const endpoint = await this.#options.endpoint().tcp(permit);
+      await this.#follow(tunnel(socket, endpoint, this.#options.limits.idleMs), connection, verdict, start);
+    } catch (thrown) {
+      socket.destroy();
+      const detail = `the application could not be reached: ${AppError.from(thrown).message}`;
+      this.#record(connection, { ...verdict, detail }, start);
+    }
+  }
+
+  async #follow(open: Tunnel, connection: PeerConnection, verdict: RecordInit, start: number): Promise<void> {
+    const { state } = this.#options;
+    let detail = "";
+    const reconsider = () => {
+      const decision = state.engine.tcp(factsOf(connection, undefined));
+      if (decision.effect === "allow") return;
+      detail = `cut by a new policy: ${formatBecause(decision.because)}`;
+      open.cut();
+    };
+    const unwatch = state.watch({ reconsider });
+    // The policy may have changed while the application was connected to.
+    reconsider();
+    const { bytesReceived, bytesSent } = await open.closed;
+    unwatch();
+    this.#record(connection, { ...verdict, detail, bytesReceived: BigInt(bytesReceived), bytesSent: BigInt(bytesSent) }, start);
+  }
+
+  #record(connection: PeerConnection, described: RecordInit, start: number): void {
+    const { peer, sourceIp, destinationPort } = connection;
+    this.#options.recorder.record({
+      timeMs: BigInt(Date.now()),
+      caller: peer?.identity ?? "",
+      sourceIp,
+      service: this.#options.listener().services[0] ?? "",
+      protocol: "tcp",
+      port: destinationPort,
+      durationUs: microsecondsSince(start),
+      ...described,
+    });
+  }
+}

@@ -1,0 +1,32 @@
+/** What the proxy answers by itself, worded as Envoy words it, so that clients and people meet one behaviour. */
+
+import { valuesOf } from "./headers.ts";
+import { type HeaderList, NO_HEADERS, type Responder } from "./message.ts";
+
+/** Envoy's body for a denied request. */
+export const ACCESS_DENIED = "RBAC: access denied";
+
+/** HTTP to gRPC, as Envoy's local replies have it (grpc/doc/http-grpc-status-mapping.md). */
+const GRPC_STATUS: Readonly<Record<number, number>> = { 400: 13, 401: 16, 403: 7, 404: 12, 429: 14, 502: 14, 503: 14, 504: 14 };
+const GRPC_UNKNOWN = 2;
+
+function isGrpc(requestHeaders: HeaderList): boolean {
+  return valuesOf(requestHeaders, "content-type").some((type) => /^application\/grpc(?:$|[+;])/.test(type));
+}
+
+/** Sends a whole response; to a gRPC client one that it understands. Answers the HTTP status that was sent. */
+export function replyLocally(responder: Responder, status: number, text: string, requestHeaders: HeaderList): number {
+  if (isGrpc(requestHeaders)) {
+    const grpcStatus = String(GRPC_STATUS[status] ?? GRPC_UNKNOWN);
+    const headers = ["content-type", "application/grpc", "grpc-status", grpcStatus, "grpc-message", encodeURI(text)];
+    responder.head({ status: 200, headers, hasBody: false, mayHaveTrailers: false });
+    responder.end(NO_HEADERS);
+    return 200;
+  }
+  const body = Buffer.from(text);
+  const headers = ["content-type", "text/plain", "content-length", String(body.length)];
+  responder.head({ status, headers, hasBody: body.length > 0, mayHaveTrailers: false });
+  responder.data(body);
+  responder.end(NO_HEADERS);
+  return status;
+}

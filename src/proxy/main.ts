@@ -1,0 +1,79 @@
+/** The proxy's process: certificate from the agent, policy from the control plane, records back to it. */
+import type { PeerCertificate } from "node:tls";
+import type { ChannelCredentials } from "@grpc/grpc-js";
+import { AppError } from "../core/error.ts";
+import type { Logger } from "../core/logger.ts";
+import { clientCredentials } from "../rpc/credentials.ts";
+import { AdsClient } from "../xds/client.ts";
+import type { ProxyBootstrap } from "./bootstrap.ts";
+import { Credentials } from "./credentials.ts";
+import { DecisionReporter } from "./decision-reporter.ts";
+import { namingFlaw } from "./dial.ts";
+import { PROXY_POLICY_TYPE, parsePolicyMessage } from "./policy-message.ts";
+import { Proxy } from "./proxy.ts";
+import { startReadyServer } from "./ready-server.ts";
+import { SecretClient } from "./secret-client.ts";
+
+export interface RunningProxy {
+  /** Lets what is in flight finish for a few seconds, and ends. */
+  stop(): Promise<void>;
+}
+
+/** The agent kills a proxy five seconds after it asked it to end. */
+const GRACE_MS = 3_000;
+
+function controlPlaneCredentials({ grpc }: Credentials, identity: string): ChannelCredentials {
+  return clientCredentials(grpc, grpc, (certificate: PeerCertificate) => namingFlaw(certificate.raw, identity));
+}
+
+/** What follows the first certificate: without one the control plane lets nobody in. */
+function joinControlPlane({ workload, node, controlPlane }: ProxyBootstrap, credentials: Credentials, logger: Logger) {
+  const address = `${controlPlane.address.includes(":") ? `[${controlPlane.address}]` : controlPlane.address}:${controlPlane.port}`;
+  const channel = { address, credentials: controlPlaneCredentials(credentials, controlPlane.identity), node, logger };
+  const reporter = new DecisionReporter(channel);
+  const proxy = new Proxy({ credentials, recorder: reporter, logger });
+  const ads = new AdsClient({
+    ...channel,
+    typeUrl: PROXY_POLICY_TYPE,
+    names: [workload],
+    onResource: (_name, body) => applied(proxy, body, workload, logger),
+    onRemoved: () => logger.log("warn", "the control plane knows this workload no longer; the last policy stays in force", { workload }),
+  });
+  return { proxy, reporter, ads };
+}
+
+async function applied(proxy: Proxy, body: Uint8Array, workload: string, logger: Logger): Promise<void> {
+  try {
+    await proxy.apply(parsePolicyMessage(body, workload));
+  } catch (thrown) {
+    const { message, help } = AppError.from(thrown);
+    logger.log("error", "the policy was refused, the last one stays in force", { reason: message, help });
+    throw thrown;
+  }
+}
+
+/** Runs the embedded proxy until it is stopped. Throws `unavailable` when the readiness socket cannot be opened. */
+export async function runProxy(bootstrap: ProxyBootstrap, logger: Logger): Promise<RunningProxy> {
+  const { sdsSocket, readySocket, node } = bootstrap;
+  const credentials = new Credentials();
+  let joined: ReturnType<typeof joinControlPlane> | undefined;
+  const waitingFor = (): string | undefined => {
+    if (joined === undefined) return "waiting for a certificate from the agent";
+    return joined.proxy.serving ? undefined : "waiting for a policy from the control plane";
+  };
+  const ready = await startReadyServer(readySocket, waitingFor);
+  const unsubscribe = credentials.subscribe(() => {
+    joined ??= joinControlPlane(bootstrap, credentials, logger);
+  });
+  const secrets = new SecretClient({ socket: sdsSocket, node, credentials, logger });
+  return {
+    async stop() {
+      unsubscribe();
+      secrets.stop();
+      joined?.ads.close();
+      await joined?.proxy.close(GRACE_MS);
+      await joined?.reporter.stop();
+      await ready.close();
+    },
+  };
+}

@@ -1,0 +1,44 @@
+/** The policy as it comes over ADS. */
+import { fromBinary } from "@bufbuild/protobuf";
+import type { WorkloadPolicy } from "../compile/workload-policy.ts";
+import { AppError } from "../core/error.ts";
+import { ProxyPolicySchema } from "../gen/garrison/v1/proxy_pb.js";
+
+export const PROXY_POLICY_TYPE = `type.googleapis.com/${ProxyPolicySchema.typeName}`;
+
+const MODES: ReadonlySet<unknown> = new Set(["STRICT", "PERMISSIVE", "DISABLE"]);
+const PROTOCOLS: ReadonlySet<unknown> = new Set(["http", "http2", "tcp"]);
+
+function mismatch(what: string): AppError {
+  return new AppError("invalid-configuration", `the policy has ${what}`, {
+    help: "the control plane and this proxy are of different versions: use the same one for both",
+  });
+}
+
+/**
+ * Checks what the engine's own compiling does not: the rules are closed unions there, so that what this version does
+ * not know is refused and never passed over.
+ */
+function check(policy: WorkloadPolicy, workload: string): void {
+  if (policy.workload !== workload) throw mismatch(`the workload \`${String(policy.workload).slice(0, 200)}\`, which is not this one`);
+  for (const list of [policy.trustDomains, policy.inbound, policy.outbound, policy.http?.deny, policy.tcp?.deny])
+    if (!Array.isArray(list)) throw mismatch("another form than this version knows");
+  for (const { name, mtls, protocol } of policy.inbound) {
+    if (!MODES.has(mtls)) throw mismatch(`an unknown mTLS mode at \`${name}\``);
+    if (!PROTOCOLS.has(protocol)) throw mismatch(`an unknown protocol at \`${name}\``);
+  }
+  for (const { name, protocol } of policy.outbound) if (!PROTOCOLS.has(protocol)) throw mismatch(`an unknown protocol at \`${name}\``);
+}
+
+/** The policy of `workload` from a `garrison.v1.ProxyPolicy`. Throws `invalid-configuration`. */
+export function parsePolicyMessage(body: Uint8Array, workload: string): WorkloadPolicy {
+  let policy: unknown;
+  try {
+    policy = JSON.parse(Buffer.from(fromBinary(ProxyPolicySchema, body).json).toString("utf8"));
+  } catch (thrown) {
+    throw new AppError("invalid-configuration", "the policy cannot be read", { cause: thrown });
+  }
+  if (typeof policy !== "object" || policy === null) throw mismatch("another form than this version knows");
+  check(policy as WorkloadPolicy, workload);
+  return policy as WorkloadPolicy;
+}

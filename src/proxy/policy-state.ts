@@ -1,0 +1,48 @@
+/** The policy in force. Whoever decides reads it anew each time, so that a change holds for the very next decision. */
+import type { WorkloadPolicy } from "../compile/workload-policy.ts";
+import { compileDecision, type DecisionEngine } from "../render/decide/decide.ts";
+
+/** Something long that a new policy may have to end. */
+export interface Standing {
+  /** Ends it if the policy in force would not allow it any more. */
+  reconsider(): void;
+}
+
+export interface CompiledPolicy {
+  readonly policy: WorkloadPolicy;
+  readonly engine: DecisionEngine;
+}
+
+/** Throws `invalid-configuration` for what this version does not know. */
+export function compilePolicy(policy: WorkloadPolicy): CompiledPolicy {
+  return { policy, engine: compileDecision(policy) };
+}
+
+export class PolicyState {
+  readonly #standing = new Set<Standing>();
+  #current: CompiledPolicy;
+
+  constructor(first: CompiledPolicy) {
+    this.#current = first;
+  }
+
+  get policy(): WorkloadPolicy {
+    return this.#current.policy;
+  }
+
+  get engine(): DecisionEngine {
+    return this.#current.engine;
+  }
+
+  /** Puts a policy into force, and ends what it does not allow. */
+  replace(next: CompiledPolicy): void {
+    this.#current = next;
+    for (const one of [...this.#standing]) one.reconsider();
+  }
+
+  /** Keeps `standing` under review until the returned function is called. */
+  watch(standing: Standing): () => void {
+    this.#standing.add(standing);
+    return () => this.#standing.delete(standing);
+  }
+}

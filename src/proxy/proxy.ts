@@ -1,0 +1,168 @@
+/** The proxy of one workload: its listeners, and the policy that they all read. */
+import type { InboundListener, OutboundListener, WorkloadPolicy } from "../compile/workload-policy.ts";
+import { AppError } from "../core/error.ts";
+import type { Logger } from "../core/logger.ts";
+import type { Endpoint } from "../policy/model.ts";
+import { Acceptor, formatEndpoint } from "./acceptor.ts";
+import type { Credentials } from "./credentials.ts";
+import { InboundPort } from "./inbound-port.ts";
+import { DEFAULT_LIMITS, type Limits } from "./limits.ts";
+import { OutboundPort } from "./outbound-port.ts";
+import { compilePolicy, PolicyState } from "./policy-state.ts";
+import type { Recorder } from "./record.ts";
+
+export interface ProxyOptions {
+  readonly credentials: Credentials;
+  readonly recorder: Recorder;
+  readonly logger: Logger;
+  readonly limits?: Partial<Limits>;
+}
+
+type Wanted =
+  | { readonly kind: "inbound"; readonly listener: InboundListener }
+  | { readonly kind: "outbound"; readonly listener: OutboundListener };
+
+/** A listening socket with what serves its connections. */
+type Bound = { readonly acceptor: Acceptor } & (
+  | { readonly kind: "inbound"; readonly listener: InboundListener; readonly port: InboundPort }
+  | { readonly kind: "outbound"; readonly listener: OutboundListener; readonly port: OutboundPort }
+);
+
+function bindOf(wanted: Wanted): Endpoint {
+  return wanted.kind === "inbound" ? { kind: "tcp", host: wanted.listener.bind, port: wanted.listener.port } : wanted.listener.bind;
+}
+
+/** By address; one address cannot serve two listeners. Throws `invalid-configuration`. */
+function wantedListeners({ inbound, outbound }: WorkloadPolicy): ReadonlyMap<string, Wanted> {
+  const wanted = new Map<string, Wanted>();
+  const all: readonly Wanted[] = [
+    ...inbound.map((listener) => ({ kind: "inbound", listener }) as const),
+    ...outbound.map((listener) => ({ kind: "outbound", listener }) as const),
+  ];
+  for (const one of all) {
+    // Port 0 takes any free port, so that two of them are two listeners.
+    const bind = bindOf(one);
+    const key = bind.kind === "tcp" && bind.port === 0 ? `${formatEndpoint(bind)} ${one.listener.name}` : formatEndpoint(bind);
+    if (wanted.has(key))
+      throw new AppError("invalid-configuration", `two listeners have the address \`${key}\``, { help: "give each a port of its own" });
+    wanted.set(key, one);
+  }
+  return wanted;
+}
+
+export class Proxy {
+  readonly #options: ProxyOptions;
+  readonly #limits: Limits;
+  readonly #bound = new Map<string, Bound>();
+  #state: PolicyState | undefined;
+  #closed = false;
+  /** One policy at a time. */
+  #applying: Promise<void> = Promise.resolve();
+
+  constructor(options: ProxyOptions) {
+    this.#options = options;
+    this.#limits = { ...DEFAULT_LIMITS, ...options.limits };
+  }
+
+  /** Whether a policy is in force. */
+  get serving(): boolean {
+    return this.#state !== undefined;
+  }
+
+  /** The port on which a listener really listens; undefined where there is no such listener. */
+  portOf(listener: string): number | undefined {
+    return [...this.#bound.values()].find((bound) => bound.listener.name === listener)?.acceptor.port;
+  }
+
+  /**
+   * Puts a policy into force, wholly or not at all: resolves when its listeners serve and every further decision is by it.
+   * Rejects with `address-in-use` and others of listening, `invalid-configuration`; the policy before it then stays.
+   */
+  apply(policy: WorkloadPolicy): Promise<void> {
+    const applied = this.#applying.then(() => this.#apply(policy));
+    this.#applying = applied.catch(() => undefined);
+    return applied;
+  }
+
+  /** Takes no more connections, lets requests in flight finish for as long as `graceMs`, and ends everything. */
+  async close(graceMs: number): Promise<void> {
+    this.#closed = true;
+    await this.#applying;
+    const bound = [...this.#bound.values()];
+    const timer = setTimeout(() => bound.forEach(({ acceptor }) => acceptor.disconnect()), graceMs);
+    const stopped = bound.map(({ acceptor }) => acceptor.stop());
+    for (const { port } of bound) port.drain();
+    await Promise.all(stopped);
+    clearTimeout(timer);
+    for (const { port } of bound) port.close();
+    this.#bound.clear();
+  }
+
+  async #apply(policy: WorkloadPolicy): Promise<void> {
+    if (this.#closed) throw new AppError("unavailable", "the proxy is closing");
+    // 1. What cannot be understood changes nothing.
+    const compiled = compilePolicy(policy);
+    const wanted = wantedListeners(policy);
+    // 2. What cannot be listened on changes nothing.
+    const opened = await this.#open([...wanted].filter(([key]) => !this.#bound.has(key)));
+    // 3. From here on nothing fails: decisions first, so that no new listener serves by an old policy.
+    if (this.#state === undefined) this.#state = new PolicyState(compiled);
+    else this.#state.replace(compiled);
+    for (const [key, bound] of [...this.#bound]) if (!wanted.has(key)) this.#release(key, bound);
+    for (const [key, one] of wanted) this.#serve(key, one, opened.get(key), this.#state);
+    const { inbound, outbound } = policy;
+    this.#options.logger.log("info", "policy in force", { workload: policy.workload, inbound: inbound.length, outbound: outbound.length });
+  }
+
+  async #open(missing: readonly (readonly [string, Wanted])[]): Promise<ReadonlyMap<string, Acceptor>> {
+    const attempts = await Promise.allSettled(
+      missing.map(async ([key, one]) => [key, await Acceptor.listen(bindOf(one), this.#limits.connections)] as const),
+    );
+    const opened = attempts.flatMap((attempt) => (attempt.status === "fulfilled" ? [attempt.value] : []));
+    const failure = attempts.find((attempt) => attempt.status === "rejected");
+    if (failure === undefined) return new Map(opened);
+    for (const [, acceptor] of opened) acceptor.close();
+    throw failure.reason;
+  }
+
+  #release(key: string, { acceptor, port }: Bound): void {
+    this.#bound.delete(key);
+    acceptor.close();
+    port.close();
+  }
+
+  /** Brings the listener of one address to what is wanted there. */
+  #serve(key: string, wanted: Wanted, opened: Acceptor | undefined, state: PolicyState): void {
+    const before = this.#bound.get(key);
+    const acceptor = opened ?? before?.acceptor;
+    if (acceptor === undefined) return;
+    const bound = this.#update(before, wanted, acceptor) ?? this.#replace(before, wanted, acceptor, state);
+    this.#bound.set(key, bound);
+    acceptor.onConnection = (socket) => bound.port.accept(socket);
+  }
+
+  /** The same listener with what is new of it; undefined where its connections speak another protocol from now on. */
+  #update(before: Bound | undefined, wanted: Wanted, acceptor: Acceptor): Bound | undefined {
+    if (before === undefined || before.listener.protocol !== wanted.listener.protocol) return undefined;
+    if (before.kind === "inbound" && wanted.kind === "inbound") {
+      before.port.update(wanted.listener);
+      return { acceptor, ...wanted, port: before.port };
+    }
+    if (before.kind === "outbound" && wanted.kind === "outbound") {
+      before.port.update(wanted.listener);
+      return { acceptor, ...wanted, port: before.port };
+    }
+    return undefined;
+  }
+
+  #replace(before: Bound | undefined, wanted: Wanted, acceptor: Acceptor, state: PolicyState): Bound {
+    before?.port.close();
+    acceptor.disconnect();
+    const { credentials, recorder, logger } = this.#options;
+    const shared = { state, credentials, recorder, logger, limits: this.#limits };
+    if (wanted.kind === "inbound") {
+      return { acceptor, ...wanted, port: new InboundPort({ listener: wanted.listener, port: acceptor.port, ...shared }) };
+    }
+    return { acceptor, ...wanted, port: new OutboundPort({ listener: wanted.listener, ...shared }) };
+  }
+}

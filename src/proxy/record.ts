@@ -1,0 +1,28 @@
+/** What is told of each decision, and of each connection for which there was none. */
+import type { MessageInitShape } from "@bufbuild/protobuf";
+import type { DecisionRecordSchema } from "../gen/garrison/v1/proxy_pb.js";
+import { type Decision, formatBecause } from "../policy/decision.ts";
+import { formatOrigin } from "../policy/origin.ts";
+
+export type RecordInit = Omit<MessageInitShape<typeof DecisionRecordSchema>, "$typeName" | "$unknown">;
+
+/** Where records go; it never blocks and never fails. */
+export interface Recorder {
+  record(record: RecordInit): void;
+}
+
+/** What a decision adds to a record. */
+export function verdictOf(decision: Decision): Pick<RecordInit, "effect" | "origin" | "audit"> {
+  const { effect, because, audit } = decision;
+  return { effect, origin: formatBecause(because), audit: audit.map(formatOrigin) };
+}
+
+/** For refusals. */
+export function refusal(detail: string): Pick<RecordInit, "effect" | "detail"> {
+  return { effect: "refused", detail };
+}
+
+/** Microseconds since a `performance.now()`. */
+export function microsecondsSince(start: number): bigint {
+  return BigInt(Math.round((performance.now() - start) * 1000));
+}

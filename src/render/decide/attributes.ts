@@ -1,0 +1,57 @@
+/**
+ * The engine's half of THE table (`policy/attributes.ts`): how the values of one clause are asked of the facts. A row
+ * says only when the attribute matches; negation belongs to the clause. A fact that is not there matches no value.
+ */
+import type { AttributeKey } from "../../policy/attributes.ts";
+import type { ValueMatch } from "../../policy/pattern.ts";
+import type { DecisionContext } from "./context.ts";
+import { JOINED_HEADERS, joinLines } from "./joined-headers.ts";
+import { compileBlocks, compilePorts, compileServiceAccounts, compileStrings } from "./matchers.ts";
+
+/** Whether a clause, a rule or a part of one applies. */
+export type Predicate = (context: DecisionContext) => boolean;
+
+type CompileAttribute = (values: readonly ValueMatch[], argument: string) => Predicate;
+
+function of<T>(
+  observe: (context: DecisionContext) => T | undefined,
+  compile: (values: readonly ValueMatch[]) => (value: T) => boolean,
+): CompileAttribute {
+  return (values) => {
+    const test = compile(values);
+    return (context) => {
+      const value = observe(context);
+      return value !== undefined && test(value);
+    };
+  };
+}
+
+const text = (values: readonly ValueMatch[]): ((value: string) => boolean) => compileStrings(values);
+const foldedText = (values: readonly ValueMatch[]): ((value: string) => boolean) => compileStrings(values, true);
+
+/** Every value of a repeated header is tried on its own (Envoy 1.40; CVE-2026-26308 was their concatenation), but for a few that Envoy joins. */
+const header: CompileAttribute = (values, argument) => {
+  const test = compileStrings(values);
+  const name = argument.toLowerCase();
+  if (!JOINED_HEADERS.has(name)) return (context) => context.facts.http?.headers.get(name)?.some(test) === true;
+  return (context) => {
+    const lines = context.facts.http?.headers.get(name);
+    return lines !== undefined && test(joinLines(lines));
+  };
+};
+
+export const COMPILE_ATTRIBUTE = {
+  principal: of((context) => context.principal, text),
+  namespace: of((context) => context.identity?.namespace, text),
+  serviceAccount: of((context) => context.identity, compileServiceAccounts),
+  trustDomain: of<string>((context) => context.identity?.trustDomain, text),
+  sourceIp: of((context) => context.sourceIp, compileBlocks),
+  remoteIp: of((context) => context.remoteIp, compileBlocks),
+  host: of((context) => context.host, foldedText),
+  method: of((context) => context.facts.http?.method, text),
+  path: of((context) => context.facts.http?.path, text),
+  destinationPort: of((context) => context.facts.destinationPort, compilePorts),
+  destinationIp: of((context) => context.destinationIp, compileBlocks),
+  sni: of((context) => context.sni, foldedText),
+  header,
+} as const satisfies Record<AttributeKey, CompileAttribute>;

@@ -1,0 +1,70 @@
+/** The facts of one decision, with what is derived from them worked out at most once and only when a rule asks. */
+import { parseSpiffeId, type SpiffeId } from "../../identity/spiffe-id.ts";
+import type { Facts } from "../../policy/decision.ts";
+import { type IpAddress, parseIpAddress } from "../../policy/ip-block.ts";
+import { foldCase } from "./matchers.ts";
+
+const SCHEME = "spiffe://";
+
+function workloadIdentity(peer: string | undefined): SpiffeId | undefined {
+  if (peer === undefined) return undefined;
+  try {
+    return parseSpiffeId(peer);
+  } catch {
+    return undefined;
+  }
+}
+
+/** `undefined` of a fact means "there is none", so no positive clause matches it; `null` in here means "not asked yet". */
+export class DecisionContext {
+  readonly facts: Facts;
+  #identity: SpiffeId | undefined | null = null;
+  #sourceIp: IpAddress | undefined | null = null;
+  #remoteIp: IpAddress | undefined | null = null;
+  #destinationIp: IpAddress | undefined | null = null;
+  #host: string | undefined | null = null;
+  #sni: string | null = null;
+
+  constructor(facts: Facts) {
+    this.facts = facts;
+  }
+
+  /** The peer without `spiffe://`; undefined for plaintext. */
+  get principal(): string | undefined {
+    const { peer } = this.facts;
+    return peer?.startsWith(SCHEME) === true ? peer.slice(SCHEME.length) : undefined;
+  }
+
+  /** The peer as a workload identity; undefined for plaintext, and for a SPIFFE ID of another form. */
+  get identity(): SpiffeId | undefined {
+    if (this.#identity === null) this.#identity = workloadIdentity(this.facts.peer);
+    return this.#identity;
+  }
+
+  get sourceIp(): IpAddress | undefined {
+    if (this.#sourceIp === null) this.#sourceIp = parseIpAddress(this.facts.sourceIp);
+    return this.#sourceIp;
+  }
+
+  get remoteIp(): IpAddress | undefined {
+    if (this.#remoteIp === null) this.#remoteIp = parseIpAddress(this.facts.remoteIp);
+    return this.#remoteIp;
+  }
+
+  get destinationIp(): IpAddress | undefined {
+    if (this.#destinationIp === null) this.#destinationIp = parseIpAddress(this.facts.destinationIp);
+    return this.#destinationIp;
+  }
+
+  /** In lower case. */
+  get host(): string | undefined {
+    if (this.#host === null) this.#host = this.facts.http === undefined ? undefined : foldCase(this.facts.http.host);
+    return this.#host;
+  }
+
+  /** In lower case. */
+  get sni(): string {
+    if (this.#sni === null) this.#sni = foldCase(this.facts.sni);
+    return this.#sni;
+  }
+}

@@ -1,0 +1,90 @@
+/**
+ * A request's path as Envoy sees it under Istio's BASE mode (`normalize_path`, Istio AZ-10), so that both engines
+ * decide on the same text and applications receive the same text. Held equal to a real Envoy 1.40 by
+ * `test/envoy/normalize-path.test.ts`.
+ */
+
+/** `path` is what policies match; `query` is empty or begins with `?`. Their concatenation is what is forwarded. */
+export interface NormalizedPath {
+  readonly path: string;
+  readonly query: string;
+}
+
+/** Nothing in it is ever rewritten: no dot, percent sign, backslash, query, fragment or character to be escaped. */
+const PLAIN = /^\/[A-Za-z0-9\-_~!$&'()*+,;=:@/[\]]*$/;
+/** What an HTTP parser may hand over; everything else (controls, space, bytes above 0x7e) is refused. */
+const PRINTABLE = /^[\x21-\x7e]*$/;
+/** A literal dot segment with path parameters, `/..;x=1`: servers that drop parameters would walk up (CVE-2026-73551). */
+const DOT_SEGMENT_PARAMETERS = /(\/\.\.?);[^/]*/g;
+/** RFC 3986 §2.3 unreserved characters, which are the same whether escaped or not. */
+const UNRESERVED = /^[A-Za-z0-9\-._~]$/;
+const ESCAPED_ON_SIGHT = /^["<>^`{|}]$/;
+const ESCAPE = /^%[0-9A-Fa-f]{2}$/;
+
+/**
+ * Decoding must not make an escape out of a stray percent sign: `%4%41` is `%254A`, never `%4A`. `written` ends with a
+ * character that was just decoded; `next` is the raw character that follows it.
+ */
+function guardStrayPercent(written: string, next: string): string {
+  const two = written.slice(-2);
+  if (two.startsWith("%") && ESCAPE.test(two + next)) return `${written.slice(0, -2)}%25${two.slice(1)}`;
+  const three = written.slice(-3);
+  return ESCAPE.test(three) ? `${written.slice(0, -3)}%25${three.slice(1)}` : written;
+}
+
+/** Backslashes become slashes, unreserved characters are decoded, the characters that Envoy escapes are escaped. */
+function rewriteCharacters(path: string): string {
+  let written = "";
+  let strayPercent = -3;
+  for (let index = 0; index < path.length; index++) {
+    const char = path.charAt(index);
+    const triplet = path.slice(index, index + 3);
+    if (char === "\\") written += "/";
+    else if (ESCAPED_ON_SIGHT.test(char)) written += `%${char.charCodeAt(0).toString(16).toUpperCase()}`;
+    else if (char !== "%") written += char;
+    else if (!ESCAPE.test(triplet)) {
+      strayPercent = written.length;
+      written += char;
+    } else {
+      index += 2;
+      const decoded = String.fromCharCode(Number.parseInt(triplet.slice(1), 16));
+      if (!UNRESERVED.test(decoded)) written += triplet;
+      else if (strayPercent < written.length - 2) written += decoded;
+      else written = guardStrayPercent(written + decoded, path.charAt(index + 1));
+    }
+  }
+  return written;
+}
+
+/** RFC 3986 §5.2.4, on a path that begins with a slash. */
+function removeDotSegments(path: string): string {
+  const kept: string[] = [];
+  const segments = path.split("/");
+  for (let index = 1; index < segments.length; index++) {
+    const segment = segments[index] ?? "";
+    if (segment !== "." && segment !== "..") {
+      kept.push(segment);
+      continue;
+    }
+    if (segment === "..") kept.pop();
+    if (index === segments.length - 1) kept.push("");
+  }
+  return `/${kept.join("/")}`;
+}
+
+/**
+ * The normalized path and the query of a request target in origin form; the fragment is dropped. Undefined where the
+ * target is to be refused with 400: it does not begin with a slash, holds a byte outside printable ASCII, or `%00`.
+ */
+export function normalizePath(target: string): NormalizedPath | undefined {
+  if (PLAIN.test(target)) return { path: target, query: "" };
+  if (target.charCodeAt(0) !== 0x2f || !PRINTABLE.test(target)) return undefined;
+  const hash = target.indexOf("#");
+  const visible = hash < 0 ? target : target.slice(0, hash);
+  const mark = visible.indexOf("?");
+  const raw = mark < 0 ? visible : visible.slice(0, mark);
+  const query = mark < 0 ? "" : visible.slice(mark);
+  if (PLAIN.test(raw)) return { path: raw, query };
+  const literal = raw.replace(DOT_SEGMENT_PARAMETERS, "$1");
+  return literal.includes("%00") ? undefined : { path: removeDotSegments(rewriteCharacters(literal)), query };
+}

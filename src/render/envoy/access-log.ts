@@ -1,0 +1,91 @@
+/**
+ * Access logs to the control plane (ALS): what every inbound request and connection was, which rule decided it, and
+ * what was refused before there was anything to decide. Seen with Envoy 1.40:
+ *
+ * | log name              | entries | what came of it           | where the entry says so                                              |
+ * |-----------------------|---------|---------------------------|----------------------------------------------------------------------|
+ * | `LISTENER` (HTTP)     | HTTP    | allowed by a rule         | metadata `envoy.filters.http.rbac` `enforced_effective_policy_id`     |
+ * |                       |         | allowed, no policy        | the same without that key, and not denied                            |
+ * |                       |         | denied by a rule          | `response_code_details` `rbac_access_denied_matched_policy[ID]`       |
+ * |                       |         | denied by default         | the same with `[none]`                                               |
+ * |                       |         | an AUDIT rule matched too | the same metadata, `audit_shadow_effective_policy_id`                |
+ * | `LISTENER` (TCP)      | TCP     | allowed                   | type `TcpUpstreamConnected`: at once; `TcpConnectionEnd`: once more, |
+ * |                       |         |                           | with `upstream_local_address` and the bytes                          |
+ * |                       |         | … by a rule               | metadata `envoy.filters.network.rbac` `allow_shadow_effective_policy_id` |
+ * |                       |         | denied by a rule, default | `connection_termination_details`, as above                           |
+ * |                       |         | never asked (no byte came)| type `TcpConnectionEnd`, neither of these                            |
+ * | `LISTENER/refused`    | TCP     | TLS handshake failed      | `downstream_transport_failure_reason`                                |
+ * | (inbound)             |         | no chain (not mutual TLS) | response flag `no_route_found`                                       |
+ * | `LISTENER/refused`    | HTTP or | the server was not the    | `upstream_transport_failure_reason`                                  |
+ * | (outbound)            | TCP     | one that it should be     |                                                                      |
+ */
+import { create, type MessageInitShape } from "@bufbuild/protobuf";
+import {
+  type AccessLog,
+  type AccessLogFilter,
+  AccessLogFilterSchema,
+  AccessLogSchema,
+} from "../../gen/envoy/config/accesslog/v3/accesslog_pb.js";
+import { ApiVersion } from "../../gen/envoy/config/core/v3/config_source_pb.js";
+import { ExpressionFilterSchema } from "../../gen/envoy/extensions/access_loggers/filters/cel/v3/cel_pb.js";
+import {
+  type CommonGrpcAccessLogConfigSchema,
+  HttpGrpcAccessLogConfigSchema,
+  TcpGrpcAccessLogConfigSchema,
+} from "../../gen/envoy/extensions/access_loggers/grpc/v3/als_pb.js";
+import { duration, namedConfig } from "./any.ts";
+import { XDS_CLUSTER } from "./names.ts";
+
+/** Seconds until a record leaves the proxy. */
+const FLUSH_INTERVAL = 0.1;
+
+function common(logName: string): { readonly commonConfig: MessageInitShape<typeof CommonGrpcAccessLogConfigSchema> } {
+  const grpcService = { targetSpecifier: { case: "envoyGrpc", value: { clusterName: XDS_CLUSTER } } } as const;
+  return { commonConfig: { logName, transportApiVersion: ApiVersion.V3, bufferFlushInterval: duration(FLUSH_INTERVAL), grpcService } };
+}
+
+function httpEntries(logName: string) {
+  return namedConfig("envoy.access_loggers.http_grpc", HttpGrpcAccessLogConfigSchema, common(logName));
+}
+
+function tcpEntries(logName: string) {
+  return namedConfig("envoy.access_loggers.tcp_grpc", TcpGrpcAccessLogConfigSchema, common(logName));
+}
+
+function when(expression: string): AccessLogFilter {
+  const filter = namedConfig("envoy.access_loggers.extension_filters.cel", ExpressionFilterSchema, { expression });
+  return create(AccessLogFilterSchema, { filterSpecifier: { case: "extensionFilter", value: filter } });
+}
+
+/** A reason alone does not tell: the TLS inspector also leaves one on plaintext that a PERMISSIVE port accepts. */
+const HANDSHAKE_FAILED = "has(connection.tls_version) && has(connection.transport_failure_reason)";
+const UPSTREAM_HANDSHAKE_FAILED = "upstream.transport_failure_reason.startsWith('TLS_error')";
+
+/** Every inbound request. */
+export function httpLog(listener: string): AccessLog {
+  return create(AccessLogSchema, httpEntries(listener));
+}
+
+/** Every inbound TCP connection whose handshake succeeded. */
+export function tcpLog(listener: string): AccessLog {
+  return create(AccessLogSchema, { ...tcpEntries(listener), filter: when(`!(${HANDSHAKE_FAILED})`) });
+}
+
+/** Inbound connections that no filter ever saw: no filter chain fits (flag NR), or the handshake failed. */
+export function refusedInboundLog(listener: string): AccessLog {
+  const noChain = create(AccessLogFilterSchema, { filterSpecifier: { case: "responseFlagFilter", value: { flags: ["NR"] } } });
+  const filter = create(AccessLogFilterSchema, {
+    filterSpecifier: { case: "orFilter", value: { filters: [noChain, when(HANDSHAKE_FAILED)] } },
+  });
+  return create(AccessLogSchema, { ...tcpEntries(`${listener}/refused`), filter });
+}
+
+/** Outbound requests that failed because no server proved to be the right one. */
+export function refusedOutboundHttpLog(listener: string): AccessLog {
+  return create(AccessLogSchema, { ...httpEntries(`${listener}/refused`), filter: when(UPSTREAM_HANDSHAKE_FAILED) });
+}
+
+/** The same for outbound TCP connections. */
+export function refusedOutboundTcpLog(listener: string): AccessLog {
+  return create(AccessLogSchema, { ...tcpEntries(`${listener}/refused`), filter: when(UPSTREAM_HANDSHAKE_FAILED) });
+}

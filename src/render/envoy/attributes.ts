@@ -1,0 +1,116 @@
+/**
+ * The Envoy half of the table of attributes (`policy/attributes.ts`): how one value of each is matched by Envoy's RBAC
+ * engine, HTTP and network alike. Without its row here an attribute does not build.
+ */
+import type { MessageInitShape } from "@bufbuild/protobuf";
+import { AppError } from "../../core/error.ts";
+import type { PermissionSchema, PrincipalSchema } from "../../gen/envoy/config/rbac/v3/rbac_pb.js";
+import type { HeaderMatcherSchema } from "../../gen/envoy/config/route/v3/route_components_pb.js";
+import type { AttributeKey } from "../../policy/attributes.ts";
+import type { IpBlock } from "../../policy/ip-block.ts";
+import type { StringMatch, ValueMatch } from "../../policy/pattern.ts";
+import { ANYTHING, quoteRegex, regexMatcher, regexPart, type StringMatcherInit, stringMatcher, templateRegex } from "./string-matcher.ts";
+
+export type PermissionInit = MessageInitShape<typeof PermissionSchema>;
+export type PrincipalInit = MessageInitShape<typeof PrincipalSchema>;
+
+/** Envoy asks of who calls in principals and of what is called in permissions; no attribute is on both sides. */
+export type EnvoyAttribute =
+  | { readonly side: "principal"; readonly match: (value: ValueMatch, argument: string) => PrincipalInit }
+  | { readonly side: "permission"; readonly match: (value: ValueMatch, argument: string) => PermissionInit };
+
+/** Decoding yields only the kinds of an attribute's grammar; another one here is our defect, and closed. */
+function unexpected(value: ValueMatch): AppError {
+  return new AppError("internal", `a value of kind \`${value.kind}\` has no matcher for this attribute`);
+}
+
+function asString(value: ValueMatch): StringMatch {
+  if (value.kind === "exact" || value.kind === "prefix" || value.kind === "suffix" || value.kind === "present") return value;
+  throw unexpected(value);
+}
+
+// === The peer's identity: the URI of its certificate ===
+
+const SCHEME = "spiffe://";
+/** The characters of a trust domain (SPIFFE-ID §2.1) and of a Kubernetes name, as `identity/` parses them. */
+const TRUST_DOMAIN = "[a-z0-9._-]";
+const NAME = "[a-z0-9.-]";
+
+function authenticated(principalName: StringMatcherInit): PrincipalInit {
+  return { identifier: { case: "authenticated", value: { principalName } } };
+}
+
+/** The text after `spiffe://`; a suffix may not reach back into the scheme. */
+function principal(match: StringMatch): PrincipalInit {
+  switch (match.kind) {
+    case "exact":
+      return authenticated(stringMatcher({ kind: "exact", value: SCHEME + match.value }));
+    case "prefix":
+      return authenticated(stringMatcher({ kind: "prefix", value: SCHEME + match.value }));
+    case "suffix":
+      return authenticated(regexMatcher(`${SCHEME}${ANYTHING}${quoteRegex(match.value)}`));
+    case "present":
+      return authenticated(stringMatcher({ kind: "prefix", value: SCHEME }));
+  }
+}
+
+/** The five-segment form, whole: stricter than Istio, whose expressions find `/ns/NAMESPACE/` anywhere in a URI. */
+function identity(parts: { readonly trustDomain?: string; readonly namespace?: string; readonly serviceAccount?: string }): PrincipalInit {
+  const { trustDomain = `${TRUST_DOMAIN}+`, namespace = `${NAME}+`, serviceAccount = `${NAME}+` } = parts;
+  return authenticated(regexMatcher(`${SCHEME}${trustDomain}/ns/${namespace}/sa/${serviceAccount}`));
+}
+
+function serviceAccount(value: ValueMatch): PrincipalInit {
+  if (value.kind !== "service-account") throw unexpected(value);
+  return identity({ namespace: quoteRegex(value.namespace), serviceAccount: quoteRegex(value.name) });
+}
+
+// === Addresses and ports ===
+
+function formatAddress({ family, bytes }: IpBlock): string {
+  if (family === 4) return bytes.join(".");
+  const groups = Array.from({ length: 8 }, (_, index) => ((bytes[2 * index] ?? 0) << 8) | (bytes[2 * index + 1] ?? 0));
+  return groups.map((group) => group.toString(16)).join(":");
+}
+
+function cidr(value: ValueMatch): { readonly addressPrefix: string; readonly prefixLen: number } {
+  if (value.kind !== "ip") throw unexpected(value);
+  return { addressPrefix: formatAddress(value.block), prefixLen: value.block.prefix };
+}
+
+function destinationPort(value: ValueMatch): PermissionInit {
+  if (value.kind !== "port") throw unexpected(value);
+  return { rule: { case: "destinationPort", value: value.port } };
+}
+
+// === The request ===
+
+function header(name: string, value: ValueMatch, ignoreCase = false): PermissionInit {
+  const matcher: MessageInitShape<typeof HeaderMatcherSchema> = {
+    name: name.toLowerCase(),
+    headerMatchSpecifier: { case: "stringMatch", value: stringMatcher(asString(value), ignoreCase) },
+  };
+  return { rule: { case: "header", value: matcher } };
+}
+
+function path(value: ValueMatch): PermissionInit {
+  const matcher = value.kind === "template" ? regexMatcher(templateRegex(value.segments)) : stringMatcher(asString(value));
+  return { rule: { case: "urlPath", value: { rule: { case: "path", value: matcher } } } };
+}
+
+export const ENVOY_ATTRIBUTES = {
+  principal: { side: "principal", match: (value) => principal(asString(value)) },
+  namespace: { side: "principal", match: (value) => identity({ namespace: regexPart(asString(value), NAME) }) },
+  serviceAccount: { side: "principal", match: serviceAccount },
+  trustDomain: { side: "principal", match: (value) => identity({ trustDomain: regexPart(asString(value), TRUST_DOMAIN) }) },
+  sourceIp: { side: "principal", match: (value) => ({ identifier: { case: "directRemoteIp", value: cidr(value) } }) },
+  remoteIp: { side: "principal", match: (value) => ({ identifier: { case: "remoteIp", value: cidr(value) } }) },
+  host: { side: "permission", match: (value) => header(":authority", value, true) },
+  method: { side: "permission", match: (value) => header(":method", value) },
+  path: { side: "permission", match: path },
+  destinationPort: { side: "permission", match: destinationPort },
+  destinationIp: { side: "permission", match: (value) => ({ rule: { case: "destinationIp", value: cidr(value) } }) },
+  // Envoy has it in lower case (RFC 6066 §3), and a DENY that is written otherwise must match all the same.
+  sni: { side: "permission", match: (value) => ({ rule: { case: "requestedServerName", value: stringMatcher(asString(value), true) } }) },
+  header: { side: "permission", match: (value, argument) => header(argument, value) },
+} as const satisfies Record<AttributeKey, EnvoyAttribute>;

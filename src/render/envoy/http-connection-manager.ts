@@ -1,0 +1,78 @@
+/** The HTTP connection manager, inbound and outbound: what both have in common, and limits. */
+import type { MessageInitShape } from "@bufbuild/protobuf";
+import type { AccessLog } from "../../gen/envoy/config/accesslog/v3/accesslog_pb.js";
+import type { FilterSchema } from "../../gen/envoy/config/listener/v3/listener_components_pb.js";
+import type { RouteConfigurationSchema } from "../../gen/envoy/config/route/v3/route_pb.js";
+import { RouterSchema } from "../../gen/envoy/extensions/filters/http/router/v3/router_pb.js";
+import {
+  HttpConnectionManager_CodecType,
+  HttpConnectionManager_ForwardClientCertDetails,
+  HttpConnectionManager_PathWithEscapedSlashesAction,
+  HttpConnectionManager_ServerHeaderTransformation,
+  HttpConnectionManagerSchema,
+  type HttpFilterSchema,
+} from "../../gen/envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager_pb.js";
+import { duration, namedConfig } from "./any.ts";
+
+type FilterInit = MessageInitShape<typeof FilterSchema>;
+
+export interface HttpSettings {
+  /** The listener's name. */
+  readonly name: string;
+  readonly routes: MessageInitShape<typeof RouteConfigurationSchema>;
+  /** Before the router. */
+  readonly filters: readonly MessageInitShape<typeof HttpFilterSchema>[];
+  readonly accessLog: AccessLog;
+}
+
+const HOUR = 3600;
+
+/**
+ * Istio's defaults where an application could tell the difference, limits where it should not: an idle stream lives an
+ * hour (watches and gRPC streams are idle for long), a request's headers must come within 30 s.
+ */
+function common({ name, routes, filters, accessLog }: HttpSettings) {
+  return {
+    statPrefix: name,
+    codecType: HttpConnectionManager_CodecType.AUTO,
+    routeSpecifier: { case: "routeConfig", value: routes } as const,
+    httpFilters: [...filters, namedConfig("envoy.filters.http.router", RouterSchema, {})],
+    accessLog: [accessLog],
+    serverHeaderTransformation: HttpConnectionManager_ServerHeaderTransformation.PASS_THROUGH,
+    commonHttpProtocolOptions: { idleTimeout: duration(HOUR), maxHeadersCount: 100 },
+    http2ProtocolOptions: { maxConcurrentStreams: 1024 },
+    maxRequestHeadersKb: 60,
+    streamIdleTimeout: duration(HOUR),
+    requestHeadersTimeout: duration(30),
+    // Nobody is internal (an empty list would mean every private address), so that nobody's `x-envoy-…` headers steer retries here.
+    internalAddressConfig: { cidrRanges: [{ addressPrefix: "0.0.0.0", prefixLen: 32 }] },
+    preserveExternalRequestId: true,
+    upgradeConfigs: [{ upgradeType: "websocket" }],
+  };
+}
+
+/**
+ * From peers. The path is normalized before it is matched and forwarded (AZ-10, mode BASE). The client's address is the
+ * connection's own: X-Forwarded-For is passed on and never believed. X-Forwarded-Client-Cert holds the peer alone:
+ * Istio appends to what the peer sent, and an application that reads the first element then believes a forged one.
+ */
+export function inboundHttp(settings: HttpSettings): FilterInit {
+  return namedConfig("envoy.filters.network.http_connection_manager", HttpConnectionManagerSchema, {
+    ...common(settings),
+    normalizePath: true,
+    mergeSlashes: false,
+    pathWithEscapedSlashesAction: HttpConnectionManager_PathWithEscapedSlashesAction.KEEP_UNCHANGED,
+    useRemoteAddress: true,
+    skipXffAppend: true,
+    forwardClientCertDetails: HttpConnectionManager_ForwardClientCertDetails.SANITIZE_SET,
+    setCurrentClientCertDetails: { uri: true },
+  });
+}
+
+/** From the application: it cannot speak of client certificates, everything else is its own affair. */
+export function outboundHttp(settings: HttpSettings): FilterInit {
+  return namedConfig("envoy.filters.network.http_connection_manager", HttpConnectionManagerSchema, {
+    ...common(settings),
+    forwardClientCertDetails: HttpConnectionManager_ForwardClientCertDetails.SANITIZE,
+  });
+}

@@ -1,0 +1,100 @@
+/** Inbound: peers -> the proxy -> the application. One listener and one cluster for each port. */
+import { create, type MessageInitShape } from "@bufbuild/protobuf";
+import type { InboundListener, WorkloadPolicy } from "../../compile/workload-policy.ts";
+import { type Cluster, Cluster_DiscoveryType, ClusterSchema } from "../../gen/envoy/config/cluster/v3/cluster_pb.js";
+import { TrafficDirection } from "../../gen/envoy/config/core/v3/base_pb.js";
+import type { FilterChainSchema, FilterSchema } from "../../gen/envoy/config/listener/v3/listener_components_pb.js";
+import { type Listener, ListenerSchema } from "../../gen/envoy/config/listener/v3/listener_pb.js";
+import { RBACSchema as HttpRbacSchema } from "../../gen/envoy/extensions/filters/http/rbac/v3/rbac_pb.js";
+import { TlsInspectorSchema } from "../../gen/envoy/extensions/filters/listener/tls_inspector/v3/tls_inspector_pb.js";
+import { RBACSchema as NetworkRbacSchema } from "../../gen/envoy/extensions/filters/network/rbac/v3/rbac_pb.js";
+import { httpLog, refusedInboundLog, tcpLog } from "./access-log.ts";
+import { duration, namedConfig } from "./any.ts";
+import { authorizationFilterNames, type Transport } from "./authorization.ts";
+import { cluster, toAddress } from "./cluster.ts";
+import { discoveredFilter } from "./config-source.ts";
+import { inboundHttp } from "./http-connection-manager.ts";
+import { ALONE } from "./listener.ts";
+import { virtualHost } from "./routes.ts";
+import { inboundTcp } from "./tcp-proxy.ts";
+import { MESH_ALPN, serverTls } from "./tls.ts";
+
+type FilterInit = MessageInitShape<typeof FilterSchema>;
+type FilterChainInit = MessageInitShape<typeof FilterChainSchema>;
+
+/** Istio's name of the cluster that leads to the application. */
+function clusterName(listener: InboundListener): string {
+  return `inbound|${listener.port}||`;
+}
+
+// === Filters ===
+
+/** The authorization layers of the workload, wherever the listener stands: they are asked before anything is forwarded. */
+function authorization(workload: string, transport: Transport) {
+  const schema = transport === "http" ? HttpRbacSchema : NetworkRbacSchema;
+  return authorizationFilterNames(workload, transport).map((name) => ({
+    name,
+    configType: { case: "configDiscovery", value: discoveredFilter(schema) } as const,
+  }));
+}
+
+function httpFilters(workload: string, listener: InboundListener): readonly FilterInit[] {
+  const { name } = listener;
+  const routes = { name, virtualHosts: [virtualHost({ name, domains: ["*"], cluster: clusterName(listener) })] };
+  return [inboundHttp({ name, routes, filters: authorization(workload, "http"), accessLog: httpLog(name) })];
+}
+
+function tcpFilters(workload: string, listener: InboundListener): readonly FilterInit[] {
+  const { name } = listener;
+  return [...authorization(workload, "tcp"), inboundTcp({ name, cluster: clusterName(listener), accessLog: tcpLog(name) })];
+}
+
+// === Filter chains ===
+
+/** A client that does not finish its handshake holds nothing for longer. */
+const HANDSHAKE_SECONDS = 15;
+
+/**
+ * By mode (XD-2). PERMISSIVE takes for mesh traffic what offers a mesh protocol; other TLS is the application's own: on
+ * a TCP port it passes as it is, an HTTP port cannot read it. Without a chain that fits, the connection is refused.
+ */
+function filterChains(policy: WorkloadPolicy, listener: InboundListener): FilterChainInit[] {
+  const { protocol, mtls } = listener;
+  const filters = [...(protocol === "tcp" ? tcpFilters : httpFilters)(policy.workload, listener)];
+  const transportSocket = serverTls(policy.trustDomains, protocol);
+  const mutual = { name: "mtls", filters, transportSocket, transportSocketConnectTimeout: duration(HANDSHAKE_SECONDS) };
+  if (mtls === "DISABLE") return [{ name: "plaintext", filters }];
+  if (mtls === "STRICT") return [{ ...mutual, filterChainMatch: { transportProtocol: "tls" } }];
+  const ownTls = { name: "own-tls", filters, filterChainMatch: { transportProtocol: "tls" } };
+  return [
+    { ...mutual, filterChainMatch: { transportProtocol: "tls", applicationProtocols: [...MESH_ALPN] } },
+    ...(protocol === "tcp" ? [ownTls] : []),
+    { name: "plaintext", filters, filterChainMatch: { transportProtocol: "raw_buffer" } },
+  ];
+}
+
+/** The listener of an inbound port. It names its authorization filters and holds nothing of their rules. */
+export function inboundListener(policy: WorkloadPolicy, listener: InboundListener): Listener {
+  const tlsInspector = namedConfig("envoy.filters.listener.tls_inspector", TlsInspectorSchema, {});
+  return create(ListenerSchema, {
+    name: listener.name,
+    statPrefix: listener.name,
+    address: toAddress({ kind: "tcp", host: listener.bind, port: listener.port }),
+    ...ALONE,
+    trafficDirection: TrafficDirection.INBOUND,
+    listenerFilters: listener.mtls === "DISABLE" ? [] : [tlsInspector],
+    filterChains: filterChains(policy, listener),
+    accessLog: [refusedInboundLog(listener.name)],
+  });
+}
+
+/** The cluster that leads to the application. */
+export function inboundCluster(listener: InboundListener): Cluster {
+  const name = clusterName(listener);
+  const endpoint = { address: toAddress(listener.endpoint) };
+  return create(ClusterSchema, {
+    ...cluster(name, listener.protocol),
+    clusterDiscoveryType: { case: "type", value: Cluster_DiscoveryType.STATIC },
+    loadAssignment: { clusterName: name, endpoints: [{ lbEndpoints: [{ hostIdentifier: { case: "endpoint", value: endpoint } }] }] },
+  });
+}

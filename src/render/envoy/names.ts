@@ -1,0 +1,13 @@
+/** Names that the bootstrap and the rendered resources share (Istio's, AG-2 and AG-11). Imports nothing: the agent reads it too. */
+
+/** The control plane: ADS and access logs. */
+export const XDS_CLUSTER = "xds-grpc";
+
+/** The agent beside the proxy: keys and roots. */
+export const SDS_CLUSTER = "sds-grpc";
+
+/** The secret with the workload's key and certificate chain. */
+export const IDENTITY_SECRET = "default";
+
+/** The secret with the roots to trust. */
+export const ROOTS_SECRET = "ROOTCA";

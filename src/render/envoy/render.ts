@@ -1,0 +1,61 @@
+/** `WorkloadPolicy` -> everything that the workload's Envoy is served. Pure: equal policies give equal bytes. */
+import { type DescMessage, type MessageShape, toBinary } from "@bufbuild/protobuf";
+import type { UpstreamService, WorkloadPolicy } from "../../compile/workload-policy.ts";
+import { AppError } from "../../core/error.ts";
+import { ClusterSchema } from "../../gen/envoy/config/cluster/v3/cluster_pb.js";
+import { TypedExtensionConfigSchema } from "../../gen/envoy/config/core/v3/extension_pb.js";
+import { ClusterLoadAssignmentSchema } from "../../gen/envoy/config/endpoint/v3/endpoint_pb.js";
+import { ListenerSchema } from "../../gen/envoy/config/listener/v3/listener_pb.js";
+import { typeUrl } from "./any.ts";
+import { authorizationFilters } from "./authorization.ts";
+import { inboundCluster, inboundListener } from "./inbound.ts";
+import { outboundCluster, outboundClusterName, outboundEndpoints, outboundListener } from "./outbound.ts";
+
+/** One resource, serialized. */
+export interface EnvoyResource {
+  readonly name: string;
+  readonly typeUrl: string;
+  /** The message inside the `google.protobuf.Any`. */
+  readonly body: Uint8Array;
+}
+
+/** By type URL, then by name. */
+export type EnvoyResources = ReadonlyMap<string, ReadonlyMap<string, EnvoyResource>>;
+
+function serialize<M extends DescMessage>(
+  schema: M,
+  messages: readonly MessageShape<M>[],
+  nameOf: (message: MessageShape<M>) => string,
+): readonly [string, ReadonlyMap<string, EnvoyResource>] {
+  const url = typeUrl(schema);
+  const resources = messages.map((message) => {
+    const name = nameOf(message);
+    return [name, { name, typeUrl: url, body: toBinary(schema, message) }] as const;
+  });
+  const byName = new Map(resources);
+  if (byName.size < resources.length) throw new AppError("internal", `two resources of type \`${url}\` have one name`);
+  return [url, byName];
+}
+
+/** Each service's port once, however many listeners reach it. */
+function upstreamServices(policy: WorkloadPolicy): readonly UpstreamService[] {
+  const services = policy.outbound.flatMap((listener) => listener.services);
+  return [...new Map(services.map((service) => [outboundClusterName(service), service])).values()];
+}
+
+/** Clusters, endpoints, listeners and RBAC filters (ECDS) of a workload. */
+export function renderEnvoy(policy: WorkloadPolicy): EnvoyResources {
+  const { workload, inbound, outbound, http, tcp } = policy;
+  const services = upstreamServices(policy);
+  const listeners = [
+    ...inbound.map((listener) => inboundListener(policy, listener)),
+    ...outbound.map((listener) => outboundListener(policy, listener)),
+  ];
+  const filters = [...authorizationFilters(workload, "http", http), ...authorizationFilters(workload, "tcp", tcp)];
+  return new Map([
+    serialize(ClusterSchema, [...inbound.map(inboundCluster), ...services.map(outboundCluster)], ({ name }) => name),
+    serialize(ClusterLoadAssignmentSchema, services.map(outboundEndpoints), ({ clusterName }) => clusterName),
+    serialize(ListenerSchema, listeners, ({ name }) => name),
+    serialize(TypedExtensionConfigSchema, filters, ({ name }) => name),
+  ]);
+}

@@ -1,0 +1,73 @@
+/** What the admin socket answers. */
+import type { AuditHandler } from "../audit/http.ts";
+import type { TokenIssuer } from "../ca/service-account-token.ts";
+import { AppError } from "../core/error.ts";
+import { formatSpiffeId } from "../identity/spiffe-id.ts";
+import type { XdsConnection } from "../xds/connection.ts";
+import type { AdminRoutes } from "./admin.ts";
+import type { MeshState } from "./mesh-state.ts";
+import { meshStatus } from "./status.ts";
+import { workloadSummaries } from "./workloads.ts";
+
+export interface AdminContext {
+  readonly version: string;
+  readonly listen: () => string;
+  readonly mesh: MeshState;
+  readonly tokens: TokenIssuer;
+  readonly connections: () => readonly XdsConnection[];
+  readonly audit: AuditHandler;
+}
+
+interface TokenRequest {
+  readonly namespace: string;
+  readonly name: string;
+  readonly audience: string;
+  readonly ttlSeconds: number;
+}
+
+function decodeTokenRequest(body: unknown): TokenRequest {
+  const fields: Readonly<Record<string, unknown>> =
+    typeof body === "object" && body !== null ? (body as Readonly<Record<string, unknown>>) : {};
+  const { namespace, name, audience, ttlSeconds } = fields;
+  if (typeof namespace === "string" && typeof name === "string" && typeof audience === "string" && typeof ttlSeconds === "number") {
+    return { namespace, name, audience, ttlSeconds };
+  }
+  throw new AppError("invalid-argument", "a token request has `namespace`, `name`, `audience` and `ttlSeconds`");
+}
+
+/** A token for an account that exists; one for another would never be good for anything. */
+async function mintToken({ mesh, tokens }: AdminContext, body: unknown): Promise<{ readonly token: string }> {
+  const request = decodeTokenRequest(body);
+  const { snapshot } = mesh.current;
+  const identity = formatSpiffeId({
+    trustDomain: snapshot.settings.trustDomain,
+    namespace: request.namespace,
+    serviceAccount: request.name,
+  });
+  if (!snapshot.identities.has(identity)) {
+    throw new AppError("not-found", `there is no service account \`${request.namespace}/${request.name}\``, {
+      help: "add a ServiceAccount to the configuration",
+    });
+  }
+  return { token: await tokens.mint(request) };
+}
+
+/** The routes of a control plane. */
+export function adminRoutes(context: AdminContext): AdminRoutes {
+  const { mesh } = context;
+  return {
+    "GET /v1/ready": () => ({ ready: true }),
+    "GET /v1/status": () => ({
+      version: context.version,
+      listen: context.listen(),
+      trustDomain: mesh.current.snapshot.settings.trustDomain,
+      pid: process.pid,
+      rssBytes: process.memoryUsage.rss(),
+      uptimeSeconds: process.uptime(),
+      ...meshStatus(mesh.current, context.connections()),
+    }),
+    "GET /v1/workloads": () => workloadSummaries(mesh.current),
+    "POST /v1/tokens": ({ body }) => mintToken(context, body),
+    "GET /v1/audit": ({ url }, response) => context.audit({ url }, response),
+  };
+}

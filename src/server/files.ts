@@ -1,0 +1,44 @@
+/** The state folder of a control plane, and how others on the machine find it. */
+import { existsSync, readFileSync, renameSync, writeFileSync } from "node:fs";
+import { join, resolve } from "node:path";
+import { AppError } from "../core/error.ts";
+
+/** What a running control plane says of itself in `control-plane.json`. */
+export interface ControlPlaneFile {
+  readonly pid: number;
+  readonly host: string;
+  readonly port: number;
+  /** The SPIFFE ID that its certificate carries. */
+  readonly identity: string;
+  readonly trustDomain: string;
+  readonly rootCertificate: string;
+  readonly adminSocket: string;
+}
+
+const FILE = "control-plane.json";
+
+/** Written whole or not at all. */
+export function writeControlPlaneFile(folder: string, file: ControlPlaneFile): void {
+  const path = join(folder, FILE);
+  writeFileSync(`${path}.new`, `${JSON.stringify(file, null, 2)}\n`, { mode: 0o600 });
+  renameSync(`${path}.new`, path);
+}
+
+function isControlPlaneFile(value: unknown): value is ControlPlaneFile {
+  if (typeof value !== "object" || value === null) return false;
+  const fields = value as Readonly<Record<string, unknown>>;
+  const texts = ["host", "identity", "trustDomain", "rootCertificate", "adminSocket"].every((name) => typeof fields[name] === "string");
+  return texts && typeof fields.port === "number" && typeof fields.pid === "number";
+}
+
+/** Finds the control plane of a state folder. Throws `unavailable` where there is none. */
+export function readControlPlaneFile(folder: string): ControlPlaneFile {
+  const path = join(resolve(folder), FILE);
+  const help = "start one with `garrison serve`, or name its state folder with --state";
+  if (!existsSync(path))
+    throw new AppError("unavailable", "no control plane has run with this state folder", { where: resolve(folder), help });
+  const value: unknown = JSON.parse(readFileSync(path, "utf8"));
+  if (!isControlPlaneFile(value))
+    throw new AppError("invalid-configuration", "the file does not describe a control plane", { where: path, help });
+  return value;
+}

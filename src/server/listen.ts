@@ -1,0 +1,40 @@
+/** Binding gRPC servers, with errors that people understand. */
+import { logVerbosity, type Server, type ServerCredentials, setLogVerbosity } from "@grpc/grpc-js";
+import { AppError, type ErrorCode } from "../core/error.ts";
+
+/** What the system or gRPC says, and what that means. */
+const REASONS: readonly (readonly [sign: RegExp, code: ErrorCode, message: string, help: string])[] = [
+  [/EADDRINUSE/, "address-in-use", "another process listens there already", "end it, or choose another address with --listen HOST:PORT"],
+  [/EACCES/, "permission-denied", "this user may not listen there", "choose a port from 1024 up with --listen HOST:PORT"],
+  [
+    /EADDRNOTAVAIL|Name resolution failed/,
+    "unavailable",
+    "this machine has no such address",
+    "choose one of its own with --listen HOST:PORT, such as `127.0.0.1:15012`",
+  ],
+];
+
+function bindFailure(where: string, cause: Error): AppError {
+  const [, code, message, help] = REASONS.find(([sign]) => sign.test(cause.message)) ?? [];
+  if (code === undefined || message === undefined || help === undefined)
+    return new AppError("unavailable", `cannot listen: ${cause.message}`, { where, cause });
+  return new AppError(code, message, { where, help, cause });
+}
+
+/** Binds the server; port 0 takes any free one. Resolves with the port. Throws `address-in-use`, `permission-denied` or `unavailable`. */
+export function bindServer(
+  server: Server,
+  address: { readonly host: string; readonly port: number },
+  credentials: ServerCredentials,
+): Promise<number> {
+  const host = address.host.includes(":") ? `[${address.host}]` : address.host;
+  const where = `${host}:${address.port}`;
+  // gRPC writes the failure of a bind to standard error by itself; it is told once, by whoever catches what is thrown here.
+  setLogVerbosity(logVerbosity.NONE);
+  return new Promise<number>((resolve, reject) => {
+    server.bindAsync(where, credentials, (error, port) => {
+      if (error === null) resolve(port);
+      else reject(bindFailure(where, error));
+    });
+  }).finally(() => setLogVerbosity(logVerbosity.ERROR));
+}

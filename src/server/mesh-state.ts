@@ -1,0 +1,73 @@
+/** The one owner of the mesh's state: takes configuration, compiles it, publishes an immutable result. */
+
+import { type CompiledMesh, compileMesh } from "../compile/compile.ts";
+import type { Diagnostic } from "../core/diagnostic.ts";
+import { formatDiagnostic, severityOf } from "../core/diagnostic.ts";
+import type { Logger } from "../core/logger.ts";
+import { buildSnapshot, checkReferences, type MeshSettings } from "../mesh/snapshot.ts";
+import type { MeshObject } from "../policy/model.ts";
+
+export interface Configuration {
+  readonly objects: readonly MeshObject[];
+  readonly diagnostics: readonly Diagnostic[];
+}
+
+export interface MeshView extends CompiledMesh {
+  /** Counts published states from 1. */
+  readonly generation: number;
+  /** All that is wrong with the configuration: its decoding, its references, its meaning. */
+  readonly diagnostics: readonly Diagnostic[];
+}
+
+type Listener = (mesh: MeshView) => void;
+
+export class MeshState {
+  readonly #settings: MeshSettings;
+  readonly #logger: Logger;
+  readonly #listeners: Listener[] = [];
+  #current: MeshView;
+  #told: ReadonlySet<string> = new Set();
+
+  constructor(settings: MeshSettings, logger: Logger) {
+    this.#settings = settings;
+    this.#logger = logger;
+    this.#current = { ...compileMesh(buildSnapshot(settings, [])), generation: 0 };
+  }
+
+  get current(): MeshView {
+    return this.#current;
+  }
+
+  /** Listeners are called in the order in which they came, with each new state. */
+  onChange(listener: Listener): void {
+    this.#listeners.push(listener);
+  }
+
+  /** Compiles a configuration and puts it in force. */
+  apply(configuration: Configuration): void {
+    const snapshot = buildSnapshot(this.#settings, configuration.objects);
+    const compiled = compileMesh(snapshot);
+    const diagnostics = [...configuration.diagnostics, ...checkReferences(snapshot, configuration.objects), ...compiled.diagnostics];
+    this.#current = { ...compiled, diagnostics, generation: this.#current.generation + 1 };
+    for (const listener of this.#listeners) listener(this.#current);
+    this.#tell(diagnostics);
+  }
+
+  /** Each diagnostic is logged once, when it first appears. */
+  #tell(diagnostics: readonly Diagnostic[]): void {
+    const texts = new Map(diagnostics.map((diagnostic) => [formatDiagnostic(diagnostic), diagnostic]));
+    for (const [text, diagnostic] of texts) {
+      if (!this.#told.has(text)) this.#logger.log(severityOf(diagnostic) === "error" ? "error" : "warn", text);
+    }
+    for (const text of this.#told) if (!texts.has(text)) this.#logger.log("info", "configuration mended", { was: text });
+    this.#told = new Set(texts.keys());
+    const { snapshot, generation } = this.#current;
+    this.#logger.log("info", "configuration in force", {
+      generation,
+      workloads: snapshot.workloads.size,
+      services: snapshot.services.length,
+      policies: snapshot.authorizationPolicies.length + snapshot.peerAuthentications.length,
+      problems: diagnostics.length,
+    });
+  }
+}

@@ -1,0 +1,91 @@
+import assert from "node:assert/strict";
+import { describe, it } from "node:test";
+import { labels, meta, SETTINGS, workloadEntry } from "../../test/fixture/objects.ts";
+import { silentLogger } from "../core/logger.ts";
+import type { MeshObject } from "../policy/model.ts";
+import { ResourceCache, resource } from "../xds/cache.ts";
+import { MeshState } from "./mesh-state.ts";
+import { formatProxyView, type ProxyView, Publisher } from "./publisher.ts";
+
+const TYPE = "type.googleapis.com/test";
+const CART: ProxyView = { workload: "shop/cart", kind: "envoy" };
+const PAY: ProxyView = { workload: "shop/pay", kind: "envoy" };
+
+function denyAll(app: string): MeshObject {
+  return {
+    kind: "AuthorizationPolicy",
+    meta: meta(`shop/deny-${app}`),
+    selector: labels({ app }),
+    action: "DENY",
+    rules: [{ from: [], to: [], when: [] }],
+  };
+}
+
+const WORKLOADS: readonly MeshObject[] = [workloadEntry("shop/cart"), workloadEntry("shop/pay", { address: "10.0.0.2" })];
+
+/** A publisher over two workloads that notes which views are rendered and which keys are pushed. */
+function setUp() {
+  const cache = new ResourceCache();
+  const state = new MeshState(SETTINGS, silentLogger);
+  state.apply({ objects: WORKLOADS, diagnostics: [] });
+  const rendered: string[] = [];
+  const render = (kind: string) => (policy: { readonly workload: string }) => {
+    rendered.push(`${kind} ${policy.workload}`);
+    return new Map([[TYPE, new Map([["r", resource("r", Buffer.from(JSON.stringify(policy)))]])]]);
+  };
+  const publisher = new Publisher(cache, { envoy: render("envoy"), embedded: render("embedded") }, state.current);
+  state.onChange((mesh) => publisher.publish(mesh));
+  return { cache, state, rendered, publisher };
+}
+
+describe("Publisher", () => {
+  it("renders a workload only when its proxy connects", () => {
+    const { cache, rendered, publisher } = setUp();
+    publisher.connected(formatProxyView(CART));
+    assert.deepEqual(rendered, ["envoy shop/cart"]);
+    assert.deepEqual([cache.has(formatProxyView(CART)), cache.has(formatProxyView(PAY))], [true, false]);
+  });
+
+  it("pushes a policy edit only to the workloads that it concerns", () => {
+    const { cache, state, rendered, publisher } = setUp();
+    publisher.connected(formatProxyView(CART));
+    publisher.connected(formatProxyView(PAY));
+    const pushed: string[] = [];
+    for (const view of [CART, PAY]) cache.watch(formatProxyView(view), () => pushed.push(view.workload));
+    rendered.length = 0;
+    state.apply({ objects: [...WORKLOADS, denyAll("cart")], diagnostics: [] });
+    assert.deepEqual([rendered, pushed], [["envoy shop/cart"], ["shop/cart"]]);
+  });
+
+  it("pushes nothing where an edit changes nothing", () => {
+    const { state, rendered, publisher } = setUp();
+    publisher.connected(formatProxyView(CART));
+    rendered.length = 0;
+    state.apply({ objects: [...WORKLOADS], diagnostics: [] });
+    assert.deepEqual(rendered, []);
+  });
+
+  it("serves both kinds of proxy of one workload apart", () => {
+    const { rendered, publisher } = setUp();
+    publisher.connected(formatProxyView(CART));
+    publisher.connected(formatProxyView({ workload: "shop/cart", kind: "embedded" }));
+    assert.deepEqual(rendered, ["envoy shop/cart", "embedded shop/cart"]);
+  });
+
+  it("withdraws everything from the proxy of a workload that is gone", () => {
+    const { cache, state, publisher } = setUp();
+    publisher.connected(formatProxyView(CART));
+    state.apply({ objects: WORKLOADS.slice(1), diagnostics: [] });
+    assert.equal(cache.get(formatProxyView(CART))?.size, 0);
+  });
+
+  it("forgets a view when its last stream closes, and not before", () => {
+    const { cache, publisher } = setUp();
+    publisher.connected(formatProxyView(CART));
+    publisher.connected(formatProxyView(CART));
+    publisher.disconnected(formatProxyView(CART));
+    assert.equal(cache.has(formatProxyView(CART)), true);
+    publisher.disconnected(formatProxyView(CART));
+    assert.equal(cache.has(formatProxyView(CART)), false);
+  });
+});

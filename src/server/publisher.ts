@@ -1,0 +1,85 @@
+/** Compiled policies -> the resources of the proxies that are connected, and of no others. */
+import type { WorkloadPolicy } from "../compile/workload-policy.ts";
+import type { ResourceCache } from "../xds/cache.ts";
+import type { ResourceSet } from "../xds/resource.ts";
+import type { MeshView } from "./mesh-state.ts";
+
+/** The two kinds of proxy; each is served what it understands. */
+export type ProxyKind = "envoy" | "embedded";
+
+export interface ProxyView {
+  readonly workload: string;
+  readonly kind: ProxyKind;
+}
+
+export type Renderers = Readonly<Record<ProxyKind, (policy: WorkloadPolicy) => ResourceSet>>;
+
+/** The cache key of a view. */
+export function formatProxyView(view: ProxyView): string {
+  return `${view.kind} ${view.workload}`;
+}
+
+/** The view of a cache key that `formatProxyView` made. */
+function parseProxyView(key: string): ProxyView {
+  const [kind = "", workload = ""] = key.split(" ");
+  return { kind: kind === "envoy" ? "envoy" : "embedded", workload };
+}
+
+interface Published {
+  readonly view: ProxyView;
+  /** Streams that are open for this view. */
+  streams: number;
+  /** The policy last rendered, as JSON; undefined for a workload that is gone. */
+  policy: string | undefined;
+}
+
+const NOTHING: ResourceSet = new Map();
+
+export class Publisher {
+  readonly #cache: ResourceCache;
+  readonly #renderers: Renderers;
+  readonly #published = new Map<string, Published>();
+  #mesh: MeshView;
+
+  constructor(cache: ResourceCache, renderers: Renderers, mesh: MeshView) {
+    this.#cache = cache;
+    this.#renderers = renderers;
+    this.#mesh = mesh;
+  }
+
+  /** A stream of this key opens: from now on its resources are kept. */
+  connected(key: string): void {
+    const entry = this.#published.get(key);
+    if (entry !== undefined) {
+      entry.streams += 1;
+      return;
+    }
+    const added: Published = { view: parseProxyView(key), streams: 1, policy: undefined };
+    this.#published.set(key, added);
+    this.#render(key, added, true);
+  }
+
+  disconnected(key: string): void {
+    const entry = this.#published.get(key);
+    if (entry === undefined) return;
+    entry.streams -= 1;
+    if (entry.streams > 0) return;
+    this.#published.delete(key);
+    this.#cache.delete(key);
+  }
+
+  /** A new state of the mesh: only the views whose own policy changed are rendered and pushed. */
+  publish(mesh: MeshView): void {
+    this.#mesh = mesh;
+    for (const [key, entry] of this.#published) this.#render(key, entry, false);
+  }
+
+  /** A workload that is gone gets nothing, so its proxy closes its listeners. */
+  #render(key: string, entry: Published, first: boolean): void {
+    const policy = this.#mesh.policies.get(entry.view.workload);
+    const text = policy === undefined ? undefined : JSON.stringify(policy);
+    if (!first && text === entry.policy) return;
+    entry.policy = text;
+    this.#cache.set(key, policy === undefined ? NOTHING : this.#renderers[entry.view.kind](policy));
+  }
+}

@@ -1,0 +1,49 @@
+/** What an agent must know to start beside a workload. */
+import { serviceKey } from "../mesh/services.ts";
+import type { MeshView } from "./mesh-state.ts";
+
+/** An egress listener on TCP that leads to one service, for Kubernetes' service variables. */
+export interface EgressSummary {
+  readonly service: string;
+  readonly host: string;
+  readonly port: number;
+  readonly portName?: string;
+}
+
+export interface WorkloadSummary {
+  /** `NAMESPACE/NAME`. */
+  readonly workload: string;
+  /** `NAMESPACE/NAME`. */
+  readonly serviceAccount: string;
+  /** A SPIFFE ID. */
+  readonly identity: string;
+  readonly address: string;
+  readonly egress: readonly EgressSummary[];
+  /** Where its proxy accepts peers. */
+  readonly ingress: readonly { readonly name: string; readonly host: string; readonly port: number }[];
+}
+
+/** Egress in the order of each service's own ports, since the first is its `_SERVICE_PORT`. */
+function egressOf(mesh: MeshView, workload: string): readonly EgressSummary[] {
+  const order = mesh.snapshot.services.flatMap((service) => service.ports.map(({ port }) => `${serviceKey(service)}:${port}`));
+  const found = (mesh.policies.get(workload)?.outbound ?? []).flatMap(({ bind, services }) => {
+    const [only] = services;
+    if (bind.kind !== "tcp" || only === undefined || services.length > 1) return [];
+    const [, service = ""] = only.service.split("/");
+    const portName = only.portName === undefined || only.portName === "" ? {} : { portName: only.portName };
+    return [{ rank: order.indexOf(`${only.service}:${only.port}`), summary: { service, host: bind.host, port: bind.port, ...portName } }];
+  });
+  return found.sort((left, right) => left.rank - right.rank).map(({ summary }) => summary);
+}
+
+/** Every workload of the mesh. */
+export function workloadSummaries(mesh: MeshView): readonly WorkloadSummary[] {
+  return [...mesh.snapshot.workloads.values()].map(({ key, namespace, serviceAccount, identity, address }) => ({
+    workload: key,
+    serviceAccount: `${namespace}/${serviceAccount}`,
+    identity,
+    address,
+    egress: egressOf(mesh, key),
+    ingress: (mesh.policies.get(key)?.inbound ?? []).map(({ name, bind, port }) => ({ name, host: bind, port })),
+  }));
+}

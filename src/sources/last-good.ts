@@ -1,0 +1,142 @@
+/**
+ * A broken edit keeps the last good state, object by object, and says so: an object that has become invalid stays in
+ * force in its last valid form, and blocks no other. (Istio drops a whole reload, VA-7.)
+ */
+import { relative } from "node:path";
+import { type Diagnostic, type Place, severityOf } from "../core/diagnostic.ts";
+import { closedForm, isClosedForm, type ObjectClaim } from "../policy/decode/decode.ts";
+import type { MeshObject } from "../policy/model.ts";
+import type { ConfigurationSnapshot, DecodedDocument, FileReading, FolderReading, ObjectState, SourceStatus } from "./snapshot.ts";
+
+/**
+ * How long an object must be missing until it is gone. Writing a file empties it first, and replacing one may remove it
+ * first: neither may put policies out of force for a moment.
+ */
+export const REMOVAL_HOLD_MS = 50;
+
+const CONSEQUENCES: Readonly<Record<"kept" | "closed" | "refused", string>> = {
+  kept: "until then its last valid form stays in force",
+  closed: "until then it is closed: it lets nothing through in its scope",
+  refused: "until then the object does not exist",
+};
+
+function withConsequence(diagnostic: Diagnostic, consequence: string): Diagnostic {
+  if (severityOf(diagnostic) === "warning") return diagnostic;
+  return { ...diagnostic, help: `${diagnostic.help ?? "mend it"}; ${consequence}` };
+}
+
+/** An object in force that was valid once. */
+function lastValid(status: SourceStatus | undefined): MeshObject | undefined {
+  return status?.object === undefined || isClosedForm(status.object) ? undefined : status.object;
+}
+
+/** What is in force of an object whose present form is invalid. */
+function fallback(key: string, place: Place, closed: MeshObject | undefined, previous: SourceStatus | undefined): SourceStatus {
+  const valid = lastValid(previous);
+  const state: ObjectState = valid !== undefined ? "kept" : closed !== undefined ? "closed" : "refused";
+  return { key, state, object: valid ?? closed, place, missedAt: undefined };
+}
+
+function duplicate(key: string, place: Place, first: Place): Diagnostic {
+  const message = `${key} is defined twice: also at ${first.file}:${first.line}:${first.column}`;
+  return { code: "GAR0008", message, place, help: "remove one of them" };
+}
+
+/** Two policies of one name, closed over all that either may select. */
+function closedDuplicate(documents: readonly DecodedDocument[]): MeshObject | undefined {
+  const [first] = documents;
+  const closed = first?.object === undefined ? undefined : closedForm(first.object);
+  if (closed?.kind === "PeerAuthentication") return { ...closed, selector: new Map() };
+  return closed?.kind === "AuthorizationPolicy" ? { ...closed, selector: new Map(), action: "DENY" } : closed;
+}
+
+interface Outcome {
+  readonly status: SourceStatus;
+  readonly diagnostics: readonly Diagnostic[];
+}
+
+function settle(key: string, documents: readonly [DecodedDocument, ...DecodedDocument[]], previous: SourceStatus | undefined): Outcome {
+  const [first, ...others] = documents;
+  const told = documents.flatMap((document) => document.diagnostics);
+  if (others.length === 0 && first.valid) {
+    return { status: { key, state: "current", object: first.object, place: first.place, missedAt: undefined }, diagnostics: told };
+  }
+  const closed = others.length === 0 ? first.object : closedDuplicate(documents);
+  const status = fallback(key, first.place, closed, previous);
+  const consequence = CONSEQUENCES[status.state === "kept" || status.state === "closed" ? status.state : "refused"];
+  const diagnostics = [...told, ...others.map(({ place }) => duplicate(key, place, first.place))];
+  return { status, diagnostics: diagnostics.map((diagnostic) => withConsequence(diagnostic, consequence)) };
+}
+
+function mayBe(claim: ObjectClaim | undefined, { kind, meta }: MeshObject): boolean {
+  if (claim === undefined) return false;
+  const fits = (part: string | undefined, own: string): boolean => part === undefined || part === own;
+  return fits(claim.kind, kind) && fits(claim.namespace, meta.namespace) && fits(claim.name, meta.name);
+}
+
+/** Whether a file may still hold an object that it no longer shows: it cannot be read, or a document in it does not tell what it is. */
+function mayHold(reading: FileReading, object: MeshObject): boolean {
+  const { file } = object.meta.place;
+  if (!reading.readable) return !relative(reading.file, file).startsWith("..");
+  return file === reading.file && reading.documents.some(({ key, claim }) => key === undefined && mayBe(claim, object));
+}
+
+/** What becomes of an object that no file defines; undefined once it is gone. */
+function survivor(status: SourceStatus, reading: FolderReading, now: number): SourceStatus | undefined {
+  const { object } = status;
+  if (object === undefined) return undefined;
+  if (reading.files.some((file) => mayHold(file, object))) {
+    return { ...status, state: isClosedForm(object) ? "closed" : "kept", missedAt: undefined };
+  }
+  const missedAt = status.missedAt ?? now;
+  return now - missedAt >= REMOVAL_HOLD_MS ? undefined : { ...status, state: "leaving", missedAt };
+}
+
+function definitions(reading: FolderReading): ReadonlyMap<string, [DecodedDocument, ...DecodedDocument[]]> {
+  const byKey = new Map<string, [DecodedDocument, ...DecodedDocument[]]>();
+  for (const document of reading.files.flatMap(({ documents }) => documents)) {
+    if (document.key === undefined) continue;
+    const known = byKey.get(document.key);
+    if (known === undefined) byKey.set(document.key, [document]);
+    else known.push(document);
+  }
+  return byKey;
+}
+
+/** What is wrong with files as a whole, and with documents that do not tell what they are. */
+function anonymousDiagnostics(reading: FolderReading, statuses: readonly SourceStatus[]): readonly Diagnostic[] {
+  const consequenceOf = (file: FileReading): string =>
+    statuses.some(({ object }) => object !== undefined && mayHold(file, object))
+      ? "until then what it said before stays in force"
+      : "until then nothing in it is in force";
+  return reading.files.flatMap((file) => [
+    ...file.diagnostics.map((diagnostic) => withConsequence(diagnostic, consequenceOf(file))),
+    ...file.documents.filter(({ key }) => key === undefined).flatMap((document) => document.diagnostics),
+  ]);
+}
+
+function byPlace({ place: left }: Diagnostic, { place: right }: Diagnostic): number {
+  if (left.file !== right.file) return left.file < right.file ? -1 : 1;
+  return left.line - right.line || left.column - right.column;
+}
+
+function byKey(left: SourceStatus, right: SourceStatus): number {
+  return left.key < right.key ? -1 : 1;
+}
+
+/**
+ * A configuration from what the files say now and what was in force before. `now` is in milliseconds on any clock that
+ * only goes forward; an object is gone once it has been missing for REMOVAL_HOLD_MS on it.
+ */
+export function applyLastGood(reading: FolderReading, previous?: ConfigurationSnapshot, now = 0): ConfigurationSnapshot {
+  const before = new Map(previous?.statuses.map((status) => [status.key, status]));
+  const defined = definitions(reading);
+  const outcomes = [...defined].map(([key, documents]) => settle(key, documents, before.get(key)));
+  const survivors = [...before.values()].filter(({ key }) => !defined.has(key)).map((status) => survivor(status, reading, now));
+  const statuses = [...outcomes.map(({ status }) => status), ...survivors.filter((status) => status !== undefined)].sort(byKey);
+  return {
+    objects: statuses.map(({ object }) => object).filter((object) => object !== undefined),
+    diagnostics: [...anonymousDiagnostics(reading, statuses), ...outcomes.flatMap(({ diagnostics }) => diagnostics)].sort(byPlace),
+    statuses,
+  };
+}

@@ -1,0 +1,213 @@
+/** YAML text -> raw trees with places. Only what JSON could say as well: no tags, no keys that are not names, no key twice. */
+import {
+  type Alias,
+  isAlias,
+  isMap,
+  isScalar,
+  isSeq,
+  LineCounter,
+  type Node,
+  type Pair,
+  parseAllDocuments,
+  type Scalar,
+  type YAMLMap,
+  type YAMLSeq,
+} from "yaml";
+import type { Diagnostic, DiagnosticCode, Place } from "../core/diagnostic.ts";
+import type { RawEntry, RawNode } from "../policy/decode/raw-node.ts";
+import { printable, quote } from "../policy/decode/report.ts";
+import { readingOfYaml11 } from "./plain-scalar.ts";
+
+/** Nested lists and maps, one within the other. */
+const MAX_DEPTH = 64;
+/** Values of one file, each alias counted as all that it stands for. */
+const MAX_NODES = 500_000;
+export const MAX_DOCUMENTS = 10_000;
+
+const UNTOLD = { prettyErrors: false, uniqueKeys: false, logLevel: "silent", version: "1.2", schema: "core", merge: false } as const;
+
+/** Ends the reading of a file; caught in this module. */
+class Refusal extends Error {
+  readonly diagnostic: Diagnostic;
+
+  constructor(code: DiagnosticCode, place: Place, message: string, help?: string) {
+    super(message);
+    this.diagnostic = { code, message, place, ...(help === undefined ? {} : { help }) };
+  }
+}
+
+interface Built {
+  readonly node: RawNode;
+  /** How many nodes it holds, itself included. */
+  readonly size: number;
+  /** How many levels there are below it. */
+  readonly height: number;
+}
+
+/** Builds the raw trees of one file. Aliases share the tree of their anchor, and count in full. */
+class TreeBuilder {
+  readonly #file: string;
+  readonly #lines: LineCounter;
+  readonly #anchors = new Map<string, Built>();
+  #nodes = 0;
+
+  constructor(file: string, lines: LineCounter) {
+    this.#file = file;
+    this.#lines = lines;
+  }
+
+  placeAt(offset: number): Place {
+    const { line, col } = this.#lines.linePos(offset);
+    return { file: this.#file, line: Math.max(1, line), column: Math.max(1, col) };
+  }
+
+  /** The tree of one document. Anchors hold within it. */
+  document(contents: Node): RawNode {
+    this.#anchors.clear();
+    return this.#build(contents, 0, this.#placeOf(contents)).node;
+  }
+
+  #placeOf(node: Node): Place {
+    return this.placeAt(node.range?.[0] ?? 0);
+  }
+
+  #count(size: number, place: Place): void {
+    this.#nodes += size;
+    if (this.#nodes > MAX_NODES)
+      throw new Refusal("GAR0009", place, `the file has more than ${MAX_NODES} values`, "split it, or use fewer aliases");
+  }
+
+  #build(node: Node | null, depth: number, parent: Place): Built {
+    if (node === null) return this.#counted({ kind: "scalar", value: null, place: parent });
+    if (isAlias(node)) return this.#alias(node, depth);
+    const place = this.#placeOf(node);
+    if (depth > MAX_DEPTH) throw tooDeep(place);
+    const built = this.#content(node, depth, place);
+    const { anchor } = node as Scalar | YAMLMap | YAMLSeq;
+    if (anchor !== undefined) this.#anchors.set(anchor, built);
+    return built;
+  }
+
+  #content(node: Node, depth: number, place: Place): Built {
+    const { tag } = node as Scalar | YAMLMap | YAMLSeq;
+    if (tag !== undefined) {
+      return this.#counted({
+        kind: "unusable",
+        reason: `has a tag: ${quote(tag)}`,
+        help: "remove the tag: tags have no meaning here",
+        place,
+      });
+    }
+    if (isMap(node)) return this.#map(node, depth, place);
+    if (isSeq(node)) return this.#list(node, depth, place);
+    return this.#counted(scalarNode(node as Scalar, place));
+  }
+
+  #counted(node: RawNode, children: readonly Built[] = []): Built {
+    this.#count(1, node.place);
+    const size = children.reduce((sum, child) => sum + child.size, 1);
+    const height = children.reduce((most, child) => Math.max(most, child.height + 1), 0);
+    return { node, size, height };
+  }
+
+  #alias(node: Alias, depth: number): Built {
+    const place = this.#placeOf(node);
+    const built = this.#anchors.get(node.source);
+    if (built === undefined) throw new Refusal("GAR0001", place, `no anchor \`&${printable(node.source)}\` stands before this alias`);
+    if (depth + built.height > MAX_DEPTH) throw tooDeep(place);
+    this.#count(built.size, place);
+    return built;
+  }
+
+  #list(node: YAMLSeq, depth: number, place: Place): Built {
+    const built = node.items.map((item) => this.#build(item as Node | null, depth + 1, place));
+    return this.#counted({ kind: "list", items: built.map((each) => each.node), place }, built);
+  }
+
+  #map(node: YAMLMap, depth: number, place: Place): Built {
+    const seen = new Map<string, Place>();
+    const built: Built[] = [];
+    const entries = node.items.map((pair): RawEntry => {
+      const { key, keyPlace } = this.#key(pair, place);
+      const first = seen.get(key);
+      if (first !== undefined)
+        throw new Refusal("GAR0001", keyPlace, `the key ${quote(key)} comes twice`, `the first one is in line ${first.line}`);
+      seen.set(key, keyPlace);
+      const value = this.#build(pair.value as Node | null, depth + 1, keyPlace);
+      built.push(value);
+      return { key, place: keyPlace, value: value.node };
+    });
+    return this.#counted({ kind: "map", entries, place }, built);
+  }
+
+  /** A string, or a whole number, which JSON would have as a string too (`portLevelMtls`). */
+  #key({ key }: Pair, parent: Place): { readonly key: string; readonly keyPlace: Place } {
+    const keyPlace = key === null ? parent : this.#placeOf(key as Node);
+    const raw = isScalar(key) && key.tag === undefined ? scalarNode(key, keyPlace) : undefined;
+    const value = raw?.kind === "scalar" ? raw.value : undefined;
+    if (typeof value === "string" || Number.isSafeInteger(value)) return { key: String(value), keyPlace };
+    throw new Refusal("GAR0001", keyPlace, "a key is not a string", "write it in quotes");
+  }
+}
+
+function tooDeep(place: Place): Refusal {
+  return new Refusal("GAR0009", place, `values are nested deeper than ${MAX_DEPTH} levels`);
+}
+
+function scalarNode(node: Scalar, place: Place): RawNode {
+  const { value, type, source = "" } = node;
+  const other = type === "PLAIN" ? readingOfYaml11(source) : undefined;
+  if (other !== undefined) {
+    const reason = `is ${quote(source)}, which Kubernetes reads as ${other} and YAML 1.2 does not`;
+    return { kind: "unusable", reason, help: "put it in quotes, or write it another way", place };
+  }
+  if (value === null || typeof value === "string" || typeof value === "number" || typeof value === "boolean")
+    return { kind: "scalar", value, place };
+  return { kind: "unusable", reason: "is not a plain value", help: "put it in quotes", place };
+}
+
+/** The parser's words begin in upper case, and tell a stack overflow as an error of the text. */
+function syntaxError(place: Place, message: string): Diagnostic {
+  if (message.startsWith("Maximum call stack"))
+    return { code: "GAR0009", message: `values are nested deeper than ${MAX_DEPTH} levels`, place };
+  const words = printable(message.slice(0, 200));
+  return { code: "GAR0001", message: `the file is not YAML: ${words.slice(0, 1).toLowerCase()}${words.slice(1)}`, place };
+}
+
+export interface YamlDocuments {
+  /** Empty if there is a diagnostic. */
+  readonly documents: readonly RawNode[];
+  /** Why the file cannot be used. */
+  readonly diagnostic?: Diagnostic;
+}
+
+function build(text: string, file: string): YamlDocuments {
+  const lineCounter = new LineCounter();
+  const parsed = parseAllDocuments(text, { ...UNTOLD, lineCounter });
+  const builder = new TreeBuilder(file, lineCounter);
+  const documents: RawNode[] = [];
+  for (const { errors, contents, directives } of parsed) {
+    const [error] = errors;
+    if (error !== undefined) return { documents: [], diagnostic: syntaxError(builder.placeAt(error.pos[0]), error.message) };
+    if (directives?.yaml.explicit)
+      throw new Refusal("GAR0001", builder.placeAt(0), "directives are not supported", "remove the line `%YAML`");
+    // A document without contents is what a separator at the end of a file leaves.
+    if (contents === null || (isScalar(contents) && contents.value === null)) continue;
+    if (documents.length === MAX_DOCUMENTS)
+      throw new Refusal("GAR0009", builder.placeAt(contents.range?.[0] ?? 0), `the file has more than ${MAX_DOCUMENTS} documents`);
+    documents.push(builder.document(contents));
+  }
+  return { documents };
+}
+
+/** The documents of a YAML file, in order. Never throws: a file is used whole or not at all. */
+export function parseYamlDocuments(text: string, file: string): YamlDocuments {
+  try {
+    return build(text, file);
+  } catch (thrown) {
+    if (thrown instanceof Refusal) return { documents: [], diagnostic: thrown.diagnostic };
+    if (thrown instanceof RangeError)
+      return { documents: [], diagnostic: syntaxError({ file, line: 1, column: 1 }, "Maximum call stack size exceeded") };
+    throw thrown;
+  }
+}

@@ -1,0 +1,72 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { type ChangedTypes, ResourceCache, resource, resourcesOf, versionOf } from "./cache.ts";
+import { PLAIN, setOf } from "./test-support.ts";
+
+function watched(cache: ResourceCache, key: string): ChangedTypes[] {
+  const seen: ChangedTypes[] = [];
+  cache.watch(key, (changed) => seen.push(changed));
+  return seen;
+}
+
+test("a resource's version is equal for equal bodies and differs for others", () => {
+  assert.equal(resource("a", Buffer.from("x")).version, resource("b", Buffer.from("x")).version);
+  assert.notEqual(resource("a", Buffer.from("x")).version, resource("a", Buffer.from("y")).version);
+});
+
+test("a changed set tells the watchers of its key which types changed, and nobody else", () => {
+  const cache = new ResourceCache();
+  const a = watched(cache, "a");
+  const b = watched(cache, "b");
+  cache.set("a", setOf({ T: { x: "1" }, U: { y: "1" } }));
+  cache.set("a", setOf({ T: { x: "2" }, U: { y: "1" } }));
+  cache.set("a", setOf({ U: { y: "1" } }));
+  assert.deepEqual(a, ["all", new Set(["T"]), new Set(["T"])]);
+  assert.deepEqual(b, []);
+});
+
+test("a renamed resource with the same body is a change", () => {
+  const cache = new ResourceCache();
+  cache.set("a", setOf({ T: { x: "1" } }));
+  const seen = watched(cache, "a");
+  cache.set("a", setOf({ T: { z: "1" } }));
+  assert.deepEqual(seen, [new Set(["T"])]);
+});
+
+test("an equal set tells nobody and does not replace the one that is there", () => {
+  const cache = new ResourceCache();
+  const first = setOf({ T: { x: "1" } });
+  cache.set("a", first);
+  const seen = watched(cache, "a");
+  cache.set("a", setOf({ T: { x: "1" } }));
+  assert.deepEqual(seen, []);
+  assert.equal(cache.get("a"), first);
+});
+
+test("a deleted key is gone without a word, and all of it is news when it comes back", () => {
+  const cache = new ResourceCache();
+  cache.set("a", setOf({ T: { x: "1" } }));
+  const seen = watched(cache, "a");
+  cache.delete("a");
+  assert.equal(cache.has("a"), false);
+  cache.set("a", setOf({ T: { x: "1" } }));
+  assert.deepEqual(seen, ["all"]);
+});
+
+test("a watch that was ended hears nothing", () => {
+  const cache = new ResourceCache();
+  const seen: ChangedTypes[] = [];
+  const unwatch = cache.watch("a", (changed) => seen.push(changed));
+  const others = watched(cache, "a");
+  unwatch();
+  cache.set("a", setOf({ T: { x: "1" } }));
+  assert.deepEqual(seen, []);
+  assert.deepEqual(others, ["all"]);
+});
+
+test("the version of a type does not depend on the order of its resources", () => {
+  const version = (texts: Record<string, string>) => versionOf(resourcesOf(setOf({ [PLAIN]: texts }), PLAIN));
+  assert.equal(version({ a: "1", b: "2" }), version({ b: "2", a: "1" }));
+  assert.notEqual(version({ a: "1", b: "2" }), version({ a: "2", b: "1" }));
+  assert.notEqual(version({ a: "1" }), version({}));
+});

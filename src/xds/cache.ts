@@ -1,0 +1,91 @@
+/** What every proxy may see at this moment, by the key of its view. */
+import { hash } from "node:crypto";
+import type { Resource, ResourceSet } from "./resource.ts";
+
+/** Characters of base64url: 132 bits of SHA-256, so that nobody finds two bodies of one version. */
+const VERSION_LENGTH = 22;
+
+export type ResourcesOfType = ReadonlyMap<string, Resource>;
+
+/** The types that changed, or `all` where there was no set before. */
+export type ChangedTypes = ReadonlySet<string> | "all";
+
+export type CacheListener = (changed: ChangedTypes) => void;
+
+const NONE: ResourcesOfType = new Map();
+
+function digest(content: string | Uint8Array): string {
+  return hash("sha256", content, "base64url").slice(0, VERSION_LENGTH);
+}
+
+/** A resource whose version is the hash of its body, the serialized message inside the `google.protobuf.Any`. */
+export function resource(name: string, body: Uint8Array): Resource {
+  return { name, version: digest(body), body };
+}
+
+/** The resources of one type; none where the set has no such type. */
+export function resourcesOf(set: ResourceSet, typeUrl: string): ResourcesOfType {
+  return set.get(typeUrl) ?? NONE;
+}
+
+const setVersions = new WeakMap<ResourcesOfType, string>();
+
+/** The version of all resources of one type together: equal for equal content, whatever the order, process or time. */
+export function versionOf(resources: ResourcesOfType): string {
+  const known = setVersions.get(resources);
+  if (known !== undefined) return known;
+  const lines = [...resources.values()].map(({ name, version }) => `${version} ${name}`).sort();
+  const version = digest(lines.join("\n"));
+  setVersions.set(resources, version);
+  return version;
+}
+
+function differs(before: ResourcesOfType, after: ResourcesOfType): boolean {
+  if (before === after) return false;
+  if (before.size !== after.size) return true;
+  for (const [name, { version }] of after) if (before.get(name)?.version !== version) return true;
+  return false;
+}
+
+function changedTypes(before: ResourceSet, after: ResourceSet): ReadonlySet<string> {
+  const typeUrls = new Set([...before.keys(), ...after.keys()]);
+  return new Set([...typeUrls].filter((typeUrl) => differs(resourcesOf(before, typeUrl), resourcesOf(after, typeUrl))));
+}
+
+/** Immutable sets by key; whoever watches a key is told of the types that changed there, and of nothing else. */
+export class ResourceCache {
+  readonly #sets = new Map<string, ResourceSet>();
+  readonly #listeners = new Map<string, Set<CacheListener>>();
+
+  get(key: string): ResourceSet | undefined {
+    return this.#sets.get(key);
+  }
+
+  has(key: string): boolean {
+    return this.#sets.has(key);
+  }
+
+  /** Replaces the set as a whole. An equal one changes nothing and is not kept. */
+  set(key: string, set: ResourceSet): void {
+    const before = this.#sets.get(key);
+    const changed = before === undefined ? "all" : changedTypes(before, set);
+    if (changed !== "all" && changed.size === 0) return;
+    this.#sets.set(key, set);
+    for (const listener of [...(this.#listeners.get(key) ?? [])]) listener(changed);
+  }
+
+  /** Forgets the key. Streams that are open keep what they have, and get nothing more until it is set again; an empty set is what withdraws everything. */
+  delete(key: string): void {
+    this.#sets.delete(key);
+  }
+
+  /** Returns what ends the watch. */
+  watch(key: string, listener: CacheListener): () => void {
+    const listeners = this.#listeners.get(key) ?? new Set();
+    this.#listeners.set(key, listeners.add(listener));
+    return () => {
+      listeners.delete(listener);
+      if (listeners.size === 0 && this.#listeners.get(key) === listeners) this.#listeners.delete(key);
+    };
+  }
+}

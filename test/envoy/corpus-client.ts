@@ -1,0 +1,150 @@
+/** Asks a proxy what a test case says, byte by byte, on a connection of its own. */
+import { once } from "node:events";
+import { connect as connectHttp2 } from "node:http2";
+import { connect as connectTcp, type Socket } from "node:net";
+import { connect as connectTls } from "node:tls";
+import type { TestRequest } from "../../src/analyze/test-case.ts";
+import type { InboundListener } from "../../src/compile/workload-policy.ts";
+import type { Protocol } from "../../src/policy/model.ts";
+import type { TlsMaterial } from "../../src/rpc/credentials.ts";
+import { connectionKey } from "./corpus-control-plane.ts";
+
+/** What the client saw: an HTTP status, TCP bytes that came back, or that the other side closed without a word. */
+export interface Seen {
+  /** As in the access log; undefined where no connection came about. */
+  readonly key: string | undefined;
+  readonly answer: number | "echo" | "closed";
+}
+
+export interface Question {
+  readonly listener: InboundListener;
+  readonly request: TestRequest;
+  /** The authority of the request. */
+  readonly host: string;
+  /** The caller's; undefined for plaintext. */
+  readonly material: TlsMaterial | undefined;
+}
+
+/** What a sidecar offers (`CLIENT_ALPN` of the renderer). */
+const ALPN = {
+  http: ["istio-http/1.1", "istio", "http/1.1"],
+  http2: ["istio-h2", "istio", "h2"],
+  tcp: ["istio"],
+} as const satisfies Record<Protocol, readonly string[]>;
+
+const PATIENCE_MS = 15_000;
+const PAYLOAD = "hello";
+
+async function openTcp({ listener, request }: Question): Promise<Socket> {
+  const socket = connectTcp({ host: listener.bind, port: listener.port, localAddress: request.sourceIp ?? "127.0.0.1" });
+  await once(socket, "connect");
+  return socket;
+}
+
+/** The connection after the client's half of the handshake; the server may still refuse it. */
+async function secure(socket: Socket, { listener, request, material }: Question): Promise<Socket> {
+  if (material === undefined) return socket;
+  const { key, chain, roots } = material;
+  const tls = connectTls({
+    socket,
+    key,
+    cert: chain,
+    ca: roots,
+    ALPNProtocols: [...ALPN[listener.protocol]],
+    checkServerIdentity: () => undefined,
+    ...(request.sni === undefined ? {} : { servername: request.sni }),
+  });
+  await once(tls, "secureConnect");
+  return tls;
+}
+
+/** All that comes until the other side closes or it is enough. */
+function readUntil(socket: Socket, isEnough: (received: string) => boolean): Promise<string> {
+  return new Promise((resolve, reject) => {
+    let received = "";
+    const timer = setTimeout(() => {
+      socket.destroy();
+      reject(new Error(`no answer in ${PATIENCE_MS} ms, only \`${received}\``));
+    }, PATIENCE_MS);
+    socket.on("data", (chunk: Buffer) => {
+      received += chunk.toString("latin1");
+      if (isEnough(received)) socket.destroy();
+    });
+    socket.on("error", () => undefined);
+    socket.once("close", () => {
+      clearTimeout(timer);
+      resolve(received);
+    });
+  });
+}
+
+// === HTTP/1.1 ===
+
+/** Text as its UTF-8 bytes, one character for each. */
+function asBytes(text: string): string {
+  return Buffer.from(text, "utf8").toString("latin1");
+}
+
+function headerLines({ headers }: TestRequest): readonly (readonly [name: string, value: string])[] {
+  return [...headers].flatMap(([name, values]) => values.map((value) => [name, asBytes(value)] as const));
+}
+
+function requestBytes({ request, host }: Question): string {
+  const own = [`${request.method} ${asBytes(request.path)} HTTP/1.1`, `host: ${asBytes(host)}`, "connection: close"];
+  return `${[...own, ...headerLines(request).map(([name, value]) => `${name}: ${value}`)].join("\r\n")}\r\n\r\n`;
+}
+
+/** Whether a response with a Content-Length is there to its end (RFC 9112 §6.3); others end with the connection. */
+function isWholeResponse(received: string): boolean {
+  const end = received.indexOf("\r\n\r\n");
+  const length = /\r\ncontent-length: (\d+)/i.exec(received.slice(0, Math.max(0, end)))?.[1];
+  return end >= 0 && length !== undefined && received.length - end - 4 >= Number(length);
+}
+
+async function askHttp(socket: Socket, question: Question): Promise<Seen["answer"]> {
+  const received = readUntil(socket, isWholeResponse);
+  socket.write(requestBytes(question), "latin1");
+  const status = /^HTTP\/1\.1 (\d{3})/.exec(await received)?.[1];
+  return status === undefined ? "closed" : Number(status);
+}
+
+// === HTTP/2 ===
+
+function askHttp2(socket: Socket, { request, host }: Question): Promise<Seen["answer"]> {
+  return new Promise((resolve) => {
+    const session = connectHttp2("http://garrison", { createConnection: () => socket, strictSingleValueFields: false });
+    let answer: Seen["answer"] = "closed";
+    session.once("close", () => resolve(answer)).on("error", () => undefined);
+    const pseudo = { ":method": request.method, ":path": asBytes(request.path), ":authority": asBytes(host) };
+    const headers = Object.fromEntries([...request.headers].map(([name, values]) => [name, values.map(asBytes)]));
+    const stream = session.request({ ...headers, ...pseudo }, { endStream: true });
+    stream.setTimeout(PATIENCE_MS, () => stream.close());
+    stream.once("response", (response) => {
+      answer = Number(response[":status"]);
+    });
+    stream.once("close", () => session.destroy()).on("error", () => undefined);
+    stream.resume();
+  });
+}
+
+// === TCP ===
+
+async function askTcp(socket: Socket): Promise<Seen["answer"]> {
+  const received = readUntil(socket, (text) => text.length >= PAYLOAD.length);
+  socket.write(PAYLOAD);
+  return (await received) === PAYLOAD ? "echo" : "closed";
+}
+
+const ASK = { http: askHttp, http2: askHttp2, tcp: askTcp } as const satisfies Record<Protocol, unknown>;
+
+/** Asks, and tells what came back. Rejects only where there is neither an answer nor an end. */
+export async function ask(question: Question): Promise<Seen> {
+  const { listener } = question;
+  const tcp = await openTcp(question).catch(() => undefined);
+  if (tcp === undefined) return { key: undefined, answer: "closed" };
+  tcp.on("error", () => undefined);
+  const key = connectionKey({ ip: tcp.localAddress ?? "", port: tcp.localPort ?? 0 }, { ip: listener.bind, port: listener.port });
+  const socket = await secure(tcp, question).catch(() => undefined);
+  if (socket === undefined) return { key: undefined, answer: "closed" };
+  return { key, answer: await ASK[listener.protocol](socket, question) };
+}

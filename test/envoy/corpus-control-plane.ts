@@ -1,0 +1,117 @@
+/** A control plane of the project's own parts for one real Envoy: xDS (delta) over a cache, and the access logs that come back. */
+import { EventEmitter, once } from "node:events";
+import { Server, ServerCredentials, type ServerReadableStream } from "@grpc/grpc-js";
+import { type EntryMeaning, type EntrySource, readHttpEntry, readTcpEntry } from "../../src/audit/als-entry.ts";
+import type { NewAuditRecord } from "../../src/audit/record.ts";
+import { silentLogger } from "../../src/core/logger.ts";
+import type { SocketAddress } from "../../src/gen/envoy/config/core/v3/address_pb.js";
+import type { AccessLogCommon } from "../../src/gen/envoy/data/accesslog/v3/accesslog_pb.js";
+import { AccessLogService, type StreamAccessLogsMessage } from "../../src/gen/envoy/service/accesslog/v3/als_pb.js";
+import type { TlsMaterial } from "../../src/rpc/credentials.ts";
+import { serviceDefinition } from "../../src/rpc/service.ts";
+import { ResourceCache } from "../../src/xds/cache.ts";
+import type { ResourceSet } from "../../src/xds/resource.ts";
+import { type AdsService, createAdsService } from "../../src/xds/service.ts";
+
+const KEY = "corpus";
+const PATIENCE_MS = 30_000;
+
+/** Both ends of a TCP connection: what joins an access log's entry to the client that asked. */
+export function connectionKey(remote: { readonly ip: string; readonly port: number }, local: { readonly ip: string; readonly port: number }) {
+  return `${remote.ip}:${remote.port} ${local.ip}:${local.port}`;
+}
+
+function endOf(address: AccessLogCommon["downstreamLocalAddress"]): { readonly ip: string; readonly port: number } {
+  const socket: SocketAddress | undefined = address?.address.case === "socketAddress" ? address.address.value : undefined;
+  const port = socket?.portSpecifier.case === "portValue" ? socket.portSpecifier.value : 0;
+  return { ip: socket?.address ?? "", port };
+}
+
+export class CorpusControlPlane {
+  readonly #server = new Server();
+  readonly #cache = new ResourceCache();
+  readonly #ads: AdsService;
+  readonly #records = new Map<string, NewAuditRecord>();
+  readonly #events = new EventEmitter();
+  readonly #nacks: string[] = [];
+  port = 0;
+
+  constructor() {
+    this.#ads = createAdsService({
+      cache: this.#cache,
+      logger: silentLogger,
+      admit: () => ({ key: KEY }),
+      limits: { requestsPerSecond: 1_000_000 },
+    });
+    this.#ads.onEvent((event) => {
+      if (event.kind === "nack") this.#nacks.push(`${event.names.join(" ")}: ${event.message}`);
+      this.#events.emit("change");
+    });
+    this.#server.addService(this.#ads.definition, this.#ads.implementation);
+    this.#server.addService(serviceDefinition(AccessLogService), {
+      StreamAccessLogs: (stream: ServerReadableStream<StreamAccessLogsMessage, unknown>) => this.#collect(stream),
+    });
+  }
+
+  listen({ key, chain, roots }: TlsMaterial): Promise<void> {
+    const pair = { private_key: Buffer.from(key), cert_chain: Buffer.from(chain) };
+    return new Promise((resolve, reject) => {
+      this.#server.bindAsync("127.0.0.1:0", ServerCredentials.createSsl(Buffer.from(roots), [pair], true), (error, port) => {
+        this.port = port;
+        return error === null ? resolve() : reject(error);
+      });
+    });
+  }
+
+  /** Resolves when Envoy runs just these resources; rejects with its words where it refuses one. */
+  async serve(resources: ResourceSet): Promise<void> {
+    this.#cache.set(KEY, resources);
+    await this.#until(() => this.#nacks.length > 0 || this.#ads.ackState(KEY) === "acked", "the resources were not acknowledged");
+    if (this.#nacks.length > 0) throw new Error(`envoy refused what was rendered:\n${this.#nacks.splice(0).join("\n")}`);
+  }
+
+  /** The record of each connection, in order, once it has come; each is given once. */
+  async records(keys: readonly string[]): Promise<readonly NewAuditRecord[]> {
+    const missing = () => keys.filter((key) => !this.#records.has(key));
+    await this.#until(() => missing().length === 0, () => `no access log entry came for ${missing().slice(0, 3).join(", ")}`);
+    return keys.map((key) => {
+      const record = this.#records.get(key);
+      this.#records.delete(key);
+      if (record === undefined) throw new Error(`two questions had one connection: ${key}`);
+      return record;
+    });
+  }
+
+  close(): void {
+    this.#ads.close();
+    this.#server.forceShutdown();
+  }
+
+  async #until(condition: () => boolean, otherwise: string | (() => string)): Promise<void> {
+    const signal = AbortSignal.timeout(PATIENCE_MS);
+    while (!condition()) {
+      await once(this.#events, "change", { signal }).catch(() => {
+        throw new Error(typeof otherwise === "string" ? otherwise : otherwise());
+      });
+    }
+  }
+
+  #collect(stream: ServerReadableStream<StreamAccessLogsMessage, unknown>): void {
+    let log = "";
+    stream.on("data", ({ identifier, logEntries }: StreamAccessLogsMessage) => {
+      log = identifier?.logName ?? log;
+      const from: EntrySource = { workload: "", identity: "", log, serviceOf: () => "" };
+      if (logEntries.case === "httpLogs")
+        for (const entry of logEntries.value.logEntry) this.#keep(entry.commonProperties, readHttpEntry(entry, from));
+      if (logEntries.case === "tcpLogs")
+        for (const entry of logEntries.value.logEntry) this.#keep(entry.commonProperties, readTcpEntry(entry, from));
+      this.#events.emit("change");
+    });
+    stream.on("error", () => undefined);
+  }
+
+  #keep(common: AccessLogCommon | undefined, meaning: EntryMeaning): void {
+    if (common === undefined || meaning.kind !== "record") return;
+    this.#records.set(connectionKey(endOf(common.downstreamDirectRemoteAddress), endOf(common.downstreamLocalAddress)), meaning.record);
+  }
+}

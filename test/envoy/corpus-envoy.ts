@@ -1,0 +1,237 @@
+/**
+ * A real Envoy as an engine of the corpus: it runs what `render/envoy` makes of many workloads at once, each on a
+ * loopback address of its own, and its answer to a request is what the client saw and what the access log says of it.
+ */
+import { once } from "node:events";
+import { createServer as createHttpServer } from "node:http";
+import { createServer as createHttp2Server } from "node:http2";
+import { createServer as createTcpServer, type Server, type Socket } from "node:net";
+import { join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
+import { hostOf, listenerFor, type Outcome } from "../../src/analyze/evaluate.ts";
+import type { TestRequest } from "../../src/analyze/test-case.ts";
+import type { InboundListener, WorkloadPolicy } from "../../src/compile/workload-policy.ts";
+import type { Protocol } from "../../src/policy/model.ts";
+import type { NewAuditRecord } from "../../src/audit/record.ts";
+import { renderEnvoy } from "../../src/render/envoy/render.ts";
+import type { TlsMaterial } from "../../src/rpc/credentials.ts";
+import { resource } from "../../src/xds/cache.ts";
+import type { Resource } from "../../src/xds/resource.ts";
+import { FakeCa } from "../fakes/fake-ca.ts";
+import { ask, type Seen } from "./corpus-client.ts";
+import { CorpusControlPlane } from "./corpus-control-plane.ts";
+import { EnvoyProcess, workFolder } from "./envoy-process.ts";
+import { FakeAgent } from "./fake-control-plane.ts";
+
+const CONTROL_PLANE = "spiffe://cluster.local/ns/istio-system/sa/garrison";
+const OWN_IDENTITY = "spiffe://cluster.local/ns/corpus/sa/corpus";
+/** Connections at a time. */
+const CONCURRENCY = 24;
+const PATIENCE_MS = 20_000;
+
+/** A request of a workload that `load` has placed. */
+export interface PlacedQuestion {
+  readonly policy: WorkloadPolicy;
+  readonly request: TestRequest;
+}
+
+// === The application ===
+
+class Application {
+  readonly #http = createHttpServer((_request, response) => response.end("served"));
+  readonly #http2 = createHttp2Server((_request, response) => response.end("served"));
+  readonly #tcp = createTcpServer((socket) => {
+    socket.on("error", () => undefined);
+    socket.on("data", (chunk) => socket.end(chunk));
+  });
+  readonly #sockets = new Set<Socket>();
+  readonly ports = new Map<Protocol, number>();
+
+  async listen(): Promise<void> {
+    const servers: readonly (readonly [Protocol, Server])[] = [
+      ["http", this.#http],
+      ["http2", this.#http2],
+      ["tcp", this.#tcp],
+    ];
+    for (const [protocol, server] of servers) {
+      server.on("connection", (socket: Socket) => this.#sockets.add(socket.once("close", () => this.#sockets.delete(socket))));
+      server.listen(0, "127.0.0.1");
+      await once(server, "listening");
+      const address = server.address();
+      this.ports.set(protocol, typeof address === "object" && address !== null ? address.port : 0);
+    }
+  }
+
+  close(): void {
+    for (const server of [this.#http, this.#http2, this.#tcp]) server.close();
+    for (const socket of this.#sockets) socket.destroy();
+  }
+}
+
+// === The engine ===
+
+export class CorpusEnvoy {
+  readonly #ca = new FakeCa();
+  readonly #controlPlane = new CorpusControlPlane();
+  readonly #agent = new FakeAgent();
+  readonly #application = new Application();
+  readonly #folder = workFolder();
+  readonly #materials = new Map<string, TlsMaterial>();
+  #envoy: EnvoyProcess | undefined;
+  #placed = 0;
+
+  /** Resolves when Envoy runs, without a listener as yet; nothing is left running when it does not come to that. */
+  static async start(): Promise<CorpusEnvoy> {
+    const engine = new CorpusEnvoy();
+    try {
+      await engine.#start();
+      return engine;
+    } catch (error) {
+      await engine.stop();
+      throw error;
+    }
+  }
+
+  async #start(): Promise<void> {
+    const sdsSocket = join(this.#folder.path, "sds.sock");
+    await this.#application.listen();
+    await this.#controlPlane.listen(this.#ca.material(CONTROL_PLANE));
+    await this.#agent.listen(sdsSocket, this.#ca.material(OWN_IDENTITY));
+    this.#envoy = EnvoyProcess.start(this.#folder.path, {
+      node: { id: "corpus", cluster: "corpus", metadata: {} },
+      controlPlane: { address: "127.0.0.1", port: this.#controlPlane.port, identity: CONTROL_PLANE },
+      sdsSocket,
+      xds: "delta",
+    });
+    await this.#controlPlane.serve(new Map());
+    await this.#envoy.ready();
+  }
+
+  async stop(): Promise<void> {
+    await this.#envoy?.stop();
+    this.#controlPlane.close();
+    this.#agent.close();
+    this.#application.close();
+    this.#folder[Symbol.dispose]();
+  }
+
+  /**
+   * Replaces what Envoy serves. The answer holds the policies as they are placed, in order: an inbound listener of
+   * 127.0.0.1 is moved to an address that no workload had before, all lead to an application of the test. Ask both
+   * engines of the placed one, whose `destinationIp` is the real one.
+   */
+  async load(policies: readonly WorkloadPolicy[]): Promise<readonly WorkloadPolicy[]> {
+    const placed = policies.map((policy) => this.#place(policy));
+    await this.#controlPlane.serve(merge(placed));
+    await this.#listening(placed.flatMap(({ inbound }) => inbound.map(({ name }) => name)));
+    return placed;
+  }
+
+  /** The answers, in order. */
+  async ask(questions: readonly PlacedQuestion[]): Promise<readonly Outcome[]> {
+    const seen = await inTurns(questions, (question) => this.#askOne(question));
+    const decided = seen.filter(isDecided);
+    const records = await this.#controlPlane.records(decided.map(({ key }) => key));
+    const outcomes = new Map(decided.map((one, index) => [one, outcomeOf(one, records[index])]));
+    return seen.map((one) => outcomes.get(one as Decided) ?? { effect: "refused", by: "", audit: [], why: `answer ${one.answer}` });
+  }
+
+  #place(policy: WorkloadPolicy): WorkloadPolicy {
+    this.#placed += 1;
+    const number = this.#placed;
+    const own = `127.${200 + (number >> 16)}.${(number >> 8) & 255}.${number & 255}`;
+    const inbound = policy.inbound.map((listener): InboundListener => {
+      const port = this.#application.ports.get(listener.protocol) ?? 0;
+      return {
+        ...listener,
+        name: `inbound_${number}_${listener.port}`,
+        bind: listener.bind === "127.0.0.1" ? own : listener.bind,
+        endpoint: { kind: "tcp", host: "127.0.0.1", port },
+      };
+    });
+    const [namespace = "", name = ""] = policy.workload.split("/");
+    return { ...policy, workload: `${namespace}-${number}/${name}`, inbound, outbound: [] };
+  }
+
+  async #listening(names: readonly string[]): Promise<void> {
+    for (const end = Date.now() + PATIENCE_MS; ; await delay(10)) {
+      const active = (await this.#envoy?.admin("/listeners"))?.body ?? "";
+      const missing = names.filter((name) => !active.includes(`${name}::`));
+      if (missing.length === 0) return;
+      if (Date.now() > end) throw new Error(`envoy does not serve ${missing.join(", ")}: ${this.#envoy?.output}`);
+    }
+  }
+
+  #askOne({ policy, request }: PlacedQuestion): Promise<Seen> {
+    const listener = listenerFor(policy, request) ?? unserved(policy, request);
+    return ask({ listener, request, host: hostOf(policy, request), material: this.#materialOf(request.from) });
+  }
+
+  #materialOf(identity: string | undefined): TlsMaterial | undefined {
+    if (identity === undefined) return undefined;
+    const material = this.#materials.get(identity) ?? this.#ca.material(identity);
+    this.#materials.set(identity, material);
+    return material;
+  }
+}
+
+/** Where a request goes for a port that the workload does not have. */
+function unserved({ inbound, address }: WorkloadPolicy, { port = 1, protocol = "http" }: TestRequest): InboundListener {
+  const bind = inbound[0]?.bind ?? address;
+  return { name: "", bind, port, protocol, mtls: "PERMISSIVE", endpoint: { kind: "tcp", host: bind, port }, services: [] };
+}
+
+// === What is served ===
+
+/** The resources of all policies together. Clusters are named after ports, so that those of one port must be the same. */
+function merge(policies: readonly WorkloadPolicy[]): ReadonlyMap<string, ReadonlyMap<string, Resource>> {
+  const merged = new Map<string, Map<string, Resource>>();
+  for (const policy of policies) {
+    for (const [typeUrl, resources] of renderEnvoy(policy)) {
+      const known = merged.get(typeUrl) ?? new Map<string, Resource>();
+      merged.set(typeUrl, known);
+      for (const [name, { body }] of resources) {
+        const next = resource(name, body);
+        if ((known.get(name)?.version ?? next.version) !== next.version)
+          throw new Error(`two workloads of the corpus need different resources of the name \`${name}\`: give their ports other numbers`);
+        known.set(name, next);
+      }
+    }
+  }
+  return merged;
+}
+
+// === What came of a request ===
+
+type Decided = Seen & { readonly key: string };
+
+/** A malformed request (400) is answered before there is anything to log. */
+function isDecided(seen: Seen): seen is Decided {
+  return seen.key !== undefined && seen.answer !== 400;
+}
+
+const EFFECT_OF_ANSWER: ReadonlyMap<Seen["answer"], Outcome["effect"]> = new Map([
+  [200, "allow"],
+  ["echo", "allow"],
+  [403, "deny"],
+]);
+
+/** The effect is what the client saw, and the record must agree. */
+function outcomeOf({ answer }: Seen, record: NewAuditRecord | undefined): Outcome {
+  if (record === undefined) throw new Error("there is no record");
+  const { effect, origin, audit, detail } = record;
+  const seen = EFFECT_OF_ANSWER.get(answer);
+  const agree = answer === "closed" ? effect !== "allow" : effect === (seen ?? "refused");
+  if (!agree) throw new Error(`the client saw ${answer}, the record says ${effect} by ${origin} (${detail})`);
+  return { effect, by: origin, audit, why: detail };
+}
+
+async function inTurns<T, R>(items: readonly T[], work: (item: T) => Promise<R>): Promise<readonly R[]> {
+  const results = new Map<number, R>();
+  const queue = items.entries();
+  const worker = async (): Promise<void> => {
+    for (const [index, item] of queue) results.set(index, await work(item));
+  };
+  await Promise.all(Array.from({ length: CONCURRENCY }, worker));
+  return items.map((_, index) => results.get(index) as R);
+}

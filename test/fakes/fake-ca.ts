@@ -1,0 +1,72 @@
+/** A CA that signs whatever a test wants, also what no CA should. */
+import { generateKeyPairSync, type KeyObject } from "node:crypto";
+import type { TlsMaterial } from "../../src/rpc/credentials.ts";
+import type { Certificate } from "../../src/x509/certificate.ts";
+import { parseCsr } from "../../src/x509/csr.ts";
+import { generateKey, spkiOf } from "../../src/x509/csr-builder.ts";
+import { element, sequence } from "../../src/x509/der-writer.ts";
+import { authorityKeyIdentifier, basicConstraints, extendedKeyUsage, extension, KEY_USAGE, keyUsage } from "../../src/x509/extensions.ts";
+import { makeRoot } from "../../src/x509/issuer.ts";
+import { OID } from "../../src/x509/oids.ts";
+import { formatPem } from "../../src/x509/pem.ts";
+import { keyIdentifier } from "../../src/x509/public-key.ts";
+import { writeSigned } from "../../src/x509/signed.ts";
+import { encodeTbs, randomSerial } from "../../src/x509/tbs.ts";
+
+const DAY_MS = 86_400_000;
+const URI_TAG = 0x86;
+
+export interface LeafOptions {
+  readonly spki: Uint8Array;
+  /** URI names. */
+  readonly identities: readonly string[];
+  /** Milliseconds; without them, valid from two minutes ago for a day. */
+  readonly notBefore?: number;
+  readonly notAfter?: number;
+}
+
+export class FakeCa {
+  readonly root: Certificate;
+  readonly #key: KeyObject = generateKeyPairSync("ec", { namedCurve: "P-256" }).privateKey;
+
+  constructor(organization = "fake", now = Date.now()) {
+    this.root = makeRoot(this.#key, { organization, now: now - DAY_MS, backdateSeconds: 0 });
+  }
+
+  get rootPem(): string {
+    return formatPem("CERTIFICATE", this.root.der);
+  }
+
+  /** The PEM of a leaf. */
+  sign({ spki, identities, notBefore, notAfter }: LeafOptions): string {
+    const now = Math.floor(Date.now() / 1000) * 1000;
+    const names = sequence(...identities.map((identity) => element(URI_TAG, Buffer.from(identity))));
+    const tbs = encodeTbs({
+      serial: randomSerial(),
+      issuer: this.root.subject,
+      subject: sequence(),
+      validity: { notBefore: notBefore ?? now - 120_000, notAfter: notAfter ?? now + DAY_MS },
+      spki,
+      extensions: [
+        keyUsage(KEY_USAGE.digitalSignature),
+        extendedKeyUsage(OID.serverAuth, OID.clientAuth),
+        basicConstraints(false),
+        authorityKeyIdentifier(keyIdentifier(this.root.spki)),
+        extension(OID.subjectAltName, true, names),
+      ],
+    });
+    return formatPem("CERTIFICATE", writeSigned(tbs, this.#key));
+  }
+
+  /** The PEM of a leaf for the key of a request. */
+  signRequest(csr: string, options: Omit<LeafOptions, "spki">): string {
+    return this.sign({ spki: parseCsr(csr).spki, ...options });
+  }
+
+  /** A new key with its certificate, for a TLS server or client. */
+  material(...identities: readonly string[]): TlsMaterial {
+    const key = generateKey();
+    const chain = this.sign({ spki: spkiOf(key), identities });
+    return { key: key.export({ type: "pkcs8", format: "pem" }).toString(), chain, roots: this.rootPem };
+  }
+}

@@ -1,0 +1,136 @@
+/** A small mesh in YAML: `shop/client` may GET /open of `shop/server`, and nothing else. */
+import { once } from "node:events";
+import { createServer, type Server } from "node:net";
+
+export interface MeshPorts {
+  /** Where the server's proxy accepts peers. */
+  readonly inbound: number;
+  /** Where the server's application listens. */
+  readonly application: number;
+  /** Where the client's proxy takes calls to the server. */
+  readonly outbound: number;
+}
+
+export const CLIENT = "shop/client";
+export const SERVER = "shop/server";
+export const CLIENT_IDENTITY = "spiffe://cluster.local/ns/shop/sa/client";
+export const SERVER_IDENTITY = "spiffe://cluster.local/ns/shop/sa/server";
+
+/** The policy that says so, and what decides then. */
+export const OPEN_PATHS = '["/open"]';
+export const OPEN_RULE = "shop/client-reads[0]";
+
+const NAMESPACES = `apiVersion: v1
+kind: Namespace
+metadata: { name: shop }
+`;
+
+function account(name: string): string {
+  return `apiVersion: v1
+kind: ServiceAccount
+metadata: { name: ${name}, namespace: shop }
+---
+apiVersion: networking.istio.io/v1
+kind: WorkloadEntry
+metadata: { name: ${name}, namespace: shop }
+spec: { address: 127.0.0.1, serviceAccount: ${name}, labels: { app: ${name} } }
+`;
+}
+
+function sidecar(name: string, listeners: string): string {
+  return `---
+apiVersion: networking.istio.io/v1
+kind: Sidecar
+metadata: { name: ${name}, namespace: shop }
+spec:
+  workloadSelector: { labels: { app: ${name} } }
+${listeners}`;
+}
+
+function service(inbound: number): string {
+  return `---
+apiVersion: v1
+kind: Service
+metadata: { name: server, namespace: shop }
+spec:
+  selector: { app: server }
+  ports:
+    - { name: http, port: 80, targetPort: ${inbound} }
+`;
+}
+
+/** How the server's proxy meets callers, for the whole namespace. */
+export function peerAuthentication(mode: "STRICT" | "PERMISSIVE" | "DISABLE"): string {
+  return `apiVersion: security.istio.io/v1
+kind: PeerAuthentication
+metadata: { name: default, namespace: shop }
+spec: { mtls: { mode: ${mode} } }
+`;
+}
+
+/** The policy that lets the client GET these paths of the server. */
+export function allowPaths(paths: string): string {
+  return `apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: { name: client-reads, namespace: shop }
+spec:
+  selector: { matchLabels: { app: server } }
+  action: ALLOW
+  rules:
+    - from: [{ source: { principals: ["cluster.local/ns/shop/sa/client"] } }]
+      to: [{ operation: { methods: ["GET"], paths: ${paths} } }]
+`;
+}
+
+/** The files of the mesh. */
+export function meshFiles({ inbound, application, outbound }: MeshPorts): Readonly<Record<string, string>> {
+  const ingress = `  ingress:
+    - port: { number: ${inbound}, protocol: HTTP, name: http }
+      defaultEndpoint: 127.0.0.1:${application}
+`;
+  const egress = `  egress:
+    - port: { number: ${outbound}, protocol: HTTP, name: http }
+      bind: 127.0.0.1
+      hosts: ["shop/server.shop.svc.cluster.local"]
+`;
+  return {
+    "namespaces.yaml": NAMESPACES,
+    "server.yaml": account("server") + service(inbound) + sidecar("server", ingress),
+    "client.yaml": account("client") + sidecar("client", egress),
+    "peers.yaml": peerAuthentication("STRICT"),
+    "policy.yaml": allowPaths(OPEN_PATHS),
+  };
+}
+
+/** Where nothing listens: for tests that start no proxy. */
+export const UNUSED_PORTS: MeshPorts = { inbound: 20_001, application: 20_002, outbound: 20_003 };
+
+/** Below what systems take the ports of outgoing connections from. */
+const [LOWEST, HIGHEST] = [20_100, 32_000] as const;
+
+function tryListen(port: number): Promise<Server | undefined> {
+  const server = createServer();
+  const listening = once(server, "listening").then(
+    () => server,
+    () => undefined,
+  );
+  server.listen(port, "127.0.0.1");
+  return listening;
+}
+
+/** A free port of the loopback interface that no outgoing connection takes by chance. */
+export async function pickPort(): Promise<number> {
+  for (;;) {
+    const port = LOWEST + Math.floor(Math.random() * (HIGHEST - LOWEST));
+    const server = await tryListen(port);
+    if (server === undefined) continue;
+    server.close();
+    await once(server, "close");
+    return port;
+  }
+}
+
+export async function pickPorts(): Promise<MeshPorts> {
+  const [inbound, application, outbound] = await Promise.all([pickPort(), pickPort(), pickPort()]);
+  return { inbound, application, outbound };
+}

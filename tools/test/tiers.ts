@@ -1,0 +1,101 @@
+/** The tiers of tests: which files each has, and what it needs that `npm ci` does not bring. */
+import { globSync } from "node:fs";
+import { delimiter } from "node:path";
+import process from "node:process";
+import { findEnvoy } from "../../src/cli/find-envoy.ts";
+import { AppError } from "../../src/core/error.ts";
+import { findExecutable } from "./executables.ts";
+
+type Environment = Readonly<Record<string, string | undefined>>;
+
+/** What a tier needs is there, and this tells the tests where; or it is not. */
+type Availability = { readonly ready: true; readonly env: Environment } | { readonly ready: false; readonly reason: string };
+
+export interface Tier {
+  readonly name: string;
+  readonly patterns: readonly string[];
+  /** Test files at a time; undefined is one for each core. */
+  readonly concurrency: number | undefined;
+  readonly available: () => Promise<Availability>;
+  /** How to get what it needs: one sentence. */
+  readonly howToGet: string;
+  /** Set when every tier is required, so that its tests fail where they would skip themselves. */
+  readonly required: Environment;
+}
+
+const ALWAYS: Pick<Tier, "available" | "howToGet" | "required"> = {
+  available: async () => ({ ready: true, env: {} }),
+  howToGet: "",
+  required: {},
+};
+
+async function envoy(): Promise<Availability> {
+  try {
+    const found = await findEnvoy();
+    return found === undefined ? { ready: false, reason: "there is no `envoy`" } : { ready: true, env: { ENVOY_PATH: found.path } };
+  } catch (error) {
+    const { message, where } = AppError.from(error);
+    return { ready: false, reason: where === undefined ? message : `${message} (${where})` };
+  }
+}
+
+async function kubernetes(): Promise<Availability> {
+  const folder = process.env.KUBEBUILDER_ASSETS;
+  if (!folder) return { ready: false, reason: "`KUBEBUILDER_ASSETS` is not set" };
+  const missing = ["kube-apiserver", "etcd"].find((name) => findExecutable([folder], [name]) === undefined);
+  return missing === undefined ? { ready: true, env: {} } : { ready: false, reason: `there is no \`${missing}\` in \`${folder}\`` };
+}
+
+async function browser(): Promise<Availability> {
+  const folders = (process.env.PATH ?? "").split(delimiter);
+  const path = process.env.CHROMIUM_PATH ?? findExecutable(folders, ["chromium", "google-chrome"]);
+  return path ? { ready: true, env: { CHROMIUM_PATH: path } } : { ready: false, reason: "there is no `chromium`" };
+}
+
+/** In the order in which they run: the quick ones first. */
+export const TIERS: readonly Tier[] = [
+  { name: "unit", patterns: ["src/**/*.test.ts", "test/{tooling,fakes}/**/*.test.ts"], concurrency: undefined, ...ALWAYS },
+  { name: "feature", patterns: ["test/{feature,corpus,golden}/**/*.test.ts"], concurrency: undefined, ...ALWAYS },
+  {
+    name: "envoy",
+    patterns: ["test/envoy/**/*.test.ts"],
+    concurrency: 1,
+    available: envoy,
+    howToGet: "run `npm run setup:envoy`, or set `ENVOY_PATH`",
+    required: { GARRISON_REQUIRE_ENVOY: "1" },
+  },
+  {
+    name: "kube",
+    patterns: ["test/kube/**/*.test.ts"],
+    concurrency: 1,
+    available: kubernetes,
+    howToGet: "set `KUBEBUILDER_ASSETS` to a folder with `kube-apiserver` and `etcd` (`setup-envtest use -p path` downloads one)",
+    required: { GARRISON_REQUIRE_KUBE: "1" },
+  },
+  {
+    name: "browser",
+    patterns: ["test/browser/**/*.test.ts"],
+    concurrency: 1,
+    available: browser,
+    howToGet: "install Chromium (`apt-get install chromium`), or set `CHROMIUM_PATH`",
+    required: { GARRISON_REQUIRE_BROWSER: "1" },
+  },
+];
+
+function isTest(path: string): boolean {
+  return path.endsWith(".test.ts") && !path.includes("node_modules/");
+}
+
+/** A tier's test files, relative to the root, sorted. */
+export function filesOf(root: string, tier: Tier): readonly string[] {
+  return globSync([...tier.patterns], { cwd: root })
+    .filter(isTest)
+    .sort();
+}
+
+/** Test files that no tier runs: a mistake, since nobody would notice that they fail. */
+export function strayFiles(root: string): readonly string[] {
+  const known = new Set(TIERS.flatMap((tier) => filesOf(root, tier)));
+  const all = globSync("{src,test,tools,bin,bench,examples,web}/**/*.test.*", { cwd: root });
+  return all.filter((path) => !path.includes("node_modules/") && !known.has(path)).sort();
+}
