@@ -5,13 +5,12 @@
 
 import type { KeyObject } from "node:crypto";
 import { readFile } from "node:fs/promises";
-import { isIP } from "node:net";
 import type { PeerCertificate } from "node:tls";
 import { Client, type ClientOptions, Metadata, type ServiceError } from "@grpc/grpc-js";
 import type { Clock } from "../core/clock.ts";
 import { AppError } from "../core/error.ts";
 import { formatSpiffeId } from "../identity/spiffe-id.ts";
-import { clientCredentials, RotatingTlsMaterial } from "../rpc/credentials.ts";
+import { clientCredentials, RotatingTlsMaterial, tlsChannelOptions } from "../rpc/credentials.ts";
 import { fromGrpcError } from "../rpc/status.ts";
 import { parseCertificate, svidIdentity } from "../x509/certificate.ts";
 import { buildCsr, generateKey } from "../x509/csr-builder.ts";
@@ -49,17 +48,14 @@ const MAX_TOKEN_CHARACTERS = 16 * 1024;
 /** RFC 6750 §2.1. */
 const TOKEN = /^[A-Za-z0-9._~+/-]+=*$/;
 
-/** TLS has no server name for an IP address (RFC 6066 §3), and grpc-js offers no way to send none. The identity is checked, not this. */
-const SERVER_NAME = "garrison.istio-system.svc";
-
 /** One connection for one call, half a day apart: nothing is kept open, and each call sees the newest files. */
-function channelOptions({ address }: ControlPlane): ClientOptions {
+function channelOptions(controlPlane: ControlPlane): ClientOptions {
   return {
     "grpc.enable_http_proxy": 0,
     "grpc.enable_channelz": 0,
     "grpc.use_local_subchannel_pool": 1,
     "grpc.max_receive_message_length": MAX_ANSWER_BYTES,
-    ...(isIP(address) === 0 ? {} : { "grpc.ssl_target_name_override": SERVER_NAME }),
+    ...tlsChannelOptions(hostAndPort(controlPlane)),
   };
 }
 

@@ -98,6 +98,14 @@ export interface EmbeddedOptions {
   readonly readySocket: string;
 }
 
+/** `TIME level words`, as all of Garrison's processes log. */
+const OWN_LINE = /^\S+Z (debug|info|warn|error) +(.*)$/;
+
+function parseOwnLine(line: string): { level: LogLevel; text: string } {
+  const [, level, text] = OWN_LINE.exec(line) ?? [];
+  return text === undefined ? { level: "info", text: line } : { level: level as LogLevel, text };
+}
+
 /** Garrison's own proxy: `COMMAND --bootstrap FILE`. It drains by itself when it is terminated. Throws `invalid-argument` for an empty command. */
 export function embeddedProgram({ command: [program, ...args], bootstrapFile, readySocket }: EmbeddedOptions): ProxyProgram {
   if (program === undefined) throw new AppError("invalid-argument", "the command of the embedded proxy is empty");

@@ -2,9 +2,10 @@
 import type { InboundListener, WorkloadPolicy } from "../compile/workload-policy.ts";
 import { AppError } from "../core/error.ts";
 import { parseSpiffeId } from "../identity/spiffe-id.ts";
-import { type Decision, type Facts, formatBecause } from "../policy/decision.ts";
+import { type Decision, type Facts, formatBecause, type HttpFacts } from "../policy/decision.ts";
 import { formatOrigin } from "../policy/origin.ts";
-import type { TestCase, TestRequest } from "./test-case.ts";
+import type { TestCase } from "./test-case.ts";
+import type { TestRequest } from "./test-request.ts";
 
 /** An engine's two questions, as `render/decide` answers them. */
 export interface Engine {
@@ -49,9 +50,16 @@ export function hostOf(policy: WorkloadPolicy, { host }: TestRequest): string {
   return host ?? policy.workload.split("/")[1] ?? "";
 }
 
-function factsOf(policy: WorkloadPolicy, listener: InboundListener, request: TestRequest, path: string | undefined): Facts {
+/** A host, perhaps with a port (RFC 3986 §3.2.2): what every proxy takes. */
+const AUTHORITY = /^[A-Za-z0-9\-._~!$&'()*+,;=%:[\]]+$/;
+
+/** Host counts among the headers, as proxies have it. */
+function httpFacts({ method, headers }: TestRequest, path: string, host: string): HttpFacts {
+  return { method, path, host, headers: new Map([...headers, ["host", [host]]]) };
+}
+
+function factsOf(listener: InboundListener, request: TestRequest, http: HttpFacts | undefined): Facts {
   const sourceIp = request.sourceIp ?? "127.0.0.1";
-  const host = hostOf(policy, request);
   return {
     peer: request.from,
     sourceIp,
@@ -60,7 +68,7 @@ function factsOf(policy: WorkloadPolicy, listener: InboundListener, request: Tes
     destinationIp: listener.bind,
     destinationPort: listener.port,
     sni: request.sni ?? "",
-    http: path === undefined ? undefined : { method: request.method, path, host, headers: request.headers },
+    http,
   };
 }
 
@@ -76,10 +84,12 @@ export function evaluate(engine: Engine, policy: WorkloadPolicy, request: TestRe
       `port ${listener.port} of \`${policy.workload}\` speaks ${listener.protocol}, not ${request.protocol}`,
     );
   }
-  if (!isHttp) return toOutcome(engine.tcp(factsOf(policy, listener, request, undefined)));
+  if (!isHttp) return toOutcome(engine.tcp(factsOf(listener, request, undefined)));
   const path = engine.normalizePath(request.path);
   if (path === undefined) return refused("the path is not one that a proxy takes");
-  return toOutcome(engine.http(factsOf(policy, listener, request, path)));
+  const host = hostOf(policy, request);
+  if (!AUTHORITY.test(host)) return refused("the host is not one that a proxy takes");
+  return toOutcome(engine.http(factsOf(listener, request, httpFacts(request, path, host))));
 }
 
 function refused(why: string): Outcome {

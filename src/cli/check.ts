@@ -1,13 +1,11 @@
-import { statSync } from "node:fs";
 import { compileMesh } from "../compile/compile.ts";
 import { type Diagnostic, formatDiagnostic, severityOf } from "../core/diagnostic.ts";
-import { AppError } from "../core/error.ts";
 import { parseTrustDomain } from "../identity/trust-domain.ts";
 import { buildSnapshot, checkReferences, DEFAULT_CLUSTER_DOMAIN, DEFAULT_ROOT_NAMESPACE, type MeshSettings } from "../mesh/snapshot.ts";
 import { readFolder } from "../sources/folder-source.ts";
 import type { Command, ParsedArguments } from "./command.ts";
 import { EXIT } from "./exit.ts";
-import { JSON_OPTION, required } from "./options.ts";
+import { existingFolder, JSON_OPTION, required } from "./options.ts";
 
 function plural(count: number, word: string): string {
   return `${count} ${word}${count === 1 ? "" : "s"}`;
@@ -27,10 +25,7 @@ async function checkFolder(
   folder: string,
   settings: MeshSettings,
 ): Promise<{ readonly diagnostics: readonly Diagnostic[]; readonly summary: string }> {
-  if (statSync(folder, { throwIfNoEntry: false })?.isDirectory() !== true) {
-    throw new AppError("not-found", "there is no such folder", { where: folder, help: "name the folder with your YAML" });
-  }
-  const { objects, diagnostics } = await readFolder(folder);
+  const { objects, diagnostics } = await readFolder(existingFolder(folder));
   const snapshot = buildSnapshot(settings, objects);
   const compiled = compileMesh(snapshot);
   const policies = snapshot.authorizationPolicies.length + snapshot.peerAuthentications.length;

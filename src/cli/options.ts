@@ -1,5 +1,6 @@
 /** Options that several commands share. */
 
+import { statSync } from "node:fs";
 import { AppError } from "../core/error.ts";
 import type { LogLevel } from "../core/logger.ts";
 import type { OptionSpec, ParsedArguments } from "./command.ts";
@@ -36,6 +37,12 @@ export function logLevel(parsed: ParsedArguments): LogLevel {
   if (level === undefined)
     throw new AppError("invalid-argument", `\`${text}\` is not a log level`, { help: `it is one of ${LEVELS.join(", ")}` });
   return level;
+}
+
+/** A folder of YAML that a command line names. Throws `not-found`. */
+export function existingFolder(folder: string): string {
+  if (statSync(folder, { throwIfNoEntry: false })?.isDirectory() === true) return folder;
+  throw new AppError("not-found", "there is no such folder", { where: folder, help: "name the folder with your YAML" });
 }
 
 /** `HOST:PORT` or `[HOST]:PORT`; port 0 takes any free one. Throws `invalid-argument`. */

@@ -12,7 +12,11 @@ function readBootstrap(file: string): string {
   try {
     return readFileSync(file, "utf8");
   } catch (cause) {
-    throw new AppError("not-found", "the bootstrap file cannot be read", { where: file, help: "the agent writes it: see `garrison run --help`", cause });
+    throw new AppError("not-found", "the bootstrap file cannot be read", {
+      where: file,
+      help: "the agent writes it: see `garrison run --help`",
+      cause,
+    });
   }
 }
 

@@ -3,9 +3,20 @@ import { callAdmin } from "./admin-client.ts";
 import type { Command } from "./command.ts";
 import { EXIT } from "./exit.ts";
 import { chooseProxy, PROXY_OPTION } from "./find-envoy.ts";
-import { startLocalMesh } from "./local-mesh.ts";
-import { required, STATE_OPTION } from "./options.ts";
+import { type LocalMesh, startLocalMesh } from "./local-mesh.ts";
+import { existingFolder, required, STATE_OPTION } from "./options.ts";
 import { endRequest } from "./signals.ts";
+
+/** Tells of processes that end before they are asked to; `isOver` says when that is all right. */
+function tellOfDeaths({ controlPlane, agents }: LocalMesh, isOver: () => boolean): void {
+  for (const child of [controlPlane, ...agents.values()]) {
+    void child.ended.then((exit) => {
+      if (isOver()) return;
+      const log = child.lastLines().map((line) => `  ${line}\n`);
+      process.stderr.write(`garrison: ${child.name} has ended (${exit}); the others go on\n${log.join("")}`);
+    });
+  }
+}
 
 export const command: Command = {
   name: "up",
@@ -22,11 +33,13 @@ export const command: Command = {
   },
   examples: ["garrison up examples/photo/mesh", "garrison up my-mesh --proxy embedded --state ~/.garrison"],
   run: async (parsed) => {
+    const config = resolve(existingFolder(parsed.positionals[0] ?? ""));
     const proxy = await chooseProxy(required(parsed, "proxy"));
     const state = resolve(required(parsed, "state"));
     const verbose = parsed.flag("verbose");
+    let over = false;
     const mesh = await startLocalMesh({
-      config: resolve(parsed.positionals[0] ?? ""),
+      config,
       state,
       listen: required(parsed, "listen"),
       trustDomain: required(parsed, "trust-domain"),
@@ -35,7 +48,7 @@ export const command: Command = {
       environmentOf: (): Readonly<Record<string, string>> => (proxy.kind === "envoy" ? { ENVOY_PATH: proxy.path } : {}),
       leaveOut: new Set(),
       onLine: (name, line) => {
-        if (verbose || / (warn|error) /.test(line)) process.stderr.write(`[${name}] ${line}\n`);
+        if (verbose || (!over && / (warn|error) /.test(line))) process.stderr.write(`[${name}] ${line}\n`);
       },
     });
     const ready = (await callAdmin(mesh.adminSocket, "GET", "/v1/status")) as { readonly listen: string };
@@ -46,7 +59,9 @@ export const command: Command = {
     process.stdout.write(
       `state, certificates and logs: ${state}\ntry \`garrison status\` and \`garrison audit --follow\` with --state ${state}; end with Ctrl-C\n`,
     );
+    tellOfDeaths(mesh, () => over);
     await endRequest();
+    over = true;
     await mesh.stop();
     return EXIT.ok;
   },

@@ -5,6 +5,7 @@ import { serviceKey, workloadPortOf } from "../mesh/services.ts";
 import type { MeshSnapshot, Workload } from "../mesh/snapshot.ts";
 import type { ServiceObject, ServicePort } from "../policy/model.ts";
 import { effectiveMtls } from "./mtls.ts";
+import { firstOfEachName } from "./unique.ts";
 import type { InboundListener } from "./workload-policy.ts";
 
 interface ServedPort {
@@ -68,19 +69,22 @@ export function compileInbound(
 ): { readonly listeners: readonly InboundListener[]; readonly diagnostics: readonly Diagnostic[] } {
   const served = servedPorts(snapshot, workload);
   const ingress = sidecarOf(snapshot, workload)?.ingress ?? [];
-  const listeners =
-    ingress.length === 0
-      ? derivedListeners(snapshot, workload, served)
-      : ingress.map(
-          ({ port, bind, defaultEndpoint }): InboundListener => ({
-            name: `inbound_${port.number}`,
-            bind: bind ?? workload.address,
-            port: port.number,
-            protocol: port.protocol,
-            mtls: effectiveMtls(snapshot, workload, port.number),
-            endpoint: defaultEndpoint,
-            services: servicesAt(served, port.number),
-          }),
-        );
-  return { listeners, diagnostics: missingListeners(workload, served, listeners) };
+  if (ingress.length === 0) {
+    const listeners = derivedListeners(snapshot, workload, served);
+    return { listeners, diagnostics: missingListeners(workload, served, listeners) };
+  }
+  const declared = ingress.map(({ port, bind, defaultEndpoint, place }) => ({
+    place,
+    listener: {
+      name: `inbound_${port.number}`,
+      bind: bind ?? workload.address,
+      port: port.number,
+      protocol: port.protocol,
+      mtls: effectiveMtls(snapshot, workload, port.number),
+      endpoint: defaultEndpoint,
+      services: servicesAt(served, port.number),
+    },
+  }));
+  const { listeners, diagnostics } = firstOfEachName(declared);
+  return { listeners, diagnostics: [...diagnostics, ...missingListeners(workload, served, listeners)] };
 }

@@ -1,10 +1,11 @@
 /** Sidecar egress -> outbound listeners, with the identities that may answer (secure naming). */
-import type { Diagnostic } from "../core/diagnostic.ts";
+import type { Diagnostic, Place } from "../core/diagnostic.ts";
 import { sidecarOf, workloadsOfService } from "../mesh/selection.ts";
 import { egressHostMatches, serviceHost, serviceKey, workloadPortOf } from "../mesh/services.ts";
 import type { MeshSnapshot, Workload } from "../mesh/snapshot.ts";
 import type { EgressListener, Endpoint, ServiceObject, ServicePort } from "../policy/model.ts";
 import { effectiveMtls } from "./mtls.ts";
+import { firstOfEachName } from "./unique.ts";
 import type { OutboundListener, ServiceEndpoint, UpstreamService } from "./workload-policy.ts";
 
 interface Target {
@@ -89,22 +90,19 @@ export function compileOutbound(
   snapshot: MeshSnapshot,
   workload: Workload,
 ): { readonly listeners: readonly OutboundListener[]; readonly diagnostics: readonly Diagnostic[] } {
-  const listeners: OutboundListener[] = [];
-  const diagnostics: Diagnostic[] = [];
+  const declared: { readonly listener: OutboundListener; readonly place: Place }[] = [];
+  const problems: Diagnostic[] = [];
   for (const egress of sidecarOf(snapshot, workload)?.egress ?? []) {
     const targets = targetsOf(snapshot, workload, egress);
     const problem = problemOf(egress, targets);
     if (problem !== undefined) {
-      diagnostics.push(problem);
+      problems.push(problem);
       continue;
     }
     const bind = bindOf(egress);
-    listeners.push({
-      name: listenerName(bind),
-      bind,
-      protocol: egress.port.protocol,
-      services: targets.map((target) => toUpstream(snapshot, target)),
-    });
+    const services = targets.map((target) => toUpstream(snapshot, target));
+    declared.push({ place: egress.place, listener: { name: listenerName(bind), bind, protocol: egress.port.protocol, services } });
   }
-  return { listeners, diagnostics };
+  const { listeners, diagnostics } = firstOfEachName(declared);
+  return { listeners, diagnostics: [...problems, ...diagnostics] };
 }

@@ -107,7 +107,10 @@ function clashingListeners(snapshot: MeshSnapshot, compiled: ReadonlyMap<string,
       if (owner === undefined || place === undefined) continue;
       diagnostics.push({
         code: "GAR0104",
-        message: `workloads \`${owner}\` and \`${key}\` both listen on ${address}`,
+        message:
+          owner === key
+            ? `workload \`${key}\` listens twice on ${address}`
+            : `workloads \`${owner}\` and \`${key}\` both listen on ${address}`,
         place,
         help: "change `bind` or `port` in the Sidecar of one of them",
       });

@@ -3,6 +3,7 @@ import { create } from "@bufbuild/protobuf";
 import { type ChannelCredentials, Client, type ClientDuplexStream, type ServiceError } from "@grpc/grpc-js";
 import type { Logger } from "../core/logger.ts";
 import { DecisionLog, type ReportRequest, ReportRequestSchema, type ReportResponse } from "../gen/garrison/v1/proxy_pb.js";
+import { tlsChannelOptions } from "../rpc/credentials.ts";
 import { methodDefinition } from "../rpc/service.ts";
 import { fromGrpcError } from "../rpc/status.ts";
 import type { ProxyNode } from "./bootstrap.ts";
@@ -49,6 +50,7 @@ export class DecisionReporter implements Recorder {
     this.#client = new Client(options.address, options.credentials, {
       "grpc.use_local_subchannel_pool": 1,
       "grpc.keepalive_time_ms": 30_000,
+      ...tlsChannelOptions(options.address),
     });
     this.#retry = new Retry(() => this.#connect());
     this.#connect();

@@ -110,8 +110,8 @@ describe("what the application gets", () => {
     assert.equal(accepted({ headers: [...host, "content-length", "12"] }).bodyLength, 12);
     assert.equal(accepted({ headers: [...host, "transfer-encoding", "chunked"] }).bodyLength, undefined);
     assert.equal(accepted({}).bodyLength, 0);
-    assert.equal(accepted({ version: "2", authority: "a", ended: false }).bodyLength, undefined);
-    assert.equal(accepted({ version: "2", authority: "a", ended: true }).bodyLength, 0);
+    assert.equal(accepted({ version: "2", authority: "backend", ended: false }).bodyLength, undefined);
+    assert.equal(accepted({ version: "2", authority: "backend", ended: true }).bodyLength, 0);
   });
 });
 

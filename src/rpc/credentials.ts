@@ -1,7 +1,8 @@
 /** TLS credentials that change while connections live: the next handshake takes the newest certificate and roots. */
 
+import { isIP } from "node:net";
 import type { PeerCertificate } from "node:tls";
-import { type ChannelCredentials, experimental, type ServerCredentials } from "@grpc/grpc-js";
+import { type ChannelCredentials, type ClientOptions, experimental, type ServerCredentials } from "@grpc/grpc-js";
 
 type CertificateProvider = experimental.CertificateProvider;
 
@@ -78,4 +79,17 @@ export function clientCredentials(
   return experimental.createCertificateProviderChannelCredentials(roots, identity ?? null, {
     checkServerIdentity: (_hostname, certificate) => checkServer(certificate),
   });
+}
+
+/** What stands for an IP address where TLS wants a server name; nobody checks it, since identities are checked instead. */
+const SERVER_NAME = "garrison.istio-system.svc";
+
+/** The host of `HOST:PORT` or `[HOST]:PORT`. */
+function hostOf(address: string): string {
+  return address.slice(0, address.lastIndexOf(":")).replace(/^\[(.*)\]$/, "$1");
+}
+
+/** Channel options for a TLS client of `HOST:PORT`: TLS has no server name for an IP address (RFC 6066 §3), and grpc-js offers no way to send none. */
+export function tlsChannelOptions(address: string): ClientOptions {
+  return isIP(hostOf(address)) === 0 ? {} : { "grpc.ssl_target_name_override": SERVER_NAME };
 }

@@ -83,7 +83,7 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
   const watcher = await watchFolder({ folder: resolve(options.config), logger, onSnapshot: (configuration) => mesh.apply(configuration) });
 
   const cache = new ResourceCache();
-  const publisher = new Publisher(cache, RENDERERS, mesh.current);
+  const publisher = new Publisher(cache, RENDERERS, mesh.current, logger);
   mesh.onChange((view) => publisher.publish(view));
   const admission = { snapshot: () => mesh.current.snapshot, roots: () => authority.roots, clock };
   const ads: AdsService = createAdsService({

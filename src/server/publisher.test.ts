@@ -33,7 +33,7 @@ function setUp() {
     rendered.push(`${kind} ${policy.workload}`);
     return new Map([[TYPE, new Map([["r", resource("r", Buffer.from(JSON.stringify(policy)))]])]]);
   };
-  const publisher = new Publisher(cache, { envoy: render("envoy"), embedded: render("embedded") }, state.current);
+  const publisher = new Publisher(cache, { envoy: render("envoy"), embedded: render("embedded") }, state.current, silentLogger);
   state.onChange((mesh) => publisher.publish(mesh));
   return { cache, state, rendered, publisher };
 }
@@ -77,6 +77,24 @@ describe("Publisher", () => {
     publisher.connected(formatProxyView(CART));
     state.apply({ objects: WORKLOADS.slice(1), diagnostics: [] });
     assert.equal(cache.get(formatProxyView(CART))?.size, 0);
+  });
+
+  it("leaves a workload that cannot be rendered as it is, and serves the others", () => {
+    const cache = new ResourceCache();
+    const state = new MeshState(SETTINGS, silentLogger);
+    state.apply({ objects: WORKLOADS, diagnostics: [] });
+    const render = (policy: { readonly workload: string; readonly http: { readonly deny: readonly unknown[] } }) => {
+      if (policy.workload === "shop/cart" && policy.http.deny.length > 0) throw new Error("cannot");
+      return new Map([[TYPE, new Map([["r", resource("r", Buffer.from(JSON.stringify(policy)))]])]]);
+    };
+    const publisher = new Publisher(cache, { envoy: render, embedded: render }, state.current, silentLogger);
+    for (const view of [CART, PAY]) publisher.connected(formatProxyView(view));
+    const before = cache.get(formatProxyView(CART));
+    const other = cache.get(formatProxyView(PAY));
+    state.apply({ objects: [...WORKLOADS, denyAll("cart"), denyAll("pay")], diagnostics: [] });
+    publisher.publish(state.current);
+    assert.equal(cache.get(formatProxyView(CART)), before);
+    assert.notEqual(cache.get(formatProxyView(PAY)), other);
   });
 
   it("forgets a view when its last stream closes, and not before", () => {

@@ -1,5 +1,8 @@
 /** Compiled policies -> the resources of the proxies that are connected, and of no others. */
+
 import type { WorkloadPolicy } from "../compile/workload-policy.ts";
+import { AppError } from "../core/error.ts";
+import type { Logger } from "../core/logger.ts";
 import type { ResourceCache } from "../xds/cache.ts";
 import type { ResourceSet } from "../xds/resource.ts";
 import type { MeshView } from "./mesh-state.ts";
@@ -38,12 +41,14 @@ const NOTHING: ResourceSet = new Map();
 export class Publisher {
   readonly #cache: ResourceCache;
   readonly #renderers: Renderers;
+  readonly #logger: Logger;
   readonly #published = new Map<string, Published>();
   #mesh: MeshView;
 
-  constructor(cache: ResourceCache, renderers: Renderers, mesh: MeshView) {
+  constructor(cache: ResourceCache, renderers: Renderers, mesh: MeshView, logger: Logger) {
     this.#cache = cache;
     this.#renderers = renderers;
+    this.#logger = logger;
     this.#mesh = mesh;
   }
 
@@ -80,6 +85,11 @@ export class Publisher {
     const text = policy === undefined ? undefined : JSON.stringify(policy);
     if (!first && text === entry.policy) return;
     entry.policy = text;
-    this.#cache.set(key, policy === undefined ? NOTHING : this.#renderers[entry.view.kind](policy));
+    try {
+      this.#cache.set(key, policy === undefined ? NOTHING : this.#renderers[entry.view.kind](policy));
+    } catch (error) {
+      // One workload that cannot be rendered keeps what it has, and no other waits for it.
+      this.#logger.log("error", "a policy cannot be rendered", { workload: entry.view.workload, reason: AppError.from(error).message });
+    }
   }
 }

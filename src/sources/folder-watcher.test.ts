@@ -53,9 +53,14 @@ class Observer {
   }
 }
 
-async function start(test: TestContext, folder: string): Promise<{ readonly observer: Observer; readonly watcher: FolderWatcher }> {
+/** Without `pollMs`, only the system's events can tell it anything. */
+async function start(
+  test: TestContext,
+  folder: string,
+  pollMs = 1e9,
+): Promise<{ readonly observer: Observer; readonly watcher: FolderWatcher }> {
   const observer = new Observer();
-  const watcher = await watchFolder({ folder, logger: silentLogger, onSnapshot: observer.onSnapshot });
+  const watcher = await watchFolder({ folder, logger: silentLogger, pollMs, onSnapshot: observer.onSnapshot });
   test.after(() => watcher.close());
   return { observer, watcher };
 }
@@ -205,6 +210,15 @@ describe("watchFolder", () => {
     renameSync(join(folder, ".loop"), join(folder, "a.yaml"));
     await observer.until("GAR0010", codes);
     assert.equal(inForce(observer.last), "a /1");
+  });
+
+  it("looks from time to time, for what no event tells: an edit behind a link out of the folder", async (test) => {
+    const elsewhere = tempFolder(test, { "a.txt": policy("a", "/1") });
+    const folder = tempFolder(test);
+    symlinkSync(join(elsewhere, "a.txt"), join(folder, "a.yaml"));
+    const { observer } = await start(test, folder, 20);
+    writeFileSync(join(elsewhere, "a.txt"), policy("a", "/2"));
+    await observer.until("a /2");
   });
 
   it("batches a storm of edits, and ends with the last of them", async (test) => {

@@ -13,11 +13,13 @@ const SETTLE_MS = 4;
 /** Between one reading and the next while changes keep coming. */
 const STORM_MS = 50;
 /** Between two looks that nothing asked for: links out of the folder, file systems that tell nothing. */
-const POLL_MS = 5000;
+const DEFAULT_POLL_MS = 5000;
 
 export interface FolderWatcherOptions {
   readonly folder: string;
   readonly logger: Logger;
+  /** Milliseconds between two looks that nothing asked for; 5000 unless given. */
+  readonly pollMs?: number;
   /** Called with the first snapshot before `watchFolder` resolves, and then with each that differs. */
   readonly onSnapshot: (snapshot: ConfigurationSnapshot) => void;
 }
@@ -94,7 +96,7 @@ class Watching implements FolderWatcher {
   /** What is in force stays so, and the poll tries again. */
   #failed(thrown: unknown): void {
     this.#options.logger.log("error", "the configuration could not be read", { reason: AppError.from(thrown).message });
-    this.#arm("poll", POLL_MS);
+    this.#arm("poll", this.#options.pollMs ?? DEFAULT_POLL_MS);
   }
 
   /** Reads until nothing has changed meanwhile; a second caller waits for the first. */
@@ -121,7 +123,7 @@ class Watching implements FolderWatcher {
       this.#publish(applyLastGood(reading, this.#current, performance.now()));
     } while (this.#again && !this.#closed);
     if (this.#current?.statuses.some(({ state }) => state === "leaving")) this.#arm("removal", REMOVAL_HOLD_MS);
-    this.#arm("poll", POLL_MS);
+    this.#arm("poll", this.#options.pollMs ?? DEFAULT_POLL_MS);
   }
 
   #publish(snapshot: ConfigurationSnapshot): void {

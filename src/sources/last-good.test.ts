@@ -293,6 +293,11 @@ describe("a removal", () => {
     assert.deepEqual(inForce(applyLastGood(reading(without), back, 10 + REMOVAL_HOLD_MS)), ["a DENY /good", "ServiceAccount"]);
   });
 
+  it("starts its time anew after the file could not be used", () => {
+    const snapshot = sequence([0, there], [10, without], [20, { "a.yaml": "[" }], [1000, without]);
+    assert.deepEqual(inForce(snapshot), ["a DENY /good", "ServiceAccount"]);
+  });
+
   it("does not happen to an object that moves to another file", () => {
     const moved = sequence([0, there], [1, without], [2, { ...without, "b.yaml": policy("a", GOOD) }]);
     assert.deepEqual([inForce(moved), states(moved)["AuthorizationPolicy shop/a"]], [["a DENY /good", "ServiceAccount"], "current"]);

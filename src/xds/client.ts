@@ -9,6 +9,7 @@ import {
   type DeltaDiscoveryResponse,
   type Resource,
 } from "../gen/envoy/service/discovery/v3/discovery_pb.js";
+import { tlsChannelOptions } from "../rpc/credentials.ts";
 import { methodDefinition } from "../rpc/service.ts";
 import { fromGrpcError } from "../rpc/status.ts";
 import { Backoff } from "./backoff.ts";
@@ -44,8 +45,6 @@ const CHANNEL_OPTIONS = {
   "grpc.keepalive_timeout_ms": 10_000,
   "grpc.max_receive_message_length": MAX_RESPONSE_BYTES,
   "grpc.use_local_subchannel_pool": 1,
-  // Node refuses an IP address as the TLS server name. Nothing depends on it: the credentials judge the server by its SPIFFE ID.
-  "grpc.ssl_target_name_override": "garrison",
 };
 
 const METHOD = methodDefinition(AggregatedDiscoveryService.method.deltaAggregatedResources);
@@ -94,7 +93,8 @@ export class AdsClient {
   }
 
   #connect(): void {
-    const client = new Client(this.#options.address, this.#options.credentials, CHANNEL_OPTIONS);
+    const { address, credentials } = this.#options;
+    const client = new Client(address, credentials, { ...CHANNEL_OPTIONS, ...tlsChannelOptions(address) });
     const call = client.makeBidiStreamRequest(METHOD.path, METHOD.requestSerialize, METHOD.responseDeserialize);
     const attempt = { client, call };
     this.#attempt = attempt;

@@ -2,23 +2,18 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { evaluate, meets } from "../../src/analyze/evaluate.ts";
-import { compileDecision } from "../../src/render/decide/decide.ts";
-import { normalizePath } from "../../src/render/decide/normalize-path.ts";
+import { decisionEngine } from "./engine.ts";
 import { loadCorpus } from "./load.ts";
 
-for (const { name, mesh, tests } of loadCorpus()) {
+for (const { name, policies, tests } of loadCorpus()) {
   describe(`corpus ${name}`, () => {
-    for (const test of tests) {
-      if (test.only === "envoy") continue;
+    for (const test of tests.filter(({ only }) => only !== "envoy")) {
       it(test.name, () => {
-        const policy = mesh.policies.get(test.workload);
-        assert.ok(policy, `no workload ${test.workload}`);
-        const engine = { ...compileDecision(policy), normalizePath: (path: string) => normalizePath(path)?.path };
-        const outcome = evaluate(engine, policy, test.request);
-        assert.ok(
-          meets(outcome, test.expect, test.by),
-          `expected ${test.expect} by ${test.by ?? "anything"}, got ${outcome.effect} by ${outcome.by} ${outcome.why}`,
-        );
+        const policy = policies.get(test.workload);
+        assert.ok(policy);
+        const { effect, by, audit, why } = evaluate(decisionEngine(policy), policy, test.request);
+        const expected = `expected ${test.expect} by ${test.by} with audit ${test.audit ?? "unasked"}`;
+        assert.ok(meets({ effect, by, audit, why }, test), `${expected}, got ${effect} by ${by} with audit ${audit} ${why}`);
       });
     }
   });

@@ -6,40 +6,88 @@ import { readdirSync, readFileSync } from "node:fs";
 import { join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
 import { decodeTests, type TestCase } from "../../src/analyze/test-case.ts";
-import { type CompiledMesh, compileMesh } from "../../src/compile/compile.ts";
-import { formatDiagnostic } from "../../src/core/diagnostic.ts";
+import { compileMesh } from "../../src/compile/compile.ts";
+import type { WorkloadPolicy } from "../../src/compile/workload-policy.ts";
+import { formatDiagnostic, severityOf } from "../../src/core/diagnostic.ts";
 import { buildSnapshot } from "../../src/mesh/snapshot.ts";
-import { decodeObject } from "../../src/policy/decode/decode.ts";
-import { childOf } from "../../src/policy/decode/raw-node.ts";
+import { decodeObject, isClosedForm } from "../../src/policy/decode/decode.ts";
+import { childOf, type RawNode, textOf } from "../../src/policy/decode/raw-node.ts";
 import { Report } from "../../src/policy/decode/report.ts";
+import type { MeshObject } from "../../src/policy/model.ts";
 import { parseYamlDocuments } from "../../src/sources/yaml-documents.ts";
 import { SETTINGS } from "../fixture/objects.ts";
 
 const FOLDER = fileURLToPath(new URL("./cases/", import.meta.url));
 
+/** The workloads of a file that has none of its own. */
+const SHOP = readFileSync(new URL("./shop.yaml", import.meta.url), "utf8");
+
+/** Files of this name are about policies that are wrong; in all others that is a mistake of the case. */
+const INVALID = /^invalid-/;
+
 export interface CorpusFile {
   /** Relative to the corpus. */
   readonly name: string;
-  readonly mesh: CompiledMesh;
+  /** By `NAMESPACE/NAME` of the workload. */
+  readonly policies: ReadonlyMap<string, WorkloadPolicy>;
   readonly tests: readonly TestCase[];
 }
 
-function load(path: string): CorpusFile {
-  const name = relative(FOLDER, path);
-  const parsed = parseYamlDocuments(readFileSync(path, "utf8"), name);
-  const problems = parsed.diagnostic === undefined ? [] : [formatDiagnostic(parsed.diagnostic)];
+interface Parsed {
+  readonly tests: readonly RawNode[];
+  readonly objects: readonly RawNode[];
+}
+
+function parse(text: string, name: string, problems: string[]): Parsed {
+  const { documents, diagnostic } = parseYamlDocuments(text, name);
+  if (diagnostic !== undefined) problems.push(formatDiagnostic(diagnostic));
+  const isTests = (node: RawNode) => childOf(node, "tests") !== undefined;
+  return { tests: documents.filter(isTests), objects: documents.filter((node) => !isTests(node)) };
+}
+
+/** The objects, and the closed forms of policies that are wrong where a file may have them. */
+function decodeObjects(nodes: readonly RawNode[], name: string, problems: string[]): readonly MeshObject[] {
+  const decoded = nodes.map(decodeObject);
+  const closed = decoded.filter(({ object, valid }) => !valid && object !== undefined && isClosedForm(object));
+  if (INVALID.test(name) && closed.length === 0) problems.push("no policy is invalid, in a file about invalid ones");
+  const mistakes = INVALID.test(name) ? decoded.filter((one) => !closed.includes(one)) : decoded;
+  problems.push(
+    ...mistakes
+      .flatMap(({ diagnostics }) => diagnostics)
+      .filter((diagnostic) => severityOf(diagnostic) === "error")
+      .map(formatDiagnostic),
+  );
+  return decoded.flatMap(({ object }) => (object === undefined ? [] : [object]));
+}
+
+/** One file of the corpus. Throws with all that is wrong with it, so that no case holds for another reason than it says. */
+export function readCases(text: string, name: string): CorpusFile {
+  const problems: string[] = [];
+  const parsed = parse(text, name, problems);
   const report = new Report();
-  const tests = parsed.documents.filter((node) => childOf(node, "tests") !== undefined).flatMap((node) => decodeTests(node, report) ?? []);
-  const decoded = parsed.documents.filter((node) => childOf(node, "tests") === undefined).map((node) => decodeObject(node));
-  // An invalid object is welcome in a case that is about it; anything else wrong with a case is a mistake.
-  const objects = decoded.flatMap(({ object }) => (object === undefined ? [] : [object]));
-  problems.push(...report.diagnostics.map(formatDiagnostic));
+  const tests = parsed.tests.flatMap((node) => decodeTests(node, report) ?? []);
+  const isOwn = parsed.objects.some((node) => textOf(childOf(node, "kind")) === "WorkloadEntry");
+  const nodes = isOwn ? parsed.objects : [...parse(SHOP, "shop.yaml", problems).objects, ...parsed.objects];
+  const { policies } = compileMesh(buildSnapshot(SETTINGS, decodeObjects(nodes, name, problems)));
+  problems.push(...report.diagnostics.map(formatDiagnostic), ...badTests(tests));
+  problems.push(...tests.filter(({ workload }) => !policies.has(workload)).map(({ workload }) => `there is no workload ${workload}`));
   if (problems.length > 0 || tests.length === 0) throw new Error(`the corpus file ${name} is wrong:\n${problems.join("\n")}`);
-  return { name, mesh: compileMesh(buildSnapshot(SETTINGS, objects)), tests };
+  return { name, policies, tests };
+}
+
+/** A case asserts the reason as well, and is found by its name. */
+function badTests(tests: readonly TestCase[]): readonly string[] {
+  const unreasoned = tests.filter(({ expect, by }) => (expect === "refused") !== (by === undefined));
+  const names = tests.map(({ name }) => name);
+  const twice = names.filter((name, index) => names.indexOf(name) !== index);
+  return [
+    ...unreasoned.map(({ name }) => `\`${name}\`: \`by\` must name the origin, unless the request is refused`),
+    ...twice.map((name) => `\`${name}\` comes twice`),
+  ];
 }
 
 /** Every file of the corpus, sorted by name. */
 export function loadCorpus(): readonly CorpusFile[] {
   const names = readdirSync(FOLDER, { recursive: true, encoding: "utf8" }).filter((name) => name.endsWith(".yaml"));
-  return names.sort().map((name) => load(join(FOLDER, name)));
+  return names.sort().map((name) => readCases(readFileSync(join(FOLDER, name), "utf8"), relative(FOLDER, join(FOLDER, name))));
 }

@@ -70,16 +70,15 @@ export class CorpusControlPlane {
     if (this.#nacks.length > 0) throw new Error(`envoy refused what was rendered:\n${this.#nacks.splice(0).join("\n")}`);
   }
 
-  /** The record of each connection, in order, once it has come; each is given once. */
-  async records(keys: readonly string[]): Promise<readonly NewAuditRecord[]> {
+  /** The record of each connection, once all have come; each is given once. */
+  async records(keys: readonly string[]): Promise<ReadonlyMap<string, NewAuditRecord>> {
     const missing = () => keys.filter((key) => !this.#records.has(key));
     await this.#until(() => missing().length === 0, () => `no access log entry came for ${missing().slice(0, 3).join(", ")}`);
-    return keys.map((key) => {
-      const record = this.#records.get(key);
-      this.#records.delete(key);
-      if (record === undefined) throw new Error(`two questions had one connection: ${key}`);
-      return record;
-    });
+    if (new Set(keys).size < keys.length) throw new Error("two questions had one connection");
+    const asked = new Set(keys);
+    const found = new Map([...this.#records].filter(([key]) => asked.has(key)));
+    for (const key of keys) this.#records.delete(key);
+    return found;
   }
 
   close(): void {

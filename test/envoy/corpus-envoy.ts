@@ -9,7 +9,7 @@ import { createServer as createTcpServer, type Server, type Socket } from "node:
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { hostOf, listenerFor, type Outcome } from "../../src/analyze/evaluate.ts";
-import type { TestRequest } from "../../src/analyze/test-case.ts";
+import type { TestRequest } from "../../src/analyze/test-request.ts";
 import type { InboundListener, WorkloadPolicy } from "../../src/compile/workload-policy.ts";
 import type { Protocol } from "../../src/policy/model.ts";
 import type { NewAuditRecord } from "../../src/audit/record.ts";
@@ -130,10 +130,8 @@ export class CorpusEnvoy {
   /** The answers, in order. */
   async ask(questions: readonly PlacedQuestion[]): Promise<readonly Outcome[]> {
     const seen = await inTurns(questions, (question) => this.#askOne(question));
-    const decided = seen.filter(isDecided);
-    const records = await this.#controlPlane.records(decided.map(({ key }) => key));
-    const outcomes = new Map(decided.map((one, index) => [one, outcomeOf(one, records[index])]));
-    return seen.map((one) => outcomes.get(one as Decided) ?? { effect: "refused", by: "", audit: [], why: `answer ${one.answer}` });
+    const records = await this.#controlPlane.records(seen.flatMap((one) => (isLogged(one) ? [one.key] : [])));
+    return seen.map((one) => (isLogged(one) ? outcomeOf(one, records.get(one.key)) : undecided(one)));
   }
 
   #place(policy: WorkloadPolicy): WorkloadPolicy {
@@ -203,14 +201,16 @@ function merge(policies: readonly WorkloadPolicy[]): ReadonlyMap<string, Readonl
 
 // === What came of a request ===
 
-type Decided = Seen & { readonly key: string };
-
-/** A malformed request (400) is answered before there is anything to log. */
-function isDecided(seen: Seen): seen is Decided {
+/** Without a connection, and for a malformed request (400), there is nothing to log. */
+function isLogged(seen: Seen): seen is Seen & { readonly key: string } {
   return seen.key !== undefined && seen.answer !== 400;
 }
 
-const EFFECT_OF_ANSWER: ReadonlyMap<Seen["answer"], Outcome["effect"]> = new Map([
+function undecided({ answer }: Seen): Outcome {
+  return { effect: "refused", by: "", audit: [], why: answer === 400 ? "malformed request" : "no connection" };
+}
+
+const EFFECT_OF_ANSWER = new Map<Seen["answer"], Outcome["effect"]>([
   [200, "allow"],
   ["echo", "allow"],
   [403, "deny"],
@@ -227,11 +227,11 @@ function outcomeOf({ answer }: Seen, record: NewAuditRecord | undefined): Outcom
 }
 
 async function inTurns<T, R>(items: readonly T[], work: (item: T) => Promise<R>): Promise<readonly R[]> {
-  const results = new Map<number, R>();
+  const results: R[] = [];
   const queue = items.entries();
   const worker = async (): Promise<void> => {
-    for (const [index, item] of queue) results.set(index, await work(item));
+    for (const [index, item] of queue) results[index] = await work(item);
   };
   await Promise.all(Array.from({ length: CONCURRENCY }, worker));
-  return items.map((_, index) => results.get(index) as R);
+  return results;
 }

@@ -1,0 +1,158 @@
+/** The request of a test: who asks a workload's proxy, from where, and for what. */
+import { parseSpiffeId } from "../identity/spiffe-id.ts";
+import { type Cursor, type Decoder, integer, list, mapOf, record, stringUpTo, text, wrong } from "../policy/decode/reader.ts";
+import { ipAddress, matching, oneOf } from "../policy/decode/refine.ts";
+import { quote } from "../policy/decode/report.ts";
+
+export interface TestRequest {
+  /** A SPIFFE ID proved by mutual TLS, or undefined for plaintext. */
+  readonly from: string | undefined;
+  /** The workload's port; undefined where it has but one. */
+  readonly port: number | undefined;
+  readonly protocol: "http" | "tcp" | undefined;
+  readonly method: string;
+  /** As sent, before normalization. */
+  readonly path: string;
+  /** Undefined sends the service's own name. */
+  readonly host: string | undefined;
+  /** Names in lower case. */
+  readonly headers: ReadonlyMap<string, readonly string[]>;
+  /** The server name of the TLS handshake; undefined sends none. */
+  readonly sni: string | undefined;
+  /** Where the connection comes from; undefined is 127.0.0.1. */
+  readonly sourceIp: string | undefined;
+}
+
+const MAX_HEADERS = 100;
+const MAX_HEADER_CHARACTERS = 16_384;
+
+const PLAINTEXT = Symbol("plaintext");
+
+const caller: Decoder<string | typeof PLAINTEXT> = (cursor) => {
+  const value = text(cursor);
+  if (value === undefined) return undefined;
+  if (value === "plaintext") return PLAINTEXT;
+  try {
+    parseSpiffeId(value);
+    return value;
+  } catch {
+    return wrong(
+      cursor,
+      "GAR0007",
+      `is not a caller: ${quote(value)}`,
+      "write a SPIFFE ID such as `spiffe://cluster.local/ns/shop/sa/cart`, or `plaintext`",
+    );
+  }
+};
+
+// === The request line ===
+
+/** RFC 9110 §5.6.2. */
+const TOKEN = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,256}$/;
+
+const method = matching(
+  (value) => TOKEN.test(value) && value !== "CONNECT",
+  "a method that a test can ask with",
+  "write a method such as `GET`; proxies do not take CONNECT",
+);
+
+/** A line's end would make two requests of one, and the absolute form says a host a second time. */
+const path = matching(
+  (value) => !/[\r\n]/.test(value) && !/^[a-z][a-z0-9+.-]*:\/\//i.test(value),
+  "a request's path",
+  "write the path as it is sent, such as `/photos?page=2`, and the host into `host`",
+);
+
+/** Proxies take user information in one version of HTTP and not in the other. */
+const host = matching((value) => !/[\r\n@]/.test(value), "a request's host", "write it as `photos.example.org` or `photos.example.org:8080`");
+
+// === Headers ===
+
+/** What a connection, its framing or the proxy writes: what a client says of it is not what policies see. */
+const NOT_THE_CLIENTS: ReadonlySet<string> = new Set([
+  "connection",
+  "content-length",
+  "expect",
+  "http2-settings",
+  "keep-alive",
+  "proxy-connection",
+  "te",
+  "transfer-encoding",
+  "upgrade",
+  "x-forwarded-client-cert",
+  "x-forwarded-proto",
+  "x-request-id",
+]);
+
+const headerName: Decoder<string> = (cursor) => {
+  const name = text(cursor)?.toLowerCase();
+  if (name === undefined) return undefined;
+  if (!TOKEN.test(name)) return wrong(cursor, "GAR0007", `is not a header name: ${quote(name)}`);
+  if (name === "host") return wrong(cursor, "GAR0007", "cannot stand among the headers: `host`", "write it into the field `host`");
+  if (!NOT_THE_CLIENTS.has(name) && !name.startsWith("x-envoy-")) return name;
+  return wrong(
+    cursor,
+    "GAR0007",
+    `cannot be set by a test: ${quote(name)}`,
+    "remove it: proxies write it themselves or hand it to nobody",
+  );
+};
+
+const anyText = stringUpTo(MAX_HEADER_CHARACTERS);
+
+/** RFC 9110 §5.5: no control characters, no white space at the ends. */
+const headerValue: Decoder<string> = (cursor) => {
+  const value = anyText(cursor);
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
+  if (value === undefined || !/[\x00-\x08\x0a-\x1f\x7f]|^[ \t]|[ \t]$/.test(value)) return value;
+  const help = "remove control characters, and white space at the ends: neither is a part of a header's value";
+  return wrong(cursor, "GAR0007", `is not a header's value: ${quote(value)}`, help);
+};
+
+const severalValues = list(headerValue, { min: 1, max: MAX_HEADERS });
+
+/** One value, or a list for a header that comes several times. */
+const headerValues: Decoder<readonly string[]> = (cursor) => {
+  if (cursor.node.kind === "list") return severalValues(cursor);
+  const value = headerValue(cursor);
+  return value === undefined ? undefined : [value];
+};
+
+const namedHeaders = mapOf(headerName, headerValues, { max: MAX_HEADERS });
+
+/** Names are compared in lower case, so that a name may stand once; and HTTP/2 joins cookies where HTTP/1 forbids several (RFC 9113 §8.2.3). */
+const headers: Decoder<ReadonlyMap<string, readonly string[]>> = (cursor) => {
+  const decoded = namedHeaders(cursor);
+  if (decoded === undefined) return undefined;
+  if (cursor.node.kind === "map" && decoded.size < cursor.node.entries.length)
+    return wrong(cursor, "GAR0007", "has a name twice", "give the name a list of its values");
+  if ((decoded.get("cookie")?.length ?? 0) > 1)
+    return wrong(cursor, "GAR0007", "has several values of `cookie`", "write them as one, such as `a=1; b=2`");
+  return decoded;
+};
+
+const NO_HEADERS: ReadonlyMap<string, readonly string[]> = new Map();
+
+// === The whole ===
+
+function checkServerName(cursor: Cursor, from: string | typeof PLAINTEXT | undefined, sni: string | undefined): void {
+  if (from === PLAINTEXT && sni !== undefined)
+    wrong(cursor, "GAR0007", "has both `from: plaintext` and `sni`", "remove `sni`: only TLS has a server name");
+}
+
+export const testRequest: Decoder<TestRequest> = record((fields): TestRequest => {
+  const from = fields.required("from", caller, "say who asks: a SPIFFE ID, or `plaintext`");
+  const sni = fields.optional("sni", text);
+  checkServerName(fields.cursor, from, sni);
+  return {
+    from: from === PLAINTEXT ? undefined : from,
+    port: fields.optional("port", integer(1, 65_535)),
+    protocol: fields.optional("protocol", oneOf(["http", "tcp"])),
+    method: fields.optional("method", method) ?? "GET",
+    path: fields.optional("path", path) ?? "/",
+    host: fields.optional("host", host),
+    headers: fields.optional("headers", headers) ?? NO_HEADERS,
+    sni,
+    sourceIp: fields.optional("sourceIp", ipAddress),
+  };
+});
