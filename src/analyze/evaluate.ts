@@ -72,11 +72,17 @@ function factsOf(listener: InboundListener, request: TestRequest, http: HttpFact
   };
 }
 
-/** What comes of a request. Throws `invalid-argument` for a question that has no one meaning. */
-export function evaluate(engine: Engine, policy: WorkloadPolicy, request: TestRequest): Outcome {
+/** Where a request comes to, before any rule is asked. */
+export type Arrival =
+  | { readonly kind: "refused"; readonly listener: InboundListener | undefined; readonly why: string }
+  | { readonly kind: "arrived"; readonly listener: InboundListener; readonly facts: Facts };
+
+/** How far a request comes. Throws `invalid-argument` for a question that has no one meaning. */
+export function arrive({ normalizePath }: Pick<Engine, "normalizePath">, policy: WorkloadPolicy, request: TestRequest): Arrival {
   const listener = listenerFor(policy, request);
+  const refuse = (why: string): Arrival => ({ kind: "refused", listener, why });
   const why = refusal(policy, listener, request);
-  if (listener === undefined || why !== undefined) return refused(why ?? "");
+  if (listener === undefined || why !== undefined) return refuse(why ?? "");
   const isHttp = listener.protocol !== "tcp";
   if (request.protocol !== undefined && (request.protocol === "http") !== isHttp) {
     throw new AppError(
@@ -84,12 +90,19 @@ export function evaluate(engine: Engine, policy: WorkloadPolicy, request: TestRe
       `port ${listener.port} of \`${policy.workload}\` speaks ${listener.protocol}, not ${request.protocol}`,
     );
   }
-  if (!isHttp) return toOutcome(engine.tcp(factsOf(listener, request, undefined)));
-  const path = engine.normalizePath(request.path);
-  if (path === undefined) return refused("the path is not one that a proxy takes");
+  if (!isHttp) return { kind: "arrived", listener, facts: factsOf(listener, request, undefined) };
+  const path = normalizePath(request.path);
+  if (path === undefined) return refuse("the path is not one that a proxy takes");
   const host = hostOf(policy, request);
-  if (!AUTHORITY.test(host)) return refused("the host is not one that a proxy takes");
-  return toOutcome(engine.http(factsOf(listener, request, httpFacts(request, path, host))));
+  if (!AUTHORITY.test(host)) return refuse("the host is not one that a proxy takes");
+  return { kind: "arrived", listener, facts: factsOf(listener, request, httpFacts(request, path, host)) };
+}
+
+/** What comes of a request. Throws as `arrive`. */
+export function evaluate(engine: Engine, policy: WorkloadPolicy, request: TestRequest): Outcome {
+  const arrival = arrive(engine, policy, request);
+  if (arrival.kind === "refused") return refused(arrival.why);
+  return toOutcome(arrival.facts.http === undefined ? engine.tcp(arrival.facts) : engine.http(arrival.facts));
 }
 
 function refused(why: string): Outcome {

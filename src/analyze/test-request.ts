@@ -64,7 +64,11 @@ const path = matching(
 );
 
 /** Proxies take user information in one version of HTTP and not in the other. */
-const host = matching((value) => !/[\r\n@]/.test(value), "a request's host", "write it as `photos.example.org` or `photos.example.org:8080`");
+const host = matching(
+  (value) => !/[\r\n@]/.test(value),
+  "a request's host",
+  "write it as `photos.example.org` or `photos.example.org:8080`",
+);
 
 // === Headers ===
 
@@ -90,12 +94,7 @@ const headerName: Decoder<string> = (cursor) => {
   if (!TOKEN.test(name)) return wrong(cursor, "GAR0007", `is not a header name: ${quote(name)}`);
   if (name === "host") return wrong(cursor, "GAR0007", "cannot stand among the headers: `host`", "write it into the field `host`");
   if (!NOT_THE_CLIENTS.has(name) && !name.startsWith("x-envoy-")) return name;
-  return wrong(
-    cursor,
-    "GAR0007",
-    `cannot be set by a test: ${quote(name)}`,
-    "remove it: proxies write it themselves or hand it to nobody",
-  );
+  return wrong(cursor, "GAR0007", `cannot be set by a test: ${quote(name)}`, "remove it: proxies write it themselves or hand it to nobody");
 };
 
 const anyText = stringUpTo(MAX_HEADER_CHARACTERS);

@@ -6,6 +6,8 @@ import type { ExitCode } from "./exit.ts";
 export interface OptionSpec {
   /** `flag` takes no value; `many` may be given several times. */
   readonly type: "flag" | "value" | "many";
+  /** One letter that stands for it: `f` for `-f`. */
+  readonly short?: string;
   /** What stands for the value in the help. */
   readonly value?: string;
   readonly doc: string;
@@ -42,11 +44,13 @@ function usageError(command: Command, message: string): AppError {
   return new AppError("invalid-argument", message, { help: `see \`garrison ${command.name} --help\`` });
 }
 
-function toParserOptions(options: OptionSpecs): Record<string, { type: "boolean" | "string"; multiple: boolean }> {
-  const entries = Object.entries(options).map(
-    ([name, spec]) =>
-      [name, { type: spec.type === "flag" ? ("boolean" as const) : ("string" as const), multiple: spec.type === "many" }] as const,
-  );
+type ParserOption = { readonly type: "boolean" | "string"; readonly multiple: boolean; readonly short?: string };
+
+function toParserOptions(options: OptionSpecs): Record<string, ParserOption> {
+  const entries = Object.entries(options).map(([name, { type, short }]): [string, ParserOption] => [
+    name,
+    { type: type === "flag" ? "boolean" : "string", multiple: type === "many", ...(short === undefined ? {} : { short }) },
+  ]);
   return Object.fromEntries(entries);
 }
 
@@ -85,7 +89,8 @@ export function parseCommandLine(command: Command, argv: readonly string[]): Par
 function optionLine([name, spec]: readonly [string, OptionSpec]): readonly [string, string] {
   const value = spec.type === "flag" ? "" : ` ${spec.value ?? "VALUE"}`;
   const fallback = spec.default === undefined ? "" : ` (default: ${spec.default})`;
-  return [`--${name}${value}`, `${spec.doc}${fallback}`];
+  const short = spec.short === undefined ? "" : `-${spec.short}, `;
+  return [`${short}--${name}${value}`, `${spec.doc}${fallback}`];
 }
 
 /** Two columns, the first as wide as its widest cell. */

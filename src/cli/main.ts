@@ -16,19 +16,48 @@ const COMMANDS: Readonly<Record<string, CommandEntry>> = {
   run: { summary: "run a workload: agent, proxy and the application's command", load: () => import("./run.ts") },
   check: { summary: "check a folder of YAML with nothing running", load: () => import("./check.ts") },
   status: { summary: "show workloads, proxies and policies of a running control plane", load: () => import("./status.ts") },
+  "authz check": { summary: "show the policies in force for a workload", load: () => import("./authz-check.ts") },
+  "authz explain": { summary: "say what would come of a request, and why", load: () => import("./authz-explain.ts") },
+  "authz test": { summary: "check expectations of requests and what comes of them", load: () => import("./authz-test.ts") },
   audit: { summary: "list and follow decisions: who did what, when, and which rule said so", load: () => import("./audit.ts") },
+  "audit show": { summary: "explain one decision of the record", load: () => import("./audit-show.ts") },
   token: { summary: "make a service-account token for a workload", load: () => import("./token.ts") },
   proxy: { summary: "run the embedded proxy (the agent starts it)", load: () => import("./proxy.ts") },
 };
 
-function overview(): string {
-  const rows = Object.entries(COMMANDS).map(([name, { summary }]) => [name, summary] as const);
-  return `garrison: workload identity, mutual TLS, authorization and auditing for services\n\nUsage: garrison COMMAND [OPTIONS]\n\nCommands:\n${columns(rows)}\n\nSee \`garrison COMMAND --help\`.\n`;
+/** The help of all commands, or of those of a group such as `authz`. */
+function overview(group?: string): string {
+  const own = Object.entries(COMMANDS).filter(([name]) => group === undefined || name === group || name.startsWith(`${group} `));
+  const rows = own.map(([name, { summary }]) => [name, summary] as const);
+  const usage = group === undefined ? "garrison COMMAND" : `garrison ${group} COMMAND`;
+  return `garrison: workload identity, mutual TLS, authorization and auditing for services\n\nUsage: ${usage} [OPTIONS]\n\nCommands:\n${columns(rows)}\n\nSee \`${usage} --help\`.\n`;
+}
+
+function isHelp(word: string | undefined): boolean {
+  return word === "--help" || word === "-h";
+}
+
+/** The command that the words name, by two words or by one, and the words after it. */
+function findCommand(argv: readonly string[]): { readonly entry: CommandEntry; readonly rest: readonly string[] } | undefined {
+  for (const length of [2, 1]) {
+    const name = argv.slice(0, length).join(" ");
+    const entry = argv.length >= length && Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined;
+    if (entry !== undefined) return { entry, rest: argv.slice(length) };
+  }
+  return undefined;
+}
+
+/** What to do about words that name no command. */
+function unknownCommand([first = "", second]: readonly string[]): AppError {
+  const members = Object.keys(COMMANDS).filter((name) => name.startsWith(`${first} `));
+  if (members.length === 0) return new AppError("invalid-argument", `there is no command \`${first}\``, { help: "see `garrison --help`" });
+  const message = second === undefined ? `\`${first}\` needs a command of its own` : `there is no command \`${first} ${second}\``;
+  return new AppError("invalid-argument", message, { help: `it is one of ${members.map((name) => `\`${name}\``).join(", ")}` });
 }
 
 async function main(argv: readonly string[]): Promise<ExitCode> {
-  const [name, ...rest] = argv;
-  if (name === undefined || name === "--help" || name === "-h" || name === "help") {
+  const [name, second] = argv;
+  if (name === undefined || isHelp(name) || name === "help") {
     process.stdout.write(overview());
     return name === undefined ? EXIT.usage : EXIT.ok;
   }
@@ -36,12 +65,18 @@ async function main(argv: readonly string[]): Promise<ExitCode> {
     process.stdout.write(`garrison ${(await import("./version.ts")).version()}\n`);
     return EXIT.ok;
   }
-  const entry = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined;
-  if (entry === undefined) throw new AppError("invalid-argument", `there is no command \`${name}\``, { help: "see `garrison --help`" });
+  const found = findCommand(argv);
+  if (found === undefined) {
+    const isGroup = Object.keys(COMMANDS).some((command) => command.startsWith(`${name} `));
+    if (!isGroup || !isHelp(second)) throw unknownCommand(argv);
+    process.stdout.write(overview(name));
+    return EXIT.ok;
+  }
+  const { entry, rest } = found;
   const { command } = await entry.load();
   const dashes = rest.indexOf("--");
   const own = dashes < 0 ? rest : rest.slice(0, dashes);
-  if (own.includes("--help") || own.includes("-h")) {
+  if (own.some(isHelp)) {
     process.stdout.write(formatHelp(command));
     return EXIT.ok;
   }

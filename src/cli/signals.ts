@@ -8,6 +8,8 @@ export function onParentEnd(end: () => void): void {
   if (process.env[EXIT_WITH_PARENT] !== "1") return;
   process.stdin.once("close", end);
   process.stdin.resume();
+  // It is a pipe here. Waiting for its end is no reason to live on.
+  if ("unref" in process.stdin) process.stdin.unref();
 }
 
 /** Resolves with what asked the process to end: a signal, or the end of the process that started it. */

@@ -41,7 +41,9 @@ export function formatStatus(status: StatusAnswer): string {
     "",
     "Policies:",
     ...policies,
-    ...(status.diagnostics.length > 0 ? ["", "Problems:", ...status.diagnostics.map(({ text }) => `  ${text}`)] : []),
+    ...(status.diagnostics.length > 0
+      ? ["", "Problems:", ...status.diagnostics.map(({ text }) => `  ${text.replaceAll("\n", "\n  ")}`)]
+      : []),
     "",
   ].join("\n");
 }

@@ -3,7 +3,7 @@ import type { Diagnostic } from "../core/diagnostic.ts";
 import { selectorMatches, sidecarOf } from "../mesh/selection.ts";
 import { serviceKey, workloadPortOf } from "../mesh/services.ts";
 import type { MeshSnapshot, Workload } from "../mesh/snapshot.ts";
-import type { ServiceObject, ServicePort } from "../policy/model.ts";
+import type { Endpoint, ServiceObject, ServicePort } from "../policy/model.ts";
 import { effectiveMtls } from "./mtls.ts";
 import { firstOfEachName } from "./unique.ts";
 import type { InboundListener } from "./workload-policy.ts";
@@ -62,6 +62,12 @@ function missingListeners(workload: Workload, served: readonly ServedPort[], lis
     }));
 }
 
+/** `0.0.0.0:PORT` and `[::]:PORT` stand for the workload's own address (Istio `Sidecar.ingress[].defaultEndpoint`). */
+function ownEndpoint(workload: Workload, endpoint: Endpoint): Endpoint {
+  const unspecified = endpoint.kind === "tcp" && (endpoint.host === "0.0.0.0" || endpoint.host === "::");
+  return unspecified ? { ...endpoint, host: workload.address } : endpoint;
+}
+
 /** The inbound listeners of a workload. */
 export function compileInbound(
   snapshot: MeshSnapshot,
@@ -81,7 +87,7 @@ export function compileInbound(
       port: port.number,
       protocol: port.protocol,
       mtls: effectiveMtls(snapshot, workload, port.number),
-      endpoint: defaultEndpoint,
+      endpoint: ownEndpoint(workload, defaultEndpoint),
       services: servicesAt(served, port.number),
     },
   }));

@@ -25,11 +25,24 @@ function modeOf(policy: PeerAuthenticationObject | undefined): MtlsMode {
   return policy.mtls === "invalid" ? "STRICT" : policy.mtls;
 }
 
-/** The mode of one port of a workload; UNSET inherits from the wider scope, and from nothing it is PERMISSIVE. */
-export function effectiveMtls(snapshot: MeshSnapshot, workload: Workload, port: number): EffectiveMtls {
+/** The mode of one port of a workload, and the policy that says so; UNSET inherits from the wider scope, and from nothing it is PERMISSIVE. */
+export function mtlsOf(
+  snapshot: MeshSnapshot,
+  workload: Workload,
+  port: number,
+): { readonly mode: EffectiveMtls; readonly from: PeerAuthenticationObject | undefined } {
   const scopes = scopesOf(snapshot, workload);
   const own = scopes[0];
   const portMode = own === undefined || own.mtls === "invalid" ? "UNSET" : (own.portLevelMtls.get(port) ?? "UNSET");
-  for (const mode of [portMode, ...scopes.map(modeOf)]) if (mode !== "UNSET") return mode;
-  return "PERMISSIVE";
+  if (portMode !== "UNSET") return { mode: portMode, from: own };
+  for (const from of scopes) {
+    const mode = modeOf(from);
+    if (mode !== "UNSET") return { mode, from };
+  }
+  return { mode: "PERMISSIVE", from: undefined };
+}
+
+/** The mode of one port of a workload. */
+export function effectiveMtls(snapshot: MeshSnapshot, workload: Workload, port: number): EffectiveMtls {
+  return mtlsOf(snapshot, workload, port).mode;
 }

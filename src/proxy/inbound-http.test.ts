@@ -3,7 +3,7 @@ import { createHash, randomBytes } from "node:crypto";
 import { once } from "node:events";
 import { mkdtempSync, rmSync } from "node:fs";
 import { request as plainRequest } from "node:http";
-import { constants, createServer as createHttp2Server } from "node:http2";
+import { constants, createServer as createHttp2Server, type ServerHttp2Stream } from "node:http2";
 import { request as tlsRequest } from "node:https";
 import { type AddressInfo, createServer } from "node:net";
 import { tmpdir } from "node:os";
@@ -185,10 +185,10 @@ describe("HTTP/1.1 and HTTP/2, on either side", () => {
   });
   test("trailers go both ways between HTTP/2 and an HTTP/2 application, as gRPC needs", async () => {
     const server = createHttp2Server();
-    let requestTrailers: unknown;
-    server.on("stream", (stream, headers) => {
+    let requestTrailer: string | string[] | undefined;
+    server.on("stream", (stream: ServerHttp2Stream, headers) => {
       stream.on("trailers", (fields) => {
-        requestTrailers = { ...fields };
+        requestTrailer = fields["x-checksum"];
       });
       stream.respond({ ":status": 200, "content-type": "application/grpc", "x-te": headers.te }, { waitForTrailers: true });
       stream.on("wantTrailers", () => stream.sendTrailers({ "grpc-status": "0" }));
@@ -200,7 +200,7 @@ describe("HTTP/1.1 and HTTP/2, on either side", () => {
     const session = await http2Session(setup.port(), setup.material(FRONTEND));
     const answer = await call2(session, { ":path": "/a.B/C", ":method": "POST", te: "trailers" }, Buffer.from("ping"), { "x-checksum": "1" });
     assert.deepEqual([answer.status, answer.body.toString(), answer.trailers["grpc-status"], answer.headers["x-te"]], [200, "ping", "0", "trailers"]);
-    assert.deepEqual(requestTrailers, { "x-checksum": "1" });
+    assert.equal(requestTrailer, "1");
     session.close();
     server.close();
   });
@@ -432,11 +432,19 @@ describe("WebSocket", () => {
     assert.deepEqual([status, detail, bytesReceived], [101, "cut by a new policy: photo-ns/closed[0]", 10n]);
   });
   test("that the application declines is an ordinary answer, and nothing more is carried (CVE-2024-23326)", async () => {
+    let received = "";
+    application.upgrade = (_request, socket, head) => {
+      received += head.toString();
+      socket.on("data", (chunk: Buffer) => {
+        received += chunk.toString();
+      });
+      socket.write("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nno");
+    };
     await apply();
     const socket = await tlsSocket(setup.port(), peerOptions(setup.material(FRONTEND)));
     socket.write(`${handshake}GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n`);
-    assert.match(await readAll(socket), /^HTTP\/1\.1 200 OK\r\n/);
-    assert.deepEqual(application.seen, ["GET /ws"]);
+    assert.match(await readAll(socket), /^HTTP\/1\.1 200 OK\r\n[^]*\r\n\r\nno$/);
+    assert.deepEqual([received, application.seen], ["", []]);
   });
   test("that is denied gets 403", async () => {
     await apply();

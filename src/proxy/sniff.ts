@@ -38,6 +38,6 @@ export function sniff<T>(socket: Socket, judge: Verdict<T>, timeoutMs: number): 
       if (verdict !== undefined) finish(verdict);
     };
     const timer = setTimeout(stop, timeoutMs);
-    socket.on("data", read).on("end", stop).on("close", stop);
+    socket.on("data", read).on("end", stop).on("close", stop).resume();
   });
 }

@@ -1,4 +1,5 @@
 /** What the admin socket answers. */
+import { viewsOf } from "../analyze/workload-view.ts";
 import type { AuditHandler } from "../audit/http.ts";
 import type { TokenIssuer } from "../ca/service-account-token.ts";
 import { AppError } from "../core/error.ts";
@@ -52,6 +53,13 @@ async function mintToken({ mesh, tokens }: AdminContext, body: unknown): Promise
   return { token: await tokens.mint(request) };
 }
 
+/** `?workload=NAMESPACE/NAME`, of a workload or of a service. */
+function workloadAsked({ searchParams }: URL): string {
+  const name = searchParams.get("workload");
+  if (name !== null && name !== "") return name;
+  throw new AppError("invalid-argument", "the request names no workload", { help: "add `?workload=NAMESPACE/NAME`" });
+}
+
 /** The routes of a control plane. */
 export function adminRoutes(context: AdminContext): AdminRoutes {
   const { mesh } = context;
@@ -67,6 +75,7 @@ export function adminRoutes(context: AdminContext): AdminRoutes {
       ...meshStatus(mesh.current, context.connections()),
     }),
     "GET /v1/workloads": () => workloadSummaries(mesh.current),
+    "GET /v1/policy": ({ url }) => viewsOf(mesh.current, workloadAsked(url)),
     "POST /v1/tokens": ({ body }) => mintToken(context, body),
     "GET /v1/audit": ({ url }, response) => context.audit({ url }, response),
   };

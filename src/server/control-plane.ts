@@ -11,6 +11,8 @@ import { certificateService } from "../ca/csr-service.ts";
 import { TokenIssuer } from "../ca/service-account-token.ts";
 import { servingIdentity, startServing } from "../ca/serving.ts";
 import { type Clock, systemClock } from "../core/clock.ts";
+import { type Diagnostic, type DiagnosticCode, formatDiagnostic } from "../core/diagnostic.ts";
+import { AppError } from "../core/error.ts";
 import type { Logger } from "../core/logger.ts";
 import { AccessLogService } from "../gen/envoy/service/accesslog/v3/als_pb.js";
 import { DecisionLog } from "../gen/garrison/v1/proxy_pb.js";
@@ -25,7 +27,7 @@ import type { XdsEvent } from "../xds/connection.ts";
 import { ADS_SERVER_OPTIONS, type AdsService, createAdsService } from "../xds/service.ts";
 import { serveAdmin } from "./admin.ts";
 import { adminRoutes } from "./admin-routes.ts";
-import { reporterAdmission, streamAdmission } from "./admission.ts";
+import { type AdmissionOptions, reporterAdmission, streamAdmission } from "./admission.ts";
 import { writeControlPlaneFile } from "./files.ts";
 import { bindServer } from "./listen.ts";
 import { MeshState } from "./mesh-state.ts";
@@ -69,92 +71,138 @@ function stopServer(server: Server): Promise<void> {
   });
 }
 
-/** Starts a control plane; it serves when this resolves. Throws what the operator must put right. */
-export async function startControlPlane(options: ControlPlaneOptions): Promise<ControlPlane> {
-  const { settings, logger, clock = systemClock, version } = options;
-  const state = resolve(options.state);
-  const authority = openAuthority({ stateFolder: state, trustDomain: settings.trustDomain, clock, logger });
-  const identity = formatSpiffeId(servingIdentity(settings.trustDomain));
-  const tokens = new TokenIssuer({ stateFolder: state, issuer: `https://${settings.trustDomain}`, clock });
-  const serving = startServing({ authority, clock, logger });
-  const store = new AuditStore({ file: join(state, "audit.sqlite"), clock, logger });
+/** The state that a control plane keeps on disk, opened. */
+function openState(options: ControlPlaneOptions, clock: Clock) {
+  const { settings, logger } = options;
+  const folder = resolve(options.state);
+  const authority = openAuthority({ stateFolder: folder, trustDomain: settings.trustDomain, clock, logger });
+  const tokens = new TokenIssuer({ stateFolder: folder, issuer: `https://${settings.trustDomain}`, clock });
+  const store = new AuditStore({ file: join(folder, "audit.sqlite"), clock, logger });
+  const close = (): void => {
+    store.close();
+    authority.close();
+  };
+  return { folder, authority, tokens, store, close };
+}
 
-  const mesh = new MeshState(settings, logger);
-  const watcher = await watchFolder({ folder: resolve(options.config), logger, onSnapshot: (configuration) => mesh.apply(configuration) });
+type State = ReturnType<typeof openState>;
 
+/** Policies on their way to the proxies: mesh -> publisher -> cache -> streams. */
+function openPublishing(options: ControlPlaneOptions, mesh: MeshState, admission: AdmissionOptions): AdsService {
+  const { logger } = options;
   const cache = new ResourceCache();
   const publisher = new Publisher(cache, RENDERERS, mesh.current, logger);
   mesh.onChange((view) => publisher.publish(view));
-  const admission = { snapshot: () => mesh.current.snapshot, roots: () => authority.roots, clock };
-  const ads: AdsService = createAdsService({
+  const ads = createAdsService({
     cache,
     logger,
-    clock,
+    clock: admission.clock,
     admit: streamAdmission(admission),
     connected: (key) => publisher.connected(key),
     disconnected: (key) => publisher.disconnected(key),
   });
   ads.onEvent((event) => logAccepted(logger, event));
+  return ads;
+}
 
+/** The gRPC services of one port. */
+function addServices(
+  server: Server,
+  options: ControlPlaneOptions,
+  state: State,
+  mesh: MeshState,
+  ads: AdsService,
+  admission: AdmissionOptions,
+): void {
+  const { logger, settings } = options;
+  const { authority, tokens, store } = state;
+  const { clock, roots } = admission;
   const reports = { append: store.append.bind(store), admit: reporterAdmission(admission), clock, logger };
   const serviceOf = (workload: string, listener: string): string =>
     mesh.current.policies.get(workload)?.inbound.find(({ name }) => name === listener)?.services[0] ?? "";
-  const server = new Server(ADS_SERVER_OPTIONS);
+  const csr = certificateService({
+    authority,
+    logger,
+    knows: (caller) => mesh.current.snapshot.identities.has(formatSpiffeId(caller)),
+    authenticators: [
+      clientCertificateAuthenticator({ trustDomain: settings.trustDomain, roots, clock }),
+      tokenAuthenticator({ trustDomain: settings.trustDomain, tokens }),
+    ],
+  });
   server.addService(ads.definition, ads.implementation);
   server.addService(serviceDefinition(AccessLogService), createAlsIntake({ ...reports, serviceOf }).implementation);
   server.addService(serviceDefinition(DecisionLog), createDecisionLogIntake(reports).implementation);
-  server.addService(serviceDefinition(IstioCertificateService), {
-    ...certificateService({
-      authority,
-      logger,
-      knows: (caller) => mesh.current.snapshot.identities.has(formatSpiffeId(caller)),
-      authenticators: [
-        clientCertificateAuthenticator({ trustDomain: settings.trustDomain, roots: () => authority.roots, clock }),
-        tokenAuthenticator({ trustDomain: settings.trustDomain, tokens }),
-      ],
-    }),
-  });
-  const close = async (): Promise<void> => {
-    watcher.close();
-    ads.close();
-    await stopServer(server);
-    serving.close();
-    store.close();
-    authority.close();
-  };
+  server.addService(serviceDefinition(IstioCertificateService), { ...csr });
+}
 
-  const adminSocket = join(state, "admin.sock");
+/** What makes a whole file unusable. */
+const UNUSABLE: ReadonlySet<DiagnosticCode> = new Set(["GAR0001", "GAR0010"]);
+
+/** At a start there is no last good state: what a file that cannot be read would deny is unknown, so nothing is served. Throws `invalid-configuration`. */
+function refuseUnknown(diagnostics: readonly Diagnostic[]): void {
+  const unusable = diagnostics.find(({ code }) => UNUSABLE.has(code));
+  if (unusable === undefined) return;
+  throw new AppError(
+    "invalid-configuration",
+    `the policies of a file are unknown, so nothing can be served\n${formatDiagnostic(unusable)}`,
+    {
+      help: "mend the file, or take it out of the folder; once started, a broken edit keeps the last good state",
+    },
+  );
+}
+
+/** Starts a control plane; it serves when this resolves. Throws what the operator must put right, and leaves nothing open. */
+export async function startControlPlane(options: ControlPlaneOptions): Promise<ControlPlane> {
+  const { settings, logger, clock = systemClock, version, config } = options;
+  const cleanup: (() => void | Promise<void>)[] = [];
+  const close = async (): Promise<void> => {
+    for (const step of cleanup.splice(0).reverse()) await step();
+  };
   try {
+    const state = openState(options, clock);
+    cleanup.push(state.close);
+    const serving = startServing({ authority: state.authority, clock, logger });
+    cleanup.push(() => serving.close());
+    const mesh = new MeshState(settings, logger);
+    const watcher = await watchFolder({ folder: resolve(config), logger, onSnapshot: (configuration) => mesh.apply(configuration) });
+    cleanup.push(() => watcher.close());
+    refuseUnknown(watcher.current.diagnostics);
+
+    const admission = { snapshot: () => mesh.current.snapshot, roots: () => state.authority.roots, clock };
+    const ads = openPublishing(options, mesh, admission);
+    const server = new Server(ADS_SERVER_OPTIONS);
+    cleanup.push(() => stopServer(server));
+    cleanup.push(() => ads.close());
+    addServices(server, options, state, mesh, ads, admission);
     const port = await bindServer(server, options.listen, serverCredentials(serving.material));
     const listen = { host: options.listen.host, port };
+
+    const adminSocket = join(state.folder, "admin.sock");
     const routes = adminRoutes({
       version,
       listen: () => `${listen.host}:${port}`,
       mesh,
-      tokens,
+      tokens: state.tokens,
       connections: () => ads.connections(),
-      audit: auditHandler(store, { clock }),
+      audit: auditHandler(state.store, { clock }),
     });
     const admin = await serveAdmin(adminSocket, routes, logger);
-    writeControlPlaneFile(state, {
+    cleanup.push(() => {
+      admin.close();
+      admin.closeAllConnections();
+    });
+    const identity = formatSpiffeId(servingIdentity(settings.trustDomain));
+    const rootCertificate = join(state.folder, "ca", "root-cert.pem");
+    writeControlPlaneFile(state.folder, {
       pid: process.pid,
-      host: listen.host,
-      port,
+      ...listen,
       identity,
       trustDomain: settings.trustDomain,
-      rootCertificate: join(state, "ca", "root-cert.pem"),
+      rootCertificate,
       adminSocket,
     });
-    logger.log("info", "control plane serves", { listen: `${listen.host}:${port}`, identity, config: options.config, state });
-    return {
-      listen,
-      adminSocket,
-      close: async () => {
-        admin.close();
-        admin.closeAllConnections();
-        await close();
-      },
-    };
+    logger.log("info", "control plane serves", { listen: `${listen.host}:${port}`, identity, config, state: state.folder });
+    return { listen, adminSocket, close };
   } catch (error) {
     await close();
     throw error;

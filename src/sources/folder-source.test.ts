@@ -100,7 +100,7 @@ describe("readFolder", () => {
     const folder = tempFolder(test, { "ok.yaml": account("ok") });
     symlinkSync("loop.yaml", join(folder, "loop.yaml"));
     symlinkSync("nowhere", join(folder, "dangling.yaml"));
-    assert.equal(spawnSync("mkfifo", [join(folder, "pipe.yaml")]).status, 0);
+    assert.equal(spawnSync("sh", ["-c", 'mkfifo "$0"', join(folder, "pipe.yaml")]).status, 0);
     symlinkSync("/dev/zero", join(folder, "zero.yaml"));
     const snapshot = await readFolder(folder);
     assert.deepEqual(keys(snapshot), ["ServiceAccount default/ok"]);

@@ -12,6 +12,8 @@ import type { ConfigurationSnapshot } from "./snapshot.ts";
 const SETTLE_MS = 4;
 /** Between one reading and the next while changes keep coming. */
 const STORM_MS = 50;
+/** How much too early a timer may fire, by the finer clock. */
+const TIMER_ERROR_MS = 2;
 /** Between two looks that nothing asked for: links out of the folder, file systems that tell nothing. */
 const DEFAULT_POLL_MS = 5000;
 
@@ -122,7 +124,7 @@ class Watching implements FolderWatcher {
       if (this.#watches.follow(listing.folders)) this.#again = true;
       this.#publish(applyLastGood(reading, this.#current, performance.now()));
     } while (this.#again && !this.#closed);
-    if (this.#current?.statuses.some(({ state }) => state === "leaving")) this.#arm("removal", REMOVAL_HOLD_MS);
+    if (this.#current?.statuses.some(({ state }) => state === "leaving")) this.#arm("removal", REMOVAL_HOLD_MS + TIMER_ERROR_MS);
     this.#arm("poll", this.#options.pollMs ?? DEFAULT_POLL_MS);
   }
 

@@ -22,7 +22,7 @@ import { readingOfYaml11 } from "./plain-scalar.ts";
 const MAX_DEPTH = 64;
 /** Values of one file, each alias counted as all that it stands for. */
 const MAX_NODES = 500_000;
-export const MAX_DOCUMENTS = 10_000;
+const MAX_DOCUMENTS = 10_000;
 
 const UNTOLD = { prettyErrors: false, uniqueKeys: false, logLevel: "silent", version: "1.2", schema: "core", merge: false } as const;
 

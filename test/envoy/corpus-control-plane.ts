@@ -66,7 +66,7 @@ export class CorpusControlPlane {
   /** Resolves when Envoy runs just these resources; rejects with its words where it refuses one. */
   async serve(resources: ResourceSet): Promise<void> {
     this.#cache.set(KEY, resources);
-    await this.#until(() => this.#nacks.length > 0 || this.#ads.ackState(KEY) === "acked", "the resources were not acknowledged");
+    await this.#until(() => this.#nacks.length > 0 || this.#ads.ackState(KEY) === "acked", () => `envoy does not run ${JSON.stringify(this.#ads.connections().map(({ behind }) => behind.slice(0, 3)))}`);
     if (this.#nacks.length > 0) throw new Error(`envoy refused what was rendered:\n${this.#nacks.splice(0).join("\n")}`);
   }
 

@@ -35,6 +35,11 @@ export interface PlacedQuestion {
   readonly request: TestRequest;
 }
 
+/** Envoy tells of one AUDIT rule: the first that matches. */
+export function firstAudit({ audit }: Outcome): readonly string[] {
+  return audit.slice(0, 1);
+}
+
 // === The application ===
 
 class Application {

@@ -94,7 +94,9 @@ export function openAds(
   return withClient(controlPlane, material, (client) => {
     const { promise, resolve } = Promise.withResolvers<Outcome<readonly string[]>>();
     const call = client.makeBidiStreamRequest(path, requestSerialize, responseDeserialize, new Metadata(), deadline());
-    call.on("data", ({ resources }) => resolve({ code: "OK", answer: resources.map(({ name }) => name) }));
+    call.on("data", ({ resources }) =>
+      resolve({ code: "OK", answer: resources.map((resource: { readonly name: string }) => resource.name) }),
+    );
     call.on("error", (error: ServiceError) => resolve(failure(error)));
     call.write(create(DeltaDiscoveryRequestSchema, { node: nodeOf(workload, proxy), typeUrl, resourceNamesSubscribe: [...names] }));
     return promise.finally(() => call.cancel());

@@ -1,9 +1,10 @@
 /** A configuration that goes wrong while the control plane serves: what is told, and what stays in force. */
 import assert from "node:assert/strict";
+import { existsSync } from "node:fs";
 import { join } from "node:path";
-import { after, before, describe, test } from "node:test";
+import { after, before, beforeEach, describe, type TestContext, test } from "node:test";
 import type { GarrisonProcess } from "./garrison.ts";
-import { allowPaths, meshFiles, UNUSED_PORTS } from "./mesh.ts";
+import { allowPaths, meshFiles, OPEN_PATHS, UNUSED_PORTS } from "./mesh.ts";
 import { Place } from "./place.ts";
 
 const place = new Place({ after }, meshFiles(UNUSED_PORTS));
@@ -13,37 +14,116 @@ before(async () => {
   serve = await place.serve();
 });
 
-/** Polls the status until exactly these files have problems. */
-function untilProblems(...files: readonly string[]) {
-  const paths = files.map((file) => join(place.config, file));
+/** Writes a file of the configuration; at the test's end it is again what it was. */
+function edit(t: TestContext, file: string, change: (good: string) => string): void {
+  const before = existsSync(join(place.config, file)) ? place.read(file) : undefined;
+  t.after(() => (before === undefined ? place.remove(file) : place.write(file, before)));
+  place.write(file, change(before ?? ""));
+}
+
+/** The files that the status tells of, by the names they have in the folder. */
+async function untilProblemsIn(...files: readonly string[]) {
+  const wanted = files.map((file) => join(place.config, file)).sort();
   return place.untilStatus(`problems in ${files.join(", ") || "no file"}`, ({ diagnostics }) => {
-    const told = diagnostics.map(({ text }) => text.split(":")[0]);
-    return told.length >= paths.length && paths.every((path) => told.includes(path)) && told.every((path = "") => paths.includes(path));
+    const told = new Set(diagnostics.map(({ text }) => text.slice(0, text.indexOf(":"))));
+    return [...told].sort().join() === wanted.join();
   });
 }
 
-describe("garrison serve", { timeout: 60_000 }, () => {
-  test("a file that is no YAML: the last good state stays, status and log say where, and it can be mended", async () => {
+const ORPHAN = `apiVersion: v1
+kind: Service
+metadata: { name: orphan, namespace: shop }
+spec: { selector: { app: orphan }, ports: [{ name: http, port: 80 }] }
+`;
+
+const VALID = ["PeerAuthentication shop/default valid", "AuthorizationPolicy shop/client-reads valid"];
+
+function statesOf({ policies }: Awaited<ReturnType<typeof untilProblemsIn>>): readonly string[] {
+  return policies.map(({ policy, state }) => `${policy} ${state}`);
+}
+
+/** What the test before has written is taken back, and in force no more. */
+beforeEach(() =>
+  place.untilStatus("the mesh as it was", (status) => status.diagnostics.length === 0 && statesOf(status).join() === VALID.join()),
+);
+
+describe("a configuration that goes wrong under a running control plane", { timeout: 60_000 }, () => {
+  test("a file that is no YAML: the last good state stays, status and log say where, and it can be mended", async (t) => {
     const good = place.read("policy.yaml");
     const mark = serve.mark;
-    place.write("policy.yaml", good.replace("action: ALLOW", "action: [ALLOW"));
-    const broken = await untilProblems("policy.yaml");
-    const [problem] = broken.diagnostics;
-    const where = `${join(place.config, "policy.yaml")}:`;
-    assert.match(problem?.text ?? "", /policy\.yaml:\d+:\d+: error GAR0001: the file is not YAML/);
-    assert.ok(problem?.text.startsWith(where), problem?.text);
-    assert.match(problem?.text ?? "", /help: .*what it said before stays in force/);
-    assert.deepEqual(
-      broken.policies.map(({ policy, state }) => `${policy} ${state}`),
-      ["PeerAuthentication shop/default valid", "AuthorizationPolicy shop/client-reads valid"],
-    );
-    const line = await serve.line(/GAR0001/, mark);
-    assert.match(line, / error .*policy\.yaml:\d+:\d+: error GAR0001/);
-    const { stdout } = await place.run("status");
-    assert.match(stdout, /Problems:\n {2}\S+policy\.yaml:\d+:\d+: error GAR0001/);
+    edit(t, "policy.yaml", (text) => text.replace("action: ALLOW", "action: [ALLOW"));
+    const broken = await untilProblemsIn("policy.yaml");
+    const text = broken.diagnostics[0]?.text ?? "";
+    assert.match(text, /policy\.yaml:7:3: error GAR0001: the file is not YAML: /);
+    assert.match(text, /\n {2}help: .*; until then what it said before stays in force$/);
+    assert.deepEqual(statesOf(broken), VALID);
+    assert.match(await serve.line(/GAR0001/, mark), / error \S*policy\.yaml:7:3: error GAR0001: /);
+    const { exit, stdout } = await place.run("status");
+    assert.equal(exit, 0);
+    assert.match(stdout, /\nProblems:\n {2}\S*policy\.yaml:7:3: error GAR0001: .*\n {4}help: /);
 
     place.write("policy.yaml", good);
-    await untilProblems();
+    assert.deepEqual(statesOf(await untilProblemsIn()), VALID);
     assert.match(await serve.line(/configuration mended/, mark), /GAR0001/);
   });
+
+  test("a field that nobody knows: the policy's last valid form stays, and the field that was meant is named", async (t) => {
+    edit(t, "policy.yaml", (text) => text.replace("action:", "actoin:"));
+    const broken = await untilProblemsIn("policy.yaml");
+    assert.match(broken.diagnostics[0]?.text ?? "", /policy\.yaml:6:3: error GAR0003: .*`spec\.actoin`/);
+    assert.match(broken.diagnostics[0]?.text ?? "", /\n {2}help: did you mean `action`\?; until then its last valid form stays in force$/);
+    assert.deepEqual(statesOf(broken), VALID);
+  });
+
+  test("a policy that never was valid is closed: status says so, and it lets nothing through in its scope", async (t) => {
+    edit(t, "new.yaml", () => allowPaths(OPEN_PATHS).replace("client-reads", "client-writes").replace("methods", "verbs"));
+    const broken = await untilProblemsIn("new.yaml");
+    assert.match(broken.diagnostics[0]?.text ?? "", /GAR0003: .*`spec\.rules\[0\]\.to\[0\]\.operation\.verbs`/);
+    assert.match(broken.diagnostics[0]?.text ?? "", /; until then it is closed: it lets nothing through in its scope$/);
+    assert.deepEqual(statesOf(broken), [...VALID, "AuthorizationPolicy shop/client-writes closed"]);
+    assert.match(
+      (await place.run("status")).stdout,
+      /AuthorizationPolicy shop\/client-writes {2}INVALID, closed {2}enforced on 0 of 1 workloads/,
+    );
+  });
+
+  test("two files with one object: neither of them counts, the one from before stays, and both places are told", async (t) => {
+    edit(t, "z-copy.yaml", () => allowPaths('["/everything"]'));
+    const broken = await untilProblemsIn("z-copy.yaml");
+    const text = broken.diagnostics[0]?.text ?? "";
+    assert.match(
+      text,
+      /z-copy\.yaml:1:1: error GAR0008: AuthorizationPolicy shop\/client-reads is defined twice: also at \S*\/policy\.yaml:1:1/,
+    );
+    assert.match(text, /\n {2}help: remove one of them; until then its last valid form stays in force$/);
+    assert.deepEqual(statesOf(broken), VALID);
+  });
+
+  test("a Service without workloads is warned of, and the others stay", async (t) => {
+    edit(t, "orphan.yaml", () => ORPHAN);
+    const warned = await untilProblemsIn("orphan.yaml");
+    assert.deepEqual(
+      warned.diagnostics.map(({ severity }) => severity),
+      ["warning"],
+    );
+    const text = warned.diagnostics[0]?.text ?? "";
+    assert.match(text, /orphan\.yaml:\d+:\d+: warning GAR0101: service `shop\/orphan` selects no workload: calls to it fail\n {2}help: /);
+    assert.match(await serve.line(/GAR0101/), / warn {2}\S*orphan\.yaml/);
+  });
+});
+
+test("a file that is broken when the control plane starts is told once, and the rest of the folder is in force", {
+  timeout: 60_000,
+}, async (t) => {
+  const started = new Place(t, { ...meshFiles(UNUSED_PORTS), "broken.yaml": "kind: [\n" });
+  const process = await started.serve();
+  const { diagnostics, workloads } = await started.status();
+  assert.equal(workloads.length, 2);
+  assert.match(
+    diagnostics.map(({ text }) => text).join("\n"),
+    /broken\.yaml:2:1: error GAR0001: .*\n {2}help: .*; until then nothing in it is in force$/,
+  );
+  assert.equal(process.output.match(/GAR0001/g)?.length, 1);
+  started.remove("broken.yaml");
+  await process.line(/configuration mended/);
 });

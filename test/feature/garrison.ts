@@ -12,7 +12,7 @@ const GRACE_MS = 10_000;
 
 /** Whatever runs functions at its end: a test, or the `after` of a file. */
 export interface Scope {
-  after(clean: () => Promise<unknown> | void): void;
+  after(clean: () => unknown): void;
 }
 
 export interface Result {

@@ -10,7 +10,7 @@ import { GarrisonProcess, garrison, type Result, type Scope, type SpawnOptions }
 
 /** Runs what it was given at the end of its own scope, the last first: processes end before their folder goes. */
 function reversed(scope: Scope): Scope {
-  const cleanups: Parameters<Scope["after"]>[0][] = [];
+  const cleanups: (() => unknown)[] = [];
   scope.after(async () => {
     for (const clean of cleanups.reverse()) await clean();
   });

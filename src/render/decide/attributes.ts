@@ -55,3 +55,33 @@ export const COMPILE_ATTRIBUTE = {
   sni: of((context) => context.sni, foldedText),
   header,
 } as const satisfies Record<AttributeKey, CompileAttribute>;
+
+/** What a clause on the attribute sees, for explanations: each value on its own, and none where there is nothing to see. */
+type ObserveAttribute = (context: DecisionContext, argument: string) => readonly string[];
+
+function seen(observe: (context: DecisionContext) => string | undefined): ObserveAttribute {
+  return (context) => {
+    const value = observe(context);
+    return value === undefined || value === "" ? [] : [value];
+  };
+}
+
+export const OBSERVE_ATTRIBUTE = {
+  principal: seen((context) => context.principal),
+  namespace: seen((context) => context.identity?.namespace),
+  serviceAccount: seen((context) => (context.identity ? `${context.identity.namespace}/${context.identity.serviceAccount}` : undefined)),
+  trustDomain: seen((context) => context.identity?.trustDomain),
+  sourceIp: seen((context) => context.facts.sourceIp),
+  remoteIp: seen((context) => context.facts.remoteIp),
+  host: seen((context) => context.facts.http?.host),
+  method: seen((context) => context.facts.http?.method),
+  path: seen((context) => context.facts.http?.path),
+  destinationPort: seen((context) => String(context.facts.destinationPort)),
+  destinationIp: seen((context) => context.facts.destinationIp),
+  sni: seen((context) => context.facts.sni),
+  header: (context, argument) => {
+    const name = argument.toLowerCase();
+    const lines = context.facts.http?.headers.get(name) ?? [];
+    return JOINED_HEADERS.has(name) && lines.length > 1 ? [joinLines(lines)] : lines;
+  },
+} as const satisfies Record<AttributeKey, ObserveAttribute>;

@@ -46,7 +46,8 @@ function some(predicates: readonly Predicate[]): Predicate {
   };
 }
 
-function compileClause(clause: Clause): Predicate {
+/** Throws `invalid-configuration` for an attribute that this version does not know. */
+export function compileClause(clause: Clause): Predicate {
   // A policy may come from a control plane of another version: an attribute that this table lacks must not be passed over.
   if (!Object.hasOwn(COMPILE_ATTRIBUTE, clause.attribute)) {
     throw new AppError("invalid-configuration", `the attribute \`${String(clause.attribute)}\` is unknown`, {

@@ -86,6 +86,18 @@ test("a changed endpoint of a known identity changes endpoints only", () => {
   assert.notDeepEqual(bodies(now, ENDPOINTS), bodies(old, ENDPOINTS));
 });
 
+test("only the filters that a listener asks for are served, so that a proxy can ever run all that it is served", () => {
+  const policy = readPolicy("modes");
+  const namesFor = (...protocols: readonly string[]) => {
+    const inbound = policy.inbound.filter(({ protocol }) => protocols.includes(protocol));
+    return [...(renderEnvoy({ ...policy, inbound }).get(FILTER)?.keys() ?? [])].map((name) => name.split("/")[2]);
+  };
+  assert.deepEqual(namesFor("http"), ["http", "http", "http"]);
+  assert.deepEqual(namesFor("http2"), ["http", "http", "http"]);
+  assert.deepEqual(namesFor("tcp"), ["tcp", "tcp", "tcp"]);
+  assert.deepEqual(namesFor(), []);
+});
+
 test("a service that several listeners reach is one cluster", () => {
   assert.equal(renderEnvoy(readPolicy("outbound")).get(CLUSTER)?.size, 3);
 });

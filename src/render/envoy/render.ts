@@ -3,7 +3,7 @@ import { type DescMessage, type MessageShape, toBinary } from "@bufbuild/protobu
 import type { UpstreamService, WorkloadPolicy } from "../../compile/workload-policy.ts";
 import { AppError } from "../../core/error.ts";
 import { ClusterSchema } from "../../gen/envoy/config/cluster/v3/cluster_pb.js";
-import { TypedExtensionConfigSchema } from "../../gen/envoy/config/core/v3/extension_pb.js";
+import { type TypedExtensionConfig, TypedExtensionConfigSchema } from "../../gen/envoy/config/core/v3/extension_pb.js";
 import { ClusterLoadAssignmentSchema } from "../../gen/envoy/config/endpoint/v3/endpoint_pb.js";
 import { ListenerSchema } from "../../gen/envoy/config/listener/v3/listener_pb.js";
 import { typeUrl } from "./any.ts";
@@ -43,19 +43,27 @@ function upstreamServices(policy: WorkloadPolicy): readonly UpstreamService[] {
   return [...new Map(services.map((service) => [outboundClusterName(service), service])).values()];
 }
 
+/** The filters of the transports that an inbound listener speaks. A proxy never asks for others, and would count as behind for ever. */
+function filtersOf({ workload, inbound, http, tcp }: WorkloadPolicy): readonly TypedExtensionConfig[] {
+  const isTcp = inbound.map(({ protocol }) => protocol === "tcp");
+  return [
+    ...(isTcp.includes(false) ? authorizationFilters(workload, "http", http) : []),
+    ...(isTcp.includes(true) ? authorizationFilters(workload, "tcp", tcp) : []),
+  ];
+}
+
 /** Clusters, endpoints, listeners and RBAC filters (ECDS) of a workload. */
 export function renderEnvoy(policy: WorkloadPolicy): EnvoyResources {
-  const { workload, inbound, outbound, http, tcp } = policy;
+  const { inbound, outbound } = policy;
   const services = upstreamServices(policy);
   const listeners = [
     ...inbound.map((listener) => inboundListener(policy, listener)),
     ...outbound.map((listener) => outboundListener(policy, listener)),
   ];
-  const filters = [...authorizationFilters(workload, "http", http), ...authorizationFilters(workload, "tcp", tcp)];
   return new Map([
     serialize(ClusterSchema, [...inbound.map(inboundCluster), ...services.map(outboundCluster)], ({ name }) => name),
     serialize(ClusterLoadAssignmentSchema, services.map(outboundEndpoints), ({ clusterName }) => clusterName),
     serialize(ListenerSchema, listeners, ({ name }) => name),
-    serialize(TypedExtensionConfigSchema, filters, ({ name }) => name),
+    serialize(TypedExtensionConfigSchema, filtersOf(policy), ({ name }) => name),
   ]);
 }

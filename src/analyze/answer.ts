@@ -1,0 +1,144 @@
+/** The answer to "what comes of this request, and why", as plain data: what `--json` prints and what people read is made of. */
+import type { InboundListener } from "../compile/workload-policy.ts";
+import type { Place } from "../core/diagnostic.ts";
+import { type Because, type Decision, type Facts, formatBecause } from "../policy/decision.ts";
+import type { PolicyAction } from "../policy/model.ts";
+import { formatOrigin, type Origin } from "../policy/origin.ts";
+import { arrive, type Engine } from "./evaluate.ts";
+import { type AskClause, explain, type Question, type RuleFinding } from "./explain.ts";
+import type { TestRequest } from "./test-request.ts";
+import { describeMiss, describeUnknown } from "./words.ts";
+import type { AuthorizationInForce, PolicyInForce, WorkloadView } from "./workload-view.ts";
+
+export interface RuleAnswer {
+  /** `NAMESPACE/POLICY[RULE]`. */
+  readonly rule: string;
+  /** Where its policy is written. */
+  readonly place?: Place;
+  readonly result: RuleFinding["result"];
+  /** In words, the first first: the clauses that fail; for `unknown`, those of which nobody knows. */
+  readonly reasons: readonly string[];
+  readonly nearest: boolean;
+}
+
+export interface LayerAnswer {
+  readonly action: PolicyAction;
+  /** False where a layer before it has decided. */
+  readonly asked: boolean;
+  /** In the order in which they are asked. */
+  readonly rules: readonly RuleAnswer[];
+}
+
+export interface ListenerAnswer extends Pick<InboundListener, "name" | "bind" | "port" | "protocol" | "mtls"> {
+  /** The PeerAuthentication that says the mode; absent where none does. */
+  readonly mtlsBy?: PolicyInForce;
+}
+
+export interface Answer {
+  /** `NAMESPACE/NAME`. */
+  readonly workload: string;
+  /** The SPIFFE ID that the caller proves; empty for plaintext. */
+  readonly peer: string;
+  readonly sourceIp: string;
+  /** As the rules see it; absent for TCP, and where it is refused. */
+  readonly request?: { readonly method: string; readonly path: string; readonly host: string };
+  /** Absent where the workload has no listener for it. */
+  readonly listener?: ListenerAnswer;
+  /** `unknown`: it hangs on what nobody knows. */
+  readonly effect: "allow" | "deny" | "refused" | "unknown";
+  /** `NAMESPACE/POLICY[RULE]`, `default` or `no-policy`; empty for `refused` and `unknown`. */
+  readonly by: string;
+  /** The AUDIT rules that match. */
+  readonly audit: readonly string[];
+  /** In words. */
+  readonly why: string;
+  /** AUDIT, DENY, ALLOW; none where the request is refused before. */
+  readonly layers: readonly LayerAnswer[];
+}
+
+/** The engine's two halves: decisions, and clauses asked alone. */
+export interface ExplainingEngine extends Pick<Engine, "normalizePath"> {
+  readonly ask: AskClause;
+}
+
+function policyOf(view: WorkloadView, { namespace, policy }: Origin): AuthorizationInForce | undefined {
+  return view.authorization.find(({ name }) => name === `${namespace}/${policy}`);
+}
+
+function reasonsOf({ result, never, misses, unknown }: RuleFinding, policy: AuthorizationInForce | undefined): readonly string[] {
+  if (policy?.closed === true)
+    return [`the policy is invalid, and so ${never ? "matches nothing" : "matches everything"} until it is mended`];
+  if (never) return ["it has a field of HTTP requests, and a TCP connection has none"];
+  if (result === "unknown") return unknown.map(describeUnknown);
+  return misses.map(({ clause, seen }) => describeMiss(clause, seen));
+}
+
+function toRuleAnswer(view: WorkloadView, finding: RuleFinding): RuleAnswer {
+  const policy = policyOf(view, finding.origin);
+  const { origin, result, nearest } = finding;
+  const place = policy === undefined ? {} : { place: policy.place };
+  return { rule: formatOrigin(origin), ...place, result, reasons: reasonsOf(finding, policy), nearest };
+}
+
+function describeBecause(because: Because): string {
+  switch (because.kind) {
+    case "rule":
+      return because.action === "DENY"
+        ? "a DENY rule matches, and DENY is asked before ALLOW"
+        : `the ${because.action} rule matches, and no DENY rule does`;
+    case "default":
+      return "ALLOW policies select this workload, and none of their rules matches";
+    case "no-policy":
+      return "no DENY rule matches, and no ALLOW policy selects this workload";
+  }
+}
+
+type Verdict = Pick<Answer, "effect" | "by" | "audit" | "why">;
+
+function toVerdict(decision: Decision | undefined): Verdict {
+  if (decision === undefined) return { effect: "unknown", by: "", audit: [], why: "it hangs on what is unknown" };
+  const { effect, because, audit } = decision;
+  return { effect, by: formatBecause(because), audit: audit.map(formatOrigin), why: describeBecause(because) };
+}
+
+function toListener(view: WorkloadView, { name, bind, port, protocol, mtls }: InboundListener): ListenerAnswer {
+  const mtlsBy = view.ports.find(({ listener }) => listener === name)?.mtlsBy;
+  return { name, bind, port, protocol, mtls, ...(mtlsBy === undefined ? {} : { mtlsBy }) };
+}
+
+function requestOf({ http }: Facts): Pick<Answer, "request"> {
+  return http === undefined ? {} : { request: { method: http.method, path: http.path, host: http.host } };
+}
+
+/** What a workload's rules say of facts, of which some may be unknown. */
+export function answerFacts(ask: AskClause, view: WorkloadView, listener: InboundListener, question: Question): Answer {
+  const { policy } = view;
+  const { facts } = question;
+  const { layers, decision } = explain(ask, listener.protocol === "tcp" ? policy.tcp : policy.http, question);
+  return {
+    workload: policy.workload,
+    peer: facts.peer ?? "",
+    sourceIp: facts.sourceIp,
+    ...requestOf(facts),
+    listener: toListener(view, listener),
+    ...toVerdict(decision),
+    layers: layers.map(({ action, asked, rules = [] }) => ({ action, asked, rules: rules.map((rule) => toRuleAnswer(view, rule)) })),
+  };
+}
+
+/** What comes of a request at a workload, and why. Throws `invalid-argument` for a question that has no one meaning. */
+export function answer(engine: ExplainingEngine, view: WorkloadView, request: TestRequest): Answer {
+  const arrival = arrive(engine, view.policy, request);
+  if (arrival.kind === "arrived") return answerFacts(engine.ask, view, arrival.listener, { facts: arrival.facts, knows: () => true });
+  return {
+    workload: view.policy.workload,
+    peer: request.from ?? "",
+    sourceIp: request.sourceIp ?? "127.0.0.1",
+    ...(arrival.listener === undefined ? {} : { listener: toListener(view, arrival.listener) }),
+    effect: "refused",
+    by: "",
+    audit: [],
+    why: arrival.why,
+    layers: [],
+  };
+}

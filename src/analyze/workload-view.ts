@@ -1,0 +1,88 @@
+/** What is in force for one workload, with where each part of it is written. Plain data that survives JSON. */
+import { policiesOf } from "../compile/authorization.ts";
+import type { CompiledMesh } from "../compile/compile.ts";
+import { mtlsOf } from "../compile/mtls.ts";
+import type { WorkloadPolicy } from "../compile/workload-policy.ts";
+import type { Place } from "../core/diagnostic.ts";
+import { AppError } from "../core/error.ts";
+import { workloadsOfService } from "../mesh/selection.ts";
+import { serviceKey } from "../mesh/services.ts";
+import type { Workload } from "../mesh/snapshot.ts";
+import { closest } from "../policy/decode/suggest.ts";
+import type { PolicyAction } from "../policy/model.ts";
+
+export interface PolicyInForce {
+  /** `NAMESPACE/NAME`. */
+  readonly name: string;
+  readonly place: Place;
+  /** Its only form is invalid: what holds in its place lets nothing through. */
+  readonly closed: boolean;
+}
+
+export interface AuthorizationInForce extends PolicyInForce {
+  readonly action: PolicyAction;
+  /** How many rules it has; 0 for an invalid one. */
+  readonly rules: number;
+}
+
+export interface PortInForce {
+  /** The name of the listener. */
+  readonly listener: string;
+  /** The PeerAuthentication that says the port's mode; absent where none does, and the mode is PERMISSIVE. */
+  readonly mtlsBy?: PolicyInForce;
+}
+
+export interface WorkloadView {
+  readonly policy: WorkloadPolicy;
+  /** One for each inbound listener, in their order. */
+  readonly ports: readonly PortInForce[];
+  /** Those that select the workload, oldest first. */
+  readonly authorization: readonly AuthorizationInForce[];
+}
+
+type Mesh = Pick<CompiledMesh, "snapshot" | "policies">;
+
+function portsOf({ snapshot }: Mesh, workload: Workload, policy: WorkloadPolicy): readonly PortInForce[] {
+  return policy.inbound.map(({ name, port }) => {
+    const { from } = mtlsOf(snapshot, workload, port);
+    if (from === undefined) return { listener: name };
+    const { meta, mtls } = from;
+    return { listener: name, mtlsBy: { name: `${meta.namespace}/${meta.name}`, place: meta.place, closed: mtls === "invalid" } };
+  });
+}
+
+function authorizationOf({ snapshot }: Mesh, workload: Workload): readonly AuthorizationInForce[] {
+  return policiesOf(snapshot, workload).map(({ meta, action, rules }) => ({
+    name: `${meta.namespace}/${meta.name}`,
+    place: meta.place,
+    closed: rules === "invalid",
+    action,
+    rules: rules === "invalid" ? 0 : rules.length,
+  }));
+}
+
+/** A workload of this name, or else the workloads behind a service of this name. */
+function workloadsNamed({ snapshot }: Mesh, name: string): readonly Workload[] {
+  const workload = snapshot.workloads.get(name);
+  if (workload !== undefined) return [workload];
+  const service = snapshot.services.find((candidate) => serviceKey(candidate) === name);
+  if (service !== undefined) {
+    const behind = workloadsOfService(snapshot, service);
+    if (behind.length > 0) return behind;
+    throw new AppError("not-found", `service \`${name}\` selects no workload`, {
+      help: "its selector must match the labels of a WorkloadEntry in the same namespace",
+    });
+  }
+  const meant = closest(name, [...snapshot.workloads.keys(), ...snapshot.services.map(serviceKey)]);
+  const help = meant === undefined ? "name a WorkloadEntry or a Service as NAMESPACE/NAME" : `did you mean \`${meant}\`?`;
+  throw new AppError("not-found", `there is no workload and no service \`${name.slice(0, 300)}\``, { help });
+}
+
+/** What is in force for a workload, or for each workload behind a service; `name` is NAMESPACE/NAME. Throws `not-found`. */
+export function viewsOf(mesh: Mesh, name: string): readonly WorkloadView[] {
+  return workloadsNamed(mesh, name).flatMap((workload) => {
+    const policy = mesh.policies.get(workload.key);
+    if (policy === undefined) return [];
+    return [{ policy, ports: portsOf(mesh, workload, policy), authorization: authorizationOf(mesh, workload) }];
+  });
+}

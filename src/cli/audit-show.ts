@@ -1,0 +1,16 @@
+import { createInterface } from "node:readline";
+import { type Answer, answerFacts, type LayerAnswer } from "../analyze/answer.ts";
+import type { Question } from "../analyze/explain.ts";
+import type { WorkloadView } from "../analyze/workload-view.ts";
+import { formatRecord, parseJson } from "../audit/format.ts";
+import type { AuditRecord } from "../audit/record.ts";
+import { AppError } from "../core/error.ts";
+import type { AttributeKey } from "../policy/attributes.ts";
+import type { Clause } from "../policy/model.ts";
+import { openAdmin } from "./admin-client.ts";
+import { EXPLAINING } from "./authz/engine.ts";
+import { formatAsked, formatLayers, formatVerdict } from "./authz/format-answer.ts";
+import { liveSource } from "./authz/mesh-source.ts";
+import type { Command } from "./command.ts";
+import { EXIT } from "./exit.ts";
+import { JSON_OPTION, parseCount, required, STATE_OPTION } from "./options.ts";

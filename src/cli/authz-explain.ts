@@ -1,0 +1,28 @@
+import { answer } from "../analyze/answer.ts";
+import { EXPLAINING } from "./authz/engine.ts";
+import { formatAnswer } from "./authz/format-answer.ts";
+import { openSource, SOURCE_OPTIONS } from "./authz/mesh-source.ts";
+import { REQUEST_OPTIONS, requestOf } from "./authz/request-options.ts";
+import type { Command } from "./command.ts";
+import { EXIT } from "./exit.ts";
+import { JSON_OPTION } from "./options.ts";
+
+export const command: Command = {
+  name: "authz explain",
+  summary:
+    "Says what would come of a request at a workload, which rule decides, and what the others miss. Ends with 0 where it is allowed, with 1 where not.",
+  operands: "WORKLOAD",
+  arity: [1, 1],
+  options: { ...REQUEST_OPTIONS, ...SOURCE_OPTIONS, json: { ...JSON_OPTION, doc: "print JSON, one object a line for each workload" } },
+  examples: [
+    "garrison authz explain photo-ns/photo-backend -f examples/photo/mesh --from photo-ns/photo-frontend --path /photos",
+    "garrison authz explain datastore-ns/datastore --from plaintext",
+  ],
+  run: async (parsed) => {
+    const views = await (await openSource(parsed))(parsed.positionals[0] ?? "");
+    const answers = views.map((view) => answer(EXPLAINING, view, requestOf(parsed, view.policy.trustDomains[0] ?? "")));
+    const texts = answers.map((each) => (parsed.flag("json") ? `${JSON.stringify(each)}\n` : formatAnswer(each)));
+    process.stdout.write(texts.join(parsed.flag("json") ? "" : "\n"));
+    return answers.every(({ effect }) => effect === "allow") ? EXIT.ok : EXIT.no;
+  },
+};

@@ -1,0 +1,79 @@
+/** An answer as people read it: the peer, the listener, each layer in order, and what was decided. */
+import type { Answer, LayerAnswer, ListenerAnswer, RuleAnswer } from "../../analyze/answer.ts";
+import type { PolicyInForce } from "../../analyze/workload-view.ts";
+import type { Place } from "../../core/diagnostic.ts";
+import { printable } from "../../policy/decode/report.ts";
+import { columns } from "../command.ts";
+
+/** Rules that are shown of one layer. */
+const MAX_RULES = 12;
+
+export function formatPlace({ file, line }: Place): string {
+  return `${printable(file)}:${line}`;
+}
+
+/** `PeerAuthentication NAMESPACE/NAME (file:line)`, or that there is none. */
+export function formatMtlsBy(policy: PolicyInForce | undefined): string {
+  if (policy === undefined) return "no PeerAuthentication says otherwise";
+  return `by PeerAuthentication ${policy.name} (${formatPlace(policy.place)})${policy.closed ? ", which is invalid, and so STRICT" : ""}`;
+}
+
+function formatListener({ name, bind, port, protocol, mtls, mtlsBy }: ListenerAnswer): string {
+  return `${name} on ${bind.includes(":") ? `[${bind}]` : bind}:${port}, ${protocol}, mutual TLS ${mtls} ${formatMtlsBy(mtlsBy)}`;
+}
+
+/** What matches first, then by how little each rule misses; the order of evaluation otherwise. */
+function byNearness(left: RuleAnswer, right: RuleAnswer): number {
+  const rank = ({ result, nearest, reasons }: RuleAnswer): number =>
+    result === "match" ? -2 : result === "unknown" ? -1 : nearest ? 0 : reasons.length;
+  return rank(left) - rank(right);
+}
+
+const RESULTS = { match: "matches", miss: "does not match", unknown: "may match" } as const;
+
+function formatRule({ rule, place, result, reasons, nearest }: RuleAnswer): string {
+  const [first, ...more] = reasons;
+  const others = more.length === 0 ? "" : ` (and ${more.length} more)`;
+  const why = first === undefined ? "" : `: ${first}${others}`;
+  const where = place === undefined ? "" : ` (${formatPlace(place)})`;
+  return `    ${nearest ? "nearest: " : ""}${rule}${where} ${RESULTS[result]}${why}`;
+}
+
+function formatLayer({ action, asked, rules }: LayerAnswer): readonly string[] {
+  if (!asked) return [`  ${action.padEnd(5)} not asked: a DENY rule has decided`];
+  if (rules.length === 0) return [`  ${action.padEnd(5)} no rule`];
+  const sorted = [...rules].sort(byNearness);
+  const left = sorted.length - MAX_RULES;
+  return [
+    `  ${action.padEnd(5)} ${rules.length === 1 ? "1 rule" : `${rules.length} rules`}`,
+    ...sorted.slice(0, MAX_RULES).map(formatRule),
+    ...(left > 0 ? [`    and ${left} that miss by no less; --json has all`] : []),
+  ];
+}
+
+/** Who asks, where and for what, in two columns. */
+export function formatAsked({ workload, peer, sourceIp, request, listener }: Omit<Answer, "layers">): string {
+  const who = peer === "" ? "without an identity (no client certificate)" : `${printable(peer)}, proved by mutual TLS`;
+  return columns([
+    ["workload", workload],
+    ["peer", sourceIp === "" ? who : `${who}, from ${printable(sourceIp)}`],
+    ["listener", listener === undefined ? "none" : formatListener(listener)],
+    ...(request === undefined ? [] : [["request", printable(`${request.method} ${request.path}, host ${request.host}`)] as const]),
+  ]);
+}
+
+/** Each layer in the order of evaluation. */
+export function formatLayers(layers: readonly LayerAnswer[]): string {
+  return layers.flatMap(formatLayer).join("\n");
+}
+
+/** `DENY by default: …`. */
+export function formatVerdict({ effect, by, audit, why }: Pick<Answer, "effect" | "by" | "audit" | "why">): string {
+  const noted = audit.length === 0 ? "" : `; AUDIT rules that match: ${audit.join(", ")}`;
+  return `${effect.toUpperCase()}${by === "" ? "" : ` by ${by}`}: ${why}${noted}`;
+}
+
+export function formatAnswer(answer: Answer): string {
+  const layers = answer.layers.length === 0 ? "" : `${formatLayers(answer.layers)}\n`;
+  return `${formatAsked(answer)}\n${layers}${formatVerdict(answer)}\n`;
+}

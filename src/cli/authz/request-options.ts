@@ -1,0 +1,111 @@
+/** The request of a command line: by flags, or from a file; both go through the decoder of test files. */
+import { type TestRequest, testRequest } from "../../analyze/test-request.ts";
+import { AppError } from "../../core/error.ts";
+import { formatSpiffeId, parseServiceAccount } from "../../identity/spiffe-id.ts";
+import { parseTrustDomain } from "../../identity/trust-domain.ts";
+import type { RawEntry, RawNode } from "../../policy/decode/raw-node.ts";
+import { Report } from "../../policy/decode/report.ts";
+import type { OptionSpec, ParsedArguments } from "../command.ts";
+import { parseCount } from "../options.ts";
+import { decodeFile, topOf } from "./documents.ts";
+
+const FLAGS = {
+  from: { type: "value", value: "WHO", doc: "who asks: a SPIFFE ID, NAMESPACE/SERVICE-ACCOUNT, or `plaintext`" },
+  method: { type: "value", value: "METHOD", doc: "GET where nothing is said" },
+  path: { type: "value", value: "PATH", doc: "as sent, `/` where nothing is said" },
+  header: { type: "many", value: "'NAME: VALUE'", doc: "a request header; may be given several times" },
+  host: { type: "value", value: "HOST", doc: "the authority; the workload's name where nothing is said" },
+  port: { type: "value", value: "PORT", doc: "the workload's port, where it has several" },
+  sni: { type: "value", value: "NAME", doc: "the server name of the TLS handshake" },
+  "source-ip": { type: "value", value: "ADDRESS", doc: "where the connection comes from; 127.0.0.1 where nothing is said" },
+  protocol: { type: "value", value: "PROTOCOL", doc: "http or tcp: what you take the port for" },
+} as const satisfies Readonly<Record<string, OptionSpec>>;
+
+export const REQUEST_OPTIONS = {
+  ...FLAGS,
+  request: { type: "value", value: "FILE", doc: "the request as YAML or JSON, with the fields of a test's `request`, instead of flags" },
+} as const satisfies Readonly<Record<string, OptionSpec>>;
+
+const PLACE = { file: "command line", line: 1, column: 1 } as const;
+
+function scalar(value: string | number): RawNode {
+  return { kind: "scalar", value, place: PLACE };
+}
+
+function map(entries: ReadonlyMap<string, RawNode>): RawNode {
+  return { kind: "map", entries: [...entries].map(([key, value]): RawEntry => ({ key, place: PLACE, value })), place: PLACE };
+}
+
+/** Several values of one name become a list. */
+function headersOf(lines: readonly string[]): RawNode {
+  const values = new Map<string, RawNode[]>();
+  for (const line of lines) {
+    const [, name, value] = /^([^:\s]+):[ \t]*(.*?)[ \t]*$/s.exec(line) ?? [];
+    if (name === undefined || value === undefined)
+      throw new AppError("invalid-argument", `\`${line.slice(0, 100)}\` is not a header`, {
+        help: "write it as `--header 'x-version: v1'`",
+      });
+    const key = name.toLowerCase();
+    values.set(key, [...(values.get(key) ?? []), scalar(value)]);
+  }
+  return map(new Map([...values].map(([name, items]) => [name, { kind: "list", items, place: PLACE }])));
+}
+
+/** `NAMESPACE/SERVICE-ACCOUNT` in the mesh's own trust domain; anything else as it is. */
+function callerOf(text: string, trustDomain: string): string {
+  if (!/^[^/:]+\/[^/]+$/.test(text)) return text;
+  return formatSpiffeId({ trustDomain: parseTrustDomain(trustDomain), ...accountOf(text) });
+}
+
+function accountOf(text: string): { readonly namespace: string; readonly serviceAccount: string } {
+  const { namespace, name } = parseServiceAccount(text);
+  return { namespace, serviceAccount: name };
+}
+
+/** The request of flags. Throws `invalid-argument` with what is wrong first. */
+function requestOfFlags(parsed: ParsedArguments, trustDomain: string): TestRequest {
+  const fields = new Map<string, RawNode>();
+  for (const [flag, field] of Object.entries({
+    method: "method",
+    path: "path",
+    host: "host",
+    sni: "sni",
+    "source-ip": "sourceIp",
+    protocol: "protocol",
+  })) {
+    const value = parsed.value(flag);
+    if (value !== undefined) fields.set(field, scalar(value));
+  }
+  const from = parsed.value("from");
+  if (from !== undefined) fields.set("from", scalar(callerOf(from, trustDomain)));
+  const port = parsed.value("port");
+  if (port !== undefined) fields.set("port", scalar(parseCount("port", port, 1, 65_535)));
+  if (parsed.values("header").length > 0) fields.set("headers", headersOf(parsed.values("header")));
+  const report = new Report();
+  const request = testRequest(topOf(map(fields), report));
+  const [problem] = report.diagnostics;
+  if (request !== undefined) return request;
+  throw new AppError(
+    "invalid-argument",
+    problem?.message ?? "the request is wrong",
+    problem?.help === undefined ? {} : { help: problem.help },
+  );
+}
+
+/** The request that a command line describes (REQUEST_OPTIONS). Throws `invalid-argument`, `not-found`, `invalid-configuration`. */
+export function requestOf(parsed: ParsedArguments, trustDomain: string): TestRequest {
+  const file = parsed.value("request");
+  if (file === undefined) return requestOfFlags(parsed, trustDomain);
+  const doubled = Object.keys(FLAGS).find((flag) => parsed.value(flag) !== undefined || parsed.values(flag).length > 0);
+  if (doubled !== undefined)
+    throw new AppError("invalid-argument", `\`--request\` and \`--${doubled}\` both describe the request`, {
+      help: "use the file, or the flags",
+    });
+  const [request, another] = decodeFile(file, "a request", (node, report) => testRequest(topOf(node, report)));
+  if (request === undefined || another !== undefined)
+    throw new AppError("invalid-configuration", "the file holds more than one request", {
+      where: file,
+      help: "write several into a test file",
+    });
+  return request;
+}

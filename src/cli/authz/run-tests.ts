@@ -1,0 +1,87 @@
+/** Expectations asked of what is in force. */
+import { type Answer, answer } from "../../analyze/answer.ts";
+import { evaluate, meets, type Outcome } from "../../analyze/evaluate.ts";
+import type { TestCase } from "../../analyze/test-case.ts";
+import type { WorkloadView } from "../../analyze/workload-view.ts";
+import type { Place } from "../../core/diagnostic.ts";
+import { AppError } from "../../core/error.ts";
+import { EXPLAINING, engineOf } from "./engine.ts";
+import { formatPlace } from "./format-answer.ts";
+import type { ViewSource } from "./mesh-source.ts";
+
+/** What came of one test at one workload; a service's test is asked of each workload behind it. */
+export interface TestResult {
+  readonly name: string;
+  readonly place: Place;
+  readonly workload: string;
+  /** `error`: the question has no answer. `skipped`: it can only be asked of a real Envoy. */
+  readonly result: "pass" | "fail" | "error" | "skipped";
+  readonly expected: Pick<TestCase, "expect" | "by" | "audit">;
+  /** For `pass` and `fail`. */
+  readonly got?: Outcome;
+  /** For `fail`: the whole answer. For `error`: why there is none. */
+  readonly answer?: Answer;
+  readonly problem?: string;
+}
+
+/** Mistakes of the question, which are the test's; anything else ends the command. */
+function problemOf(thrown: unknown): string {
+  if (!(thrown instanceof AppError) || (thrown.code !== "not-found" && thrown.code !== "invalid-argument")) throw thrown;
+  return thrown.help === undefined ? thrown.message : `${thrown.message}; ${thrown.help}`;
+}
+
+function runAt(view: WorkloadView, test: TestCase): TestResult {
+  const { expect, by, audit } = test;
+  const common = { name: test.name, place: test.place, workload: view.policy.workload, expected: { expect, by, audit } };
+  try {
+    const got = evaluate(engineOf(view.policy), view.policy, test.request);
+    if (meets(got, test)) return { ...common, result: "pass", got };
+    return { ...common, result: "fail", got, answer: answer(EXPLAINING, view, test.request) };
+  } catch (thrown) {
+    return { ...common, result: "error", problem: problemOf(thrown) };
+  }
+}
+
+/** Every test in order. Throws where what is in force cannot be asked at all. */
+export async function runTests(source: ViewSource, tests: readonly TestCase[]): Promise<readonly TestResult[]> {
+  const known = new Map<string, readonly WorkloadView[] | string>();
+  const results: TestResult[] = [];
+  for (const test of tests) {
+    const { name, place, workload, expect, by, audit, only } = test;
+    const common = { name, place, workload, expected: { expect, by, audit } };
+    if (only === "envoy") {
+      results.push({ ...common, result: "skipped" });
+      continue;
+    }
+    const views = known.get(workload) ?? (await source(workload).catch(problemOf));
+    known.set(workload, views);
+    if (typeof views === "string") results.push({ ...common, result: "error", problem: views });
+    else results.push(...views.map((view) => runAt(view, test)));
+  }
+  return results;
+}
+
+function words(effect: TestCase["expect"] | Outcome["effect"], by: string | undefined, audit: readonly string[] | undefined): string {
+  const origin = by === undefined || by === "" ? "" : ` by ${by}`;
+  const rules = audit === undefined ? "" : ` with audit rules [${audit.join(", ")}]`;
+  return `${effect}${origin}${rules}`;
+}
+
+/** Why it came otherwise: the verdict in words, and the rule that came nearest. */
+function whyLines({ why, layers }: Answer): readonly string[] {
+  const nearest = layers.filter(({ asked }) => asked).flatMap(({ rules }) => rules.filter((rule) => rule.nearest));
+  const lines = nearest.map(
+    ({ rule, place, reasons }) => `  nearest: ${rule}${place === undefined ? "" : ` (${formatPlace(place)})`}: ${reasons[0] ?? ""}`,
+  );
+  return [`  ${why}`, ...lines];
+}
+
+/** A test that did not pass, as people read it; undefined for one that did. */
+export function formatFailure({ name, place, workload, result, expected, got, answer: whole, problem }: TestResult): string | undefined {
+  const where = `${formatPlace(place)}:${place.column}: ${name} (${workload})`;
+  if (result === "error") return `${where}: ${problem ?? ""}`;
+  if (result !== "fail" || got === undefined) return undefined;
+  const wanted = words(expected.expect, expected.by, expected.audit);
+  const came = words(got.effect, got.by, expected.audit === undefined ? undefined : got.audit);
+  return [`${where}: expected ${wanted}, got ${came}`, ...(whole === undefined ? [] : whyLines(whole))].join("\n");
+}

@@ -1,0 +1,173 @@
+/** `garrison check`: every diagnostic there is, by a folder that has each of them once. */
+import assert from "node:assert/strict";
+import { symlinkSync } from "node:fs";
+import { join } from "node:path";
+import { describe, test } from "node:test";
+import { DIAGNOSTICS, type Diagnostic, type DiagnosticCode, type Severity } from "../../src/core/diagnostic.ts";
+import { garrison } from "./garrison.ts";
+import { allowPaths, meshFiles, OPEN_PATHS, UNUSED_PORTS } from "./mesh.ts";
+import { Place } from "./place.ts";
+
+const POLICY = "apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\n";
+const PEERS = "apiVersion: security.istio.io/v1\nkind: PeerAuthentication\n";
+const SERVICE = "apiVersion: v1\nkind: Service\n";
+
+function workload(name: string, port: number, protocol: string): string {
+  return `apiVersion: networking.istio.io/v1
+kind: WorkloadEntry
+metadata: { name: ${name}, namespace: shop }
+spec: { address: 127.0.0.1, serviceAccount: client, labels: { app: ${name} } }
+---
+apiVersion: networking.istio.io/v1
+kind: Sidecar
+metadata: { name: ${name}, namespace: shop }
+spec:
+  workloadSelector: { labels: { app: ${name} } }
+  ingress: [{ port: { number: ${port}, protocol: ${protocol}, name: main }, defaultEndpoint: "127.0.0.1:20004" }]
+`;
+}
+
+interface Mistake {
+  /** The file that has it; a link that leads nowhere where it is undefined. */
+  readonly text?: string;
+  /** Where it must be seen. */
+  readonly at: readonly [line: number, column: number];
+  readonly told: RegExp;
+}
+
+/** One mistake for each code, in a file of its own. */
+const MISTAKES = {
+  GAR0001: { text: "kind: Service\nspec: {\n", at: [3, 1], told: /^the file is not YAML: / },
+  GAR0002: { text: "apiVersion: v1\nkind: Deployment\nmetadata: { name: a }\n", at: [2, 7], told: /^kind `Deployment` is not supported$/ },
+  GAR0003: {
+    text: `${POLICY}metadata: { name: g3, namespace: shop }\nspec: { actoin: DENY }\n`,
+    at: [4, 9],
+    told: /^unknown field `spec\.actoin`$/,
+  },
+  GAR0004: { text: `${POLICY}metadata: { name: g4, namespace: shop }\nspec: { action: CUSTOM }\n`, at: [4, 17], told: /`CUSTOM`/ },
+  GAR0005: { text: `${SERVICE}metadata: { namespace: shop }\nspec: {}\n`, at: [3, 11], told: /^`metadata\.name` is missing$/ },
+  GAR0006: { text: `${SERVICE}metadata: { name: g6, namespace: shop }\nspec: { ports: http }\n`, at: [4, 16], told: /`spec\.ports`/ },
+  GAR0007: {
+    text: `${PEERS}metadata: { name: g7, namespace: shop }\nspec: { mtls: { mode: SOMETIMES } }\n`,
+    at: [4, 23],
+    told: /`SOMETIMES`/,
+  },
+  GAR0008: {
+    text: allowPaths(OPEN_PATHS),
+    at: [1, 1],
+    told: /^AuthorizationPolicy shop\/client-reads is defined twice: also at .*GAR0008\.yaml:1:1$/,
+  },
+  GAR0009: {
+    text: `${POLICY}metadata: { name: g9, namespace: shop }\nspec:\n  rules:\n${"    - {}\n".repeat(513)}`,
+    at: [6, 5],
+    told: /`spec\.rules` has 513 entries, more than 512$/,
+  },
+  GAR0010: { at: [1, 1], told: /^the file cannot be read: it does not exist$/ },
+  GAR0011: {
+    text: `${POLICY}metadata: { name: g11, namespace: shop }\nspec: { selector: {}, action: AUDIT }\n`,
+    at: [4, 19],
+    told: /^`spec\.selector`/,
+  },
+  GAR0101: {
+    text: `${SERVICE}metadata: { name: g101, namespace: shop }\nspec: { selector: { app: nobody }, ports: [{ port: 80 }] }\n`,
+    at: [1, 1],
+    told: /^service `shop\/g101` selects no workload: calls to it fail$/,
+  },
+  GAR0102: {
+    text: "apiVersion: v1\nkind: ServiceAccount\nmetadata: { name: g102, namespace: moon }\n",
+    at: [1, 1],
+    told: /^ServiceAccount `g102` is in namespace `moon`, which does not exist$/,
+  },
+  GAR0103: {
+    text: `${POLICY}metadata: { name: g103, namespace: shop }\nspec: { selector: { matchLabels: { app: nobody } } }\n`,
+    at: [1, 1],
+    told: /^the selector of AuthorizationPolicy `shop\/g103` selects no workload$/,
+  },
+  GAR0104: {
+    text: `${workload("g104", 20_006, "HTTP")}---\n${workload("other", 20_006, "HTTP")}`,
+    at: [13, 1],
+    told: /^workloads `shop\/g104` and `shop\/other` both listen on 127\.0\.0\.1:20006$/,
+  },
+  GAR0105: {
+    text: `${workload("g105", 20_007, "HTTP")}---\n${SERVICE}metadata: { name: g105, namespace: shop }\nspec: { selector: { app: g105 }, ports: [{ port: 80, targetPort: 20009 }] }\n`,
+    at: [1, 1],
+    told: /^service `shop\/g105` leads to port 20009 of workload `shop\/g105`, where no listener is$/,
+  },
+  GAR0106: {
+    text: `${PEERS}metadata: { name: g106, namespace: istio-system }\nspec: { selector: { matchLabels: { app: client } }, mtls: { mode: STRICT } }\n`,
+    at: [1, 1],
+    told: /^PeerAuthentication `g106` has a selector in the root namespace, where it is ignored$/,
+  },
+  GAR0201: {
+    text: `${workload("tcp", 20_005, "TCP")}---\n${POLICY}metadata: { name: g201, namespace: shop }\nspec: { action: DENY, selector: { matchLabels: { app: tcp } }, rules: [{ to: [{ operation: { methods: [GET] } }] }] }\n`,
+    at: [13, 1],
+    told: /^DENY policy `shop\/g201` has HTTP fields, which fall away on TCP ports: it denies every connection to shop\/tcp:20005$/,
+  },
+} as const satisfies Readonly<Record<DiagnosticCode, Mistake>>;
+
+const CODES = Object.keys(MISTAKES) as readonly DiagnosticCode[];
+
+/** A folder with the mesh and these mistakes. */
+function placeWith(scope: ConstructorParameters<typeof Place>[0], codes: readonly DiagnosticCode[]): Place {
+  const place = new Place(scope, meshFiles(UNUSED_PORTS));
+  for (const code of codes) {
+    const mistake: Mistake = MISTAKES[code];
+    if (mistake.text === undefined) symlinkSync("nowhere", join(place.config, `${code}.yaml`));
+    else place.write(`${code}.yaml`, mistake.text);
+  }
+  return place;
+}
+
+type Line = Diagnostic & { readonly severity: Severity };
+
+describe("garrison check", { timeout: 60_000 }, () => {
+  test("tells each kind of mistake with its file, line, column, severity and code", async (t) => {
+    const place = placeWith(t, CODES);
+    const { exit, stdout } = await garrison(["check", place.config, "--json"]);
+    assert.equal(exit, 1);
+    const lines = stdout
+      .trim()
+      .split("\n")
+      .map((line) => JSON.parse(line) as Line);
+    for (const code of CODES) {
+      const { at, told }: Mistake = MISTAKES[code];
+      const found = lines.filter((line) => line.code === code);
+      const text = found.map(({ place: { file, line, column }, message }) => `${file}:${line}:${column} ${message}`).join("\n");
+      const [first] = found;
+      assert.match(first?.message ?? "", told, `${code}:\n${text}`);
+      assert.deepEqual([first?.place.line, first?.place.column], at, text);
+      assert.equal(first?.severity, DIAGNOSTICS[code].severity);
+    }
+    assert.deepEqual(
+      lines.filter(({ place: { file } }) => !/GAR\d{4}\.yaml$/.test(file)).map(({ code }) => code),
+      ["GAR0008"],
+    );
+  });
+
+  test("prints them for people, counts them, and ends with 1", async (t) => {
+    const place = placeWith(t, ["GAR0003", "GAR0101"]);
+    const { exit, stdout, stderr } = await garrison(["check", "mesh"], { cwd: place.folder });
+    assert.equal(
+      stdout,
+      [
+        "mesh/GAR0003.yaml:4:9: error GAR0003: unknown field `spec.actoin`",
+        "  help: did you mean `action`?; until then it is closed: it lets nothing through in its scope",
+        "mesh/GAR0101.yaml:1:1: warning GAR0101: service `shop/g101` selects no workload: calls to it fail",
+        "  help: its selector must match the labels of a WorkloadEntry in the same namespace",
+        "2 workloads, 2 services, 3 policies: 1 error, 1 warning",
+        "",
+      ].join("\n"),
+    );
+    assert.deepEqual({ exit, stderr }, { exit: 1, stderr: "" });
+  });
+
+  test("ends with 0 where there are warnings only, and where there is nothing to say", async (t) => {
+    const warned = await garrison(["check", placeWith(t, ["GAR0101"]).config]);
+    assert.deepEqual(
+      [warned.exit, warned.stdout.trim().split("\n").at(-1)],
+      [0, "2 workloads, 2 services, 2 policies: 0 errors, 1 warning"],
+    );
+    const good = await garrison(["check", placeWith(t, []).config]);
+    assert.deepEqual(good, { exit: 0, stdout: "2 workloads, 1 service, 2 policies: 0 errors, 0 warnings\n", stderr: "" });
+  });
+});

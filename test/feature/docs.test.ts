@@ -1,0 +1,136 @@
+/** The pages of `docs/tasks`, followed to the letter: what they say is what happens. */
+import assert from "node:assert/strict";
+import { once } from "node:events";
+import { cpSync, globSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { describe, type TestContext, test } from "node:test";
+import { setTimeout as delay } from "node:timers/promises";
+import { ShellSession } from "./shell-session.ts";
+import { outputMatches, parseTaskPage, type Step } from "./task-page.ts";
+
+const ROOT = join(import.meta.dirname, "..", "..");
+const TASKS = join(ROOT, "docs", "tasks");
+const EVENTUALLY_MS = 20_000;
+const PAGE_MS = 150_000;
+
+const pages = readdirSync(TASKS).filter((name) => name.endsWith(".md") && name !== "README.md");
+
+/** Fixed ports of the pages and of the example that they run. */
+const PORT = /\b1[78][1-5]\d\d\b/g;
+/** Below what systems take the ports of outgoing connections from. */
+const [LOWEST, HIGHEST] = [19_000, 30_000] as const;
+
+async function isFree(port: number): Promise<boolean> {
+  const server = createServer();
+  const free = once(server, "listening").then(
+    () => true,
+    () => false,
+  );
+  server.listen(port, "127.0.0.1");
+  if (!(await free)) return false;
+  server.close();
+  await once(server, "close");
+  return true;
+}
+
+/** Moves all ports of a text by the same distance to where these are free, so that nothing else on the machine is in the way. */
+async function portMover(texts: readonly string[]): Promise<(text: string) => string> {
+  const ports = [...new Set(texts.flatMap((text) => [...text.matchAll(PORT)].map(([port]) => Number(port))))];
+  for (;;) {
+    const distance = LOWEST + Math.floor(Math.random() * (HIGHEST - LOWEST)) - 17_000;
+    const free = await Promise.all(ports.map((port) => isFree(port + distance)));
+    if (free.every((is) => is)) return (text) => text.replace(PORT, (port) => String(Number(port) + distance));
+  }
+}
+
+interface Checkout {
+  readonly path: string;
+  /** For temporary files. */
+  readonly folder: string;
+  readonly page: string;
+}
+
+/** A checkout with other ports in its example, and a page with the same. */
+async function prepare(t: TestContext, name: string): Promise<Checkout> {
+  // Short, since Unix sockets lie below it.
+  const root = mkdtempSync(join(tmpdir(), "gd-"));
+  t.after(() => rmSync(root, { recursive: true, force: true }));
+  const path = join(root, "checkout");
+  mkdirSync(path);
+  for (const part of ["bin", "node_modules"]) symlinkSync(join(ROOT, part), join(path, part));
+  cpSync(join(ROOT, "examples"), join(path, "examples"), { recursive: true });
+  const examples = globSync("examples/**/*.{mjs,yaml}", { cwd: path }).map((file) => join(path, file));
+  const page = readFileSync(join(TASKS, name), "utf8");
+  const move = await portMover([page, ...examples.map((file) => readFileSync(file, "utf8"))]);
+  for (const file of examples) writeFileSync(file, move(readFileSync(file, "utf8")));
+  return { path, folder: root, page: move(page) };
+}
+
+/** Gives a step's commands, and again until they print what is expected where that takes a moment. */
+async function follow(session: ShellSession, { commands, expected, eventually, line }: Step): Promise<void> {
+  const end = Date.now() + EVENTUALLY_MS;
+  for (;;) {
+    const { exit, output } = await session.run(commands, !eventually);
+    const matches = expected === undefined || outputMatches(expected, output);
+    if (exit === 0 && matches) return;
+    if (eventually && Date.now() < end) {
+      await delay(100);
+      continue;
+    }
+    assert.equal(output, expected, `line ${line}, exit code ${exit}:\n${commands}`);
+    assert.equal(exit, 0, `line ${line}:\n${commands}`);
+  }
+}
+
+/** The ends of what the page's processes have logged. */
+function logsOf(folder: string): string {
+  const logs = globSync("tmp.*/{*.log,.garrison/log/*.log}", { cwd: folder });
+  return logs.map((log) => `--- ${log}\n${readFileSync(join(folder, log), "utf8").slice(-2_000)}`).join("\n");
+}
+
+/** Does all that the page says. Throws with the logs where something is not as it says. */
+async function followPage(session: ShellSession, { page, folder }: Checkout): Promise<void> {
+  try {
+    for (const step of parseTaskPage(page)) await follow(session, step);
+  } catch (error) {
+    throw new Error(`${error instanceof Error ? error.message : error}\n${logsOf(folder)}`, { cause: error });
+  }
+}
+
+describe("a page of docs/tasks does what it says:", { concurrency: 1 }, () => {
+  for (const name of pages) {
+    test(name, { timeout: PAGE_MS }, async (t) => {
+      const checkout = await prepare(t, name);
+      const { path, folder } = checkout;
+      const session = new ShellSession({ after: (clean) => t.after(clean) }, { cwd: path, folder, env: { ...process.env, NO_COLOR: "1" } });
+      await followPage(session, checkout);
+      assert.deepEqual(session.leftovers(), [], "processes that the page does not end");
+    });
+  }
+
+  test("there are pages", () => {
+    assert.ok(pages.length >= 4, pages.join(", "));
+  });
+});
+
+describe("outputMatches", () => {
+  test("takes times as alike and every other text as it is", () => {
+    assert.ok(outputMatches("2026-11-22T10:00:00.000Z DENY", "2027-01-02T11:12:13.456Z DENY\n"));
+    assert.ok(!outputMatches("2026-11-22T10:00:00.000Z DENY", "2027-01-02T11:12:13.456Z ALLOW\n"));
+  });
+
+  test("takes `…` as any lines, or as any text of one line", () => {
+    assert.ok(outputMatches("a\n…\nd", "a\nb\nc\nd\n"));
+    assert.ok(outputMatches("…\nd", "d\n"));
+    assert.ok(outputMatches("a…c…e", "abcde\n"));
+    assert.ok(!outputMatches("a\n…\nd", "a\nb\nc\n"));
+    assert.ok(!outputMatches("ab…ba", "aba\n"));
+  });
+
+  test("lets no line be missing or in excess", () => {
+    assert.ok(!outputMatches("a", "a\nb\n"));
+    assert.ok(!outputMatches("a\nb", "a\n"));
+  });
+});
