@@ -15,7 +15,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { connect as connectTls, type TLSSocket } from "node:tls";
 import { silentLogger } from "../src/core/logger.ts";
 import { Credentials } from "../src/proxy/credentials.ts";
-import { Proxy } from "../src/proxy/proxy.ts";
+import { EmbeddedProxy } from "../src/proxy/embedded-proxy.ts";
 import type { TlsMaterial } from "../src/rpc/credentials.ts";
 import { findEnvoy } from "../test/envoy/find-envoy.ts";
 import { FakeCa } from "../test/fakes/fake-ca.ts";
@@ -44,7 +44,7 @@ function runEmbedded(): void {
   process.once("message", async ({ material, servicePort }: ProxyTask) => {
     const credentials = new Credentials();
     credentials.update(material);
-    const proxy = new Proxy({ credentials, recorder: { record: () => undefined }, logger: silentLogger });
+    const proxy = new EmbeddedProxy({ credentials, recorder: { record: () => undefined }, logger: silentLogger });
     const http = layers({ allow: [rule("frontend", fromPrincipal(FRONTEND))] });
     await proxy.apply(workloadPolicy({ inbound: [inboundListener(servicePort)], http }));
     process.send?.(proxy.portOf("inbound"));

@@ -37,16 +37,16 @@ function describeAlternatives(alternatives: readonly (readonly Clause[])[]): rea
   return [`(${each.join(", or ")})`];
 }
 
-/** When a rule applies: `if the method is …`, `always`, `never`. */
-export function describeCondition(condition: Condition): string {
-  if (condition.kind !== "when") return condition.kind;
+function describeCondition(condition: Condition): string {
+  if (condition.kind === "always") return "everything";
+  if (condition.kind === "never") return "nothing";
   const { from, to, when } = condition;
   return `if ${[...describeAlternatives(from), ...describeAlternatives(to), ...when.map(describeClause)].join(" and ")}`;
 }
 
 const VERBS = { AUDIT: "notes", DENY: "denies", ALLOW: "allows" } as const satisfies Record<PolicyAction, string>;
 
-/** A rule as a sentence: `allows if the method is …`. */
+/** A rule as a sentence: `allows if the method is …`, `denies everything`, `allows nothing`. */
 export function describeRule(action: PolicyAction, { condition }: Pick<CompiledRule, "condition">): string {
   return `${VERBS[action]} ${describeCondition(condition)}`;
 }

@@ -42,18 +42,28 @@ function toError(answer: unknown): AppError {
   return new AppError(isErrorCode(fields.code) ? fields.code : "internal", message, help);
 }
 
-/** One request; the answer's JSON. Throws what the other side answered, as it was. */
-export async function callAdmin(socket: string, method: string, path: string, body?: unknown): Promise<unknown> {
-  const response = await openAdmin(socket, method, path, body);
-  const text = await readText(response);
-  let answer: unknown;
+function parseAnswer(socket: string, text: string): unknown {
   try {
-    answer = JSON.parse(text);
+    return JSON.parse(text);
   } catch (cause) {
     throw new AppError("internal", "the admin socket answered something that is not JSON", { where: socket, cause });
   }
+}
+
+/** One request; the answer's JSON. Throws what the other side answered, as it was. */
+export async function callAdmin(socket: string, method: string, path: string, body?: unknown): Promise<unknown> {
+  const response = await openAdmin(socket, method, path, body);
+  const answer = parseAnswer(socket, await readText(response));
   if (response.statusCode !== 200) throw toError(answer);
   return answer;
+}
+
+/** What a route answers in JSON lines, each as it is. Throws what the other side answered. */
+export async function callAdminLines(socket: string, path: string): Promise<readonly string[]> {
+  const response = await openAdmin(socket, "GET", path);
+  const text = await readText(response);
+  if (response.statusCode !== 200) throw toError(parseAnswer(socket, text));
+  return text.split("\n").filter((line) => line !== "");
 }
 
 /** The admin socket of the control plane with this state folder. */

@@ -1,16 +1,86 @@
-import { createInterface } from "node:readline";
-import { type Answer, answerFacts, type LayerAnswer } from "../analyze/answer.ts";
-import type { Question } from "../analyze/explain.ts";
-import type { WorkloadView } from "../analyze/workload-view.ts";
+import type { Answer } from "../analyze/answer.ts";
 import { formatRecord, parseJson } from "../audit/format.ts";
 import type { AuditRecord } from "../audit/record.ts";
 import { AppError } from "../core/error.ts";
-import type { AttributeKey } from "../policy/attributes.ts";
-import type { Clause } from "../policy/model.ts";
-import { openAdmin } from "./admin-client.ts";
-import { EXPLAINING } from "./authz/engine.ts";
+import { readControlPlaneFile } from "../server/files.ts";
+import { callAdminLines } from "./admin-client.ts";
 import { formatAsked, formatLayers, formatVerdict } from "./authz/format-answer.ts";
+import { jsonLine } from "./authz/json-line.ts";
 import { liveSource } from "./authz/mesh-source.ts";
+import { answerNow } from "./authz/recorded.ts";
 import type { Command } from "./command.ts";
 import { EXIT } from "./exit.ts";
-import { JSON_OPTION, parseCount, required, STATE_OPTION } from "./options.ts";
+import { JSON_OPTION, required, STATE_OPTION } from "./options.ts";
+
+function idOf(text: string): number {
+  const id = /^\d{1,15}$/.test(text) ? Number(text) : 0;
+  if (id > 0) return id;
+  throw new AppError("invalid-argument", `\`${text.slice(0, 100)}\` is not the number of a record`, {
+    help: "take the `id` of a line of `garrison audit --json`",
+  });
+}
+
+async function readRecord(socket: string, id: number): Promise<AuditRecord> {
+  const query = new URLSearchParams({ "after-id": String(id - 1), limit: "1", order: "oldest" });
+  const [line] = await callAdminLines(socket, `/v1/audit?${query}`);
+  const record = line === undefined ? undefined : parseJson(line);
+  if (record?.id === id) return record;
+  throw new AppError("not-found", `there is no record ${id}`, {
+    help: "old records are removed; `garrison audit --json` shows the ids that there are",
+  });
+}
+
+/** What is in force now for the record's workload, asked the same; undefined where there is nothing to ask. */
+async function askNow(state: string, record: AuditRecord): Promise<Answer | undefined> {
+  try {
+    const [view] = await liveSource(state)(record.workload);
+    return view === undefined ? undefined : answerNow(view, record);
+  } catch (thrown) {
+    if (thrown instanceof AppError && thrown.code === "not-found") return undefined;
+    throw thrown;
+  }
+}
+
+/** Whether the rules in force now decide otherwise than was recorded. */
+function hasChanged(record: AuditRecord, now: Answer): boolean {
+  return now.effect !== "unknown" && (now.effect !== record.effect || now.by !== record.origin);
+}
+
+const UNKNOWN = "the record holds neither headers nor the server name of the TLS handshake: what rules ask of them is unknown";
+
+function explanationOf(record: AuditRecord, now: Answer | undefined): readonly string[] {
+  if (record.effect === "refused") return ["it was refused before any rule was asked"];
+  if (now === undefined) return ["the workload or its listener is not in the mesh any more: no rule can be asked"];
+  const changed = "this is not what was recorded: the policies have changed since, or had not reached the proxy";
+  return [
+    formatAsked(now),
+    formatLayers(now.layers),
+    `by the rules in force now: ${formatVerdict(now)}`,
+    ...(hasChanged(record, now) ? [changed] : []),
+    UNKNOWN,
+  ];
+}
+
+export const command: Command = {
+  name: "audit show",
+  summary: "Explains one decision of the record by the rules in force now.",
+  operands: "ID",
+  arity: [1, 1],
+  options: { state: STATE_OPTION, json: JSON_OPTION },
+  examples: ["garrison audit --effect deny --json", "garrison audit show 17"],
+  run: async (parsed) => {
+    const id = idOf(parsed.positionals[0] ?? "");
+    const state = required(parsed, "state");
+    const { adminSocket, trustDomain } = readControlPlaneFile(state);
+    const record = await readRecord(adminSocket, id);
+    const now = await askNow(state, record);
+    if (parsed.flag("json")) {
+      const changed = now !== undefined && hasChanged(record, now);
+      process.stdout.write(jsonLine({ record: { ...record, time: new Date(record.time).toISOString() }, now: now ?? null, changed }));
+      return EXIT.ok;
+    }
+    const line = formatRecord(record, { colour: process.stdout.isTTY === true, trustDomain });
+    process.stdout.write(`${[line, ...explanationOf(record, now)].join("\n")}\n`);
+    return EXIT.ok;
+  },
+};

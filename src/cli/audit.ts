@@ -41,8 +41,14 @@ function queryOf(parsed: ParsedArguments, follow: boolean): URLSearchParams {
 }
 
 async function* lines(response: IncomingMessage): AsyncGenerator<AuditRecord> {
-  for await (const line of createInterface({ input: response, crlfDelay: Number.POSITIVE_INFINITY }))
-    if (line !== "") yield parseJson(line);
+  try {
+    for await (const line of createInterface({ input: response, crlfDelay: Number.POSITIVE_INFINITY }))
+      if (line !== "") yield parseJson(line);
+  } catch (cause) {
+    if (!response.errored) throw cause;
+    const help = "when it is back, ask again with --since";
+    throw new AppError("unavailable", "the control plane has gone in the middle of its answer", { help, cause });
+  }
 }
 
 async function refusal(response: IncomingMessage): Promise<AppError> {

@@ -1,5 +1,6 @@
 import type { WorkloadView } from "../analyze/workload-view.ts";
 import { formatView, otherwise, protocolsOf, rulesInForce } from "./authz/format-view.ts";
+import { jsonLine } from "./authz/json-line.ts";
 import { openSource, SOURCE_OPTIONS } from "./authz/mesh-source.ts";
 import type { Command } from "./command.ts";
 import { EXIT } from "./exit.ts";
@@ -32,7 +33,7 @@ export const command: Command = {
   examples: ["garrison authz check photo-ns/photo-backend -f examples/photo/mesh", "garrison authz check photo-ns/photo-backend --json"],
   run: async (parsed) => {
     const views = await (await openSource(parsed))(parsed.positionals[0] ?? "");
-    const format = parsed.flag("json") ? (view: WorkloadView) => `${JSON.stringify(toJson(view))}\n` : formatView;
+    const format = parsed.flag("json") ? (view: WorkloadView) => jsonLine(toJson(view)) : formatView;
     for (const view of views) process.stdout.write(format(view));
     return EXIT.ok;
   },

@@ -1,6 +1,7 @@
 import { answer } from "../analyze/answer.ts";
 import { EXPLAINING } from "./authz/engine.ts";
 import { formatAnswer } from "./authz/format-answer.ts";
+import { jsonLine } from "./authz/json-line.ts";
 import { openSource, SOURCE_OPTIONS } from "./authz/mesh-source.ts";
 import { REQUEST_OPTIONS, requestOf } from "./authz/request-options.ts";
 import type { Command } from "./command.ts";
@@ -21,7 +22,7 @@ export const command: Command = {
   run: async (parsed) => {
     const views = await (await openSource(parsed))(parsed.positionals[0] ?? "");
     const answers = views.map((view) => answer(EXPLAINING, view, requestOf(parsed, view.policy.trustDomains[0] ?? "")));
-    const texts = answers.map((each) => (parsed.flag("json") ? `${JSON.stringify(each)}\n` : formatAnswer(each)));
+    const texts = answers.map((each) => (parsed.flag("json") ? jsonLine(each) : formatAnswer(each)));
     process.stdout.write(texts.join(parsed.flag("json") ? "" : "\n"));
     return answers.every(({ effect }) => effect === "allow") ? EXIT.ok : EXIT.no;
   },

@@ -1,6 +1,7 @@
 import { decodeTests } from "../analyze/test-case.ts";
 import { printable } from "../policy/decode/report.ts";
 import { decodeFile } from "./authz/documents.ts";
+import { jsonLine } from "./authz/json-line.ts";
 import { openSource, SOURCE_OPTIONS } from "./authz/mesh-source.ts";
 import { formatFailure, runTests, type TestResult } from "./authz/run-tests.ts";
 import type { Command } from "./command.ts";
@@ -16,7 +17,8 @@ function summaryOf(results: readonly TestResult[]): string {
 
 export const command: Command = {
   name: "authz test",
-  summary: "Checks expectations: requests, and what must come of each by which rule. Ends with 0 where all is as expected, with 1 where not.",
+  summary:
+    "Checks expectations: requests, and what must come of each by which rule. Ends with 0 where all is as expected, with 1 where not.",
   operands: "FILE",
   arity: [1, 1],
   options: { ...SOURCE_OPTIONS, json: { ...JSON_OPTION, doc: "print JSON, one result a line" } },
@@ -24,7 +26,7 @@ export const command: Command = {
   run: async (parsed) => {
     const tests = decodeFile(parsed.positionals[0] ?? "", "tests", decodeTests).flat();
     const results = await runTests(await openSource(parsed), tests);
-    if (parsed.flag("json")) for (const result of results) process.stdout.write(`${JSON.stringify(result)}\n`);
+    if (parsed.flag("json")) for (const result of results) process.stdout.write(jsonLine(result));
     else {
       for (const failure of results.map(formatFailure)) if (failure !== undefined) process.stdout.write(`${multiline(failure)}\n`);
       process.stdout.write(`${summaryOf(results)}\n`);

@@ -22,6 +22,8 @@ export interface Downstream extends Responder {
   readonly body: Readable;
   /** Once the body has ended. */
   trailers(): HeaderList;
+  /** Before the head: the connection ends with this response, since nobody can tell what follows. */
+  last(): void;
   /** Lets the exchange hear of the client's `onDrain` and `onClosed`. */
   attach(exchange: Exchange): void;
   /** Only for requests that asked for it: answers 101 and joins both sides. */

@@ -1,11 +1,12 @@
 /** HTTP/1.1 from clients, by Node's strict parser. */
-import { createServer, type IncomingMessage, type Server, ServerResponse, STATUS_CODES } from "node:http";
+import type { IncomingMessage, ServerResponse as Response, Server } from "node:http";
 import type { Socket } from "node:net";
 import type { Duplex, Readable } from "node:stream";
 import type { Downstream, Exchange } from "./exchange.ts";
 import { sanitizeTrailers } from "./headers.ts";
 import type { Limits } from "./limits.ts";
 import type { HeaderList, ResponseHead, Upgraded } from "./message.ts";
+import { createServer, ServerResponse, STATUS_CODES } from "./node-http.ts";
 import type { RawRequest } from "./request-check.ts";
 import { type Tunnel, tunnel } from "./tunnel.ts";
 
@@ -29,10 +30,10 @@ interface Upgrading {
 class Http1Downstream implements Downstream {
   readonly body: Readable;
   readonly #request: IncomingMessage;
-  readonly #response: ServerResponse;
+  readonly #response: Response;
   readonly #upgrading: Upgrading | undefined;
 
-  constructor(request: IncomingMessage, response: ServerResponse, upgrading: Upgrading | undefined) {
+  constructor(request: IncomingMessage, response: Response, upgrading: Upgrading | undefined) {
     this.body = request;
     this.#request = request;
     this.#response = response;
@@ -53,6 +54,10 @@ class Http1Downstream implements Downstream {
     // The rest of a body that nobody reads would stand before the client's next request.
     if (!this.#request.complete && announcesBody(this.#request)) this.#response.shouldKeepAlive = false;
     this.#response.writeHead(status, headers as string[]);
+  }
+
+  last(): void {
+    this.#response.shouldKeepAlive = false;
   }
 
   data(chunk: Buffer): boolean {
@@ -90,6 +95,15 @@ function pairs(headers: HeaderList): [string, string][] {
   const list: [string, string][] = [];
   for (let index = 0; index < headers.length; index += 2) list.push([headers[index] ?? "", headers[index + 1] ?? ""]);
   return list;
+}
+
+/** Closed at once with bytes unread, the connection would be reset, and the client might lose the answer (as Envoy's delayed close). */
+const DELAYED_CLOSE_MS = 1_000;
+
+function closeSoon(socket: Duplex): void {
+  socket.resume();
+  const timer = setTimeout(() => socket.destroy(), DELAYED_CLOSE_MS);
+  socket.once("close", () => clearTimeout(timer));
 }
 
 /** What Node's parser says of a message, as the status that the client gets. */
@@ -133,7 +147,7 @@ export class Http1Server<Connection> {
   }
 
   /** The response that a connection is busy with. */
-  readonly #underWay = new Map<Duplex, ServerResponse>();
+  readonly #underWay = new Map<Duplex, Response>();
   #draining = false;
 
   /** Takes over a connection from which nothing has been read, or what was read has been put back. */
@@ -164,7 +178,7 @@ export class Http1Server<Connection> {
     this.#server.close();
   }
 
-  #take(request: IncomingMessage, response: ServerResponse, upgrading?: Upgrading): void {
+  #take(request: IncomingMessage, response: Response, upgrading?: Upgrading): void {
     const { socket } = request;
     const known = this.#connections.get(socket);
     if (known === undefined) {
@@ -196,12 +210,14 @@ export class Http1Server<Connection> {
     const response = new ServerResponse(request);
     response.shouldKeepAlive = false;
     response.assignSocket(socket);
-    response.on("finish", () => socket.end());
+    response.on("finish", () => closeSoon(socket.end()));
     socket.on("error", () => socket.destroy());
     this.#take(request, response, upgrading);
   }
 
   #malformed(error: Error & { readonly code?: string }, socket: Duplex): void {
+    // Already answered: what else arrives is not listened to.
+    if (socket.writableEnded) return;
     const code = error.code ?? "unknown";
     const known = this.#connections.get(socket);
     if (code === "ECONNRESET" || known === undefined || !socket.writable) {
@@ -211,5 +227,6 @@ export class Http1Server<Connection> {
     const status = statusOf(code);
     this.#options.onMalformed(code, status, known.connection);
     socket.end(`HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n`);
+    closeSoon(socket);
   }
 }

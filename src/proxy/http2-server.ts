@@ -40,6 +40,9 @@ class Http2Downstream implements Downstream {
     this.#stream.respond([":status", String(status), ...headers], { endStream: !hasBody, waitForTrailers: hasBody && mayHaveTrailers });
   }
 
+  /** One bad request says nothing about the other streams. */
+  last(): void {}
+
   data(chunk: Buffer): boolean {
     return this.#stream.destroyed || this.#stream.write(chunk);
   }

@@ -39,6 +39,7 @@ export class InboundHttp {
     const { forwardedCertificate } = connection;
     const head = checkRequest(raw, { maxHeaders: this.#options.limits.headers, normalize: true, forwardedCertificate });
     if (isRefused(head)) {
+      downstream.last();
       replyLocally(downstream, head.status, head.refused, NO_HEADERS);
       this.#record(connection, { ...describeRaw(raw), status: head.status, ...refusal(head.refused) }, NOTHING_CARRIED, start);
       return;

@@ -61,6 +61,7 @@ export class InboundPort {
     this.#tls = new MutualTls({
       credentials,
       handshakeMs: limits.handshakeMs,
+      allowHalfOpen: listener.protocol === "tcp",
       trustDomains: () => state.policy.trustDomains,
       chooseAlpn: (offered) => chooseAlpn(listener.protocol, offered),
       onPeer: (socket, peer) => void this.#serve(socket, peer, socket.alpnProtocol),
@@ -71,9 +72,8 @@ export class InboundPort {
   /** Takes a connection that has just been accepted. */
   accept(socket: Socket): void {
     socket.on("error", () => socket.destroy());
-    if (this.#listener.mtls === "STRICT") this.#tls.serve(socket);
-    else if (this.#listener.mtls === "DISABLE") void this.#serve(socket, undefined, false);
-    else void this.#acceptEither(socket);
+    if (this.#listener.mtls === "DISABLE") void this.#serve(socket, undefined, false);
+    else void this.#acceptTls(socket);
   }
 
   /** Takes what a new policy says of this port, whose address and protocol are the same. */
@@ -103,12 +103,19 @@ export class InboundPort {
     return mtls !== "DISABLE" && isOfTrustDomains(peer.identity, this.#options.state.policy.trustDomains);
   }
 
-  async #acceptEither(socket: Socket): Promise<void> {
+  /** The first byte tells mutual TLS from plaintext, so that one port can take both, and the other is told from a failed handshake. */
+  async #acceptTls(socket: Socket): Promise<void> {
     const { firstByteMs, headMs } = this.#options.limits;
+    const sourceIp = socket.remoteAddress ?? "";
     const tls = await sniff(socket, isTls, this.#listener.protocol === "tcp" ? firstByteMs : headMs);
     if (tls === true) this.#tls.serve(socket);
     // A client that is silent may wait for an application that speaks first, as some TCP protocols do.
-    else await this.#serve(socket, undefined, false);
+    else if (this.#listener.mtls !== "STRICT") await this.#serve(socket, undefined, false);
+    else {
+      socket.destroy();
+      // Whoever leaves without a word, as health checks do, is not worth a record.
+      if (tls === false) this.#refused(sourceIp, "", "plaintext where mutual TLS is required");
+    }
   }
 
   /** Serves a connection whose peer is known, or known to be unknown. */

@@ -1,7 +1,7 @@
 /** The proxy's process: certificate from the agent, policy from the control plane, records back to it. */
 import type { PeerCertificate } from "node:tls";
 import type { ChannelCredentials } from "@grpc/grpc-js";
-import { AppError } from "../core/error.ts";
+import { AppError, type ErrorCode } from "../core/error.ts";
 import type { Logger } from "../core/logger.ts";
 import { clientCredentials } from "../rpc/credentials.ts";
 import { AdsClient } from "../xds/client.ts";
@@ -9,8 +9,8 @@ import type { ProxyBootstrap } from "./bootstrap.ts";
 import { Credentials } from "./credentials.ts";
 import { DecisionReporter } from "./decision-reporter.ts";
 import { namingFlaw } from "./dial.ts";
+import { EmbeddedProxy } from "./embedded-proxy.ts";
 import { PROXY_POLICY_TYPE, parsePolicyMessage } from "./policy-message.ts";
-import { Proxy } from "./proxy.ts";
 import { startReadyServer } from "./ready-server.ts";
 import { SecretClient } from "./secret-client.ts";
 
@@ -31,7 +31,7 @@ function joinControlPlane({ workload, node, controlPlane }: ProxyBootstrap, cred
   const address = `${controlPlane.address.includes(":") ? `[${controlPlane.address}]` : controlPlane.address}:${controlPlane.port}`;
   const channel = { address, credentials: controlPlaneCredentials(credentials, controlPlane.identity), node, logger };
   const reporter = new DecisionReporter(channel);
-  const proxy = new Proxy({ credentials, recorder: reporter, logger });
+  const proxy = new EmbeddedProxy({ credentials, recorder: reporter, logger });
   const ads = new AdsClient({
     ...channel,
     typeUrl: PROXY_POLICY_TYPE,
@@ -42,12 +42,18 @@ function joinControlPlane({ workload, node, controlPlane }: ProxyBootstrap, cred
   return { proxy, reporter, ads };
 }
 
-async function applied(proxy: Proxy, body: Uint8Array, workload: string, logger: Logger): Promise<void> {
+/** Failures of listening; all but those listeners is in force then. */
+const LISTENING: ReadonlySet<ErrorCode> = new Set(["address-in-use", "permission-denied", "unavailable"]);
+
+async function applied(proxy: EmbeddedProxy, body: Uint8Array, workload: string, logger: Logger): Promise<void> {
   try {
     await proxy.apply(parsePolicyMessage(body, workload));
   } catch (thrown) {
-    const { message, help } = AppError.from(thrown);
-    logger.log("error", "the policy was refused, the last one stays in force", { reason: message, help });
+    const { code, message, help } = AppError.from(thrown);
+    const what = LISTENING.has(code)
+      ? "a listener cannot be opened, the rest of the policy is in force"
+      : "the policy was refused, the last one stays in force";
+    logger.log("error", what, { reason: message, help });
     throw thrown;
   }
 }

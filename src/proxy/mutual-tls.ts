@@ -18,6 +18,8 @@ export interface RefusedHandshake {
 export interface MutualTlsOptions {
   readonly credentials: Credentials;
   readonly handshakeMs: number;
+  /** For bytes that are passed on: a peer may end its side and still read. */
+  readonly allowHalfOpen: boolean;
   /** Of the moment. */
   readonly trustDomains: () => readonly string[];
   readonly chooseAlpn: (offered: readonly string[]) => string | undefined;
@@ -51,7 +53,7 @@ export class MutualTls {
   readonly #unsubscribe: () => void;
 
   constructor(options: MutualTlsOptions) {
-    const { credentials, handshakeMs, chooseAlpn } = options;
+    const { credentials, handshakeMs, allowHalfOpen, chooseAlpn } = options;
     this.#options = options;
     this.#server = new Server({
       ...(credentials.material === undefined ? {} : contextOptions(credentials.material)),
@@ -63,7 +65,7 @@ export class MutualTls {
       // tickets the sessions would be in a store of ours, and there is none.
       secureOptions: constants.SSL_OP_NO_TICKET,
       handshakeTimeout: handshakeMs,
-      allowHalfOpen: true,
+      allowHalfOpen,
       ALPNCallback: ({ protocols }) => chooseAlpn(protocols),
     });
     this.#server.on("secureConnection", (socket) => this.#secured(socket));
@@ -102,7 +104,7 @@ export class MutualTls {
   #failed(error: Error & { readonly code?: string }, socket: TLSSocket): void {
     const sourceIp = socket.remoteAddress;
     socket.destroy();
-    // Whoever hung up without a word, as health checks do, has nothing to be told of; Node has forgotten its address.
+    // Of one who hung up in the middle Node has forgotten the address, and there is nothing to tell.
     if (sourceIp !== undefined) this.#options.onRefused({ sourceIp, caller: "", reason: reasonOf(error) });
   }
 }

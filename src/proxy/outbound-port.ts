@@ -127,6 +127,7 @@ export class OutboundPort {
     const { limits, logger } = this.#options;
     const head = checkRequest(raw, { maxHeaders: limits.headers, normalize: false, forwardedCertificate: undefined });
     if (isRefused(head)) {
+      downstream.last();
       replyLocally(downstream, head.status, head.refused, NO_HEADERS);
       return;
     }

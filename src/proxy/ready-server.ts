@@ -1,7 +1,8 @@
 /** Answers the agent's question whether the proxy serves, on a Unix socket. */
 import { once } from "node:events";
-import { createServer } from "node:http";
+import { rmSync } from "node:fs";
 import { AppError } from "../core/error.ts";
+import { createServer } from "./node-http.ts";
 
 export interface ReadyServer {
   close(): Promise<void>;
@@ -16,6 +17,8 @@ export async function startReadyServer(socket: string, missing: () => string | u
     response.end(`${waiting ?? "LIVE"}\n`);
   });
   try {
+    // The agent runs one proxy at a time in its own folder: what lies there was left by one that was killed.
+    rmSync(socket, { force: true });
     server.listen(socket);
     await once(server, "listening");
   } catch (thrown) {

@@ -84,7 +84,20 @@ describe("the target", () => {
 
 describe("what the application gets", () => {
   test("nothing that belongs to the connection, nor what Connection names", () => {
-    const connection = ["Connection", "close, X-Secret", "Keep-Alive", "5", "Proxy-Connection", "x", "TE", "gzip", "Upgrade", "h2c", "HTTP2-Settings", "x"];
+    const connection = [
+      "Connection",
+      "close, X-Secret",
+      "Keep-Alive",
+      "5",
+      "Proxy-Connection",
+      "x",
+      "TE",
+      "gzip",
+      "Upgrade",
+      "h2c",
+      "HTTP2-Settings",
+      "x",
+    ];
     const { headers } = accepted({ headers: [...host, ...connection, "X-Secret", "1", "X-Kept", "2"] });
     assert.deepEqual(headers, ["x-kept", "2", "x-forwarded-proto", "https"]);
   });
@@ -101,7 +114,10 @@ describe("what the application gets", () => {
     assert.deepEqual(headers.slice(-2), ["x-forwarded-client-cert", "URI=spiffe://real"]);
   });
   test("no control header of Envoy's (CVE-2023-27487)", () => {
-    assert.deepEqual(accepted({ headers: [...host, "X-Envoy-Original-Path", "/admin", "x-envoy-retry-on", "5xx"] }).headers, ["x-forwarded-proto", "https"]);
+    assert.deepEqual(accepted({ headers: [...host, "X-Envoy-Original-Path", "/admin", "x-envoy-retry-on", "5xx"] }).headers, [
+      "x-forwarded-proto",
+      "https",
+    ]);
   });
   test("the scheme that an earlier proxy saw is kept", () => {
     assert.deepEqual(accepted({ headers: [...host, "X-Forwarded-Proto", "http"] }).headers, ["x-forwarded-proto", "http"]);
@@ -122,7 +138,20 @@ describe("responses and trailers", () => {
     assert.equal(sanitizeResponse(untouched), untouched);
   });
   test("trailers carry nothing that frames, routes or identifies", () => {
-    const trailers = ["Grpc-Status", "0", "Content-Length", "5", "Host", "a", "X-Forwarded-Client-Cert", "x", "Transfer-Encoding", "chunked", ":path", "/"];
+    const trailers = [
+      "Grpc-Status",
+      "0",
+      "Content-Length",
+      "5",
+      "Host",
+      "a",
+      "X-Forwarded-Client-Cert",
+      "x",
+      "Transfer-Encoding",
+      "chunked",
+      ":path",
+      "/",
+    ];
     assert.deepEqual(sanitizeTrailers(trailers), ["grpc-status", "0"]);
   });
 });

@@ -33,7 +33,8 @@ function parse(text: string, method?: string): Seen & { readonly rest: string | 
 }
 
 const SIZED = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nX-A:  b \r\n\r\nhello";
-const CHUNKED = "HTTP/1.1 200\r\ntransfer-encoding: Chunked\r\n\r\n5;x=y\r\nhello\r\nA\r\n0123456789\r\n0\r\nX-Sum: 1\r\nContent-Length: 3\r\n\r\n";
+const CHUNKED =
+  "HTTP/1.1 200\r\ntransfer-encoding: Chunked\r\n\r\n5;x=y\r\nhello\r\nA\r\n0123456789\r\n0\r\nX-Sum: 1\r\nContent-Length: 3\r\n\r\n";
 
 describe("responses that are well formed", () => {
   test("a sized body ends where it says", () => {
@@ -84,7 +85,12 @@ describe("responses that are well formed", () => {
     assert.deepEqual([seen.body, seen.ends.length, parser.persistent], ["hello", 1, false]);
   });
   test("a connection that ends in the middle of a response is told", () => {
-    for (const text of ["", "HTTP/1.1 200", "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhell", "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n"]) {
+    for (const text of [
+      "",
+      "HTTP/1.1 200",
+      "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhell",
+      "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n",
+    ]) {
       const { parser } = makeParser();
       parser.execute(Buffer.from(text));
       assert.equal(parser.finish(), false, text);
@@ -138,7 +144,10 @@ describe("responses that could be read in two ways", () => {
   ];
   for (const [what, text] of refused) {
     test(`${what}: refused`, () => {
-      assert.throws(() => parse(text), (error) => error instanceof AppError && error.code === "unavailable");
+      assert.throws(
+        () => parse(text),
+        (error) => error instanceof AppError && error.code === "unavailable",
+      );
     });
   }
 });

@@ -21,8 +21,8 @@ export interface AdsClientOptions {
   readonly node: { readonly id: string; readonly cluster: string; readonly metadata: JsonObject };
   readonly typeUrl: string;
   readonly names: readonly string[];
-  /** A new or changed resource. What it throws is told to the control plane as the reason for a NACK, and the old one stays in force. */
-  readonly onResource: (name: string, body: Uint8Array) => void;
+  /** A new or changed resource. What it throws or rejects with is told to the control plane as the reason for a NACK. */
+  readonly onResource: (name: string, body: Uint8Array) => Promise<void> | void;
   /** The control plane has no such resource, or no longer. */
   readonly onRemoved: (name: string) => void;
   readonly logger: Logger;
@@ -55,6 +55,7 @@ type AdsCall = ClientDuplexStream<DeltaDiscoveryRequest, DeltaDiscoveryResponse>
 interface Attempt {
   readonly client: Client;
   readonly call: AdsCall;
+  ended: boolean;
 }
 
 function scheduleTimeout(callback: () => void, delayMs: number): () => void {
@@ -69,6 +70,7 @@ export class AdsClient {
   /** Versions of the resources in force. */
   readonly #versions = new Map<string, string>();
   #attempt: Attempt | undefined;
+  #turn: Promise<void> = Promise.resolve();
   #cancelRetry: () => void = () => undefined;
   #connected = false;
   #closed = false;
@@ -96,11 +98,11 @@ export class AdsClient {
     const { address, credentials } = this.#options;
     const client = new Client(address, credentials, { ...CHANNEL_OPTIONS, ...tlsChannelOptions(address) });
     const call = client.makeBidiStreamRequest(METHOD.path, METHOD.requestSerialize, METHOD.responseDeserialize);
-    const attempt = { client, call };
+    const attempt: Attempt = { client, call, ended: false };
     this.#attempt = attempt;
     let failure: ServiceError | undefined;
     call.on("metadata", () => this.#accepted(attempt));
-    call.on("data", (response: DeltaDiscoveryResponse) => this.#receive(call, response));
+    call.on("data", (response: DeltaDiscoveryResponse) => this.#receive(attempt, response));
     call.on("error", (error: ServiceError) => {
       failure = error;
     });
@@ -125,8 +127,9 @@ export class AdsClient {
     this.#options.logger.log("info", "connected to the control plane", { address: this.#options.address });
   }
 
-  #lost({ client }: Attempt, failure: ServiceError | undefined): void {
-    client.close();
+  #lost(attempt: Attempt, failure: ServiceError | undefined): void {
+    attempt.ended = true;
+    attempt.client.close();
     if (this.#closed) return;
     this.#connected = false;
     const delayMs = Math.round(this.#backoff.next());
@@ -135,23 +138,29 @@ export class AdsClient {
     this.#cancelRetry = (this.#options.schedule ?? scheduleTimeout)(() => this.#connect(), delayMs);
   }
 
-  #receive(call: AdsCall, response: DeltaDiscoveryResponse): void {
+  /** One response at a time, in the order in which they came. */
+  #receive(attempt: Attempt, response: DeltaDiscoveryResponse): void {
+    this.#turn = this.#turn.then(() => this.#handle(attempt, response));
+  }
+
+  async #handle(attempt: Attempt, { typeUrl, nonce, resources, removedResources }: DeltaDiscoveryResponse): Promise<void> {
     if (this.#closed) return;
-    const { typeUrl, nonce, resources, removedResources } = response;
-    const problems = resources.flatMap((resource) => this.#take(resource));
+    const problems: string[] = [];
+    for (const resource of resources) problems.push(...(await this.#take(resource)));
     for (const name of removedResources) this.#remove(name);
+    if (this.#closed || attempt.ended) return;
     const answer = create(DeltaDiscoveryRequestSchema, { typeUrl, responseNonce: nonce });
     if (problems.length > 0)
       answer.errorDetail = { $typeName: "google.rpc.Status", code: INVALID_ARGUMENT, message: problems.join("; "), details: [] };
-    call.write(answer);
+    attempt.call.write(answer);
   }
 
   /** What is wrong with the resource: nothing, or one problem. */
-  #take({ name, version, resource }: Resource): readonly string[] {
+  async #take({ name, version, resource }: Resource): Promise<readonly string[]> {
     const { typeUrl, names, onResource } = this.#options;
     if (resource?.typeUrl !== typeUrl || !names.includes(name)) return [`\`${name}\` was not asked for`];
     try {
-      onResource(name, resource.value);
+      await onResource(name, resource.value);
     } catch (error) {
       return [`\`${name}\`: ${error instanceof Error ? error.message : String(error)}`];
     }

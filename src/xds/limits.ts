@@ -31,7 +31,7 @@ export const DEFAULT_LIMITS: XdsLimits = {
   waitingStreams: 4_096,
   admissionMs: 10_000,
   answerMs: 300_000,
-  refusedMs: 10_000,
+  refusedMs: 5_000,
 };
 
 /** Characters of a resource name, version, type URL or node id. Envoy's longest are cluster names of a few DNS names. */

@@ -10,7 +10,7 @@ import { compileMesh } from "../../src/compile/compile.ts";
 import type { WorkloadPolicy } from "../../src/compile/workload-policy.ts";
 import { formatDiagnostic, severityOf } from "../../src/core/diagnostic.ts";
 import { buildSnapshot } from "../../src/mesh/snapshot.ts";
-import { decodeObject, isClosedForm } from "../../src/policy/decode/decode.ts";
+import { decodeObject } from "../../src/policy/decode/decode.ts";
 import { childOf, type RawNode, textOf } from "../../src/policy/decode/raw-node.ts";
 import { Report } from "../../src/policy/decode/report.ts";
 import type { MeshObject } from "../../src/policy/model.ts";
@@ -48,15 +48,10 @@ function parse(text: string, name: string, problems: string[]): Parsed {
 /** The objects, and the closed forms of policies that are wrong where a file may have them. */
 function decodeObjects(nodes: readonly RawNode[], name: string, problems: string[]): readonly MeshObject[] {
   const decoded = nodes.map(decodeObject);
-  const closed = decoded.filter(({ object, valid }) => !valid && object !== undefined && isClosedForm(object));
-  if (INVALID.test(name) && closed.length === 0) problems.push("no policy is invalid, in a file about invalid ones");
-  const mistakes = INVALID.test(name) ? decoded.filter((one) => !closed.includes(one)) : decoded;
-  problems.push(
-    ...mistakes
-      .flatMap(({ diagnostics }) => diagnostics)
-      .filter((diagnostic) => severityOf(diagnostic) === "error")
-      .map(formatDiagnostic),
-  );
+  const mayBeWrong = decoded.filter(({ key = "" }) => INVALID.test(name) && /^(AuthorizationPolicy|PeerAuthentication) /.test(key));
+  if (INVALID.test(name) && mayBeWrong.every(({ valid }) => valid)) problems.push("no policy is invalid, in a file about invalid ones");
+  const diagnostics = decoded.filter((one) => !mayBeWrong.includes(one)).flatMap((one) => one.diagnostics);
+  problems.push(...diagnostics.filter((diagnostic) => severityOf(diagnostic) === "error").map(formatDiagnostic));
   return decoded.flatMap(({ object }) => (object === undefined ? [] : [object]));
 }
 

@@ -4,7 +4,7 @@ import { type Agent, type IncomingMessage, request as plainRequest, type Request
 import { type ClientHttp2Session, connect as connectHttp2 } from "node:http2";
 import { Agent as TlsAgent, request as tlsRequest } from "node:https";
 import { connect, type Socket } from "node:net";
-import { connect as connectTls, type ConnectionOptions, type TLSSocket } from "node:tls";
+import { type ConnectionOptions, connect as connectTls, type TLSSocket } from "node:tls";
 import type { TlsMaterial } from "../../src/rpc/credentials.ts";
 
 export interface Answer {
@@ -44,7 +44,9 @@ export async function call({ body, ...options }: Call): Promise<Answer> {
 /** An HTTP/2 connection over mutual TLS, or plain without `material`. */
 export async function http2Session(port: number, material: TlsMaterial | undefined): Promise<ClientHttp2Session> {
   const session =
-    material === undefined ? connectHttp2(`http://127.0.0.1:${port}`) : connectHttp2(`https://127.0.0.1:${port}`, { ...peerOptions(material), ALPNProtocols: ["h2"] });
+    material === undefined
+      ? connectHttp2(`http://127.0.0.1:${port}`)
+      : connectHttp2(`https://127.0.0.1:${port}`, { ...peerOptions(material), ALPNProtocols: ["h2"] });
   session.on("error", () => undefined);
   await once(session, "connect");
   return session;
@@ -58,8 +60,16 @@ export interface Http2Answer {
 }
 
 /** One HTTP/2 exchange. Rejects when the stream is reset. */
-export async function call2(session: ClientHttp2Session, headers: Record<string, string>, body?: Buffer, trailers?: Record<string, string>): Promise<Http2Answer> {
-  const stream = session.request({ ":authority": "backend", ...headers }, { endStream: body === undefined, waitForTrailers: trailers !== undefined });
+export async function call2(
+  session: ClientHttp2Session,
+  headers: Record<string, string>,
+  body?: Buffer,
+  trailers?: Record<string, string>,
+): Promise<Http2Answer> {
+  const stream = session.request(
+    { ":authority": "backend", ...headers },
+    { endStream: body === undefined, waitForTrailers: trailers !== undefined },
+  );
   if (trailers !== undefined) stream.on("wantTrailers", () => stream.sendTrailers(trailers));
   if (body !== undefined) stream.end(body);
   let received: Http2Answer["trailers"] = {};

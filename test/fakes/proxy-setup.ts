@@ -2,8 +2,8 @@
 import type { AuthorizationLayers, CompiledRule, Condition, InboundListener, WorkloadPolicy } from "../../src/compile/workload-policy.ts";
 import { silentLogger } from "../../src/core/logger.ts";
 import { Credentials } from "../../src/proxy/credentials.ts";
+import { EmbeddedProxy } from "../../src/proxy/embedded-proxy.ts";
 import type { Limits } from "../../src/proxy/limits.ts";
-import { Proxy } from "../../src/proxy/proxy.ts";
 import type { Recorder, RecordInit } from "../../src/proxy/record.ts";
 import type { TlsMaterial } from "../../src/rpc/credentials.ts";
 import { FakeCa } from "./fake-ca.ts";
@@ -34,7 +34,9 @@ export class RecordKeeper implements Recorder {
       };
       const timer = setTimeout(() => {
         this.#watchers.delete(look);
-        const text = this.records.map((record) => JSON.stringify(record, (_, value) => (typeof value === "bigint" ? Number(value) : value)));
+        const text = this.records.map((record) =>
+          JSON.stringify(record, (_, value) => (typeof value === "bigint" ? Number(value) : value)),
+        );
         reject(new Error(`no record ${count} that fits, but:\n${text.join("\n")}`));
       }, timeoutMs);
       this.#watchers.add(look);
@@ -54,12 +56,22 @@ export function rule(policy: string, condition: Condition = { kind: "always" }):
 /** A condition on the peer's service account name, without `spiffe://`. */
 export function fromPrincipal(identity: string): Condition {
   const value = identity.replace("spiffe://", "");
-  return { kind: "when", from: [[{ attribute: "principal", argument: "", negated: false, values: [{ kind: "exact", value }] }]], to: [], when: [] };
+  return {
+    kind: "when",
+    from: [[{ attribute: "principal", argument: "", negated: false, values: [{ kind: "exact", value }] }]],
+    to: [],
+    when: [],
+  };
 }
 
 /** A condition on the path's beginning. */
 export function pathPrefix(value: string): Condition {
-  return { kind: "when", from: [], to: [[{ attribute: "path", argument: "", negated: false, values: [{ kind: "prefix", value }] }]], when: [] };
+  return {
+    kind: "when",
+    from: [],
+    to: [[{ attribute: "path", argument: "", negated: false, values: [{ kind: "prefix", value }] }]],
+    when: [],
+  };
 }
 
 /** An inbound listener called `inbound` on a free port, in front of an application on `port`. */
@@ -92,7 +104,7 @@ export function workloadPolicy(partial: Partial<WorkloadPolicy> = {}): WorkloadP
 
 /** A proxy with its certificate, and the CA that its peers trust. */
 export interface ProxyUnderTest {
-  readonly proxy: Proxy;
+  readonly proxy: EmbeddedProxy;
   readonly ca: FakeCa;
   readonly credentials: Credentials;
   readonly keeper: RecordKeeper;
@@ -102,11 +114,19 @@ export interface ProxyUnderTest {
   material(identity: string): TlsMaterial;
 }
 
-export function makeProxy({ ca = new FakeCa(), identity = BACKEND, limits = {} }: { ca?: FakeCa; identity?: string; limits?: Partial<Limits> } = {}): ProxyUnderTest {
+export function makeProxy({
+  ca = new FakeCa(),
+  identity = BACKEND,
+  limits = {},
+}: {
+  ca?: FakeCa;
+  identity?: string;
+  limits?: Partial<Limits>;
+} = {}): ProxyUnderTest {
   const credentials = new Credentials();
   credentials.update(ca.material(identity));
   const keeper = new RecordKeeper();
-  const proxy = new Proxy({ credentials, recorder: keeper, logger: silentLogger, limits });
+  const proxy = new EmbeddedProxy({ credentials, recorder: keeper, logger: silentLogger, limits });
   return {
     proxy,
     ca,

@@ -7,6 +7,10 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, type TestContext, test } from "node:test";
 import { setTimeout as delay } from "node:timers/promises";
+import { formatDiagnostic } from "../../src/core/diagnostic.ts";
+import { decodeObject } from "../../src/policy/decode/decode.ts";
+import { parseYamlDocuments } from "../../src/sources/yaml-documents.ts";
+import { brokenLinks, docsPages, objectsIn } from "./docs-pages.ts";
 import { ShellSession } from "./shell-session.ts";
 import { outputMatches, parseTaskPage, type Step } from "./task-page.ts";
 
@@ -132,5 +136,32 @@ describe("outputMatches", () => {
   test("lets no line be missing or in excess", () => {
     assert.ok(!outputMatches("a", "a\nb\n"));
     assert.ok(!outputMatches("a\nb", "a\n"));
+  });
+});
+
+describe("a page of the documentation", () => {
+  const all = docsPages();
+
+  test("links only to files that exist", () => {
+    const broken = all.flatMap((page) => brokenLinks(page).map((link) => `${page.path}: ${link}`));
+    assert.deepEqual(broken, []);
+  });
+
+  test("is linked from docs/README.md, if it is a concept, a task or a reference", () => {
+    const index = all.find(({ path }) => path === "docs/README.md")?.text ?? "";
+    const wanted = all.map(({ path }) => path).filter((path) => /^docs\/(concepts|tasks|reference)\//.test(path));
+    const missing = wanted.filter((path) => !index.includes(`(${path.slice("docs/".length)})`));
+    assert.ok(wanted.length >= 14, wanted.join(", "));
+    assert.deepEqual(missing, []);
+  });
+
+  test("shows only YAML that is valid", () => {
+    const objects = all.flatMap((page) => objectsIn(page).map((text) => parseYamlDocuments(text, page.path)));
+    const diagnostics = objects.flatMap(({ documents, diagnostic }) => [
+      ...(diagnostic === undefined ? [] : [diagnostic]),
+      ...documents.flatMap((document) => decodeObject(document).diagnostics),
+    ]);
+    assert.ok(objects.length >= 8, `${objects.length} blocks`);
+    assert.deepEqual(diagnostics.map(formatDiagnostic), []);
   });
 });

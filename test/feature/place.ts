@@ -17,7 +17,7 @@ function reversed(scope: Scope): Scope {
   return { after: (clean) => void cleanups.push(clean) };
 }
 
-export class Place {
+export class Place implements Scope {
   readonly folder: string;
   readonly config: string;
   readonly state: string;
@@ -33,6 +33,11 @@ export class Place {
     this.state = join(this.folder, "state");
     mkdirSync(this.config);
     for (const [name, text] of Object.entries(files)) this.write(name, text);
+  }
+
+  /** Runs `clean` at the end, before the folder goes. */
+  after(clean: () => unknown): void {
+    this.#scope.after(clean);
   }
 
   /** Writes a file of the configuration. */

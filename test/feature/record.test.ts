@@ -124,15 +124,13 @@ describe("garrison audit, for people", { timeout: 60_000 }, () => {
     ]);
   });
 
-  test("with --follow prints what is there and then what comes, until it is ended", async (t) => {
-    const own = new Place(t);
+  test("with --follow prints what is there and then what comes, until it is ended", async () => {
     const follow = place.start(["audit", "--follow", "--since", "10m"]);
     await tell([{ ...DECISIONS[0], timeMs: BigInt(Date.now()), path: "/now" }]);
     assert.match(await follow.line(/ALLOW/), / GET \/now 200 by shop\/client-reads\[0\]$/);
     const mark = follow.mark;
     await tell([{ ...DECISIONS[1], timeMs: BigInt(Date.now()), path: "/later\u001b[2J" }]);
     assert.match(await follow.line(/DENY/, mark), / GET \/later\\x1b\[2J 403 by default$/);
-    assert.equal(own.config.length > 0, true);
     assert.equal(await follow.stop(), "SIGTERM");
   });
 });

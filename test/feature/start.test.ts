@@ -80,15 +80,11 @@ describe("garrison serve", { timeout: 60_000 }, () => {
     assert.equal(readFileSync(root, "utf8"), before);
   });
 
-  test("a folder of YAML that is not there yet: serves without workloads, says so, and takes it up when it appears", async (t) => {
+  test("a folder of YAML that is not there: serves nothing, and says which", async (t) => {
     const place = new Place(t);
-    const later = join(place.config, "later");
-    const serve = place.start(["serve", "--config", later, "--listen", "127.0.0.1:0"]);
-    await serve.line(/ control plane serves /);
-    assert.match(serve.output, / error \S*later:1:1: error GAR0010: the folder cannot be read: it does not exist/);
-    mkdirSync(later);
-    for (const [name, text] of Object.entries(FILES)) place.write(join("later", name), text);
-    await place.untilStatus("two workloads", ({ workloads, diagnostics }) => workloads.length === 2 && diagnostics.length === 0);
+    const { exit, stderr } = await place.run("serve", "--config", join(place.config, "later"), "--listen", "127.0.0.1:0");
+    assert.equal(exit, 3);
+    assert.match(stderr, /later:1:1: error GAR0010: the folder cannot be read: it does not exist/);
   });
 
   test("SIGTERM ends it with 0, and the next one takes the state folder over", async (t) => {

@@ -11,7 +11,7 @@ import { OutboundPort } from "./outbound-port.ts";
 import { compilePolicy, PolicyState } from "./policy-state.ts";
 import type { Recorder } from "./record.ts";
 
-export interface ProxyOptions {
+export interface EmbeddedProxyOptions {
   readonly credentials: Credentials;
   readonly recorder: Recorder;
   readonly logger: Logger;
@@ -50,8 +50,8 @@ function wantedListeners({ inbound, outbound }: WorkloadPolicy): ReadonlyMap<str
   return wanted;
 }
 
-export class Proxy {
-  readonly #options: ProxyOptions;
+export class EmbeddedProxy {
+  readonly #options: EmbeddedProxyOptions;
   readonly #limits: Limits;
   readonly #bound = new Map<string, Bound>();
   #state: PolicyState | undefined;
@@ -59,7 +59,7 @@ export class Proxy {
   /** One policy at a time. */
   #applying: Promise<void> = Promise.resolve();
 
-  constructor(options: ProxyOptions) {
+  constructor(options: EmbeddedProxyOptions) {
     this.#options = options;
     this.#limits = { ...DEFAULT_LIMITS, ...options.limits };
   }
@@ -75,8 +75,9 @@ export class Proxy {
   }
 
   /**
-   * Puts a policy into force, wholly or not at all: resolves when its listeners serve and every further decision is by it.
-   * Rejects with `address-in-use` and others of listening, `invalid-configuration`; the policy before it then stays.
+   * Puts a policy into force: resolves when its listeners serve and every further decision is by it. Rejects with
+   * `invalid-configuration` for what it does not understand, and the policy before it then stays; with `address-in-use`,
+   * `permission-denied` or `unavailable` for listeners that cannot be opened, and all else of the policy is in force then.
    */
   apply(policy: WorkloadPolicy): Promise<void> {
     const applied = this.#applying.then(() => this.#apply(policy));
@@ -89,7 +90,9 @@ export class Proxy {
     this.#closed = true;
     await this.#applying;
     const bound = [...this.#bound.values()];
-    const timer = setTimeout(() => bound.forEach(({ acceptor }) => acceptor.disconnect()), graceMs);
+    const timer = setTimeout(() => {
+      for (const { acceptor } of bound) acceptor.disconnect();
+    }, graceMs);
     const stopped = bound.map(({ acceptor }) => acceptor.stop());
     for (const { port } of bound) port.drain();
     await Promise.all(stopped);
@@ -103,8 +106,8 @@ export class Proxy {
     // 1. What cannot be understood changes nothing.
     const compiled = compilePolicy(policy);
     const wanted = wantedListeners(policy);
-    // 2. What cannot be listened on changes nothing.
-    const opened = await this.#open([...wanted].filter(([key]) => !this.#bound.has(key)));
+    // 2. What cannot be listened on is left out: neither the other listeners nor the decisions may wait for it.
+    const { opened, failures } = await this.#open([...wanted].filter(([key]) => !this.#bound.has(key)));
     // 3. From here on nothing fails: decisions first, so that no new listener serves by an old policy.
     if (this.#state === undefined) this.#state = new PolicyState(compiled);
     else this.#state.replace(compiled);
@@ -112,17 +115,21 @@ export class Proxy {
     for (const [key, one] of wanted) this.#serve(key, one, opened.get(key), this.#state);
     const { inbound, outbound } = policy;
     this.#options.logger.log("info", "policy in force", { workload: policy.workload, inbound: inbound.length, outbound: outbound.length });
+    const [first] = failures;
+    if (first !== undefined) throw new AppError(first.code, failures.map(({ message }) => message).join("; "), { help: first.help ?? "" });
   }
 
-  async #open(missing: readonly (readonly [string, Wanted])[]): Promise<ReadonlyMap<string, Acceptor>> {
+  async #open(missing: readonly (readonly [string, Wanted])[]): Promise<{
+    readonly opened: ReadonlyMap<string, Acceptor>;
+    readonly failures: readonly AppError[];
+  }> {
     const attempts = await Promise.allSettled(
       missing.map(async ([key, one]) => [key, await Acceptor.listen(bindOf(one), this.#limits.connections)] as const),
     );
-    const opened = attempts.flatMap((attempt) => (attempt.status === "fulfilled" ? [attempt.value] : []));
-    const failure = attempts.find((attempt) => attempt.status === "rejected");
-    if (failure === undefined) return new Map(opened);
-    for (const [, acceptor] of opened) acceptor.close();
-    throw failure.reason;
+    return {
+      opened: new Map(attempts.flatMap((attempt) => (attempt.status === "fulfilled" ? [attempt.value] : []))),
+      failures: attempts.flatMap((attempt) => (attempt.status === "rejected" ? [AppError.from(attempt.reason)] : [])),
+    };
   }
 
   #release(key: string, { acceptor, port }: Bound): void {

@@ -1,0 +1,52 @@
+/** A decision of the record, asked again of what is in force now, with what the record does not hold left open. */
+import { type Answer, answerFacts } from "../../analyze/answer.ts";
+import type { Question } from "../../analyze/explain.ts";
+import type { WorkloadView } from "../../analyze/workload-view.ts";
+import type { AuditRecord } from "../../audit/record.ts";
+import type { InboundListener } from "../../compile/workload-policy.ts";
+import type { AttributeKey } from "../../policy/attributes.ts";
+import type { Facts } from "../../policy/decision.ts";
+import { EXPLAINING } from "./engine.ts";
+
+/** A text that is there and whole: the record cuts long ones, and marks them so. */
+function isWhole(text: string): boolean {
+  return text !== "" && !text.endsWith("…");
+}
+
+/** What the record tells of each attribute; one that is not here is unknown (headers, the server name of the handshake). */
+const TELLS: Partial<Readonly<Record<AttributeKey, (record: AuditRecord) => boolean>>> = {
+  principal: () => true,
+  namespace: () => true,
+  serviceAccount: () => true,
+  trustDomain: () => true,
+  sourceIp: ({ sourceIp }) => isWhole(sourceIp),
+  remoteIp: ({ sourceIp }) => isWhole(sourceIp),
+  host: ({ host }) => isWhole(host),
+  method: ({ method }) => isWhole(method),
+  path: ({ path }) => isWhole(path),
+  destinationPort: () => true,
+  destinationIp: () => true,
+};
+
+function questionOf(record: AuditRecord, listener: InboundListener): Question {
+  const { caller, sourceIp, protocol, method, path, host, port } = record;
+  const facts: Facts = {
+    peer: caller === "" ? undefined : caller,
+    sourceIp,
+    // No proxy is trusted to tell of another client.
+    remoteIp: sourceIp,
+    destinationIp: listener.bind,
+    destinationPort: port,
+    sni: "",
+    http: protocol === "http" ? { method, path, host, headers: new Map() } : undefined,
+  };
+  return { facts, knows: ({ attribute }) => TELLS[attribute]?.(record) === true };
+}
+
+/** What the rules in force now say; undefined where the workload has no such listener any more, or no rule was asked. */
+export function answerNow(view: WorkloadView, record: AuditRecord): Answer | undefined {
+  if (record.effect === "refused") return undefined;
+  const listener = view.policy.inbound.find(({ port }) => port === record.port);
+  if (listener === undefined || (listener.protocol === "tcp") !== (record.protocol === "tcp")) return undefined;
+  return answerFacts(EXPLAINING.ask, view, listener, questionOf(record, listener));
+}

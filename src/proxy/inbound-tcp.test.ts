@@ -1,0 +1,199 @@
+import assert from "node:assert/strict";
+import { createHash, randomBytes } from "node:crypto";
+import { once } from "node:events";
+import { type AddressInfo, connect, createServer, type Server, type Socket } from "node:net";
+import { afterEach, beforeEach, describe, test } from "node:test";
+import { peerOptions, plainSocket, readAll, tlsSocket } from "../../test/fakes/http-clients.ts";
+import {
+  FRONTEND,
+  fromPrincipal,
+  INTRUDER,
+  inboundListener,
+  layers,
+  makeProxy,
+  type ProxyUnderTest,
+  pathPrefix,
+  rule,
+  workloadPolicy,
+} from "../../test/fakes/proxy-setup.ts";
+import type { InboundListener, WorkloadPolicy } from "../compile/workload-policy.ts";
+
+const ONLY_FRONTEND = layers({ allow: [rule("frontend", fromPrincipal(FRONTEND))] });
+
+let server: Server;
+let accepted: Socket[];
+let serve: (socket: Socket) => void;
+let setup: ProxyUnderTest;
+
+beforeEach(async () => {
+  accepted = [];
+  serve = (socket) => socket.pipe(socket);
+  server = createServer({ allowHalfOpen: true }, (socket) => {
+    accepted.push(socket);
+    socket.on("error", () => undefined);
+    serve(socket);
+  }).listen(0, "127.0.0.1");
+  await once(server, "listening");
+  setup = makeProxy({ limits: { firstByteMs: 100 } });
+});
+afterEach(async () => {
+  await setup.proxy.close(0);
+  for (const socket of accepted) socket.destroy();
+  server.close();
+});
+
+const portOfServer = () => (server.address() as AddressInfo).port;
+
+function apply(listener: Partial<InboundListener> = {}, policy: Partial<WorkloadPolicy> = { tcp: ONLY_FRONTEND }): Promise<void> {
+  return setup.proxy.apply(workloadPolicy({ inbound: [inboundListener(portOfServer(), { protocol: "tcp", ...listener })], ...policy }));
+}
+
+function peer(identity: string) {
+  const options = {
+    ...peerOptions(setup.material(identity)),
+    ALPNProtocols: ["istio"],
+    servername: "outbound_.6379_._.datastore",
+    allowHalfOpen: true,
+  };
+  return tlsSocket(setup.port(), options);
+}
+
+test("an allowed caller's bytes are passed on, each side may end its own, and the record counts them", async () => {
+  serve = (socket) => {
+    const chunks: Buffer[] = [];
+    socket.on("data", (chunk: Buffer) => chunks.push(chunk));
+    // Answers only when the client has ended its side.
+    socket.on("end", () => socket.end(`got ${Buffer.concat(chunks).length}`));
+  };
+  await apply();
+  const socket = await peer(FRONTEND);
+  socket.end(Buffer.alloc(100_000));
+  assert.equal(await readAll(socket), "got 100000");
+  const record = await setup.keeper.next();
+  assert.deepEqual([record.effect, record.origin, record.protocol, record.caller], ["allow", "photo-ns/frontend[0]", "tcp", FRONTEND]);
+  assert.deepEqual([record.bytesReceived, record.bytesSent, record.port], [100_000n, 10n, setup.port()]);
+});
+
+test("the server may end its side first, and still read", async () => {
+  const received = Promise.withResolvers<string>();
+  serve = (socket) => {
+    socket.end("bye");
+    readAll(socket).then(received.resolve);
+  };
+  await apply();
+  const socket = await peer(FRONTEND);
+  await once(socket.resume(), "end");
+  socket.end("late");
+  assert.equal(await received.promise, "late");
+});
+
+test("another caller's connection is closed before the application hears of it", async () => {
+  await apply();
+  const socket = await peer(INTRUDER);
+  socket.write("INFO\r\n");
+  assert.equal(await readAll(socket), "");
+  const record = await setup.keeper.next();
+  assert.deepEqual([record.effect, record.origin, record.caller, accepted.length], ["deny", "default", INTRUDER, 0]);
+});
+
+test("large transfers arrive whole in both directions", async () => {
+  await apply();
+  const sent = randomBytes(20_000_000);
+  const sum = createHash("sha256");
+  const socket = await peer(FRONTEND);
+  socket.on("data", (chunk: Buffer) => sum.update(chunk));
+  socket.end(sent);
+  await once(socket, "close");
+  assert.equal(sum.digest("hex"), createHash("sha256").update(sent).digest("hex"));
+});
+
+test("a reader that stops holds the sender back", async () => {
+  let written = 0;
+  const held = Promise.withResolvers<void>();
+  serve = (socket) => {
+    let timer = setTimeout(held.resolve, 500);
+    const more = () => {
+      clearTimeout(timer);
+      timer = setTimeout(held.resolve, 500);
+      while (written < 400_000_000) {
+        written += 1_000_000;
+        if (!socket.write(Buffer.alloc(1_000_000))) return;
+      }
+    };
+    socket.on("drain", more);
+    more();
+  };
+  await apply();
+  const socket = await peer(FRONTEND);
+  socket.pause();
+  await held.promise;
+  socket.destroy();
+  assert.ok(written < 100_000_000, `${written} bytes were taken from the application`);
+});
+
+describe("a new policy", () => {
+  test("cuts open connections that it would deny, at once, and leaves the others", async () => {
+    await apply({}, { tcp: layers() });
+    const [denied, kept] = [await peer(INTRUDER), await peer(FRONTEND)];
+    for (const socket of [denied, kept]) {
+      socket.write("ping");
+      await once(socket, "data");
+    }
+    const closed = once(denied, "close");
+    await apply();
+    await closed;
+    kept.write("still");
+    assert.equal(String((await once(kept, "data"))[0]), "still");
+    kept.destroy();
+    const record = await setup.keeper.next(({ caller }) => caller === INTRUDER);
+    assert.deepEqual([record.effect, record.detail], ["allow", "cut by a new policy: default"]);
+  });
+  test("that takes the listener away ends its connections", async () => {
+    await apply({}, { tcp: layers() });
+    const socket = await peer(FRONTEND);
+    const closed = once(socket.resume(), "close");
+    await setup.proxy.apply(workloadPolicy());
+    await closed;
+    assert.equal(setup.proxy.portOf("inbound"), undefined);
+  });
+});
+
+test("an application that is down closes the connection, and the record says why", async () => {
+  await apply();
+  server.close();
+  await once(server, "close");
+  const socket = await peer(FRONTEND);
+  assert.equal(await readAll(socket), "");
+  const record = await setup.keeper.next();
+  assert.equal(record.effect, "allow");
+  assert.match(record.detail ?? "", /^the application could not be reached: connection to 127\.0\.0\.1:\d+ failed$/);
+});
+
+describe("PERMISSIVE", () => {
+  test("takes plaintext beside mutual TLS, without an identity", async () => {
+    await apply({ mtls: "PERMISSIVE" });
+    const plain = await plainSocket(setup.port());
+    plain.write("hello");
+    assert.equal(await readAll(plain), "");
+    assert.equal((await setup.keeper.next()).caller, "");
+    const socket = await peer(FRONTEND);
+    socket.write("hello");
+    assert.equal(String((await once(socket, "data"))[0]), "hello");
+    socket.destroy();
+  });
+  test("waits for no client whose application speaks first", async () => {
+    serve = (socket) => void socket.write("220 ready");
+    await apply({ mtls: "PERMISSIVE" }, { tcp: layers() });
+    const plain = connect(setup.port(), "127.0.0.1");
+    assert.equal(String((await once(plain, "data"))[0]), "220 ready");
+    plain.destroy();
+  });
+});
+
+test("the layers of HTTP say nothing about a TCP port", async () => {
+  await apply({}, { http: layers({ deny: [rule("all")] }), tcp: layers({ deny: [rule("path", pathPrefix("/"))] }) });
+  const socket = await peer(FRONTEND);
+  socket.write("x");
+  assert.equal(String((await once(socket, "data"))[0]), "x");
+  socket.destroy();
+});
