@@ -3,17 +3,17 @@ import type { InboundListener } from "../compile/workload-policy.ts";
 import type { Place } from "../core/diagnostic.ts";
 import { type Because, type Decision, type Facts, formatBecause } from "../policy/decision.ts";
 import type { PolicyAction } from "../policy/model.ts";
-import { formatOrigin, type Origin } from "../policy/origin.ts";
+import { formatOrigin } from "../policy/origin.ts";
 import { arrive, type Engine } from "./evaluate.ts";
 import { type AskClause, explain, type Question, type RuleFinding } from "./explain.ts";
 import type { TestRequest } from "./test-request.ts";
 import { describeMiss, describeUnknown } from "./words.ts";
-import type { AuthorizationInForce, PolicyInForce, WorkloadView } from "./workload-view.ts";
+import { type AuthorizationInForce, type PolicyInForce, ruleInForce, type WorkloadView } from "./workload-view.ts";
 
 export interface RuleAnswer {
   /** `NAMESPACE/POLICY[RULE]`. */
   readonly rule: string;
-  /** Where its policy is written. */
+  /** Where it is written. */
   readonly place?: Place;
   readonly result: RuleFinding["result"];
   /** In words, the first first: the clauses that fail; for `unknown`, those of which nobody knows. */
@@ -61,10 +61,6 @@ export interface ExplainingEngine extends Pick<Engine, "normalizePath"> {
   readonly ask: AskClause;
 }
 
-function policyOf(view: WorkloadView, { namespace, policy }: Origin): AuthorizationInForce | undefined {
-  return view.authorization.find(({ name }) => name === `${namespace}/${policy}`);
-}
-
 function reasonsOf({ result, never, misses, unknown }: RuleFinding, policy: AuthorizationInForce | undefined): readonly string[] {
   if (policy?.closed === true)
     return [`the policy is invalid, and so ${never ? "matches nothing" : "matches everything"} until it is mended`];
@@ -74,10 +70,10 @@ function reasonsOf({ result, never, misses, unknown }: RuleFinding, policy: Auth
 }
 
 function toRuleAnswer(view: WorkloadView, finding: RuleFinding): RuleAnswer {
-  const policy = policyOf(view, finding.origin);
+  const written = ruleInForce(view, finding.origin);
   const { origin, result, nearest } = finding;
-  const place = policy === undefined ? {} : { place: policy.place };
-  return { rule: formatOrigin(origin), ...place, result, reasons: reasonsOf(finding, policy), nearest };
+  const place = written === undefined ? {} : { place: written.place };
+  return { rule: formatOrigin(origin), ...place, result, reasons: reasonsOf(finding, written?.policy), nearest };
 }
 
 function describeBecause(because: Because): string {

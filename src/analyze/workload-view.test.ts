@@ -1,8 +1,9 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { API, authorizationPolicy, meshOf } from "../../test/fixture/yaml-mesh.ts";
-import { viewsOf } from "./workload-view.ts";
+import { ruleInForce, viewsOf } from "./workload-view.ts";
 
+const BROKEN = authorizationPolicy("broken", "{ action: DENY, rules: [{ nonsense: 1 }] }");
 const MESH = meshOf(
   API + authorizationPolicy("open", "{ rules: [{}] }") + authorizationPolicy("broken", "{ action: DENY, rules: [{ nonsense: 1 }] }"),
 );
@@ -35,12 +36,21 @@ describe("viewsOf", () => {
       name,
       action,
       closed,
-      rules,
+      rules: rules.length,
     }));
     assert.deepEqual(policies, [
       { name: "shop/broken", action: "DENY", closed: true, rules: 0 },
       { name: "shop/open", action: "ALLOW", closed: false, rules: 1 },
     ]);
+  });
+
+  it("says where each rule is written, and where the policy is for a rule of an invalid one", () => {
+    const [view] = viewsOf(meshOf(`${API}${authorizationPolicy("two", "{ rules: [{},\n\n  {}] }")}${BROKEN}`), "shop/api");
+    assert.ok(view);
+    const lineOf = (policy: string, rule: number): number => ruleInForce(view, { namespace: "shop", policy, rule })?.place.line ?? 0;
+    assert.equal(lineOf("two", 1) - lineOf("two", 0), 2);
+    assert.ok(lineOf("broken", 0) > lineOf("two", 1));
+    assert.equal(ruleInForce(view, { namespace: "shop", policy: "gone", rule: 0 }), undefined);
   });
 
   it("survives JSON, so that a control plane can tell it", () => {

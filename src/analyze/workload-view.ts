@@ -10,6 +10,7 @@ import { serviceKey } from "../mesh/services.ts";
 import type { Workload } from "../mesh/snapshot.ts";
 import { closest } from "../policy/decode/suggest.ts";
 import type { PolicyAction } from "../policy/model.ts";
+import type { Origin } from "../policy/origin.ts";
 
 export interface PolicyInForce {
   /** `NAMESPACE/NAME`. */
@@ -21,8 +22,8 @@ export interface PolicyInForce {
 
 export interface AuthorizationInForce extends PolicyInForce {
   readonly action: PolicyAction;
-  /** How many rules it has; 0 for an invalid one. */
-  readonly rules: number;
+  /** Where each of its rules is written, in their order; none for an invalid one. */
+  readonly rules: readonly Place[];
 }
 
 export interface PortInForce {
@@ -57,7 +58,7 @@ function authorizationOf({ snapshot }: Mesh, workload: Workload): readonly Autho
     place: meta.place,
     closed: rules === "invalid",
     action,
-    rules: rules === "invalid" ? 0 : rules.length,
+    rules: rules === "invalid" ? [] : rules.map(({ place = meta.place }) => place),
   }));
 }
 
@@ -76,6 +77,15 @@ function workloadsNamed({ snapshot }: Mesh, name: string): readonly Workload[] {
   const meant = closest(name, [...snapshot.workloads.keys(), ...snapshot.services.map(serviceKey)]);
   const help = meant === undefined ? "name a WorkloadEntry or a Service as NAMESPACE/NAME" : `did you mean \`${meant}\`?`;
   throw new AppError("not-found", `there is no workload and no service \`${name.slice(0, 300)}\``, { help });
+}
+
+/** The policy that a rule is of, and where the rule is written; a rule of an invalid policy stands where the policy does. */
+export function ruleInForce(
+  { authorization }: WorkloadView,
+  { namespace, policy, rule }: Origin,
+): { readonly policy: AuthorizationInForce; readonly place: Place } | undefined {
+  const found = authorization.find(({ name }) => name === `${namespace}/${policy}`);
+  return found === undefined ? undefined : { policy: found, place: found.rules[rule] ?? found.place };
 }
 
 /** What is in force for a workload, or for each workload behind a service; `name` is NAMESPACE/NAME. Throws `not-found`. */

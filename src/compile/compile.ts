@@ -16,7 +16,7 @@ export interface CompiledMesh {
 }
 
 /** What one workload enforces. */
-export function compileWorkload(
+function compileWorkload(
   snapshot: MeshSnapshot,
   workload: Workload,
 ): { readonly policy: WorkloadPolicy; readonly diagnostics: readonly Diagnostic[] } {

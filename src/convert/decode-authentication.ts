@@ -1,7 +1,18 @@
 /** `authentication.istio.io/v1alpha1` Policy and MeshPolicy. */
 import { dnsLabel } from "../policy/decode/kubernetes-name.ts";
 import { LIMITS } from "../policy/decode/limits.ts";
-import { boolean, type Cursor, type Decoder, type Fields, integer, list, record, stringUpTo, text, wrong } from "../policy/decode/reader.ts";
+import {
+  boolean,
+  type Cursor,
+  type Decoder,
+  type Fields,
+  integer,
+  list,
+  record,
+  stringUpTo,
+  text,
+  wrong,
+} from "../policy/decode/reader.ts";
 import { nullable, oneOf } from "../policy/decode/refine.ts";
 import { either, located, texts } from "./fields.ts";
 import type { AuthenticationPolicy, Jwt, OldObject, PathMatch, Target, TriggerRule } from "./old-objects.ts";
@@ -116,7 +127,11 @@ function checkScope(cursor: Cursor, scope: AuthenticationPolicy["scope"], name: 
     );
 }
 
-export function decodeAuthenticationPolicy(root: Fields, base: OldObject, scope: AuthenticationPolicy["scope"]): AuthenticationPolicy | undefined {
+export function decodeAuthenticationPolicy(
+  root: Fields,
+  base: OldObject,
+  scope: AuthenticationPolicy["scope"],
+): AuthenticationPolicy | undefined {
   const decoded = root.optional("spec", nullable(spec, NO_PEERS)) ?? (root.has("spec") ? undefined : NO_PEERS);
   if (decoded === undefined) return undefined;
   checkScope(root.cursor, scope, base.meta.name, decoded.targets);

@@ -7,8 +7,8 @@ import {
   type AccessRule,
   type Condition,
   type Located,
-  OPERATION_FIELDS,
   type OldObject,
+  OPERATION_FIELDS,
   type OperationField,
   type RbacConfig,
   type RbacTargets,
@@ -22,7 +22,11 @@ import {
 const BOUNDS = { max: LIMITS.elements };
 
 /** Lists by name; an empty one is the same as none. */
-function lists<K extends string>(fields: Fields, names: readonly K[], decoderOf: (name: K) => Decoder<readonly string[]>): Partial<Record<K, readonly string[]>> {
+function lists<K extends string>(
+  fields: Fields,
+  names: readonly K[],
+  decoderOf: (name: K) => Decoder<readonly string[]>,
+): Partial<Record<K, readonly string[]>> {
   const result: Partial<Record<K, readonly string[]>> = {};
   for (const name of names) {
     const values = either(fields, name, decoderOf(name));
@@ -45,7 +49,12 @@ const constraint: Decoder<Condition> = record((fields) => {
 const pathTexts: Decoder<readonly string[]> = (cursor) => {
   const values = texts(cursor);
   if (values?.some((value) => /[{}]/.test(value)) !== true) return values;
-  return wrong(cursor, "GAR0004", "has a path with braces, which has no equal", "today braces make a path template: write the paths that are meant");
+  return wrong(
+    cursor,
+    "GAR0004",
+    "has a path with braces, which has no equal",
+    "today braces make a path template: write the paths that are meant",
+  );
 };
 
 function decoderOf(name: OperationField): Decoder<readonly string[]> {
@@ -102,7 +111,8 @@ const bindingSpec: Decoder<BindingSpec> = record((fields) => {
   const subjects = fields.required("subjects", list(subject, { min: 1, max: LIMITS.elements }));
   const permissive = fields.optional("mode", modes) === "PERMISSIVE";
   fields.refuse(UNSUPPORTED_OF_BINDING);
-  if (!fields.has("roleRef") && !fields.has("role_ref")) return wrong(fields.cursor, "GAR0005", "has no `roleRef`", "name the ServiceRole that is given");
+  if (!fields.has("roleRef") && !fields.has("role_ref"))
+    return wrong(fields.cursor, "GAR0005", "has no `roleRef`", "name the ServiceRole that is given");
   return role === undefined || subjects === undefined ? undefined : { role, subjects, permissive };
 });
 

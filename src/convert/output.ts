@@ -86,11 +86,14 @@ export class Output {
     const { diagnostics } = decodeObject(toRaw(object, first.meta.place));
     const errors = diagnostics.filter((diagnostic) => severityOf(diagnostic) === "error");
     const refused = errors.filter((diagnostic) => !isLack(diagnostic));
-    for (const { code, message, help } of refused) first.report.add(code, first.meta.place, `${first.label} has no equal: ${message}`, help);
+    for (const { code, message, help } of refused)
+      first.report.add(code, first.meta.place, `${first.label} has no equal: ${message}`, help);
     if (refused.length > 0) return;
     this.#names.add(`${draft.kind} ${draft.namespace}/${name}`);
     const origin: Note = { place: first.meta.place, message: `was ${draft.sources.map(({ label }) => label).join(" and ")}` };
-    const lacks = errors.map(({ place, message }): Note => ({ place, message: `garrison refuses this object until it supports it: ${message}` }));
+    const lacks = errors.map(
+      ({ place, message }): Note => ({ place, message: `garrison refuses this object until it supports it: ${message}` }),
+    );
     this.objects.push({ source: first.meta.place, object, notes: [origin, ...draft.notes, ...lacks] });
   }
 

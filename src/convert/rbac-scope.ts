@@ -37,7 +37,8 @@ export class RbacScope {
     const { mode, inclusion, exclusion } = this.config;
     if (mode === "ON_WITH_INCLUSION") return inclusion.namespaces.some(({ value }) => value === namespace);
     const isExcluded =
-      exclusion.namespaces.some(({ value }) => value === namespace) || exclusion.services.some(({ value }) => value.split(".")[1] === namespace);
+      exclusion.namespaces.some(({ value }) => value === namespace) ||
+      exclusion.services.some(({ value }) => value.split(".")[1] === namespace);
     return mode === "ON" || (mode === "ON_WITH_EXCLUSION" && !isExcluded);
   }
 }

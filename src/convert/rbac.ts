@@ -14,6 +14,8 @@ export interface Settings {
 }
 
 interface Rbac {
+  /** Of each role, worked out once, so that what is wrong is told once. */
+  readonly grants: Map<ServiceRole, readonly Grant[]>;
   readonly old: OldObjects;
   readonly services: ServiceIndex;
   readonly scope: RbacScope;
@@ -68,12 +70,22 @@ function grantsByWorkload(grants: readonly Grant[]): readonly (readonly [Grant, 
   return groups;
 }
 
-function convertBinding(binding: ServiceRoleBinding, role: ServiceRole, { services, scope, output }: Rbac, loose: Note[]): void {
+function grantsOnce(role: ServiceRole, { grants, services, scope }: Rbac): readonly Grant[] {
+  const known = grants.get(role) ?? grantsOf(role, services, scope);
+  grants.set(role, known);
+  return known;
+}
+
+function convertBinding(binding: ServiceRoleBinding, role: ServiceRole, rbac: Rbac, loose: Note[]): void {
+  const { scope, output } = rbac;
   const callers = binding.subjects.flatMap((subject) => callerOf(subject, binding) ?? []);
-  const groups = grantsByWorkload(grantsOf(role, services, scope));
+  const groups = grantsByWorkload(grantsOnce(role, rbac));
   if (binding.report.errors > 0 || role.report.errors > 0) return;
   if (callers.length === 0 || groups.length === 0) {
-    loose.push({ place: binding.meta.place, message: `${binding.label} let nobody in where authorization is on: nothing is written for it` });
+    loose.push({
+      place: binding.meta.place,
+      message: `${binding.label} let nobody in where authorization is on: nothing is written for it`,
+    });
     return;
   }
   for (const grants of groups) {
@@ -94,7 +106,12 @@ function roleOf(binding: ServiceRoleBinding, { old }: Rbac): ServiceRole | undef
   const { namespace } = binding.meta;
   const role = old.roles.find(({ meta }) => meta.namespace === namespace && meta.name === binding.role.value);
   if (role === undefined)
-    binding.report.add("GAR0102", binding.role.place, `there is no ServiceRole ${quote(`${namespace}/${binding.role.value}`)}`, "give it along with its binding");
+    binding.report.add(
+      "GAR0102",
+      binding.role.place,
+      `there is no ServiceRole ${quote(`${namespace}/${binding.role.value}`)}`,
+      "give it along with its binding",
+    );
   return role;
 }
 
@@ -103,12 +120,18 @@ function convertBindings(rbac: Rbac, loose: Note[]): void {
   for (const binding of old.bindings) {
     const role = roleOf(binding, rbac);
     if (role === undefined || refuseRoot(binding, settings)) continue;
-    if (scope.isOff) loose.push({ place: binding.meta.place, message: `${binding.label} had no effect, as authorization is OFF: nothing is written for it` });
+    if (scope.isOff)
+      loose.push({
+        place: binding.meta.place,
+        message: `${binding.label} had no effect, as authorization is OFF: nothing is written for it`,
+      });
     else convertBinding(binding, role, rbac, loose);
     if (role.report.errors > 0)
       binding.report.add("GAR0102", binding.role.place, `${binding.label} gives ${role.label}, which has no equal`, "mend the role first");
   }
-  for (const role of old.roles.filter(({ meta }) => !old.bindings.some((one) => one.meta.namespace === meta.namespace && one.role.value === meta.name)))
+  for (const role of old.roles.filter(
+    ({ meta }) => !old.bindings.some((one) => one.meta.namespace === meta.namespace && one.role.value === meta.name),
+  ))
     loose.push({ place: role.meta.place, message: `${role.label} is given to nobody: nothing is written for it` });
 }
 
@@ -117,7 +140,12 @@ function convertBindings(rbac: Rbac, loose: Note[]): void {
 function serviceOf({ value, place }: Located<string>, config: RbacConfig, services: ServiceIndex): Service | undefined {
   const service = services.byHost(value);
   if (service !== undefined && service.selector.size > 0) return service;
-  config.report.add("GAR0102", place, `no Service with a selector is named ${quote(value)}`, "give the Service along with the policies, and its whole host here");
+  config.report.add(
+    "GAR0102",
+    place,
+    `no Service with a selector is named ${quote(value)}`,
+    "give the Service along with the policies, and its whole host here",
+  );
   return undefined;
 }
 
@@ -126,7 +154,12 @@ function portsOf(some: readonly Service[], config: RbacConfig, place: Located<st
   const ports = some.map(workloadPorts);
   const [name] = ports.flatMap(({ names }) => names);
   if (name !== undefined)
-    config.report.add("GAR0004", place, `a service that shares its workloads has no equal while its port ${quote(name)} is only a name`, "write the number as its `targetPort`");
+    config.report.add(
+      "GAR0004",
+      place,
+      `a service that shares its workloads has no equal while its port ${quote(name)} is only a name`,
+      "write the number as its `targetPort`",
+    );
   return [...new Set(ports.flatMap(({ numbers }) => numbers.map(String)))];
 }
 
@@ -145,7 +178,13 @@ function denied(entry: Located<string>, config: RbacConfig, { services, scope }:
   const own = selectorField(service.selector);
   if (sharing.every((other) => scope.holdsFor(other))) return [{ namespace: service.namespace, name, spec: own }];
   const notPorts = portsOf([service, ...sharing.filter((other) => scope.holdsFor(other))], config, entry.place);
-  return [{ namespace: service.namespace, name: `allow-others-${service.name}`, spec: { ...own, action: "ALLOW", rules: [{ to: [{ operation: { notPorts } }] }] } }];
+  return [
+    {
+      namespace: service.namespace,
+      name: `allow-others-${service.name}`,
+      spec: { ...own, action: "ALLOW", rules: [{ to: [{ operation: { notPorts } }] }] },
+    },
+  ];
 }
 
 /** Allowed, on its own ports where a service that is not excluded shares the workloads. */
@@ -169,7 +208,10 @@ function scopedPolicies(config: RbacConfig, rbac: Rbac): readonly Scoped[] {
     case "ON":
       return [nothing(rootNamespace)];
     case "ON_WITH_INCLUSION":
-      return [...inclusion.namespaces.map(({ value }) => nothing(value)), ...inclusion.services.flatMap((entry) => denied(entry, config, rbac))];
+      return [
+        ...inclusion.namespaces.map(({ value }) => nothing(value)),
+        ...inclusion.services.flatMap((entry) => denied(entry, config, rbac)),
+      ];
     case "ON_WITH_EXCLUSION":
       return [
         nothing(rootNamespace),
@@ -182,13 +224,16 @@ function scopedPolicies(config: RbacConfig, rbac: Rbac): readonly Scoped[] {
 function convertConfig(config: RbacConfig, rbac: Rbac, loose: Note[]): void {
   const { output, settings } = rbac;
   const scoped = scopedPolicies(config, rbac);
-  const isMeshWide = ({ namespace, name }: Scoped): boolean => namespace === settings.rootNamespace && name === "allow-nothing" && config.mode !== "ON_WITH_INCLUSION";
+  const isMeshWide = ({ namespace, name }: Scoped): boolean =>
+    namespace === settings.rootNamespace && name === "allow-nothing" && config.mode !== "ON_WITH_INCLUSION";
   for (const one of scoped.filter((each) => !isMeshWide(each)))
     if (refuseRoot({ ...config, meta: { ...config.meta, namespace: one.namespace } }, settings)) break;
   if (config.report.errors > 0) return;
   if (config.mode === "OFF") loose.push({ place: config.meta.place, message: `${config.label} is OFF: nothing is written for it` });
   for (const one of scoped) {
-    const notes = isMeshWide(one) ? [{ place: config.meta.place, message: "it holds for gateways too, which the old authorization left alone" }] : [];
+    const notes = isMeshWide(one)
+      ? [{ place: config.meta.place, message: "it holds for gateways too, which the old authorization left alone" }]
+      : [];
     output.add({ ...one, kind: "AuthorizationPolicy", dryRun: config.permissive, sources: [config], notes });
   }
 }
@@ -197,12 +242,15 @@ function convertConfig(config: RbacConfig, rbac: Rbac, loose: Note[]): void {
 export function convertRbac(old: OldObjects, services: ServiceIndex, settings: Settings, output: Output): readonly Note[] {
   const config = configInForce(old);
   const scope = new RbacScope(config, settings.rootNamespace);
-  const rbac: Rbac = { old, services, scope, settings, output };
+  const rbac: Rbac = { grants: new Map(), old, services, scope, settings, output };
   const loose: Note[] = [];
   if (config !== undefined) convertConfig(config, rbac, loose);
   const [first] = old.bindings;
   if (config === undefined && first !== undefined)
-    loose.push({ place: first.meta.place, message: "no ClusterRbacConfig is given: authorization is taken as on wherever a role is given, and nowhere else" });
+    loose.push({
+      place: first.meta.place,
+      message: "no ClusterRbacConfig is given: authorization is taken as on wherever a role is given, and nowhere else",
+    });
   convertBindings(rbac, loose);
   return loose;
 }

@@ -1,9 +1,9 @@
 /** Rules of a ServiceRole -> which workloads, and which operations on them. */
 import { quote } from "../policy/decode/report.ts";
 import type { Selector } from "../policy/model.ts";
-import type { RbacScope } from "./rbac-scope.ts";
 import type { AccessRule, Condition, Located, ServiceRole } from "./old-objects.ts";
 import type { JsonObject } from "./output.ts";
+import type { RbacScope } from "./rbac-scope.ts";
 import { type Service, type ServiceIndex, workloadPorts } from "./services.ts";
 
 /** An access rule on the workloads of one selector. */
@@ -32,20 +32,40 @@ const NAMESPACE = "destination.namespace";
 function checkConstraint(constraint: Condition, role: ServiceRole): void {
   const { key, values, place } = constraint;
   if (LABEL.test(key) && values.some((value) => value.includes("*")))
-    role.report.add("GAR0004", place, "a pattern of a label has no equal", "selectors take labels by their whole value: write one role for each");
+    role.report.add(
+      "GAR0004",
+      place,
+      "a pattern of a label has no equal",
+      "selectors take labels by their whole value: write one role for each",
+    );
   if (key === "destination.user")
-    role.report.add("GAR0004", place, "the constraint `destination.user` has no equal", "select the workloads by a label: `destination.labels[…]`");
+    role.report.add(
+      "GAR0004",
+      place,
+      "the constraint `destination.user` has no equal",
+      "select the workloads by a label: `destination.labels[…]`",
+    );
   else if (!LABEL.test(key) && !WHEN.test(key) && key !== NAME && key !== NAMESPACE)
-    role.report.add("GAR0004", place, `the constraint ${quote(key)} has no equal`, "sidecars passed over it, and so let more through: remove it if that was meant");
+    role.report.add(
+      "GAR0004",
+      place,
+      `the constraint ${quote(key)} has no equal`,
+      "sidecars passed over it, and so let more through: remove it if that was meant",
+    );
 }
 
 /** Every choice of one value for each label. */
 function labelChoices(constraints: readonly Condition[]): readonly Selector[] {
-  return constraints.reduce<readonly Selector[]>((choices, { key, values }) => {
-    const name = LABEL.exec(key)?.[1];
-    if (name === undefined) return choices;
-    return choices.flatMap((choice) => values.flatMap((value) => ((choice.get(name) ?? value) === value ? [new Map([...choice, [name, value]])] : [])));
-  }, [new Map()]);
+  return constraints.reduce<readonly Selector[]>(
+    (choices, { key, values }) => {
+      const name = LABEL.exec(key)?.[1];
+      if (name === undefined) return choices;
+      return choices.flatMap((choice) =>
+        values.flatMap((value) => ((choice.get(name) ?? value) === value ? [new Map([...choice, [name, value]])] : [])),
+      );
+    },
+    [new Map()],
+  );
 }
 
 // === Targets ===

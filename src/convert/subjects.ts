@@ -57,7 +57,13 @@ function addProperty(builder: CallerBuilder, property: Condition, owner: OldObje
   if (known?.field === "principals") builder.addNames(values, [EVERYONE]);
   else if (known !== undefined) builder.add(known.field, known.when, values);
   else if (CONDITIONS.includes(key) || WITH_ARGUMENT.test(key)) builder.when.push({ key, values });
-  else refuse(owner, property, `the property ${quote(key)}`, "sidecars took it for metadata that nothing set, so it matched nobody: remove the subject");
+  else
+    refuse(
+      owner,
+      property,
+      `the property ${quote(key)}`,
+      "sidecars took it for metadata that nothing set, so it matched nobody: remove the subject",
+    );
 }
 
 function addNegatives(builder: CallerBuilder, { lists, place }: Subject, owner: OldObject): void {

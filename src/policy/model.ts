@@ -125,6 +125,7 @@ export interface Rule {
   readonly from: readonly (readonly Clause[])[];
   readonly to: readonly (readonly Clause[])[];
   readonly when: readonly Clause[];
+  readonly place?: Place;
 }
 
 /** Istio `security.v1.AuthorizationPolicy`. */

@@ -48,12 +48,12 @@ function apply(listener: Partial<InboundListener> = {}, policy: Partial<Workload
   return setup.proxy.apply(workloadPolicy({ inbound: [inboundListener(portOfServer(), { protocol: "tcp", ...listener })], ...policy }));
 }
 
-function peer(identity: string) {
+function peer(identity: string, allowHalfOpen = false) {
   const options = {
     ...peerOptions(setup.material(identity)),
     ALPNProtocols: ["istio"],
     servername: "outbound_.6379_._.datastore",
-    allowHalfOpen: true,
+    allowHalfOpen,
   };
   return tlsSocket(setup.port(), options);
 }
@@ -66,7 +66,7 @@ test("an allowed caller's bytes are passed on, each side may end its own, and th
     socket.on("end", () => socket.end(`got ${Buffer.concat(chunks).length}`));
   };
   await apply();
-  const socket = await peer(FRONTEND);
+  const socket = await peer(FRONTEND, true);
   socket.end(Buffer.alloc(100_000));
   assert.equal(await readAll(socket), "got 100000");
   const record = await setup.keeper.next();
@@ -81,7 +81,7 @@ test("the server may end its side first, and still read", async () => {
     readAll(socket).then(received.resolve);
   };
   await apply();
-  const socket = await peer(FRONTEND);
+  const socket = await peer(FRONTEND, true);
   await once(socket.resume(), "end");
   socket.end("late");
   assert.equal(await received.promise, "late");
@@ -100,7 +100,7 @@ test("large transfers arrive whole in both directions", async () => {
   await apply();
   const sent = randomBytes(20_000_000);
   const sum = createHash("sha256");
-  const socket = await peer(FRONTEND);
+  const socket = await peer(FRONTEND, true);
   socket.on("data", (chunk: Buffer) => sum.update(chunk));
   socket.end(sent);
   await once(socket, "close");

@@ -160,7 +160,7 @@ describe("the application's request", () => {
   test("that is malformed is refused here already", async () => {
     await apply([service([endpoint(remote.port())])]);
     const socket = await plainSocket(setup.port("outbound"));
-    socket.end("GET a HTTP/1.1\r\nHost: x\r\n\r\n");
+    socket.write("GET a HTTP/1.1\r\nHost: x\r\n\r\n");
     assert.match(await readAll(socket), /^HTTP\/1\.1 400 /);
   });
 });
@@ -307,7 +307,7 @@ test("a TCP service is reached with half-close in both directions", async () => 
   await once(server, "listening");
   await serveRemote("tcp", (server.address() as AddressInfo).port);
   await apply([service([endpoint(remote.port())], { protocol: "tcp" })]);
-  const socket = await plainSocket(setup.port("outbound"));
+  const socket = await plainSocket(setup.port("outbound"), true);
   socket.end("ping");
   assert.equal(await readAll(socket), "got ping");
   server.close();

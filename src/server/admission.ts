@@ -25,7 +25,7 @@ function textField(node: NodeClaim, name: string): string {
 }
 
 /** The workload that a node claims to be. Throws `permission-denied` where the caller is not that workload (CA-17). */
-export function admitWorkload(snapshot: MeshSnapshot, caller: string, node: NodeClaim): Workload {
+function admitWorkload(snapshot: MeshSnapshot, caller: string, node: NodeClaim): Workload {
   const key = `${textField(node, "NAMESPACE")}/${textField(node, "WORKLOAD_NAME")}`;
   const workload = snapshot.workloads.get(key);
   // One answer for both, so that a caller learns nothing of workloads that are not its own.

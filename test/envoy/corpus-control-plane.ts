@@ -17,7 +17,10 @@ const KEY = "corpus";
 const PATIENCE_MS = 30_000;
 
 /** Both ends of a TCP connection: what joins an access log's entry to the client that asked. */
-export function connectionKey(remote: { readonly ip: string; readonly port: number }, local: { readonly ip: string; readonly port: number }) {
+export function connectionKey(
+  remote: { readonly ip: string; readonly port: number },
+  local: { readonly ip: string; readonly port: number },
+) {
   return `${remote.ip}:${remote.port} ${local.ip}:${local.port}`;
 }
 
@@ -66,14 +69,20 @@ export class CorpusControlPlane {
   /** Resolves when Envoy runs just these resources; rejects with its words where it refuses one. */
   async serve(resources: ResourceSet): Promise<void> {
     this.#cache.set(KEY, resources);
-    await this.#until(() => this.#nacks.length > 0 || this.#ads.ackState(KEY) === "acked", () => `envoy does not run ${JSON.stringify(this.#ads.connections().map(({ behind }) => behind.slice(0, 3)))}`);
+    await this.#until(
+      () => this.#nacks.length > 0 || this.#ads.ackState(KEY) === "acked",
+      () => `envoy does not run ${JSON.stringify(this.#ads.connections().map(({ behind }) => behind.slice(0, 3)))}`,
+    );
     if (this.#nacks.length > 0) throw new Error(`envoy refused what was rendered:\n${this.#nacks.splice(0).join("\n")}`);
   }
 
   /** The record of each connection, once all have come; each is given once. */
   async records(keys: readonly string[]): Promise<ReadonlyMap<string, NewAuditRecord>> {
     const missing = () => keys.filter((key) => !this.#records.has(key));
-    await this.#until(() => missing().length === 0, () => `no access log entry came for ${missing().slice(0, 3).join(", ")}`);
+    await this.#until(
+      () => missing().length === 0,
+      () => `no access log entry came for ${missing().slice(0, 3).join(", ")}`,
+    );
     if (new Set(keys).size < keys.length) throw new Error("two questions had one connection");
     const asked = new Set(keys);
     const found = new Map([...this.#records].filter(([key]) => asked.has(key)));

@@ -89,8 +89,9 @@ export async function tlsSocket(port: number, options: ConnectionOptions): Promi
   return socket;
 }
 
-export async function plainSocket(port: number): Promise<Socket> {
-  const socket = connect({ host: "127.0.0.1", port, allowHalfOpen: true });
+/** With `allowHalfOpen` it is the test that ends its own side. */
+export async function plainSocket(port: number, allowHalfOpen = false): Promise<Socket> {
+  const socket = connect({ host: "127.0.0.1", port, allowHalfOpen });
   await once(socket, "connect");
   return socket;
 }

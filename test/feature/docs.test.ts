@@ -10,6 +10,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { formatDiagnostic } from "../../src/core/diagnostic.ts";
 import { decodeObject } from "../../src/policy/decode/decode.ts";
 import { parseYamlDocuments } from "../../src/sources/yaml-documents.ts";
+import { isAlive, until } from "../fakes/processes.ts";
 import { brokenLinks, docsPages, objectsIn } from "./docs-pages.ts";
 import { ShellSession } from "./shell-session.ts";
 import { outputMatches, parseTaskPage, type Step } from "./task-page.ts";
@@ -17,7 +18,7 @@ import { outputMatches, parseTaskPage, type Step } from "./task-page.ts";
 const ROOT = join(import.meta.dirname, "..", "..");
 const TASKS = join(ROOT, "docs", "tasks");
 const EVENTUALLY_MS = 20_000;
-const PAGE_MS = 150_000;
+const PAGE_MS = 180_000;
 
 const pages = readdirSync(TASKS).filter((name) => name.endsWith(".md") && name !== "README.md");
 
@@ -88,6 +89,16 @@ async function follow(session: ShellSession, { commands, expected, eventually, l
   }
 }
 
+/** A session in a folder of its own. */
+function openSession(t: TestContext): ShellSession {
+  const folder = mkdtempSync(join(tmpdir(), "gd-"));
+  const cwd = join(folder, "work");
+  mkdirSync(cwd);
+  const session = new ShellSession({ after: (clean) => t.after(clean) }, { cwd, folder, env: process.env });
+  t.after(() => rmSync(folder, { recursive: true, force: true }));
+  return session;
+}
+
 /** The ends of what the page's processes have logged. */
 function logsOf(folder: string): string {
   const logs = globSync("tmp.*/{*.log,.garrison/log/*.log}", { cwd: folder });
@@ -110,12 +121,50 @@ describe("a page of docs/tasks does what it says:", { concurrency: 1 }, () => {
       const { path, folder } = checkout;
       const session = new ShellSession({ after: (clean) => t.after(clean) }, { cwd: path, folder, env: { ...process.env, NO_COLOR: "1" } });
       await followPage(session, checkout);
-      assert.deepEqual(session.leftovers(), [], "processes that the page does not end");
+      await until("the page has ended all its processes", () => session.leftovers().length === 0);
     });
   }
 
   test("there are pages", () => {
     assert.ok(pages.length >= 4, pages.join(", "));
+  });
+});
+
+describe("a shell session", () => {
+  test("ends at the first command that fails, where it is strict, and tells what was printed", async (t) => {
+    const session = openSession(t);
+    assert.deepEqual(await session.run("echo one; false; echo two", false), { exit: 0, output: "one\ntwo\n" });
+    assert.equal((await session.run("sh -c 'exit 3'", false)).exit, 3);
+    await assert.rejects(session.run("echo three; false; echo four", true), /ended with 1:\nthree\n$/);
+  });
+
+  test("leaves no process behind, in its own process group or in another", async (t) => {
+    const session = openSession(t);
+    const { output } = await session.run("sleep 1000 &\nsetsid sleep 1000 &\njobs -p", true);
+    const pids = output.trim().split("\n").map(Number);
+    assert.equal(pids.length, 2);
+    assert.ok(pids.every(isAlive));
+    await session.end();
+    assert.deepEqual(pids.filter(isAlive), []);
+  });
+});
+
+describe("parseTaskPage", () => {
+  const commands = "```sh\nls\n```";
+
+  test("takes commands in order, each with the output that follows", () => {
+    const steps = parseTaskPage(`# A\n\n${commands}\n\n<!-- eventually -->\n${commands}\n\nprints\n\n\`\`\`text\na\nb\n\`\`\`\n`);
+    assert.deepEqual(steps, [
+      { line: 3, commands: "ls", expected: undefined, eventually: false },
+      { line: 7, commands: "ls", expected: "a\nb", eventually: true },
+    ]);
+  });
+
+  test("refuses what would be passed over: output of no commands, `eventually` before no commands or without output", () => {
+    assert.throws(() => parseTaskPage("```text\na\n```"), /belongs to no commands/);
+    assert.throws(() => parseTaskPage(`${commands}\n\n<!-- eventually -->\n\nText`), /before no commands/);
+    assert.throws(() => parseTaskPage(`<!-- eventually -->\n${commands}`), /eventually` what/);
+    assert.throws(() => parseTaskPage("```bash\nls\n```"), /belongs to no commands/);
   });
 });
 

@@ -8,7 +8,7 @@ import { before, describe, test } from "node:test";
 import { Ledger } from "../../src/ca/ledger.ts";
 import { isAlive, until } from "../fakes/processes.ts";
 import type { Scope } from "./garrison.ts";
-import { allowPaths, CLIENT, OPEN_PATHS, peerAuthentication, SERVER } from "./mesh.ts";
+import { allowPaths, CLIENT, OPEN_PATHS, peerAuthentication, pickPort, SERVER } from "./mesh.ts";
 import { isListening, type ProxyFlags, Scene } from "./scene.ts";
 
 export interface FaultOptions {
@@ -86,7 +86,7 @@ async function loseAgent(scene: Scene): Promise<void> {
   const pid = await scene.proxyPid(SERVER);
   await scene.agent(SERVER).kill();
   await until("the proxy has ended with its agent", () => !isAlive(pid));
-  assert.equal(await isListening(scene.ports.inbound), false);
+  await until("nobody listens in its place", async () => !(await isListening(scene.ports.inbound)));
   await scene.startAgent(SERVER);
   await scene.untilAnswer("/open", 200);
 }
@@ -132,6 +132,28 @@ async function findPortTaken(scene: Scene, scope: Scope): Promise<void> {
   await untilEnforced(scene);
 }
 
+/** A listener is added where something else listens, in one go with a change of the policy. */
+async function addTakenPort(scene: Scene, scope: Scope): Promise<void> {
+  const { place } = scene;
+  const port = await pickPort();
+  const squatter = createServer((socket) => socket.destroy()).listen(port, "127.0.0.1");
+  scope.after(() => squatter.close());
+  await once(squatter, "listening");
+  const good = place.read("server.yaml");
+  const added = `    - port: { number: ${port}, protocol: HTTP, name: more }\n      defaultEndpoint: 127.0.0.1:${scene.ports.application}\n`;
+  place.write("policy.yaml", allowPaths('["/secret"]'));
+  place.write("server.yaml", good + added);
+  await scene.untilAnswer("/secret", 200);
+  assert.equal(await scene.ask("/open"), 403);
+  await place.untilStatus("the server's proxy refuses the listener", ({ workloads }) =>
+    workloads.some(({ proxies }) => proxies.some(({ refused }) => refused.some(({ message }) => message.includes(`127.0.0.1:${port}`)))),
+  );
+  place.write("server.yaml", good);
+  place.write("policy.yaml", allowPaths(OPEN_PATHS));
+  await scene.untilAnswer("/open", 200);
+  await untilEnforced(scene);
+}
+
 /** The same tests for each proxy. */
 export function describeFaults(name: string, flags: ProxyFlags, { skip = false, scope }: FaultOptions): void {
   describe(`a mesh with ${name}`, { skip, timeout: 90_000 }, () => {
@@ -150,35 +172,35 @@ export function describeFaults(name: string, flags: ProxyFlags, { skip = false, 
 
     test("takes plaintext only while the mode is PERMISSIVE, from the edit on", () => editMode(scene));
 
+    test("has a policy in force though a listener that came with it cannot be opened, which the status tells", (t) =>
+      addTakenPort(scene, t));
+
     test("restarts a proxy that was killed, says so, and enforces as before", () => loseProxy(scene));
 
     test("leaves no proxy behind an agent that was killed, and takes up the next agent", { skip: process.platform !== "linux" }, () =>
       loseAgent(scene),
     );
 
-    test("serves on while the control plane is dead, and after its return has the edit of meanwhile and all records", () =>
-      loseControlPlane(scene));
+    let serials: readonly string[] = [];
+    test("serves on while the control plane is dead, and after its return has the edit of meanwhile and all records", async () => {
+      serials = await loseControlPlane(scene);
+    });
 
-    test("has every certificate in the ledger of its control plane, those from before its death too", async () => {
-      const serials = await Promise.all([CLIENT, SERVER].map(async (workload) => (await scene.agentStatus(workload)).certificate.serial));
+    test("has the certificates from before and after that death in the ledger", async () => {
       assert.equal(await scene.serve.stop(), 0);
       const ledger = new Ledger(join(scene.place.state, "ca", "ledger.sqlite"));
       const states = new Map(ledger.certificates(1000).map(({ serial, state }) => [serial, state]));
       ledger.close();
       assert.deepEqual(
-        serials.map((serial = "") => states.get(serial)),
+        serials.map((serial) => states.get(serial)),
         ["issued", "issued"],
       );
-      assert.ok(states.size >= 8, `${states.size} certificates`);
     });
   });
 
   test(
     `a port that is in use: ${name} says so in its log and the status, the others serve, and it is taken up when it is free`,
-    {
-      skip,
-      timeout: 90_000,
-    },
+    { skip, timeout: 90_000 },
     async (t) => findPortTaken(await new Scene(t, flags).prepare(), t),
   );
 }

@@ -134,3 +134,15 @@ describe("garrison audit, for people", { timeout: 60_000 }, () => {
     assert.equal(await follow.stop(), "SIGTERM");
   });
 });
+
+test("garrison audit --follow says that the control plane has gone, and what to ask when it is back", { timeout: 60_000 }, async (t) => {
+  const other = new Place(t, meshFiles(UNUSED_PORTS));
+  const serve = await other.serve();
+  const material = await enrol(other.controlPlane(), SERVER_IDENTITY, (await other.run("token", SERVER)).stdout.trim());
+  const follow = other.start(["audit", "--follow"]);
+  await report(other.controlPlane(), SERVER, DECISIONS, material);
+  await follow.line(/REFUSED/);
+  await serve.kill();
+  assert.equal(await follow.ended, 4);
+  assert.match(follow.output, /garrison: the control plane has gone in the middle of its answer\n {2}help: .*--since\n$/);
+});

@@ -1,8 +1,7 @@
 /** One bash session that takes commands block by block, as a reader types them; nothing of it outlives its scope. */
 import { type ChildProcess, spawn } from "node:child_process";
-import { once } from "node:events";
-import { setTimeout as delay } from "node:timers/promises";
-import { commandLines, isAlive, until } from "../fakes/processes.ts";
+import { readdirSync, readlinkSync } from "node:fs";
+import { isAlive, until } from "../fakes/processes.ts";
 import type { Scope } from "./garrison.ts";
 
 export interface Printed {
@@ -12,7 +11,24 @@ export interface Printed {
 }
 
 const END = "\u001e";
-const STEP_TIMEOUT_MS = 45_000;
+const STEP_TIMEOUT_MS = 60_000;
+const GRACE_MS = 10_000;
+
+/** The working folder of a process; undefined where the system does not tell, or the process has ended. */
+function folderOf(pid: number): string | undefined {
+  try {
+    return readlinkSync(`/proc/${pid}/cwd`);
+  } catch {
+    return undefined;
+  }
+}
+
+/** Processes that work in a folder or below it; none where the system does not tell. */
+function processesIn(folder: string): readonly number[] {
+  if (process.platform !== "linux") return [];
+  const pids = readdirSync("/proc").filter((name) => /^\d+$/.test(name));
+  return pids.map(Number).filter((pid) => folderOf(pid)?.startsWith(`${folder}/`) === true);
+}
 
 export class ShellSession {
   readonly #bash: ChildProcess;
@@ -20,7 +36,7 @@ export class ShellSession {
   #output = "";
   #look: () => void = () => undefined;
 
-  /** `folder` is the one that its temporary files go to; every process that names it on its command line ends with the session. */
+  /** `folder` is where it works and where its temporary files go; every process that works there ends with the session. */
   constructor(scope: Scope, options: { readonly cwd: string; readonly folder: string; readonly env: NodeJS.ProcessEnv }) {
     this.#folder = options.folder;
     this.#bash = spawn("bash", ["--noprofile", "--norc"], {
@@ -39,7 +55,7 @@ export class ShellSession {
     const kill = () => this.#kill("SIGKILL");
     process.once("exit", kill);
     scope.after(async () => {
-      await this.#end();
+      await this.end();
       process.off("exit", kill);
     });
   }
@@ -64,30 +80,29 @@ export class ShellSession {
     });
   }
 
-  /** Processes of the session that are still there, by their command lines. */
-  leftovers(): readonly string[] {
-    return commandLines().filter((line) => line.includes(this.#folder));
+  /** Processes of the session that are still there, except bash itself. */
+  leftovers(): readonly number[] {
+    return processesIn(this.#folder).filter((pid) => pid !== this.#bash.pid);
   }
 
+  /** Asks everything to end, and ends surely what has not. */
+  async end(): Promise<void> {
+    this.#kill("SIGTERM");
+    await until("the session's processes end", () => this.leftovers().length === 0, GRACE_MS).catch(() => undefined);
+    this.#kill("SIGKILL");
+    const { pid } = this.#bash;
+    await until("what was killed is gone", () => this.leftovers().length === 0 && (pid === undefined || !isAlive(pid)));
+  }
+
+  /** Background processes of bash are in its group; what has left it still works in the folder. */
   #kill(signal: NodeJS.Signals): void {
     const { pid } = this.#bash;
-    if (pid === undefined) return;
-    try {
-      process.kill(-pid, signal);
-    } catch {
-      // They have all ended.
+    for (const target of [...(pid === undefined ? [] : [-pid]), ...this.leftovers()]) {
+      try {
+        process.kill(target, signal);
+      } catch {
+        // It has ended meanwhile.
+      }
     }
-  }
-
-  /** Asks everything to end, so that agents end their proxies, and ends surely what has not. */
-  async #end(): Promise<void> {
-    this.#kill("SIGTERM");
-    const { pid, exitCode, signalCode } = this.#bash;
-    if (exitCode === null && signalCode === null) {
-      await Promise.race([once(this.#bash, "exit"), delay(1_000, undefined, { ref: false })]);
-    }
-    await until("the session's processes end", () => this.leftovers().length === 0, 10_000).catch(() => undefined);
-    this.#kill("SIGKILL");
-    if (pid !== undefined) await until("bash ends", () => !isAlive(pid), 5_000);
   }
 }

@@ -1,7 +1,7 @@
 /** A page of `docs/tasks` as what it tells its reader to do, and what the reader then sees. */
 
 export interface Step {
-  /** The first line of the commands, in the page. */
+  /** Where the block begins in the page, counted from 1. */
   readonly line: number;
   /** Shell commands. */
   readonly commands: string;

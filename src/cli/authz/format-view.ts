@@ -1,13 +1,13 @@
 /** What is in force for a workload, as people read it: modes, policies, and rules as sentences in the order of evaluation. */
 import { describeRule } from "../../analyze/words.ts";
-import type { AuthorizationInForce, WorkloadView } from "../../analyze/workload-view.ts";
-import { type AuthorizationLayers, type CompiledRule, LAYER_OF_ACTION } from "../../compile/workload-policy.ts";
+import { type AuthorizationInForce, ruleInForce, type WorkloadView } from "../../analyze/workload-view.ts";
+import { type AuthorizationLayers, LAYER_OF_ACTION } from "../../compile/workload-policy.ts";
 import type { Place } from "../../core/diagnostic.ts";
 import type { PolicyAction } from "../../policy/model.ts";
 import { formatOrigin } from "../../policy/origin.ts";
 import { formatMtlsBy, formatPlace } from "./format-answer.ts";
 
-/** A rule in force: its origin, where its policy is written, and what it does, as a sentence. */
+/** A rule in force: its origin, where it is written, and what it does, as a sentence. */
 export interface RuleInForce {
   readonly rule: string;
   readonly place: Place | undefined;
@@ -16,16 +16,12 @@ export interface RuleInForce {
 
 const ACTIONS: readonly PolicyAction[] = ["AUDIT", "DENY", "ALLOW"];
 
-function policyOf(view: WorkloadView, { origin }: CompiledRule): AuthorizationInForce | undefined {
-  return view.authorization.find(({ name }) => name === `${origin.namespace}/${origin.policy}`);
-}
-
 /** The rules of one action for one protocol, in the order in which they are asked. */
 export function rulesInForce(view: WorkloadView, layers: AuthorizationLayers, action: PolicyAction): readonly RuleInForce[] {
   return (layers[LAYER_OF_ACTION[action]] ?? []).map((rule) => {
-    const policy = policyOf(view, rule);
-    const closed = policy?.closed === true ? ", since the policy is invalid" : "";
-    return { rule: formatOrigin(rule.origin), place: policy?.place, sentence: `${describeRule(action, rule)}${closed}` };
+    const written = ruleInForce(view, rule.origin);
+    const closed = written?.policy.closed === true ? ", since the policy is invalid" : "";
+    return { rule: formatOrigin(rule.origin), place: written?.place, sentence: `${describeRule(action, rule)}${closed}` };
   });
 }
 
@@ -48,9 +44,9 @@ function formatLayers(view: WorkloadView, protocol: string, layers: Authorizatio
 function formatPolicy({ action, name, place, closed, rules }: AuthorizationInForce): string {
   const holds = closed
     ? "INVALID, and closed until it is mended"
-    : rules === 0
+    : rules.length === 0
       ? "no rule: matches nothing"
-      : `${rules} ${rules === 1 ? "rule" : "rules"}`;
+      : `${rules.length} ${rules.length === 1 ? "rule" : "rules"}`;
   return `    ${action.padEnd(5)} ${name} (${formatPlace(place)}): ${holds}`;
 }
 

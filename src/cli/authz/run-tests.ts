@@ -1,6 +1,6 @@
 /** Expectations asked of what is in force. */
 import { type Answer, answer } from "../../analyze/answer.ts";
-import { evaluate, meets, type Outcome } from "../../analyze/evaluate.ts";
+import { type Engine, evaluate, meets, type Outcome } from "../../analyze/evaluate.ts";
 import type { TestCase } from "../../analyze/test-case.ts";
 import type { WorkloadView } from "../../analyze/workload-view.ts";
 import type { Place } from "../../core/diagnostic.ts";
@@ -30,11 +30,17 @@ function problemOf(thrown: unknown): string {
   return thrown.help === undefined ? thrown.message : `${thrown.message}; ${thrown.help}`;
 }
 
-function runAt(view: WorkloadView, test: TestCase): TestResult {
+/** A workload with its rules compiled once for all tests. */
+interface Asked {
+  readonly view: WorkloadView;
+  readonly engine: Engine;
+}
+
+function runAt({ view, engine }: Asked, test: TestCase): TestResult {
   const { expect, by, audit } = test;
   const common = { name: test.name, place: test.place, workload: view.policy.workload, expected: { expect, by, audit } };
   try {
-    const got = evaluate(engineOf(view.policy), view.policy, test.request);
+    const got = evaluate(engine, view.policy, test.request);
     if (meets(got, test)) return { ...common, result: "pass", got };
     return { ...common, result: "fail", got, answer: answer(EXPLAINING, view, test.request) };
   } catch (thrown) {
@@ -44,7 +50,9 @@ function runAt(view: WorkloadView, test: TestCase): TestResult {
 
 /** Every test in order. Throws where what is in force cannot be asked at all. */
 export async function runTests(source: ViewSource, tests: readonly TestCase[]): Promise<readonly TestResult[]> {
-  const known = new Map<string, readonly WorkloadView[] | string>();
+  const known = new Map<string, readonly Asked[] | string>();
+  const find = async (workload: string): Promise<readonly Asked[]> =>
+    (await source(workload)).map((view) => ({ view, engine: engineOf(view.policy) }));
   const results: TestResult[] = [];
   for (const test of tests) {
     const { name, place, workload, expect, by, audit, only } = test;
@@ -53,10 +61,10 @@ export async function runTests(source: ViewSource, tests: readonly TestCase[]): 
       results.push({ ...common, result: "skipped" });
       continue;
     }
-    const views = known.get(workload) ?? (await source(workload).catch(problemOf));
-    known.set(workload, views);
-    if (typeof views === "string") results.push({ ...common, result: "error", problem: views });
-    else results.push(...views.map((view) => runAt(view, test)));
+    const asked = known.get(workload) ?? (await find(workload).catch(problemOf));
+    known.set(workload, asked);
+    if (typeof asked === "string") results.push({ ...common, result: "error", problem: asked });
+    else results.push(...asked.map((each) => runAt(each, test)));
   }
   return results;
 }

@@ -1,5 +1,5 @@
 /** Certificates for those who attack: a real one of a mesh identity, and one of a CA that nobody trusts. */
-import { readFileSync, writeFileSync } from "node:fs";
+import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { createCertificateClient } from "../../agent/certificate-client.ts";
 import { exportKey } from "../../agent/issued-certificate.ts";
@@ -52,9 +52,4 @@ export function foreignCredentials(identity: string): TlsMaterial {
   const leaf = issuer.sign(issuer.prepare(profile, { spki: spkiOf(key), uri: identity, dnsNames: [], ttlSeconds: 0, now }));
   const chain = formatPem("CERTIFICATE", leaf.der);
   return { key: exportKey(key), chain, roots: formatPem("CERTIFICATE", root.der) };
-}
-
-/** The mesh's root, to trust its servers with. */
-export function meshRoots(stage: Stage): string {
-  return readFileSync(readControlPlaneFile(stateOf(stage)).rootCertificate, "utf8");
 }

@@ -109,5 +109,6 @@ export function ruleDecoder(namespace: string): Decoder<Rule> {
     from: fields.optional("from", from) ?? [],
     to: fields.optional("to", to) ?? [],
     when: fields.optional("when", when)?.flat() ?? [],
+    place: fields.cursor.node.place,
   }));
 }
