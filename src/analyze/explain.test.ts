@@ -7,7 +7,7 @@ import type { Clause } from "../policy/model.ts";
 import { formatOrigin } from "../policy/origin.ts";
 import { askClause } from "../render/decide/clause.ts";
 import { compileDecision } from "../render/decide/decide.ts";
-import { explain, type RuleFinding } from "./explain.ts";
+import { explain, type Question, type RuleFinding } from "./explain.ts";
 
 const FACTS: Facts = {
   peer: "spiffe://cluster.local/ns/shop/sa/web",
@@ -34,7 +34,7 @@ function layers(part: Partial<AuthorizationLayers>): AuthorizationLayers {
   return { audit: [], deny: [], allow: undefined, ...part };
 }
 
-const EVERYTHING = { facts: FACTS, knows: () => true };
+const EVERYTHING: Question = { facts: FACTS, knows: () => true };
 const NO_HEADERS = { facts: FACTS, knows: ({ attribute }: Clause) => attribute !== "header" };
 
 function allowRules(rules: readonly CompiledRule[], question = EVERYTHING): readonly RuleFinding[] {
@@ -95,6 +95,19 @@ describe("explain with facts that nobody knows", () => {
   it("leaves open what hangs on them", () => {
     assert.equal(explain(askClause, layers({ deny: [rule("d", { when: [HEADER] })] }), NO_HEADERS).decision, undefined);
     assert.equal(explain(askClause, layers({ allow: [rule("a", { when: [HEADER] })] }), NO_HEADERS).decision, undefined);
+  });
+
+  it("still asks ALLOW where a DENY rule only may match", () => {
+    const { layers: found } = explain(askClause, layers({ deny: [rule("d", { when: [HEADER] })], allow: [rule("a", {})] }), NO_HEADERS);
+    assert.equal(found[2]?.asked, true);
+  });
+
+  it("takes an alternative that holds before one that may", () => {
+    for (const to of [
+      [[HEADER], [GET]],
+      [[GET], [HEADER]],
+    ])
+      assert.equal(allowRules([rule("p", { to })], NO_HEADERS)[0]?.result, "match");
   });
 
   it("decides where a clause that is known fails anyway, or a rule before it matches", () => {

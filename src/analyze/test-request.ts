@@ -56,11 +56,14 @@ const method = matching(
   "write a method such as `GET`; proxies do not take CONNECT",
 );
 
-/** A line's end would make two requests of one, and the absolute form says a host a second time. */
+/**
+ * A line's end would make two requests of one, the absolute form says a host a second time, HTTP/1 drops white space at the
+ * ends, and HTTP/2 escapes what is not ASCII where HTTP/1 refuses it.
+ */
 const path = matching(
-  (value) => !/[\r\n]/.test(value) && !/^[a-z][a-z0-9+.-]*:\/\//i.test(value),
+  (value) => !/[\r\n]|[^\0-\x7f]|^\s|\s$/.test(value) && !/^[a-z][a-z0-9+.-]*:\/\//i.test(value),
   "a request's path",
-  "write the path as it is sent, such as `/photos?page=2`, and the host into `host`",
+  "write the path as clients send it, such as `/photos?page=2`, in ASCII, and the host into `host`",
 );
 
 /** Proxies take user information in one version of HTTP and not in the other. */

@@ -8,6 +8,7 @@ import { AppError } from "../core/error.ts";
 import { workloadsOfService } from "../mesh/selection.ts";
 import { serviceKey } from "../mesh/services.ts";
 import type { Workload } from "../mesh/snapshot.ts";
+import { quote } from "../policy/decode/report.ts";
 import { closest } from "../policy/decode/suggest.ts";
 import type { PolicyAction } from "../policy/model.ts";
 import type { Origin } from "../policy/origin.ts";
@@ -76,7 +77,7 @@ function workloadsNamed({ snapshot }: Mesh, name: string): readonly Workload[] {
   }
   const meant = closest(name, [...snapshot.workloads.keys(), ...snapshot.services.map(serviceKey)]);
   const help = meant === undefined ? "name a WorkloadEntry or a Service as NAMESPACE/NAME" : `did you mean \`${meant}\`?`;
-  throw new AppError("not-found", `there is no workload and no service \`${name.slice(0, 300)}\``, { help });
+  throw new AppError("not-found", `there is no workload and no service ${quote(name)}`, { help });
 }
 
 /** The policy that a rule is of, and where the rule is written; a rule of an invalid policy stands where the policy does. */

@@ -41,6 +41,12 @@ describe("parseCommandLine", () => {
     assert.equal(parseCommandLine(COMMAND, ["folder"]).value("port"), "80");
   });
 
+  it("takes one letter for an option that has one, and the help shows it", () => {
+    const command: Command = { ...COMMAND, options: { folder: { type: "value", short: "f", value: "FOLDER", doc: "a folder" } } };
+    assert.equal(parseCommandLine(command, ["x", "-f", "mesh"]).value("folder"), "mesh");
+    assert.match(formatHelp(command), /\n {2}-f, --folder FOLDER {2}a folder\n/);
+  });
+
   for (const [what, argv, message] of [
     ["an unknown option", ["folder", "--prot", "1"], /unknown option '--prot'/],
     ["a value that is missing", ["folder", "--port"], /'--port <value>' argument missing/],

@@ -107,11 +107,19 @@ function formatPlace({ file, line, column }: Place): string {
   return `${file}:${line}:${column}`;
 }
 
-/** One line for each thing that changed, in order of place, then what has no equal. */
+function comparePlaces(left: Place, right: Place): number {
+  if (left.file !== right.file) return left.file < right.file ? -1 : 1;
+  return left.line - right.line || left.column - right.column;
+}
+
+/** What changed and what has no equal, by place. */
 function tell({ objects, notes, diagnostics }: Conversion): void {
   const all = [...objects.flatMap((object) => object.notes), ...notes];
-  const lines = all.map(({ place, message }) => `${formatPlace(place)}: note: ${message}\n`);
-  process.stderr.write([...new Set(lines), ...diagnostics.map((diagnostic) => `${formatDiagnostic(diagnostic)}\n`)].join(""));
+  const lines = [
+    ...all.map(({ place, message }) => ({ place, text: `${formatPlace(place)}: note: ${message}\n` })),
+    ...diagnostics.map((diagnostic) => ({ place: diagnostic.place, text: `${formatDiagnostic(diagnostic)}\n` })),
+  ].sort((left, right) => comparePlaces(left.place, right.place));
+  process.stderr.write([...new Set(lines.map(({ text }) => text))].join(""));
 }
 
 async function run(parsed: ParsedArguments): Promise<number> {

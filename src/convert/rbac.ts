@@ -40,10 +40,10 @@ function sameSelector(left: Grant, right: Grant): boolean {
 
 function rulesOf(grants: readonly Grant[], callers: readonly Caller[]): readonly JsonObject[] {
   return grants.flatMap(({ operation, when }) =>
-    fromParts(callers).map((part) => {
-      const conditions: readonly Json[] = [...(Array.isArray(part.when) ? part.when : []), ...when];
+    fromParts(callers).map(({ from, when: own }) => {
+      const conditions: readonly Json[] = [...own, ...when];
       return {
-        ...part,
+        ...(from.length > 0 ? { from } : {}),
         ...(Object.keys(operation).length > 0 ? { to: [{ operation }] } : {}),
         ...(conditions.length > 0 ? { when: conditions } : {}),
       };
@@ -109,7 +109,7 @@ function roleOf(binding: ServiceRoleBinding, { old }: Rbac): ServiceRole | undef
     binding.report.add(
       "GAR0102",
       binding.role.place,
-      `there is no ServiceRole ${quote(`${namespace}/${binding.role.value}`)}`,
+      `there is no ServiceRole ${quote(`${namespace}/${binding.role.value}`)}, or it has no equal`,
       "give it along with its binding",
     );
   return role;

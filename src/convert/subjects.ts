@@ -100,14 +100,13 @@ function isPlain({ source, when }: Caller): boolean {
  * `from` and `when` of the rules that let these callers in. Callers by HTTP stand in rules of their own: one HTTP-only
  * field takes its whole rule from TCP ports.
  */
-export function fromParts(callers: readonly Caller[]): readonly JsonObject[] {
+export function fromParts(
+  callers: readonly Caller[],
+): readonly { readonly from: readonly JsonObject[]; readonly when: readonly JsonObject[] }[] {
   const plain = callers.filter(isPlain).map(({ source }) => ({ source }));
   const others = callers.filter((caller) => !isPlain(caller));
   return [
-    ...(plain.length > 0 ? [{ from: plain }] : []),
-    ...others.map(({ source, when }) => ({
-      ...(Object.keys(source).length > 0 ? { from: [{ source }] } : {}),
-      ...(when.length > 0 ? { when } : {}),
-    })),
+    ...(plain.length > 0 ? [{ from: plain, when: [] }] : []),
+    ...others.map(({ source, when }) => ({ from: Object.keys(source).length > 0 ? [{ source }] : [], when })),
   ];
 }

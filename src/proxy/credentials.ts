@@ -24,6 +24,8 @@ export class Credentials {
   /** Takes new material; open connections live on with what they began with. Throws `invalid-argument` for what OpenSSL does not take, and keeps the old. */
   update(material: TlsMaterial): void {
     try {
+      // OpenSSL takes an empty text for "none".
+      if (Object.values(material).includes("")) throw new AppError("invalid-argument", "a part of it is empty");
       this.#client = clientContext(material);
     } catch (thrown) {
       // The cause is kept for the log; OpenSSL's words never hold key material.

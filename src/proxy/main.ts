@@ -1,6 +1,7 @@
 /** The proxy's process: certificate from the agent, policy from the control plane, records back to it. */
 import type { PeerCertificate } from "node:tls";
 import type { ChannelCredentials } from "@grpc/grpc-js";
+import type { AuthorizationLayers, WorkloadPolicy } from "../compile/workload-policy.ts";
 import { AppError, type ErrorCode } from "../core/error.ts";
 import type { Logger } from "../core/logger.ts";
 import { clientCredentials } from "../rpc/credentials.ts";
@@ -37,9 +38,29 @@ function joinControlPlane({ workload, node, controlPlane }: ProxyBootstrap, cred
     typeUrl: PROXY_POLICY_TYPE,
     names: [workload],
     onResource: (_name, body) => applied(proxy, body, workload, logger),
-    onRemoved: () => logger.log("warn", "the control plane knows this workload no longer; the last policy stays in force", { workload }),
+    onRemoved: () => withdrawn(proxy, workload, logger),
   });
   return { proxy, reporter, ads };
+}
+
+const NOTHING: AuthorizationLayers = { audit: [], deny: [], allow: [] };
+
+/** A workload that is gone from the mesh has no listener any more, as an Envoy would have none. */
+function withdrawn(proxy: EmbeddedProxy, workload: string, logger: Logger): void {
+  logger.log("warn", "the control plane knows this workload no longer: its listeners are closed", { workload });
+  const nothing: WorkloadPolicy = {
+    workload,
+    address: "",
+    identity: "",
+    trustDomains: [],
+    inbound: [],
+    outbound: [],
+    http: NOTHING,
+    tcp: NOTHING,
+  };
+  void proxy
+    .apply(nothing)
+    .catch((thrown: unknown) => logger.log("error", "the listeners cannot be closed", { reason: AppError.from(thrown).message }));
 }
 
 /** Failures of listening; all but those listeners is in force then. */

@@ -116,8 +116,7 @@ const oddPart = one(
   "{",
   "~",
   "%7e",
-  " ",
-  "é",
+  " a",
   "\u007f",
   "+",
   "$",
@@ -129,9 +128,9 @@ const sentPath = concat(fc.oneof({ weight: 5, arbitrary: dirtyPart }, { weight: 
   `/${text}`.replace(/^\/\//, "/"),
 );
 const template = fc
-  .tuple(fc.array(one("a", "b", "{*}", "A", "[a"), { maxLength: 3 }), one("", "/{**}", "/{**}/a", "/{**}/"))
-  .map(([segments, rest]) => `/${segments.filter((segment) => segment !== "[a").join("/")}${rest}`)
-  .filter((text) => text.includes("{") && !/\/\//.test(text));
+  .tuple(fc.array(one("a", "b", "{*}", "A", "a.b"), { maxLength: 3 }), one("", "/{**}", "/{**}/a", "/{**}/"))
+  .map(([segments, rest]) => (segments.length === 0 ? rest : `/${segments.join("/")}${rest}`))
+  .filter((text) => text.includes("{"));
 const pathValue = fc.oneof(
   { weight: 3, arbitrary: patternOf(cleanPath).filter((text) => !/[{}]/.test(text)) },
   { weight: 1, arbitrary: template },

@@ -4,6 +4,7 @@ import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { AuditStore } from "../../src/audit/store.ts";
+import { callAdmin } from "../../src/cli/admin-client.ts";
 import { systemClock } from "../../src/core/clock.ts";
 import { silentLogger } from "../../src/core/logger.ts";
 import { sampleRecord } from "../fixture/audit-store.ts";
@@ -177,6 +178,10 @@ describe("garrison authz and audit show on a control plane", { timeout: 120_000 
     assert.equal((await place.run("authz", "test", fileOf("right.yaml", READ))).exit, 0);
     const unknown = await place.run("authz", "check", "shop/serve");
     assert.match(unknown.stderr, /did you mean `shop\/server`\?/);
+    await assert.rejects(callAdmin(place.controlPlane().adminSocket, "GET", "/v1/policy"), {
+      code: "invalid-argument",
+      help: /\?workload=/,
+    });
   });
 
   test("audit show explains a denial that happened, and says what the record does not hold", async () => {

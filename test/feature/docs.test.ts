@@ -50,27 +50,15 @@ async function portMover(texts: readonly string[]): Promise<(text: string) => st
   }
 }
 
-interface Checkout {
-  readonly path: string;
-  /** For temporary files. */
-  readonly folder: string;
-  readonly page: string;
-}
-
-/** A checkout with other ports in its example, and a page with the same. */
-async function prepare(t: TestContext, name: string): Promise<Checkout> {
-  // Short, since Unix sockets lie below it.
-  const root = mkdtempSync(join(tmpdir(), "gd-"));
-  t.after(() => rmSync(root, { recursive: true, force: true }));
-  const path = join(root, "checkout");
-  mkdirSync(path);
+/** Makes `path` a checkout with other ports in its example, and answers a page with the same ports. */
+async function prepare(path: string, name: string): Promise<string> {
   for (const part of ["bin", "node_modules"]) symlinkSync(join(ROOT, part), join(path, part));
   cpSync(join(ROOT, "examples"), join(path, "examples"), { recursive: true });
   const examples = globSync("examples/**/*.{mjs,yaml}", { cwd: path }).map((file) => join(path, file));
   const page = readFileSync(join(TASKS, name), "utf8");
   const move = await portMover([page, ...examples.map((file) => readFileSync(file, "utf8"))]);
   for (const file of examples) writeFileSync(file, move(readFileSync(file, "utf8")));
-  return { path, folder: root, page: move(page) };
+  return move(page);
 }
 
 /** Gives a step's commands, and again until they print what is expected where that takes a moment. */
@@ -89,14 +77,24 @@ async function follow(session: ShellSession, { commands, expected, eventually, l
   }
 }
 
-/** A session in a folder of its own. */
-function openSession(t: TestContext): ShellSession {
+interface Place {
+  readonly session: ShellSession;
+  /** Where the session begins; empty. */
+  readonly checkout: string;
+  /** For the session's temporary files. */
+  readonly folder: string;
+}
+
+/** A session in a folder of its own, which goes when the session has ended. */
+function openSession(t: TestContext): Place {
+  // Short, since Unix sockets lie below it.
   const folder = mkdtempSync(join(tmpdir(), "gd-"));
-  const cwd = join(folder, "work");
-  mkdirSync(cwd);
-  const session = new ShellSession({ after: (clean) => t.after(clean) }, { cwd, folder, env: process.env });
+  const checkout = join(folder, "checkout");
+  mkdirSync(checkout);
+  const env = { ...process.env, NO_COLOR: "1", GARRISON_STATE: undefined };
+  const session = new ShellSession({ after: (clean) => t.after(clean) }, { cwd: checkout, folder, env });
   t.after(() => rmSync(folder, { recursive: true, force: true }));
-  return session;
+  return { session, checkout, folder };
 }
 
 /** The ends of what the page's processes have logged. */
@@ -106,7 +104,7 @@ function logsOf(folder: string): string {
 }
 
 /** Does all that the page says. Throws with the logs where something is not as it says. */
-async function followPage(session: ShellSession, { page, folder }: Checkout): Promise<void> {
+async function followPage({ session, folder }: Place, page: string): Promise<void> {
   try {
     for (const step of parseTaskPage(page)) await follow(session, step);
   } catch (error) {
@@ -117,11 +115,9 @@ async function followPage(session: ShellSession, { page, folder }: Checkout): Pr
 describe("a page of docs/tasks does what it says:", { concurrency: 1 }, () => {
   for (const name of pages) {
     test(name, { timeout: PAGE_MS }, async (t) => {
-      const checkout = await prepare(t, name);
-      const { path, folder } = checkout;
-      const session = new ShellSession({ after: (clean) => t.after(clean) }, { cwd: path, folder, env: { ...process.env, NO_COLOR: "1" } });
-      await followPage(session, checkout);
-      await until("the page has ended all its processes", () => session.leftovers().length === 0);
+      const place = openSession(t);
+      await followPage(place, await prepare(place.checkout, name));
+      await until("the page has ended all its processes", () => place.session.leftovers().length === 0);
     });
   }
 
@@ -132,14 +128,14 @@ describe("a page of docs/tasks does what it says:", { concurrency: 1 }, () => {
 
 describe("a shell session", () => {
   test("ends at the first command that fails, where it is strict, and tells what was printed", async (t) => {
-    const session = openSession(t);
+    const { session } = openSession(t);
     assert.deepEqual(await session.run("echo one; false; echo two", false), { exit: 0, output: "one\ntwo\n" });
     assert.equal((await session.run("sh -c 'exit 3'", false)).exit, 3);
     await assert.rejects(session.run("echo three; false; echo four", true), /ended with 1:\nthree\n$/);
   });
 
   test("leaves no process behind, in its own process group or in another", async (t) => {
-    const session = openSession(t);
+    const { session } = openSession(t);
     const { output } = await session.run("sleep 1000 &\nsetsid sleep 1000 &\njobs -p", true);
     const pids = output.trim().split("\n").map(Number);
     assert.equal(pids.length, 2);

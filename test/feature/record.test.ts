@@ -139,7 +139,7 @@ test("garrison audit --follow says that the control plane has gone, and what to 
   const other = new Place(t, meshFiles(UNUSED_PORTS));
   const serve = await other.serve();
   const material = await enrol(other.controlPlane(), SERVER_IDENTITY, (await other.run("token", SERVER)).stdout.trim());
-  const follow = other.start(["audit", "--follow"]);
+  const follow = other.start(["audit", "--follow", "--since", "2h"]);
   await report(other.controlPlane(), SERVER, DECISIONS, material);
   await follow.line(/REFUSED/);
   await serve.kill();
