@@ -1,6 +1,6 @@
 import { mkdir, readFile, stat, writeFile } from "node:fs/promises";
 import { basename, dirname, join, relative } from "node:path";
-import { type Document, parseAllDocuments, stringify } from "yaml";
+import { type Document, LineCounter, parseAllDocuments, stringify } from "yaml";
 import { type Conversion, convert } from "../convert/convert.ts";
 import type { ConvertedObject, Note } from "../convert/output.ts";
 import { type Diagnostic, formatDiagnostic, type Place } from "../core/diagnostic.ts";
@@ -42,16 +42,21 @@ async function readText(path: string): Promise<string> {
 
 /** The documents' own texts: comments, order and quotes are the user's. */
 function textsOf(text: string): ReadonlyMap<number, string> {
-  const lineOf = (offset: number): number => text.slice(0, offset).split("\n").length;
+  const lineCounter = new LineCounter();
   const ends = [0];
-  const parsed = parseAllDocuments(text, { logLevel: "silent", prettyErrors: false, uniqueKeys: false }) as readonly Document[];
+  const parsed = parseAllDocuments(text, {
+    lineCounter,
+    logLevel: "silent",
+    prettyErrors: false,
+    uniqueKeys: false,
+  }) as readonly Document[];
   const rows = parsed.flatMap(({ contents, range }): readonly (readonly [number, string])[] => {
     const start = ends.at(-1) ?? 0;
     const end = range?.[2] ?? start;
     ends.push(end);
     if (contents === null || contents.range == null) return [];
     const own = text.slice(start, end).replace(/^(?:\s*---[ \t]*\n)+/, "");
-    return [[lineOf(contents.range[0]), own.replace(/\n(?:---|\.\.\.)\s*$/, "\n").trimEnd()]];
+    return [[lineCounter.linePos(contents.range[0]).line, own.replace(/\n(?:---|\.\.\.)\s*$/, "\n").trimEnd()]];
   });
   return new Map(rows);
 }

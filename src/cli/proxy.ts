@@ -29,8 +29,9 @@ export const command: Command = {
   },
   examples: ["garrison run --workload photo-ns/photo-backend --proxy embedded"],
   run: async (parsed) => {
+    const asked = endRequest();
     const proxy = await runProxy(parseProxyBootstrap(readBootstrap(required(parsed, "bootstrap"))), createLogger(logLevel(parsed)));
-    await endRequest();
+    await asked;
     await proxy.stop();
     return EXIT.ok;
   },

@@ -83,6 +83,9 @@ export const command: Command = {
     const { token } = (await callAdmin(controlPlane.adminSocket, "POST", "/v1/tokens", body)) as { readonly token: string };
     const tokenFile = join(runFolder, "token");
     writeFileSync(tokenFile, token, { mode: 0o600 });
+    const early: NodeJS.Signals[] = [];
+    let onSignal = (signal: NodeJS.Signals): void => void early.push(signal);
+    for (const signal of AGENT_SIGNALS) process.on(signal, () => onSignal(signal));
     const agent = await startAgent({
       workload: chosen.workload,
       identity: chosen.identity,
@@ -96,7 +99,8 @@ export const command: Command = {
       env: serviceEnvironment(chosen.egress),
       logger,
     });
-    for (const signal of AGENT_SIGNALS) process.on(signal, () => agent.signal(signal));
+    onSignal = (signal) => agent.signal(signal);
+    for (const signal of early) agent.signal(signal);
     onParentEnd(() => agent.signal("SIGTERM"));
     return agent.done;
   },

@@ -30,6 +30,8 @@ export const command: Command = {
       rootNamespace: required(parsed, "root-namespace"),
       clusterDomain: DEFAULT_CLUSTER_DOMAIN,
     };
+    // Before anybody can know that it serves: from then on it ends well.
+    const asked = endRequest();
     const controlPlane = await startControlPlane({
       config: required(parsed, "config"),
       state: required(parsed, "state"),
@@ -38,7 +40,7 @@ export const command: Command = {
       version: version(),
       logger,
     });
-    logger.log("info", "control plane stopping", { because: await endRequest() });
+    logger.log("info", "control plane stopping", { because: await asked });
     await controlPlane.close();
     return EXIT.ok;
   },

@@ -38,6 +38,7 @@ export const command: Command = {
     const state = resolve(required(parsed, "state"));
     const verbose = parsed.flag("verbose");
     let over = false;
+    const asked = endRequest();
     const mesh = await startLocalMesh({
       config,
       state,
@@ -60,7 +61,7 @@ export const command: Command = {
       `state, certificates and logs: ${state}\ntry \`garrison status\` and \`garrison audit --follow\` with --state ${state}; end with Ctrl-C\n`,
     );
     tellOfDeaths(mesh, () => over);
-    await endRequest();
+    await asked;
     over = true;
     await mesh.stop();
     return EXIT.ok;

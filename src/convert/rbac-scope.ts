@@ -30,16 +30,13 @@ export class RbacScope {
     return mode === "ON" || (mode === "ON_WITH_INCLUSION" && lists(inclusion)) || (mode === "ON_WITH_EXCLUSION" && !lists(exclusion));
   }
 
-  /** Whether one policy without a selector may stand for all services of a namespace. */
+  /** Whether one policy without a selector may stand for all services of a namespace; for one that is excluded it adds nothing. */
   holdsForAllOf(namespace: string): boolean {
     if (namespace === this.#rootNamespace) return false;
     if (this.config === undefined) return true;
     const { mode, inclusion, exclusion } = this.config;
-    if (mode === "ON_WITH_INCLUSION") return inclusion.namespaces.some(({ value }) => value === namespace);
-    const isExcluded =
-      exclusion.namespaces.some(({ value }) => value === namespace) ||
-      exclusion.services.some(({ value }) => value.split(".")[1] === namespace);
-    return mode === "ON" || (mode === "ON_WITH_EXCLUSION" && !isExcluded);
+    const lists = ({ namespaces }: typeof inclusion): boolean => namespaces.some(({ value }) => value === namespace);
+    return mode === "ON" || (mode === "ON_WITH_INCLUSION" && lists(inclusion)) || (mode === "ON_WITH_EXCLUSION" && !lists(exclusion));
   }
 }
 

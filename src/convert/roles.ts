@@ -16,7 +16,7 @@ export interface Grant {
 }
 
 /** Istio's `stringMatch`: exact, `pre*`, `*suf`, `*`. */
-export function matchesName(value: string, pattern: string): boolean {
+function matchesName(value: string, pattern: string): boolean {
   if (pattern === "*") return true;
   if (pattern.endsWith("*")) return value.startsWith(pattern.slice(0, -1));
   return pattern.startsWith("*") ? value.endsWith(pattern.slice(1)) : value === pattern;

@@ -182,11 +182,12 @@ test("a proxy that ends lets the requests in flight finish, and takes no others"
 });
 
 test("a proxy that ends does not wait for ever", async () => {
-  application.answer = () => undefined;
+  const arrived = Promise.withResolvers<void>();
+  application.answer = () => arrived.resolve();
   await setup.proxy.apply(workloadPolicy({ inbound: [first()] }));
   const flying = call({ port: setup.port(), agent: peerAgent(setup.material(FRONTEND)) });
   const outcome = assert.rejects(flying);
-  await new Promise((resolve) => setTimeout(resolve, 50));
+  await arrived.promise;
   await setup.proxy.close(50);
   await outcome;
 });

@@ -115,7 +115,7 @@ export class Http1Connection implements UpstreamConnection, UpstreamRequest, Res
     }
     this.#sent = true;
     if (this.#chunked) this.#socket.write(formatLastChunk(trailers), "latin1");
-    this.#settle();
+    this.#settle(true);
   }
 
   resume(): void {
@@ -157,8 +157,9 @@ export class Http1Connection implements UpstreamConnection, UpstreamRequest, Res
     try {
       const rest = this.#parser.execute(chunk);
       if (this.#parser.upgraded) this.#detach(rest);
-      else if (rest !== undefined) throw new AppError("unavailable", "the endpoint sent more than its response");
-      else if (this.#received) this.#settle();
+      else if (this.#received) this.#settle(rest === undefined);
+      // Bytes that answer no request would be read as the answer to the next one.
+      if (rest !== undefined && !this.#parser.upgraded) this.#socket.destroy();
     } catch (thrown) {
       this.#broken(AppError.from(thrown).message);
       this.#socket.destroy();
@@ -176,17 +177,17 @@ export class Http1Connection implements UpstreamConnection, UpstreamRequest, Res
 
   #readEnd(): void {
     const whole = this.#parser.finish();
-    if (whole && this.#received) this.#settle();
+    if (whole && this.#received) this.#settle(false);
     this.#socket.destroy();
   }
 
-  /** Ends the exchange when the response is whole; the connection is kept only if the request is whole as well. */
-  #settle(): void {
+  /** Ends the exchange when the response is whole; the connection is kept only if the request is whole as well, and nothing follows. */
+  #settle(reusable: boolean): void {
     const sink = this.#sink;
     if (!this.#received || sink === undefined) return;
     this.#sink = undefined;
     this.#socket.resume();
-    if (this.#sent && this.#parser.persistent && !this.#socket.destroyed) this.#owner.onIdle(this, this.#idleMs);
+    if (reusable && this.#sent && this.#parser.persistent && !this.#socket.destroyed) this.#owner.onIdle(this, this.#idleMs);
     else this.#socket.destroy();
     sink.onEnd(this.#trailers);
   }

@@ -10,7 +10,7 @@ import { ACCESS_DENIED, replyLocally } from "./local-reply.ts";
 import { NO_HEADERS, type RequestHead } from "./message.ts";
 import { grant } from "./permit.ts";
 import type { PolicyState } from "./policy-state.ts";
-import { microsecondsSince, type Recorder, type RecordInit, refusal, verdictOf } from "./record.ts";
+import { type Recorder, type RecordInit, refusal, timing, verdictOf } from "./record.ts";
 import { checkRequest, isRefused, type RawRequest } from "./request-check.ts";
 import type { Tunnel } from "./tunnel.ts";
 
@@ -92,7 +92,7 @@ export class InboundHttp {
   #record(connection: PeerConnection, described: RecordInit, outcome: Outcome, start: number): void {
     const { peer, sourceIp, destinationPort } = connection;
     this.#options.recorder.record({
-      timeMs: BigInt(Date.now()),
+      ...timing(start),
       caller: peer?.identity ?? "",
       sourceIp,
       service: this.#options.listener().services[0] ?? "",
@@ -101,7 +101,6 @@ export class InboundHttp {
       status: outcome.status,
       bytesReceived: BigInt(outcome.bytesReceived),
       bytesSent: BigInt(outcome.bytesSent),
-      durationUs: microsecondsSince(start),
       ...failureDetail(outcome.failure),
       ...described,
     });

@@ -8,7 +8,7 @@ import type { Limits } from "./limits.ts";
 import type { LocalEndpoint } from "./local-endpoint.ts";
 import { grant } from "./permit.ts";
 import type { PolicyState } from "./policy-state.ts";
-import { microsecondsSince, type Recorder, type RecordInit, verdictOf } from "./record.ts";
+import { type Recorder, type RecordInit, timing, verdictOf } from "./record.ts";
 import { type Tunnel, tunnel } from "./tunnel.ts";
 
 export interface InboundTcpOptions {
@@ -67,13 +67,12 @@ export class InboundTcp {
   #record(connection: PeerConnection, described: RecordInit, start: number): void {
     const { peer, sourceIp, destinationPort } = connection;
     this.#options.recorder.record({
-      timeMs: BigInt(Date.now()),
+      ...timing(start),
       caller: peer?.identity ?? "",
       sourceIp,
       service: this.#options.listener().services[0] ?? "",
       protocol: "tcp",
       port: destinationPort,
-      durationUs: microsecondsSince(start),
       ...described,
     });
   }

@@ -251,6 +251,18 @@ describe("endpoints", () => {
     const { status, body } = await get();
     assert.deepEqual([status, String(body).endsWith("no endpoint serves photo-ns/photo-backend")], [503, true]);
   });
+  test("that failed are left alone for a while where another one serves", async () => {
+    let attempts = 0;
+    const broken = createServer((socket) => {
+      attempts += 1;
+      socket.destroy();
+    }).listen(0, "127.0.0.1");
+    await once(broken, "listening");
+    await apply([service([endpoint((broken.address() as AddressInfo).port), endpoint(remote.port())])]);
+    for (let index = 0; index < 6; index++) assert.equal((await get()).status, 200);
+    assert.equal(attempts, 1);
+    broken.close();
+  });
   test("whose mode is DISABLE are reached in plaintext, and no others", async () => {
     await apply([service([endpoint(application.port, { mtls: false })])]);
     assert.equal((await get()).status, 200);

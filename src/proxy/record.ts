@@ -22,7 +22,8 @@ export function refusal(detail: string): Pick<RecordInit, "effect" | "detail"> {
   return { effect: "refused", detail };
 }
 
-/** Microseconds since a `performance.now()`. */
-export function microsecondsSince(start: number): bigint {
-  return BigInt(Math.round((performance.now() - start) * 1000));
+/** When something began, and how long it took until now; `start` is a `performance.now()`. */
+export function timing(start: number): Pick<RecordInit, "timeMs" | "durationUs"> {
+  const elapsed = performance.now() - start;
+  return { timeMs: BigInt(Math.round(Date.now() - elapsed)), durationUs: BigInt(Math.round(elapsed * 1000)) };
 }

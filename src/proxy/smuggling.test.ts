@@ -155,7 +155,8 @@ test("a client that resets streams as fast as it opens them is cut off (CVE-2023
     if (opened % 50 === 0) await new Promise((resolve) => setImmediate(resolve));
   }
   assert.equal(await closed, "closed");
-  assert.ok(opened < 5_000, `${opened} streams`);
+  // Node's own bound is 1,000 at once.
+  assert.ok(opened < 500, `${opened} streams`);
 });
 
 test("what no parser took is recorded with the peer that sent it", async () => {

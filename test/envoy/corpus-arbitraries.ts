@@ -102,30 +102,11 @@ const dirtyPart = one(
   "%2E%2e",
   ";x=1",
 );
-const oddPart = one(
-  "?q=1",
-  "#f",
-  "|",
-  "[",
-  "*",
-  "%",
-  "%zz",
-  "%25",
-  "%00",
-  "/..;x",
-  "{",
-  "~",
-  "%7e",
-  " a",
-  "\u007f",
-  "+",
-  "$",
-  "(",
-  ")",
-);
+const oddPart = one("?q=1", "#f", "|", "[", "*", "%", "%zz", "%25", "%00", "/..;x", "{", "~", "%7e", "+", "$", "(", ")");
 const cleanPath = concat(cleanPart, 4).map((text) => (text.startsWith("/") ? text : `/${text}`));
+/** No bytes that Envoy refuses in HTTP/2: each costs a second until it closes the connection. */
 const sentPath = concat(fc.oneof({ weight: 5, arbitrary: dirtyPart }, { weight: 1, arbitrary: oddPart }), 6).map((text) =>
-  `/${text}`.replace(/^\/\//, "/"),
+  text.startsWith("/") ? text : `/${text}`,
 );
 const template = fc
   .tuple(fc.array(one("a", "b", "{*}", "A", "a.b"), { maxLength: 3 }), one("", "/{**}", "/{**}/a", "/{**}/"))

@@ -34,11 +34,28 @@ const ALPN = {
 
 const PATIENCE_MS = 15_000;
 const PAYLOAD = "hello";
+const MOST_TRIES = 20;
 
+const FIRST_PORT = 10_000;
+const PORTS = 50_000;
+let lastPort = Math.floor(Math.random() * PORTS);
+
+/**
+ * From a port of our own choice, since the kernel gives one soon again, and two connections would be one in the log. A port
+ * that somebody uses is passed over.
+ */
 async function openTcp({ listener, request }: Question): Promise<Socket> {
-  const socket = connectTcp({ host: listener.bind, port: listener.port, localAddress: request.sourceIp ?? "127.0.0.1" });
-  await once(socket, "connect");
-  return socket;
+  for (let tries = 0; ; tries++) {
+    lastPort = (lastPort + 1) % PORTS;
+    const from = { localAddress: request.sourceIp ?? "127.0.0.1", localPort: FIRST_PORT + lastPort };
+    const socket = connectTcp({ host: listener.bind, port: listener.port, ...from });
+    try {
+      await once(socket, "connect");
+      return socket;
+    } catch (error) {
+      if (tries === MOST_TRIES || !(error instanceof Error && /EADDRINUSE|EADDRNOTAVAIL/.test(error.message))) throw error;
+    }
+  }
 }
 
 /** The connection after the client's half of the handshake; the server may still refuse it. */
@@ -55,6 +72,7 @@ async function secure(socket: Socket, { listener, request, material }: Question)
     ...(request.sni === undefined ? {} : { servername: request.sni }),
   });
   await once(tls, "secureConnect");
+  tls.on("error", () => undefined);
   return tls;
 }
 
@@ -95,14 +113,14 @@ function requestBytes({ request, host }: Question): string {
 }
 
 /** Whether a response with a Content-Length is there to its end (RFC 9112 §6.3); others end with the connection. */
-function isWholeResponse(received: string): boolean {
+function isWholeResponse(received: string, method: string): boolean {
   const end = received.indexOf("\r\n\r\n");
   const length = /\r\ncontent-length: (\d+)/i.exec(received.slice(0, Math.max(0, end)))?.[1];
-  return end >= 0 && length !== undefined && received.length - end - 4 >= Number(length);
+  return end >= 0 && length !== undefined && received.length - end - 4 >= (method === "HEAD" ? 0 : Number(length));
 }
 
 async function askHttp(socket: Socket, question: Question): Promise<Seen["answer"]> {
-  const received = readUntil(socket, isWholeResponse);
+  const received = readUntil(socket, (text) => isWholeResponse(text, question.request.method));
   socket.write(requestBytes(question), "latin1");
   const status = /^HTTP\/1\.1 (\d{3})/.exec(await received)?.[1];
   return status === undefined ? "closed" : Number(status);
@@ -113,21 +131,23 @@ async function askHttp(socket: Socket, question: Question): Promise<Seen["answer
 /** Lets a header come several times that should come once. Not in the types of Node as yet. */
 const RAW_FIELDS: object = { strictSingleValueFields: false };
 
-function askHttp2(socket: Socket, { request, host }: Question): Promise<Seen["answer"]> {
-  return new Promise((resolve) => {
-    const session = connectHttp2("http://garrison", { ...RAW_FIELDS, createConnection: () => socket });
-    let answer: Seen["answer"] = "closed";
-    session.once("close", () => resolve(answer)).on("error", () => undefined);
-    const pseudo = { ":method": request.method, ":path": asBytes(request.path), ":authority": asBytes(host) };
-    const headers = Object.fromEntries([...request.headers].map(([name, values]) => [name, values.map(asBytes)]));
-    const stream = session.request({ ...headers, ...pseudo }, { endStream: true });
-    stream.setTimeout(PATIENCE_MS, () => stream.close());
-    stream.once("response", (response) => {
+async function askHttp2(socket: Socket, { request, host }: Question): Promise<Seen["answer"]> {
+  const session = connectHttp2("http://garrison", { ...RAW_FIELDS, createConnection: () => socket });
+  session.on("error", () => undefined);
+  const pseudo = { ":method": request.method, ":path": asBytes(request.path), ":authority": asBytes(host) };
+  const headers = Object.fromEntries([...request.headers].map(([name, values]) => [name, values.map(asBytes)]));
+  const stream = session.request({ ...headers, ...pseudo }, { endStream: true });
+  let answer: Seen["answer"] = "closed";
+  stream
+    .on("error", () => undefined)
+    .once("response", (response) => {
       answer = Number(response[":status"]);
     });
-    stream.once("close", () => session.destroy()).on("error", () => undefined);
-    stream.resume();
-  });
+  stream.setTimeout(PATIENCE_MS, () => stream.close());
+  stream.resume();
+  await new Promise((resolve) => stream.once("close", resolve));
+  session.destroy();
+  return answer;
 }
 
 // === TCP ===
@@ -149,5 +169,6 @@ export async function ask(question: Question): Promise<Seen> {
   const key = connectionKey({ ip: tcp.localAddress ?? "", port: tcp.localPort ?? 0 }, { ip: listener.bind, port: listener.port });
   const socket = await secure(tcp, question).catch(() => undefined);
   if (socket === undefined) return { key: undefined, answer: "closed" };
-  return { key, answer: await ASK[listener.protocol](socket, question) };
+  // A refused handshake can end in the same moment in which the client's half of it does.
+  return { key, answer: socket.destroyed ? "closed" : await ASK[listener.protocol](socket, question) };
 }

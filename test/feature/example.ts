@@ -21,7 +21,7 @@ function portsOfExample(): readonly number[] {
 }
 
 /** Waits for the turn, and for the ports; both are free again after the test. */
-async function takeTurn(t: TestContext): Promise<void> {
+export async function takeTurn(t: TestContext): Promise<void> {
   const server = createServer();
   t.after(() => server.close());
   const listen = (): Promise<boolean> =>

@@ -55,7 +55,16 @@ const REFUSED: readonly Particular[] = [
 ];
 
 /** Folders that import no `node:` module and no package. */
-export const PURE_FOLDERS: ReadonlySet<string> = new Set(["core", "identity", "policy", "convert", "mesh", "compile", "render/decide", "analyze"]);
+export const PURE_FOLDERS: ReadonlySet<string> = new Set([
+  "core",
+  "identity",
+  "policy",
+  "convert",
+  "mesh",
+  "compile",
+  "render/decide",
+  "analyze",
+]);
 
 const KNOWN: ReadonlySet<string> = new Set([...LEVELS.flat(), ...Object.keys(SIDE_FOLDERS)]);
 

@@ -6,6 +6,7 @@ import { fileURLToPath } from "node:url";
 import type { WorkloadSummary } from "../../server/workloads.ts";
 import { callAdmin } from "../admin-client.ts";
 import { type LocalMesh, startLocalMesh } from "../local-mesh.ts";
+import { checkPorts } from "./ports.ts";
 
 const EXAMPLE = fileURLToPath(new URL("../../../examples/photo/", import.meta.url));
 /** The Unix socket path that stands in the example's YAML; the demo puts its own there. */
@@ -54,6 +55,7 @@ export async function openStage(options: StageOptions): Promise<Stage> {
   const trySocket = (workload: string): string => join(folder, `try-${workload.replace("/", ".")}.sock`);
   const clean = (): void => rmSync(folder, { recursive: true, force: true });
   try {
+    await checkPorts(config);
     const mesh = await startLocalMesh({
       config,
       state: join(folder, "state"),
