@@ -101,9 +101,13 @@ export interface EmbeddedOptions {
 /** `TIME level words`, as all of Garrison's processes log. */
 const OWN_LINE = /^\S+Z (debug|info|warn|error) +(.*)$/;
 
+/** How a command of ours begins to say why it cannot go on. */
+const LAST_WORDS = "garrison: ";
+
 function parseOwnLine(line: string): { level: LogLevel; text: string } {
   const [, level, text] = OWN_LINE.exec(line) ?? [];
-  return text === undefined ? { level: "info", text: line } : { level: level as LogLevel, text };
+  if (text === undefined) return { level: line.startsWith(LAST_WORDS) ? "error" : "info", text: line };
+  return { level: level as LogLevel, text };
 }
 
 /** Garrison's own proxy: `COMMAND --bootstrap FILE`. It drains by itself when it is terminated. Throws `invalid-argument` for an empty command. */

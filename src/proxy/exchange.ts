@@ -94,8 +94,15 @@ export class Exchange implements ResponseSink {
 
   onHead(response: ResponseHead): void {
     this.#status = response.status;
-    if (response.status === 101) this.#upgradeHeaders = response.headers;
-    else this.#downstream.head(response);
+    try {
+      if (response.status !== 101) this.#downstream.head(response);
+      else if (this.#head.webSocket) this.#upgradeHeaders = response.headers;
+      else throw new AppError("unavailable", "the endpoint answered with an upgrade that was not asked for");
+    } catch (thrown) {
+      // A head that the client's side cannot say; how much of it was said is not known.
+      this.#request?.abort();
+      this.#fail(AppError.from(thrown));
+    }
   }
 
   onUpgrade(upgraded: Upgraded): void {
@@ -141,7 +148,10 @@ export class Exchange implements ResponseSink {
   }
 
   #send(connection: UpstreamConnection): void {
-    if (this.#done) return;
+    if (this.#done) {
+      connection.release();
+      return;
+    }
     try {
       this.#request = connection.send(this.#head, this);
     } catch (thrown) {
@@ -170,8 +180,6 @@ export class Exchange implements ResponseSink {
   #finish(failure: AppError | undefined, tunnel?: Tunnel): void {
     this.#done = true;
     this.#request = undefined;
-    // What the client still sends has nowhere to go; it is read so that the connection can go on.
-    if (this.#head.bodyLength !== 0) this.#downstream.body.resume();
     this.#onDone({ status: this.#status, bytesReceived: this.#bytesReceived, bytesSent: this.#bytesSent, failure, tunnel });
   }
 }

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { createHash, randomBytes } from "node:crypto";
 import { once } from "node:events";
-import { createServer as createHttp2Server, type ServerHttp2Stream } from "node:http2";
+import { constants, createServer as createHttp2Server, type ServerHttp2Stream } from "node:http2";
 import { request as tlsRequest } from "node:https";
 import type { AddressInfo } from "node:net";
 import { afterEach, beforeEach, describe, test } from "node:test";
@@ -228,6 +228,18 @@ describe("bodies", () => {
         [false, 403],
       ],
     );
+  });
+  test("a denied HTTP/2 request is over with its answer, though its body is not", async () => {
+    await apply();
+    const session = await http2Session(setup.port(), setup.material(INTRUDER));
+    const stream = session.request({ ":path": "/", ":method": "POST", ":authority": "a" }, { endStream: false });
+    stream.on("error", () => undefined);
+    const closed = once(stream.resume(), "close");
+    stream.write("some");
+    const [headers] = await once(stream, "response");
+    await closed;
+    assert.deepEqual([headers[":status"], stream.rstCode], [403, constants.NGHTTP2_NO_ERROR]);
+    session.close();
   });
   test("an answer that comes before the body has ended reaches the client", async () => {
     application.answer = (_request, response) => void response.writeHead(413).end("too large");

@@ -71,6 +71,7 @@ export class Http1Connection implements UpstreamConnection, UpstreamRequest, Res
   // === UpstreamConnection ===
 
   send(head: RequestHead, sink: ResponseSink): UpstreamRequest {
+    const text = this.#format(head);
     this.#sink = sink;
     this.#requests += 1;
     this.#answered = false;
@@ -79,12 +80,26 @@ export class Http1Connection implements UpstreamConnection, UpstreamRequest, Res
     this.#chunked = head.bodyLength === undefined;
     this.#bodyLeft = head.bodyLength ?? 0;
     this.#parser.begin(head.method, head.webSocket);
-    this.#socket.write(formatHead(head), "latin1");
+    this.#socket.write(text, "latin1");
     return this;
+  }
+
+  release(): void {
+    this.#owner.onIdle(this, this.#idleMs);
   }
 
   close(): void {
     this.#socket.destroy();
+  }
+
+  /** Nobody gives back a connection whose request could not be written. */
+  #format(head: RequestHead): string {
+    try {
+      return formatHead(head);
+    } catch (thrown) {
+      this.#socket.destroy();
+      throw thrown;
+    }
   }
 
   // === UpstreamRequest ===

@@ -2,6 +2,7 @@
 import type { IncomingMessage, ServerResponse as Response, Server } from "node:http";
 import type { Socket } from "node:net";
 import type { Duplex, Readable } from "node:stream";
+import { AppError } from "../core/error.ts";
 import type { Downstream, Exchange } from "./exchange.ts";
 import { sanitizeTrailers } from "./headers.ts";
 import type { Limits } from "./limits.ts";
@@ -51,8 +52,6 @@ class Http1Downstream implements Downstream {
   }
 
   head({ status, headers }: ResponseHead): void {
-    // The rest of a body that nobody reads would stand before the client's next request.
-    if (!this.#request.complete && announcesBody(this.#request)) this.#response.shouldKeepAlive = false;
     this.#response.writeHead(status, headers as string[]);
   }
 
@@ -67,6 +66,17 @@ class Http1Downstream implements Downstream {
   end(trailers: HeaderList): void {
     if (trailers.length > 0) this.#response.addTrailers(pairs(trailers));
     this.#response.end();
+    if (!this.#request.complete && announcesBody(this.#request)) this.#dropRest();
+  }
+
+  /** The rest of the body stands before the client's next request, and a client that still sends might miss the answer. */
+  #dropRest(): void {
+    let left = MAX_DROPPED_BYTES;
+    this.#request.on("data", (chunk: Buffer) => {
+      left -= chunk.length;
+      if (left < 0) this.#request.destroy();
+    });
+    this.#request.resume();
   }
 
   abort(): void {
@@ -86,6 +96,9 @@ class Http1Downstream implements Downstream {
     return tunnel(socket, endpoint, idleMs, early, first);
   }
 }
+
+/** Of a body that nobody wants, as much is read as a client may have sent before it got the answer. */
+const MAX_DROPPED_BYTES = 1 << 20;
 
 function announcesBody({ headers }: IncomingMessage): boolean {
   return headers["transfer-encoding"] !== undefined || Number(headers["content-length"] ?? 0) > 0;
@@ -198,7 +211,13 @@ export class Http1Server<Connection> {
       ended: false,
       webSocket: upgrading !== undefined,
     };
-    this.#options.handle(raw, new Http1Downstream(request, response, upgrading), known.connection);
+    try {
+      this.#options.handle(raw, new Http1Downstream(request, response, upgrading), known.connection);
+    } catch (thrown) {
+      // Whatever it is, it ends this connection and not the proxy.
+      this.#options.onMalformed(AppError.from(thrown).message, 0, known.connection);
+      socket.destroy();
+    }
   }
 
   #upgrade(request: IncomingMessage, socket: Socket, early: Buffer): void {

@@ -114,6 +114,9 @@ class Http2Connection implements UpstreamConnection {
     const stream = this.session.request([...pseudo, ...head.headers, ...length], { endStream, waitForTrailers: !endStream });
     return new Http2Request(stream, sink);
   }
+
+  /** Others use it at the same time. */
+  release(): void {}
 }
 
 export class Http2Pool implements Upstream {

@@ -1,6 +1,7 @@
 /** HTTP/2 from clients, by Node's nghttp2. */
 import { constants, performServerHandshake, type ServerHttp2Session, type ServerHttp2Stream } from "node:http2";
 import type { Duplex, Readable } from "node:stream";
+import { AppError } from "../core/error.ts";
 import type { Downstream, Exchange } from "./exchange.ts";
 import { sanitizeTrailers, toHeaderObject } from "./headers.ts";
 import type { HttpServerOptions } from "./http1-server.ts";
@@ -8,16 +9,20 @@ import { type HeaderList, NO_HEADERS, type ResponseHead } from "./message.ts";
 import type { RawRequest } from "./request-check.ts";
 import type { Tunnel } from "./tunnel.ts";
 
-const { NGHTTP2_FLAG_END_STREAM, NGHTTP2_INTERNAL_ERROR } = constants;
+const { NGHTTP2_FLAG_END_STREAM, NGHTTP2_INTERNAL_ERROR, NGHTTP2_NO_ERROR } = constants;
 
 class Http2Downstream implements Downstream {
   readonly body: Readable;
   readonly #stream: ServerHttp2Stream;
   #requestTrailers: HeaderList = NO_HEADERS;
+  /** The request was whole with its header. */
+  readonly #requestEnded: boolean;
+  /** The response was whole with its header. */
   #ended = false;
 
-  constructor(stream: ServerHttp2Stream) {
+  constructor(stream: ServerHttp2Stream, requestEnded: boolean) {
     this.body = stream;
+    this.#requestEnded = requestEnded;
     this.#stream = stream;
     stream.on("error", () => undefined);
     stream.on("trailers", (_headers, _flags, raw: string[]) => {
@@ -35,9 +40,15 @@ class Http2Downstream implements Downstream {
   }
 
   head({ status, headers, hasBody, mayHaveTrailers }: ResponseHead): void {
-    if (this.#stream.destroyed) return;
-    this.#ended = !hasBody;
-    this.#stream.respond([":status", String(status), ...headers], { endStream: !hasBody, waitForTrailers: hasBody && mayHaveTrailers });
+    if (this.#stream.destroyed || this.#stream.closed) return;
+    // A client that is answered need not send the rest of its body (RFC 9113 §8.1), which is told behind the last frame.
+    if (!this.#requestEnded) {
+      this.#stream.once("finish", () => {
+        if (!this.#stream.readableEnded) this.#stream.close(NGHTTP2_NO_ERROR);
+      });
+    }
+    this.#ended = !hasBody && this.#requestEnded;
+    this.#stream.respond([":status", String(status), ...headers], { endStream: this.#ended, waitForTrailers: hasBody && mayHaveTrailers });
   }
 
   /** One bad request says nothing about the other streams. */
@@ -59,7 +70,7 @@ class Http2Downstream implements Downstream {
   }
 
   continue(): void {
-    this.#stream.additionalHeaders({ ":status": 100 });
+    if (!this.#stream.destroyed && !this.#stream.closed) this.#stream.additionalHeaders({ ":status": 100 });
   }
 
   upgrade(): Tunnel {
@@ -105,7 +116,14 @@ export function serveHttp2<Connection>(
     maxSettings: 16,
   });
   session.on("stream", (stream, _headers, flags, raw: string[]) => {
-    handle(toRaw(raw, (flags & NGHTTP2_FLAG_END_STREAM) !== 0, scheme), new Http2Downstream(stream), connection);
+    const ended = (flags & NGHTTP2_FLAG_END_STREAM) !== 0;
+    try {
+      handle(toRaw(raw, ended, scheme), new Http2Downstream(stream, ended), connection);
+    } catch (thrown) {
+      // Whatever it is, it ends this stream and not the proxy.
+      onMalformed(AppError.from(thrown).message, 0, connection);
+      stream.close(NGHTTP2_INTERNAL_ERROR);
+    }
   });
   session.on("error", (error: Error & { readonly code?: string }) => {
     if (error.code !== "ECONNRESET") onMalformed(error.message, 0, connection);

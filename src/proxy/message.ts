@@ -84,4 +84,6 @@ export interface UpstreamRequest {
 /** A connection to an endpoint that can take a request now. */
 export interface UpstreamConnection {
   send(head: RequestHead, sink: ResponseSink): UpstreamRequest;
+  /** Gives it back unused. */
+  release(): void;
 }

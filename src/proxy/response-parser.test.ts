@@ -118,6 +118,7 @@ describe("responses that could be read in two ways", () => {
   const refused: readonly (readonly [string, string])[] = [
     ["both lengths", head("content-length: 5\r\ntransfer-encoding: chunked")],
     ["two lengths", head("content-length: 5\r\ncontent-length: 6")],
+    ["one length twice", head("content-length: 5\r\ncontent-length: 5")],
     ["a length with a sign", head("content-length: +5")],
     ["a length in hex", head("content-length: 0x5")],
     ["a list of lengths", head("content-length: 5, 5")],

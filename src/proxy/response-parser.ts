@@ -50,16 +50,11 @@ function parseFields(lines: readonly string[], from: number): string[] {
   return headers;
 }
 
-/** The one value that all fields of that name must have. */
-function agreed(headers: HeaderList, wanted: string): string | undefined {
-  let found: string | undefined;
-  for (let index = 0; index < headers.length; index += 2) {
-    if (headers[index] !== wanted) continue;
-    const value = headers[index + 1] ?? "";
-    if (found !== undefined && found !== value) throw malformed(`several values of ${wanted}`);
-    found = value;
-  }
-  return found;
+/** The value of a field that must not come twice: on the way, somebody might take the other one. */
+function only(headers: HeaderList, name: string): string | undefined {
+  const values = valuesOf(headers, name);
+  if (values.length > 1) throw malformed(`several fields ${name}`);
+  return values[0];
 }
 
 export class ResponseParser {
@@ -159,8 +154,8 @@ export class ResponseParser {
   }
 
   #start(status: number, headers: HeaderList, http11: boolean): void {
-    const transferEncoding = agreed(headers, "transfer-encoding")?.toLowerCase();
-    const contentLength = agreed(headers, "content-length");
+    const transferEncoding = only(headers, "transfer-encoding")?.toLowerCase();
+    const contentLength = only(headers, "content-length");
     const connection = valuesOf(headers, "connection").join().toLowerCase();
     if (transferEncoding !== undefined && (transferEncoding !== "chunked" || contentLength !== undefined || !http11))
       throw malformed("an ambiguous length");

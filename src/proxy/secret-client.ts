@@ -52,6 +52,7 @@ export class SecretClient {
   #call: ClientDuplexStream<DiscoveryRequest, DiscoveryResponse> | undefined;
   /** Of the material, what has come so far and was good. */
   #known: Partial<TlsMaterial> = {};
+  #stopped = false;
   /** The version that was accepted last. */
   #version = "";
 
@@ -63,6 +64,7 @@ export class SecretClient {
   }
 
   stop(): void {
+    this.#stopped = true;
     this.#retry.stop();
     this.#call?.cancel();
     this.#client.close();
@@ -77,6 +79,7 @@ export class SecretClient {
       failure = error;
     });
     call.on("status", () => {
+      if (this.#stopped) return;
       const retryMs = this.#retry.again();
       const reason = failure === undefined ? "the stream ended" : fromGrpcError(failure).message;
       this.#options.logger.log("warn", "lost the agent", { reason, retryMs });

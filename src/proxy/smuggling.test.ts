@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { after, before, beforeEach, describe, test } from "node:test";
 import { type Application, startApplication } from "../../test/fakes/http-application.ts";
-import { call2, exchangeRaw, http2Session, peerOptions, tlsSocket } from "../../test/fakes/http-clients.ts";
+import { call2, exchangeRaw, http2Session, peerOptions, readAll, tlsSocket } from "../../test/fakes/http-clients.ts";
 import {
   FRONTEND,
   inboundListener,
@@ -100,12 +100,33 @@ test("a body is no request, whatever it looks like", async () => {
 });
 
 test("a denied request's body is not read as the next request", async () => {
-  const answer = await answerTo(`POST /admin HTTP/1.1\r\n${HOST}Content-Length: 100\r\n\r\nGET /a HTTP/1.1\r\n${HOST}\r\n`);
+  const hidden = `GET /hidden HTTP/1.1\r\n${HOST}\r\n`;
+  const last = `GET /last HTTP/1.1\r\n${HOST}Connection: close\r\n\r\n`;
+  const answer = await answerTo(`POST /admin HTTP/1.1\r\n${HOST}Content-Length: ${hidden.length}\r\n\r\n${hidden}${last}`);
   assert.deepEqual(
     [...answer.matchAll(/HTTP\/1\.1 (\d+)/g)].map(([, status]) => status),
-    ["403"],
+    ["403", "200"],
   );
-  assert.deepEqual(application.seen, []);
+  assert.deepEqual(application.seen, ["GET /last"]);
+});
+
+test("a denied client that goes on sending is read for a while, and then cut off", async () => {
+  const socket = await tlsSocket(setup.port(), peerOptions(setup.material(FRONTEND)));
+  socket.on("error", () => undefined);
+  const answer = readAll(socket);
+  socket.write(`POST /admin HTTP/1.1\r\n${HOST}Content-Length: 100000000\r\n\r\n`);
+  const piece = Buffer.alloc(100_000);
+  let sent = 0;
+  const more = () => {
+    while (!socket.destroyed && sent < 100_000_000) {
+      sent += piece.length;
+      if (!socket.write(piece)) return;
+    }
+  };
+  socket.on("drain", more);
+  more();
+  assert.match(await answer, /^HTTP\/1\.1 403 /);
+  assert.ok(sent < 100_000_000, `${sent} bytes were read`);
 });
 
 test("an upgrade to HTTP/2 in clear text is not taken, so nothing hides behind it", async () => {

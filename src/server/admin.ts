@@ -65,6 +65,19 @@ async function answer(routes: AdminRoutes, request: IncomingMessage, response: S
   if (result !== undefined) sendJson(response, 200, result);
 }
 
+/** The longest path of a socket on every system (unix(7): `sun_path` has 104 to 108 bytes, with its NUL). */
+const MAX_SOCKET_PATH = 103;
+
+function listenFailure(socket: string, cause: Error): AppError {
+  const length = Buffer.byteLength(socket);
+  if (length <= MAX_SOCKET_PATH) return new AppError("unavailable", `cannot listen: ${cause.message}`, { where: socket, cause });
+  return new AppError("invalid-argument", `the path of the admin socket has ${length} bytes, which is too long for the system`, {
+    where: socket,
+    help: `choose a state folder with a shorter path: a socket has at most ${MAX_SOCKET_PATH} bytes`,
+    cause,
+  });
+}
+
 /** Serves the routes on a socket of mode 0600; an old socket of a dead process is replaced. */
 export async function serveAdmin(socket: string, routes: AdminRoutes, logger: Logger): Promise<Server> {
   rmSync(socket, { force: true });
@@ -77,7 +90,7 @@ export async function serveAdmin(socket: string, routes: AdminRoutes, logger: Lo
     });
   });
   await new Promise<void>((resolve, reject) => {
-    server.once("error", reject);
+    server.once("error", (cause) => reject(listenFailure(socket, cause)));
     server.listen(socket, resolve);
   });
   chmodSync(socket, 0o600);

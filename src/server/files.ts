@@ -31,13 +31,21 @@ function isControlPlaneFile(value: unknown): value is ControlPlaneFile {
   return texts && typeof fields.port === "number" && typeof fields.pid === "number";
 }
 
-/** Finds the control plane of a state folder. Throws `unavailable` where there is none. */
+function parseFile(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}
+
+/** Finds the control plane of a state folder. Throws `unavailable` where there is none, `invalid-configuration` for a file that is damaged. */
 export function readControlPlaneFile(folder: string): ControlPlaneFile {
   const path = join(resolve(folder), FILE);
   const help = "start one with `garrison serve`, or name its state folder with --state";
   if (!existsSync(path))
     throw new AppError("unavailable", "no control plane has run with this state folder", { where: resolve(folder), help });
-  const value: unknown = JSON.parse(readFileSync(path, "utf8"));
+  const value = parseFile(readFileSync(path, "utf8"));
   if (!isControlPlaneFile(value))
     throw new AppError("invalid-configuration", "the file does not describe a control plane", { where: path, help });
   return value;

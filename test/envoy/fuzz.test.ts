@@ -4,7 +4,7 @@
  * (20 unless told), `GARRISON_FUZZ_SEED` repeats a search.
  */
 import assert from "node:assert/strict";
-import { after, before, test } from "node:test";
+import { after, test } from "node:test";
 import { isDeepStrictEqual } from "node:util";
 import fc from "fast-check";
 import { stringify } from "yaml";
@@ -22,12 +22,23 @@ const SEED = Number(process.env.GARRISON_FUZZ_SEED ?? Date.now() % 2 ** 31);
 const SHRINK_MS = 60_000;
 const FEWEST = 1_000;
 
-let engine: CorpusEnvoy | undefined;
+/** Of one Envoy. The log streams of each workload are reset when it goes, and Node takes a thousand resets for an attack. */
+const MOST_WORKLOADS = 150;
 
-before(async () => {
-  if (!skip) engine = await CorpusEnvoy.start();
-});
+let engine: CorpusEnvoy | undefined;
+let workloads = 0;
+
 after(() => engine?.stop());
+
+/** An Envoy that takes so many workloads more. */
+async function engineFor(count: number): Promise<CorpusEnvoy> {
+  workloads += count;
+  if (engine !== undefined && workloads <= MOST_WORKLOADS) return engine;
+  await engine?.stop();
+  workloads = count;
+  engine = await CorpusEnvoy.start();
+  return engine;
+}
 
 /** The text of a corpus file with one case for each request. */
 function toYaml(objects: readonly Plain[], tests: readonly Plain[]): string {
@@ -56,18 +67,18 @@ function answerOf(outcome: Outcome): Answer {
 
 /** Every request of every world, by both engines. */
 async function compare(worlds: readonly World[]): Promise<readonly Compared[]> {
-  assert.ok(engine);
   const files = worlds.map(read);
-  const placed = await engine.load(files.flatMap(({ policies }) => [...policies.values()]));
+  const envoy = await engineFor(files.length);
+  const placed = await envoy.load(files.flatMap(({ policies }) => [...policies.values()]));
   const questions = worlds.flatMap((world, index) => {
     const [policy, tests] = [placed[index], files[index]?.tests];
     assert.ok(policy !== undefined && tests !== undefined);
     return world.requests.map((plain, at) => ({ world, plain, policy, request: tests[at]?.request ?? assert.fail("a request is lost") }));
   });
-  const seen = await engine.ask(questions);
+  const seen = await envoy.ask(questions);
   return questions.map(({ world, plain, policy, request }, index) => {
-    const envoy = answerOf(seen[index] ?? assert.fail("an answer is lost"));
-    return { world, request: plain, envoy, decide: answerOf(evaluate(decisionEngine(policy), policy, request)) };
+    const byEnvoy = answerOf(seen[index] ?? assert.fail("an answer is lost"));
+    return { world, request: plain, envoy: byEnvoy, decide: answerOf(evaluate(decisionEngine(policy), policy, request)) };
   });
 }
 

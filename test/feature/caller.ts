@@ -24,7 +24,7 @@ export interface Credentials {
 }
 
 /** Which workload a proxy says that it is. */
-export function nodeOf(workload: string, proxy = "embedded") {
+function nodeOf(workload: string, proxy = "embedded") {
   const [namespace = "", name = ""] = workload.split("/");
   return { id: `test~${workload}`, metadata: { NAMESPACE: namespace, WORKLOAD_NAME: name, GARRISON_PROXY: proxy } };
 }

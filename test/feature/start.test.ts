@@ -1,7 +1,7 @@
 /** What is in the way when a command starts: what it says, how it ends, and that it breaks nothing. */
 import assert from "node:assert/strict";
 import { once } from "node:events";
-import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync } from "node:fs";
+import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { type AddressInfo, createServer } from "node:net";
 import { join } from "node:path";
 import { describe, test } from "node:test";
@@ -87,6 +87,27 @@ describe("garrison serve", { timeout: 60_000 }, () => {
     assert.match(stderr, /later:1:1: error GAR0010: the folder cannot be read: it does not exist/);
   });
 
+  test("a state folder whose path is too long for a socket", async (t) => {
+    const place = new Place(t, FILES);
+    const state = join(place.folder, "x".repeat(100));
+    const { exit, stderr } = await garrison([
+      "serve",
+      "--config",
+      place.config,
+      "--state",
+      state,
+      "--listen",
+      "127.0.0.1:0",
+      "--log-level",
+      "error",
+    ]);
+    assert.equal(exit, 2);
+    assert.match(
+      stderr,
+      /admin\.sock: the path of the admin socket has \d+ bytes, which is too long for the system\n {2}help: .*shorter path/,
+    );
+  });
+
   test("SIGTERM ends it with 0, and the next one takes the state folder over", async (t) => {
     const place = new Place(t, FILES);
     const first = await place.serve();
@@ -107,6 +128,18 @@ describe("a command that needs a control plane", { timeout: 60_000 }, () => {
       assert.deepEqual({ exit, stdout }, { exit: 4, stdout: "" });
       assert.equal(stderr, `garrison: ${place.state}: no control plane has run with this state folder\n  help: ${help}\n`);
     }
+  });
+
+  test("where its file is damaged: says which", async (t) => {
+    const place = new Place(t);
+    mkdirSync(place.state, { mode: 0o700 });
+    writeFileSync(join(place.state, "control-plane.json"), "{");
+    const { exit, stderr } = await place.run("status");
+    assert.equal(exit, 3);
+    assert.match(
+      stderr,
+      /^garrison: \S*control-plane\.json: the file does not describe a control plane\n {2}help: start one with `garrison serve`/,
+    );
   });
 
   test("where it was killed: says that nothing answers", async (t) => {
