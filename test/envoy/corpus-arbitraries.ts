@@ -252,7 +252,7 @@ const drawnRequest = fc.record({
 });
 
 /** HTTP/1.1 takes known methods only; plaintext has no server name; TCP has no request. */
-export const request: Arbitrary<Plain> = drawnRequest.map(
+const request: Arbitrary<Plain> = drawnRequest.map(
   ({ from, protocol, sourceIp, sni, known, any, path, host: asked, headers: sent }) => {
     const connection = { from, port: PORTS[protocol], sourceIp, sni: from === "plaintext" ? undefined : sni };
     const http = { method: protocol === "http2" ? any : known, path, host: asked, headers: sent };

@@ -17,7 +17,7 @@ function failToServe(place: Place, ...args: readonly string[]) {
   return place.run("serve", "--config", place.config, "--log-level", "error", ...listen, ...args);
 }
 
-describe("garrison serve", { timeout: 60_000 }, () => {
+describe("garrison serve", { timeout: 60_000, concurrency: 2 }, () => {
   test("a port in use: says which, and what to do, and leaves who listens there alone", async (t) => {
     const place = new Place(t, FILES);
     const other = createServer((socket) => socket.end("still here")).listen(0, "127.0.0.1");
