@@ -4,7 +4,6 @@ import type { WorkloadPolicy } from "../compile/workload-policy.ts";
 import { ProxyPolicySchema } from "../gen/garrison/v1/proxy_pb.js";
 import { authorizationFilterNames } from "../render/envoy/authorization.ts";
 import { renderEnvoy } from "../render/envoy/render.ts";
-import { requestAuthenticationFilterNames } from "../render/envoy/request-authentication.ts";
 import { resource } from "../xds/cache.ts";
 import type { ResourceSet } from "../xds/resource.ts";
 import { EXTENSION } from "../xds/types.ts";
@@ -17,8 +16,7 @@ const PROXY_POLICY = `type.googleapis.com/${ProxyPolicySchema.typeName}`;
 function unusedFilters({ workload, inbound }: WorkloadPolicy): ReadonlySet<string> {
   const used = new Set(inbound.map(({ protocol }) => (protocol === "tcp" ? "tcp" : "http")));
   const unused = (["http", "tcp"] as const).filter((transport) => !used.has(transport));
-  const ofTokens = used.has("http") ? [] : requestAuthenticationFilterNames(workload).map(({ name }) => name);
-  return new Set([...ofTokens, ...unused.flatMap((transport) => authorizationFilterNames(workload, transport))]);
+  return new Set(unused.flatMap((transport) => authorizationFilterNames(workload, transport)));
 }
 
 function envoyResources(policy: WorkloadPolicy): ResourceSet {

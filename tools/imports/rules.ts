@@ -8,7 +8,7 @@ const LEVELS: readonly (readonly string[])[] = [
   ["mesh", "convert"],
   ["compile"],
   ["render/envoy", "render/decide", "analyze"],
-  ["sources", "xds", "ca", "audit", "agent", "proxy"],
+  ["sources", "xds", "ca", "audit", "jwks", "agent", "proxy"],
   ["server", "cli"],
 ];
 
@@ -55,7 +55,16 @@ const REFUSED: readonly Particular[] = [
 ];
 
 /** Folders that import no `node:` module and no package. */
-export const PURE_FOLDERS: ReadonlySet<string> = new Set(["core", "identity", "policy", "convert", "mesh", "compile", "render/decide", "analyze"]);
+export const PURE_FOLDERS: ReadonlySet<string> = new Set([
+  "core",
+  "identity",
+  "policy",
+  "convert",
+  "mesh",
+  "compile",
+  "render/decide",
+  "analyze",
+]);
 
 const KNOWN: ReadonlySet<string> = new Set([...LEVELS.flat(), ...Object.keys(SIDE_FOLDERS)]);
 

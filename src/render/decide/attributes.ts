@@ -101,6 +101,10 @@ function seen(observe: (context: DecisionContext) => string | undefined): Observ
   };
 }
 
+function seenClaim(pathOf: (argument: string) => readonly string[]): ObserveAttribute {
+  return ({ facts: { requester } }, argument) => (requester === undefined ? [] : textsOf(claimAt(requester, pathOf(argument))));
+}
+
 export const OBSERVE_ATTRIBUTE = {
   principal: seen((context) => context.principal),
   namespace: seen((context) => context.identity?.namespace),
@@ -119,4 +123,11 @@ export const OBSERVE_ATTRIBUTE = {
     const lines = context.facts.http?.headers.get(name) ?? [];
     return JOINED_HEADERS.has(name) && lines.length > 1 ? [joinLines(lines)] : lines;
   },
+  requestPrincipal: seen(({ facts: { requester } }) => {
+    const [issuer, subject] = [requester?.claims.iss, requester?.claims.sub];
+    return typeof issuer === "string" && typeof subject === "string" ? `${issuer}/${subject}` : undefined;
+  }),
+  audience: seenClaim(() => ["aud"]),
+  presenter: seenClaim(() => ["azp"]),
+  claim: seenClaim(claimPath),
 } as const satisfies Record<AttributeKey, ObserveAttribute>;

@@ -90,10 +90,14 @@ test("only the filters that a listener asks for are served, so that a proxy can 
   const policy = readPolicy("modes");
   const namesFor = (...protocols: readonly string[]) => {
     const inbound = policy.inbound.filter(({ protocol }) => protocols.includes(protocol));
-    return [...(renderEnvoy({ ...policy, inbound }).get(FILTER)?.keys() ?? [])].map((name) => name.split("/")[2]);
+    return [
+      ...(renderEnvoy({ ...policy, inbound })
+        .get(FILTER)
+        ?.keys() ?? []),
+    ].map((name) => name.split("/")[2]);
   };
-  assert.deepEqual(namesFor("http"), ["http", "http", "http"]);
-  assert.deepEqual(namesFor("http2"), ["http", "http", "http"]);
+  assert.deepEqual(namesFor("http"), ["http", "http", "http", "http", "http"]);
+  assert.deepEqual(namesFor("http2"), ["http", "http", "http", "http", "http"]);
   assert.deepEqual(namesFor("tcp"), ["tcp", "tcp", "tcp"]);
   assert.deepEqual(namesFor(), []);
 });

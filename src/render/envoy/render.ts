@@ -48,10 +48,7 @@ function upstreamServices(policy: WorkloadPolicy): readonly UpstreamService[] {
 function filtersOf({ workload, inbound, http, tcp, requestAuthentication }: WorkloadPolicy): readonly TypedExtensionConfig[] {
   const isTcp = inbound.map(({ protocol }) => protocol === "tcp");
   const ofHttp = [...requestAuthenticationFilters(workload, requestAuthentication), ...authorizationFilters(workload, "http", http)];
-  return [
-    ...(isTcp.includes(false) ? ofHttp : []),
-    ...(isTcp.includes(true) ? authorizationFilters(workload, "tcp", tcp) : []),
-  ];
+  return [...(isTcp.includes(false) ? ofHttp : []), ...(isTcp.includes(true) ? authorizationFilters(workload, "tcp", tcp) : [])];
 }
 
 /** Clusters, endpoints, listeners, token and RBAC filters (ECDS) of a workload. */
