@@ -119,7 +119,7 @@ export class JwksResolver {
   }
 
   #succeeded(entry: Entry, { keys, dropped }: ReadJwks): void {
-    const { store, clock, logger, onChange, refreshMs = REFRESH_MS } = this.#options;
+    const { clock, logger, onChange, refreshMs = REFRESH_MS } = this.#options;
     const changed = JSON.stringify(keys) !== JSON.stringify(entry.keys);
     if (entry.failures > 0) logger.log("info", "keys of tokens can be fetched again", { source: entry.name });
     Object.assign(entry, { keys, fetchedAt: clock.now(), error: undefined, failures: 0 });
