@@ -93,6 +93,8 @@ export function arrive({ normalizePath }: Pick<Engine, "normalizePath">, policy:
   if (!isHttp) return { kind: "arrived", listener, facts: factsOf(listener, request, undefined) };
   const path = normalizePath(request.path);
   if (path === undefined) return refuse("the path is not one that a proxy takes");
+  // A question carries no token, so that it is what a request without one is (JW-8).
+  if (policy.requestAuthentication?.some(({ presence }) => presence === "REQUIRED") === true) return refuse("a token is required");
   const host = hostOf(policy, request);
   if (!AUTHORITY.test(host)) return refuse("the host is not one that a proxy takes");
   return { kind: "arrived", listener, facts: factsOf(listener, request, httpFacts(request, path, host)) };

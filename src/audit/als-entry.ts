@@ -35,6 +35,8 @@ export type EntryMeaning =
 const NOTHING: EntryMeaning = { kind: "nothing" };
 const REFUSED = "/refused";
 const DENIED = /^rbac_access_denied_matched_policy\[(.*)\]$/s;
+/** The token filter says why in words, its blanks as underscores. */
+const TOKEN_REFUSED = /^jwt_authn_access_denied\{(.*)\}$/;
 const TLS_ERROR = /^TLS_error:?\|(?:error:)?[0-9a-fA-F]+:SSL routines:OPENSSL_internal:(.*):TLS_error_end$/s;
 const OUTBOUND_CLUSTER = /^outbound\|\d+\|[^|]*\|([a-z0-9-]+)\.([a-z0-9-]+)\.svc\./;
 const HTTP_RBAC = "envoy.filters.http.rbac";
@@ -109,6 +111,8 @@ function denial(details: string): Verdict | undefined {
 function httpVerdict(common: AccessLogCommon, details: string): Verdict {
   const denied = denial(details);
   if (denied !== undefined) return denied;
+  const [, token] = TOKEN_REFUSED.exec(details) ?? [];
+  if (token !== undefined) return { effect: "refused", origin: "", detail: token.replaceAll("_", " ") };
   const detail = details === "via_upstream" ? "" : details;
   if (common.responseFlags?.noFilterConfigFound === true) return { effect: "refused", origin: "", detail: "the proxy has no policy yet" };
   const rule = metadataText(common, HTTP_RBAC, "enforced_effective_policy_id");

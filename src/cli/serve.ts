@@ -1,5 +1,6 @@
 import { parseTrustDomain } from "../identity/trust-domain.ts";
 import { DEFAULT_CLUSTER_DOMAIN, DEFAULT_ROOT_NAMESPACE } from "../mesh/snapshot.ts";
+import { type IpBlock, parseIpBlock } from "../policy/ip-block.ts";
 import { startControlPlane } from "../server/control-plane.ts";
 import type { Command } from "./command.ts";
 import { EXIT } from "./exit.ts";
@@ -7,6 +8,11 @@ import { createLogger } from "./log.ts";
 import { LOG_OPTION, logLevel, parseHostPort, required, STATE_OPTION } from "./options.ts";
 import { endRequest } from "./signals.ts";
 import { version } from "./version.ts";
+
+/** Both from the command line and from the environment. Throws `invalid-argument`. */
+function jwksAllow(given: readonly string[], fromEnvironment = ""): readonly IpBlock[] {
+  return [...given, ...fromEnvironment.split(",")].filter((text) => text !== "").map((text) => parseIpBlock(text.trim()));
+}
 
 export const command: Command = {
   name: "serve",
@@ -17,6 +23,11 @@ export const command: Command = {
     listen: { type: "value", value: "HOST:PORT", doc: "where agents and proxies connect, by mutual TLS", default: "127.0.0.1:15012" },
     "trust-domain": { type: "value", value: "NAME", doc: "the trust domain of every identity", default: "cluster.local" },
     "root-namespace": { type: "value", value: "NAME", doc: "its policies hold for the whole mesh", default: DEFAULT_ROOT_NAMESPACE },
+    "jwks-allow": {
+      type: "many",
+      value: "CIDR",
+      doc: "addresses that keys of tokens may be fetched from besides the public internet, also by HTTP; or GARRISON_JWKS_ALLOW, by commas",
+    },
     "log-level": LOG_OPTION,
   },
   examples: [
@@ -38,6 +49,7 @@ export const command: Command = {
       listen: parseHostPort(required(parsed, "listen")),
       settings,
       version: version(),
+      jwksAllow: jwksAllow(parsed.values("jwks-allow"), process.env.GARRISON_JWKS_ALLOW),
       logger,
     });
     logger.log("info", "control plane stopping", { because: await asked });

@@ -4,6 +4,7 @@ import type { MeshSnapshot, Workload } from "../mesh/snapshot.ts";
 import { compileAuthorization } from "./authorization.ts";
 import { compileInbound } from "./inbound.ts";
 import { compileOutbound } from "./outbound.ts";
+import { compileRequestAuthentication, type JwksLookup, NO_REMOTE_KEYS } from "./request-authentication.ts";
 import { checkMesh, type ObjectStatus, policyStatuses } from "./status.ts";
 import type { WorkloadPolicy } from "./workload-policy.ts";
 
@@ -19,9 +20,11 @@ export interface CompiledMesh {
 function compileWorkload(
   snapshot: MeshSnapshot,
   workload: Workload,
+  keysOf: JwksLookup = NO_REMOTE_KEYS,
 ): { readonly policy: WorkloadPolicy; readonly diagnostics: readonly Diagnostic[] } {
   const inbound = compileInbound(snapshot, workload);
   const outbound = compileOutbound(snapshot, workload);
+  const requestAuthentication = compileRequestAuthentication(snapshot, workload, keysOf);
   const policy: WorkloadPolicy = {
     workload: workload.key,
     address: workload.address,
@@ -29,14 +32,15 @@ function compileWorkload(
     trustDomains: [snapshot.settings.trustDomain],
     inbound: inbound.listeners,
     outbound: outbound.listeners,
+    ...(requestAuthentication === undefined ? {} : { requestAuthentication }),
     ...compileAuthorization(snapshot, workload),
   };
   return { policy, diagnostics: [...inbound.diagnostics, ...outbound.diagnostics] };
 }
 
-/** Everything. Pure: equal snapshots give equal results. */
-export function compileMesh(snapshot: MeshSnapshot): CompiledMesh {
-  const results = [...snapshot.workloads.values()].map((workload) => compileWorkload(snapshot, workload));
+/** Everything. Pure: equal snapshots and keys give equal results. */
+export function compileMesh(snapshot: MeshSnapshot, keysOf: JwksLookup = NO_REMOTE_KEYS): CompiledMesh {
+  const results = [...snapshot.workloads.values()].map((workload) => compileWorkload(snapshot, workload, keysOf));
   const policies = new Map(results.map(({ policy }) => [policy.workload, policy]));
   const diagnostics = [...results.flatMap((result) => result.diagnostics), ...checkMesh(snapshot, policies)];
   return { snapshot, policies, statuses: policyStatuses(snapshot), diagnostics };

@@ -4,7 +4,7 @@ import { policyApplies, workloadsOfService } from "../mesh/selection.ts";
 import { serviceKey } from "../mesh/services.ts";
 import type { MeshSnapshot } from "../mesh/snapshot.ts";
 import { attributeRow } from "../policy/attributes.ts";
-import type { AuthorizationPolicyObject, PeerAuthenticationObject, Rule } from "../policy/model.ts";
+import type { AuthorizationPolicyObject, PeerAuthenticationObject, RequestAuthenticationObject, Rule } from "../policy/model.ts";
 import { objectKey } from "../policy/model.ts";
 import type { WorkloadPolicy } from "./workload-policy.ts";
 
@@ -17,7 +17,7 @@ export interface ObjectStatus {
   readonly workloads: readonly string[];
 }
 
-type PolicyObject = PeerAuthenticationObject | AuthorizationPolicyObject;
+type PolicyObject = PeerAuthenticationObject | RequestAuthenticationObject | AuthorizationPolicyObject;
 
 function selectedBy(snapshot: MeshSnapshot, policy: PolicyObject): readonly string[] {
   const { namespace } = policy.meta;
@@ -30,8 +30,9 @@ function selectedBy(snapshot: MeshSnapshot, policy: PolicyObject): readonly stri
 /** One status for each policy. */
 export function policyStatuses(snapshot: MeshSnapshot): readonly ObjectStatus[] {
   const peer = snapshot.peerAuthentications.map((policy) => ({ policy, closed: policy.mtls === "invalid" }));
+  const request = snapshot.requestAuthentications.map((policy) => ({ policy, closed: policy.jwtRules === "invalid" }));
   const authorization = snapshot.authorizationPolicies.map((policy) => ({ policy, closed: policy.rules === "invalid" }));
-  return [...peer, ...authorization].map(({ policy, closed }) => ({
+  return [...peer, ...request, ...authorization].map(({ policy, closed }) => ({
     object: objectKey(policy),
     closed,
     workloads: selectedBy(snapshot, policy),
@@ -39,7 +40,12 @@ export function policyStatuses(snapshot: MeshSnapshot): readonly ObjectStatus[] 
 }
 
 function unselecting(snapshot: MeshSnapshot): readonly Diagnostic[] {
-  return [...snapshot.peerAuthentications, ...snapshot.authorizationPolicies].flatMap((policy): Diagnostic[] => {
+  const policies: readonly PolicyObject[] = [
+    ...snapshot.peerAuthentications,
+    ...snapshot.requestAuthentications,
+    ...snapshot.authorizationPolicies,
+  ];
+  return policies.flatMap((policy): Diagnostic[] => {
     const { name, namespace, place } = policy.meta;
     if (policy.kind === "PeerAuthentication" && namespace === snapshot.settings.rootNamespace && policy.selector.size > 0) {
       const help = "Istio ignores it too: move it to the workload's namespace, or drop the selector to hold for the whole mesh";

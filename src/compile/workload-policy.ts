@@ -2,7 +2,8 @@
  * What a compile yields for one workload, and all that the renderers read: plain data that survives JSON, so that it
  * can be shown, compared, pushed to an embedded proxy and kept.
  */
-import type { Clause, Endpoint, PolicyAction, Protocol } from "../policy/model.ts";
+import type { PublicJwk } from "../policy/jwks.ts";
+import type { Clause, Endpoint, JwtRuleFields, PolicyAction, Protocol } from "../policy/model.ts";
 import type { Origin } from "../policy/origin.ts";
 
 /** `STRICT` only mutual TLS, `PERMISSIVE` also plaintext, `DISABLE` only plaintext. */
@@ -83,6 +84,11 @@ export interface OutboundListener {
   readonly services: readonly UpstreamService[];
 }
 
+/** A rule for tokens: every field in force, defaults filled in. Without keys, no token of it is accepted. */
+export interface CompiledJwtRule extends JwtRuleFields {
+  readonly keys: readonly PublicJwk[];
+}
+
 export interface WorkloadPolicy {
   /** `NAMESPACE/NAME`. */
   readonly workload: string;
@@ -93,6 +99,8 @@ export interface WorkloadPolicy {
   readonly trustDomains: readonly string[];
   readonly inbound: readonly InboundListener[];
   readonly outbound: readonly OutboundListener[];
+  /** Rules for the tokens of requests, by issuer; absent where there is none. They are asked before `http`. */
+  readonly requestAuthentication?: readonly CompiledJwtRule[];
   readonly http: AuthorizationLayers;
   readonly tcp: AuthorizationLayers;
 }

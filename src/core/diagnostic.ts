@@ -22,6 +22,7 @@ export const DIAGNOSTICS = {
   GAR0009: { severity: "error", title: "a limit is exceeded" },
   GAR0010: { severity: "error", title: "the file cannot be read" },
   GAR0011: { severity: "warning", title: "a selector is empty" },
+  GAR0012: { severity: "warning", title: "a key is not used" },
   GAR0101: { severity: "warning", title: "a service selects no workload" },
   GAR0102: { severity: "error", title: "an object refers to something that does not exist" },
   GAR0103: { severity: "warning", title: "a selector selects no workload" },

@@ -7,6 +7,7 @@ import type {
   MeshObject,
   NamespaceObject,
   PeerAuthenticationObject,
+  RequestAuthenticationObject,
   ServiceAccountObject,
   ServiceObject,
   SidecarObject,
@@ -46,6 +47,8 @@ export interface MeshSnapshot {
   readonly sidecars: readonly SidecarObject[];
   /** Oldest first (PA-2). */
   readonly peerAuthentications: readonly PeerAuthenticationObject[];
+  /** Oldest first. */
+  readonly requestAuthentications: readonly RequestAuthenticationObject[];
   /** Oldest first (AZ-16). */
   readonly authorizationPolicies: readonly AuthorizationPolicyObject[];
   /** SPIFFE IDs of the service accounts that exist: nothing else gets a certificate. */
@@ -87,6 +90,7 @@ export function buildSnapshot(settings: MeshSettings, objects: readonly MeshObje
     services: ofKind(objects, "Service").sort(byAge),
     sidecars: ofKind(objects, "Sidecar").sort(byAge),
     peerAuthentications: ofKind(objects, "PeerAuthentication").sort(byAge),
+    requestAuthentications: ofKind(objects, "RequestAuthentication").sort(byAge),
     authorizationPolicies: ofKind(objects, "AuthorizationPolicy").sort(byAge),
     identities: new Set(ofKind(objects, "ServiceAccount").map((account) => identityOf(account, settings))),
     namespaces: namespacesOf(ofKind(objects, "Namespace"), settings),

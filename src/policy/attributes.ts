@@ -18,6 +18,8 @@ export interface AttributeRow {
   /** 4: known of any connection. 7: of HTTP requests only. */
   readonly layer: 4 | 7;
   readonly grammar: ValueGrammar;
+  /** What stands in the brackets of `when`: a header's name, or the path to a claim, its parts joined by `][`. */
+  readonly argument?: "header" | "claim";
   /** It needs a peer authenticated by mutual TLS. */
   readonly needsMtls?: true;
   readonly examples: readonly [string, ...string[]];
@@ -124,8 +126,39 @@ export const ATTRIBUTES = {
     when: "request.headers[…]",
     layer: 7,
     grammar: "string",
+    argument: "header",
     examples: ["v1", "Mozilla/*"],
     doc: "a request header; where it comes several times, each value is tried, or for a few standard ones all joined with a comma",
+  },
+  requestPrincipal: {
+    source: "requestPrincipals",
+    when: "request.auth.principal",
+    layer: 7,
+    grammar: "string",
+    examples: ["https://accounts.example.org/alice", "https://accounts.example.org/*", "*"],
+    doc: "the requester that a token of a RequestAuthentication proves, as `ISSUER/SUBJECT`",
+  },
+  audience: {
+    when: "request.auth.audiences",
+    layer: 7,
+    grammar: "string",
+    examples: ["bookstore.example.org"],
+    doc: "the token's `aud`; one of several is enough",
+  },
+  presenter: {
+    when: "request.auth.presenter",
+    layer: 7,
+    grammar: "string",
+    examples: ["123456789012.my-app"],
+    doc: "the token's `azp`",
+  },
+  claim: {
+    when: "request.auth.claims[…]",
+    layer: 7,
+    grammar: "string",
+    argument: "claim",
+    examples: ["admin", "*@example.org"],
+    doc: "a claim of the token, a text or a list of texts; `[a][b]` is `b` inside `a`",
   },
 } as const satisfies Record<string, AttributeRow>;
 

@@ -1,6 +1,7 @@
 /** What is known of a connection or request, and what is decided of it. */
 import type { PolicyAction } from "./model.ts";
 import { formatOrigin, type Origin } from "./origin.ts";
+import type { Requester } from "./requester.ts";
 
 /** The HTTP half of the facts. */
 export interface HttpFacts {
@@ -26,6 +27,8 @@ export interface Facts {
   readonly sni: string;
   /** Undefined for a plain TCP connection. */
   readonly http: HttpFacts | undefined;
+  /** What a verified token says of the request's sender; absent where there was none. */
+  readonly requester?: Requester;
 }
 
 /** Why. `default` is "an ALLOW policy exists and none of its rules matches"; `no-policy` is "no policy says otherwise". */

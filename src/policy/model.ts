@@ -4,6 +4,7 @@
  */
 import type { Place } from "../core/diagnostic.ts";
 import type { AttributeKey } from "./attributes.ts";
+import type { PublicJwk } from "./jwks.ts";
 import type { ValueMatch } from "./pattern.ts";
 
 /** What every object has. `namespace` is empty only for kind Namespace. */
@@ -138,6 +139,52 @@ export interface AuthorizationPolicyObject {
   readonly rules: readonly Rule[] | "invalid";
 }
 
+/** Keys that are fetched: from a JWKS document, or from the one that the issuer's OIDC discovery names. */
+export interface RemoteJwks {
+  readonly kind: "uri" | "discovery";
+  /** The document's address, or the issuer's. */
+  readonly url: string;
+  readonly timeoutMs: number;
+}
+
+export type JwksSource = { readonly kind: "inline"; readonly keys: readonly PublicJwk[] } | RemoteJwks;
+
+/** Where a token may stand. None at all means the default places (JW-3). */
+export interface JwtLocations {
+  /** Names in lower case; what stands before the token, or nothing. */
+  readonly fromHeaders: readonly { readonly name: string; readonly prefix: string }[];
+  readonly fromParams: readonly string[];
+  readonly fromCookies: readonly string[];
+}
+
+/** Istio `security.v1.JWTRule`, but for its keys. */
+export interface JwtRuleFields extends JwtLocations {
+  /** Empty takes any issuer that the keys vouch for. */
+  readonly issuer: string;
+  /** One of them is enough; none asks for none. */
+  readonly audiences: readonly string[];
+  readonly forwardOriginalToken: boolean;
+  /** Header names in lower case. */
+  readonly outputPayloadToHeader: string | undefined;
+  readonly outputClaimToHeaders: readonly { readonly header: string; readonly claim: string }[];
+  readonly spaceDelimitedClaims: readonly string[];
+  /** REQUIRED: a request without this token is refused, whatever other tokens it has (JW-8). */
+  readonly presence: "OPTIONAL" | "REQUIRED";
+}
+
+export interface JwtRule extends JwtRuleFields {
+  readonly jwks: JwksSource;
+}
+
+/** Istio `security.v1.RequestAuthentication`. */
+export interface RequestAuthenticationObject {
+  readonly kind: "RequestAuthentication";
+  readonly meta: ObjectMeta;
+  readonly selector: Selector;
+  /** `invalid` is closed: every request in its scope is refused. */
+  readonly jwtRules: readonly JwtRule[] | "invalid";
+}
+
 export type MeshObject =
   | NamespaceObject
   | ServiceAccountObject
@@ -145,6 +192,7 @@ export type MeshObject =
   | WorkloadEntryObject
   | SidecarObject
   | PeerAuthenticationObject
+  | RequestAuthenticationObject
   | AuthorizationPolicyObject;
 
 export type ObjectKind = MeshObject["kind"];

@@ -1,5 +1,6 @@
 /** What all requests of one connection have in common, and the facts that decisions are made on. */
 import type { Facts, HttpFacts } from "../policy/decision.ts";
+import type { Requester } from "../policy/requester.ts";
 import type { HeaderList, RequestHead } from "./message.ts";
 import type { Peer } from "./peer-certificate.ts";
 
@@ -68,7 +69,7 @@ class RequestFacts implements HttpFacts {
 }
 
 /** The facts of a connection, or of a request on it. There are no trusted proxies, so the remote address is the source's. */
-export function factsOf(connection: PeerConnection, head: RequestHead | undefined): Facts {
+export function factsOf(connection: PeerConnection, head: RequestHead | undefined, requester?: Requester): Facts {
   const { peer, sourceIp, destinationIp, destinationPort, sni } = connection;
   return {
     peer: peer?.identity,
@@ -78,6 +79,7 @@ export function factsOf(connection: PeerConnection, head: RequestHead | undefine
     destinationPort,
     sni,
     http: head === undefined ? undefined : new RequestFacts(head),
+    ...(requester === undefined ? {} : { requester }),
   };
 }
 

@@ -22,6 +22,7 @@ function client(head: (response: ResponseHead) => void = () => undefined): Downs
   const told: string[] = [];
   return {
     told,
+    closed: false,
     body: Readable.from([]),
     trailers: () => [],
     last: () => undefined,

@@ -20,6 +20,8 @@ import type { Upstream } from "./upstream.ts";
 /** The client's side, as its version of HTTP gives it. */
 export interface Downstream extends Responder {
   readonly body: Readable;
+  /** The client is gone: nothing can be sent any more. */
+  readonly closed: boolean;
   /** Once the body has ended. */
   trailers(): HeaderList;
   /** Before the head: the connection ends with this response, since nobody can tell what follows. */

@@ -42,6 +42,10 @@ class Http1Downstream implements Downstream {
     response.sendDate = false;
   }
 
+  get closed(): boolean {
+    return this.#response.destroyed;
+  }
+
   attach(exchange: Exchange): void {
     this.#response.on("drain", () => exchange.onDrain());
     this.#response.on("close", () => exchange.onClosed());

@@ -30,6 +30,10 @@ class Http2Downstream implements Downstream {
     });
   }
 
+  get closed(): boolean {
+    return this.#stream.destroyed || this.#stream.closed;
+  }
+
   attach(exchange: Exchange): void {
     this.#stream.on("drain", () => exchange.onDrain());
     this.#stream.on("close", () => exchange.onClosed());

@@ -1,9 +1,10 @@
-/** HTTP from peers: check, decide, and only then forward. */
+/** HTTP from peers: check, authenticate, decide, and only then forward. */
 import type { InboundListener } from "../compile/workload-policy.ts";
 import type { AppError } from "../core/error.ts";
 import { type Decision, formatBecause } from "../policy/decision.ts";
 import { factsOf, type PeerConnection } from "./client-facts.ts";
 import { type Downstream, Exchange, type Outcome } from "./exchange.ts";
+import { JwtFailure } from "./jwt-parse.ts";
 import type { Limits } from "./limits.ts";
 import type { LocalEndpoint } from "./local-endpoint.ts";
 import { ACCESS_DENIED, replyLocally } from "./local-reply.ts";
@@ -11,6 +12,7 @@ import { NO_HEADERS, type RequestHead } from "./message.ts";
 import { grant } from "./permit.ts";
 import type { PolicyState } from "./policy-state.ts";
 import { type Recorder, type RecordInit, refusal, timing, verdictOf } from "./record.ts";
+import { type Authenticated, challengeOf, type RequestAuthentication } from "./request-authentication.ts";
 import { checkRequest, isRefused, type RawRequest } from "./request-check.ts";
 import type { Tunnel } from "./tunnel.ts";
 
@@ -44,8 +46,35 @@ export class InboundHttp {
       this.#record(connection, { ...describeRaw(raw), status: head.status, ...refusal(head.refused) }, NOTHING_CARRIED, start);
       return;
     }
-    // 2. Decide, by the policy of this moment.
-    const facts = factsOf(connection, head);
+    // 2. Authenticate, where a rule looks at tokens.
+    const { authentication } = this.#options.state;
+    if (authentication === undefined) this.#decide({ head, requester: undefined }, downstream, connection, start);
+    else void this.#authenticate(authentication, head, downstream, connection, start);
+  }
+
+  async #authenticate(
+    authentication: RequestAuthentication,
+    head: RequestHead,
+    downstream: Downstream,
+    connection: PeerConnection,
+    start: number,
+  ): Promise<void> {
+    const result = await authentication.authenticate(head).catch(() => new JwtFailure("Jwt verification fails"));
+    const { authentication: current } = this.#options.state;
+    if (downstream.closed) {
+      this.#record(connection, { ...describe(head), ...refusal("the client went before it was known who asks") }, NOTHING_CARRIED, start);
+    } else if (current !== undefined && current !== authentication) {
+      // The policy changed meanwhile: what holds is the one that decides.
+      await this.#authenticate(current, head, downstream, connection, start);
+    } else if (result instanceof JwtFailure) {
+      const status = replyLocally(downstream, result.status, result.text, head.headers, challengeOf(result, head));
+      this.#record(connection, { ...describe(head), ...refusal(result.text) }, { ...NOTHING_CARRIED, status }, start);
+    } else this.#decide(result, downstream, connection, start);
+  }
+
+  #decide({ head, requester }: Authenticated, downstream: Downstream, connection: PeerConnection, start: number): void {
+    // 3. Decide, by the policy of this moment.
+    const facts = factsOf(connection, head, requester);
     const decision = this.#options.state.engine.http(facts);
     const permit = connection.draining ? undefined : grant(decision);
     if (permit === undefined) {
@@ -54,9 +83,11 @@ export class InboundHttp {
       this.#record(connection, { ...describe(head), ...verdict }, { ...NOTHING_CARRIED, status }, start);
       return;
     }
-    // 3. Forward; the permit opens the way to the application.
+    // 4. Forward; the permit opens the way to the application.
     const upstream = this.#options.endpoint().http(permit);
-    new Exchange(head, downstream, upstream, (outcome) => this.#finish(connection, head, permit.decision, outcome, start)).start();
+    new Exchange(head, downstream, upstream, (outcome) =>
+      this.#finish(connection, { head, requester }, permit.decision, outcome, start),
+    ).start();
   }
 
   /** What no parser accepts; there may be no request to speak of. */
@@ -65,19 +96,26 @@ export class InboundHttp {
     this.#record(connection, record, NOTHING_CARRIED, performance.now());
   }
 
-  #finish(connection: PeerConnection, head: RequestHead, decision: Decision, outcome: Outcome, start: number): void {
-    const described = { ...describe(head), ...verdictOf(decision) };
+  #finish(connection: PeerConnection, asked: Authenticated, decision: Decision, outcome: Outcome, start: number): void {
+    const described = { ...describe(asked.head), ...verdictOf(decision) };
     if (outcome.tunnel === undefined) this.#record(connection, described, outcome, start);
-    else this.#follow(outcome.tunnel, connection, head, described, outcome, start);
+    else this.#follow(outcome.tunnel, connection, asked, described, outcome, start);
   }
 
   /** A WebSocket lives long: it ends when a new policy would not allow its request. */
-  #follow(tunnel: Tunnel, connection: PeerConnection, head: RequestHead, described: RecordInit, outcome: Outcome, start: number): void {
+  #follow(
+    tunnel: Tunnel,
+    connection: PeerConnection,
+    { head, requester }: Authenticated,
+    described: RecordInit,
+    outcome: Outcome,
+    start: number,
+  ): void {
     const { state } = this.#options;
     let detail: RecordInit = {};
     const unwatch = state.watch({
       reconsider: () => {
-        const decision = state.engine.http(factsOf(connection, head));
+        const decision = state.engine.http(factsOf(connection, head, requester));
         if (decision.effect === "allow") return;
         detail = { detail: `cut by a new policy: ${formatBecause(decision.because)}` };
         tunnel.cut();

@@ -14,17 +14,23 @@ function isGrpc(requestHeaders: HeaderList): boolean {
   return valuesOf(requestHeaders, "content-type").some((type) => /^application\/grpc(?:$|[+;])/.test(type));
 }
 
-/** Sends a whole response; to a gRPC client one that it understands. Answers the HTTP status that was sent. */
-export function replyLocally(responder: Responder, status: number, text: string, requestHeaders: HeaderList): number {
+/** Sends a whole response; to a gRPC client one that it understands. `more` are headers besides. Answers the HTTP status that was sent. */
+export function replyLocally(
+  responder: Responder,
+  status: number,
+  text: string,
+  requestHeaders: HeaderList,
+  more: HeaderList = NO_HEADERS,
+): number {
   if (isGrpc(requestHeaders)) {
     const grpcStatus = String(GRPC_STATUS[status] ?? GRPC_UNKNOWN);
-    const headers = ["content-type", "application/grpc", "grpc-status", grpcStatus, "grpc-message", encodeURI(text)];
+    const headers = ["content-type", "application/grpc", "grpc-status", grpcStatus, "grpc-message", encodeURI(text), ...more];
     responder.head({ status: 200, headers, hasBody: false, mayHaveTrailers: false });
     responder.end(NO_HEADERS);
     return 200;
   }
   const body = Buffer.from(text);
-  const headers = ["content-type", "text/plain", "content-length", String(body.length)];
+  const headers = ["content-type", "text/plain", "content-length", String(body.length), ...more];
   responder.head({ status, headers, hasBody: body.length > 0, mayHaveTrailers: false });
   responder.data(body);
   responder.end(NO_HEADERS);

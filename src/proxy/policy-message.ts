@@ -15,6 +15,12 @@ function mismatch(what: string): AppError {
   });
 }
 
+/** The lists that are walked for each request, and the one word that tells whether a token may be missing. */
+function isKnownRule({ presence, ...rule }: Readonly<Record<string, unknown>>): boolean {
+  const lists = ["keys", "audiences", "fromHeaders", "fromParams", "fromCookies", "outputClaimToHeaders", "spaceDelimitedClaims"];
+  return (presence === "OPTIONAL" || presence === "REQUIRED") && lists.every((name) => Array.isArray(rule[name]));
+}
+
 /**
  * Checks what the engine's own compiling does not: the rules are closed unions there, so that what this version does
  * not know is refused and never passed over.
@@ -23,6 +29,8 @@ function check(policy: WorkloadPolicy, workload: string): void {
   if (policy.workload !== workload) throw mismatch(`the workload \`${String(policy.workload).slice(0, 200)}\`, which is not this one`);
   for (const list of [policy.trustDomains, policy.inbound, policy.outbound, policy.http?.deny, policy.tcp?.deny])
     if (!Array.isArray(list)) throw mismatch("another form than this version knows");
+  const { requestAuthentication: rules = [] } = policy;
+  if (!Array.isArray(rules) || !rules.every(isKnownRule)) throw mismatch("a rule for tokens of another form than this version knows");
   for (const { name, mtls, protocol } of policy.inbound) {
     if (!MODES.has(mtls)) throw mismatch(`an unknown mTLS mode at \`${name}\``);
     if (!PROTOCOLS.has(protocol)) throw mismatch(`an unknown protocol at \`${name}\``);

@@ -1,6 +1,8 @@
 /** The policy in force. Whoever decides reads it anew each time, so that a change holds for the very next decision. */
 import type { WorkloadPolicy } from "../compile/workload-policy.ts";
+import { type Clock, systemClock } from "../core/clock.ts";
 import { compileDecision, type DecisionEngine } from "../render/decide/decide.ts";
+import { RequestAuthentication } from "./request-authentication.ts";
 
 /** Something long that a new policy may have to end. */
 export interface Standing {
@@ -11,11 +13,14 @@ export interface Standing {
 export interface CompiledPolicy {
   readonly policy: WorkloadPolicy;
   readonly engine: DecisionEngine;
+  /** Asked before the engine; undefined where no rule looks at tokens. */
+  readonly authentication: RequestAuthentication | undefined;
 }
 
 /** Throws `invalid-configuration` for what this version does not know. */
-export function compilePolicy(policy: WorkloadPolicy): CompiledPolicy {
-  return { policy, engine: compileDecision(policy) };
+export function compilePolicy(policy: WorkloadPolicy, clock: Clock = systemClock): CompiledPolicy {
+  const { requestAuthentication: rules } = policy;
+  return { policy, engine: compileDecision(policy), authentication: rules && new RequestAuthentication(rules, clock) };
 }
 
 export class PolicyState {
@@ -32,6 +37,10 @@ export class PolicyState {
 
   get engine(): DecisionEngine {
     return this.#current.engine;
+  }
+
+  get authentication(): RequestAuthentication | undefined {
+    return this.#current.authentication;
   }
 
   /** Puts a policy into force, and ends what it does not allow. */

@@ -4,6 +4,7 @@ import type { AuditHandler } from "../audit/http.ts";
 import type { TokenIssuer } from "../ca/service-account-token.ts";
 import { AppError } from "../core/error.ts";
 import { formatSpiffeId } from "../identity/spiffe-id.ts";
+import type { JwksResolver } from "../jwks/resolver.ts";
 import type { XdsConnection } from "../xds/connection.ts";
 import type { AdminRoutes } from "./admin.ts";
 import type { MeshState } from "./mesh-state.ts";
@@ -14,6 +15,7 @@ export interface AdminContext {
   readonly version: string;
   readonly listen: () => string;
   readonly mesh: MeshState;
+  readonly jwks: JwksResolver;
   readonly tokens: TokenIssuer;
   readonly connections: () => readonly XdsConnection[];
   readonly audit: AuditHandler;
@@ -76,6 +78,7 @@ export function adminRoutes(context: AdminContext): AdminRoutes {
     }),
     "GET /v1/workloads": () => workloadSummaries(mesh.current),
     "GET /v1/policy": ({ url }) => viewsOf(mesh.current, workloadAsked(url)),
+    "GET /v1/jwks": () => context.jwks.statuses(),
     "POST /v1/tokens": ({ body }) => mintToken(context, body),
     "GET /v1/audit": ({ url }, response) => context.audit({ url }, response),
   };

@@ -19,6 +19,7 @@ import { DecisionLog } from "../gen/garrison/v1/proxy_pb.js";
 import { IstioCertificateService } from "../gen/istio/v1/auth/ca_pb.js";
 import { formatSpiffeId } from "../identity/spiffe-id.ts";
 import type { MeshSettings } from "../mesh/snapshot.ts";
+import type { IpBlock } from "../policy/ip-block.ts";
 import { serverCredentials } from "../rpc/credentials.ts";
 import { serviceDefinition } from "../rpc/service.ts";
 import { watchFolder } from "../sources/folder-watcher.ts";
@@ -29,8 +30,9 @@ import { serveAdmin } from "./admin.ts";
 import { adminRoutes } from "./admin-routes.ts";
 import { type AdmissionOptions, reporterAdmission, streamAdmission } from "./admission.ts";
 import { writeControlPlaneFile } from "./files.ts";
+import { openMeshWithKeys } from "./keys.ts";
 import { bindServer } from "./listen.ts";
-import { MeshState } from "./mesh-state.ts";
+import type { MeshState } from "./mesh-state.ts";
 import { Publisher } from "./publisher.ts";
 import { RENDERERS } from "./render.ts";
 
@@ -45,6 +47,8 @@ export interface ControlPlaneOptions {
   readonly version: string;
   readonly logger: Logger;
   readonly clock?: Clock;
+  /** Where keys of tokens may be fetched from besides the public internet, and by HTTP too. */
+  readonly jwksAllow?: readonly IpBlock[];
 }
 
 export interface ControlPlane {
@@ -163,8 +167,10 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
     cleanup.push(state.close);
     const serving = startServing({ authority: state.authority, clock, logger });
     cleanup.push(() => serving.close());
-    const mesh = new MeshState(settings, logger);
-    const watcher = await watchFolder({ folder: resolve(config), logger, onSnapshot: (configuration) => mesh.apply(configuration) });
+    const allowed = options.jwksAllow ?? [];
+    const { mesh, jwks, apply } = openMeshWithKeys({ settings, logger, clock, folder: state.folder, allowed });
+    cleanup.push(() => jwks.close());
+    const watcher = await watchFolder({ folder: resolve(config), logger, onSnapshot: apply });
     cleanup.push(() => watcher.close());
     refuseUnknown(watcher.current.diagnostics);
 
@@ -182,6 +188,7 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
       version,
       listen: () => `${listen.host}:${port}`,
       mesh,
+      jwks,
       tokens: state.tokens,
       connections: () => ads.connections(),
       audit: auditHandler(state.store, { clock }),

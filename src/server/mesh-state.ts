@@ -1,6 +1,7 @@
 /** The one owner of the mesh's state: takes configuration, compiles it, publishes an immutable result. */
 
 import { type CompiledMesh, compileMesh } from "../compile/compile.ts";
+import { type JwksLookup, NO_REMOTE_KEYS } from "../compile/request-authentication.ts";
 import type { Diagnostic } from "../core/diagnostic.ts";
 import { formatDiagnostic, severityOf } from "../core/diagnostic.ts";
 import type { Logger } from "../core/logger.ts";
@@ -24,13 +25,16 @@ type Listener = (mesh: MeshView) => void;
 export class MeshState {
   readonly #settings: MeshSettings;
   readonly #logger: Logger;
+  readonly #keysOf: JwksLookup;
   readonly #listeners: Listener[] = [];
   #current: MeshView;
   #told: ReadonlySet<string> = new Set();
 
-  constructor(settings: MeshSettings, logger: Logger) {
+  /** `keysOf`: the keys of tokens that were fetched by now. */
+  constructor(settings: MeshSettings, logger: Logger, keysOf: JwksLookup = NO_REMOTE_KEYS) {
     this.#settings = settings;
     this.#logger = logger;
+    this.#keysOf = keysOf;
     this.#current = { ...compileMesh(buildSnapshot(settings, [])), generation: 0 };
   }
 
@@ -46,11 +50,21 @@ export class MeshState {
   /** Compiles a configuration and puts it in force. */
   apply(configuration: Configuration): void {
     const snapshot = buildSnapshot(this.#settings, configuration.objects);
-    const compiled = compileMesh(snapshot);
+    const compiled = compileMesh(snapshot, this.#keysOf);
     const diagnostics = [...configuration.diagnostics, ...checkReferences(snapshot, configuration.objects), ...compiled.diagnostics];
-    this.#current = { ...compiled, diagnostics, generation: this.#current.generation + 1 };
-    for (const listener of this.#listeners) listener(this.#current);
+    this.#publish({ ...compiled, diagnostics, generation: this.#current.generation + 1 });
     this.#tell(diagnostics);
+  }
+
+  /** The same configuration with the keys of this moment. */
+  refreshKeys(): void {
+    const { policies } = compileMesh(this.#current.snapshot, this.#keysOf);
+    this.#publish({ ...this.#current, policies });
+  }
+
+  #publish(view: MeshView): void {
+    this.#current = view;
+    for (const listener of this.#listeners) listener(view);
   }
 
   /** Each diagnostic is logged once, when it first appears. */
@@ -66,7 +80,7 @@ export class MeshState {
       generation,
       workloads: snapshot.workloads.size,
       services: snapshot.services.length,
-      policies: snapshot.authorizationPolicies.length + snapshot.peerAuthentications.length,
+      policies: snapshot.authorizationPolicies.length + snapshot.peerAuthentications.length + snapshot.requestAuthentications.length,
       problems: diagnostics.length,
     });
   }

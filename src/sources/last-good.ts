@@ -46,7 +46,7 @@ function duplicate(key: string, place: Place, first: Place): Diagnostic {
 function closedDuplicate(documents: readonly DecodedDocument[]): MeshObject | undefined {
   const [first] = documents;
   const closed = first?.object === undefined ? undefined : closedForm(first.object);
-  if (closed?.kind === "PeerAuthentication") return { ...closed, selector: new Map() };
+  if (closed?.kind === "PeerAuthentication" || closed?.kind === "RequestAuthentication") return { ...closed, selector: new Map() };
   return closed?.kind === "AuthorizationPolicy" ? { ...closed, selector: new Map(), action: "DENY" } : closed;
 }
 

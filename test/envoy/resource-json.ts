@@ -6,6 +6,8 @@ import { ClusterLoadAssignmentSchema } from "../../src/gen/envoy/config/endpoint
 import { ListenerSchema } from "../../src/gen/envoy/config/listener/v3/listener_pb.js";
 import { file_envoy_extensions_access_loggers_filters_cel_v3_cel } from "../../src/gen/envoy/extensions/access_loggers/filters/cel/v3/cel_pb.js";
 import { file_envoy_extensions_access_loggers_grpc_v3_als } from "../../src/gen/envoy/extensions/access_loggers/grpc/v3/als_pb.js";
+import { file_envoy_extensions_filters_http_header_mutation_v3_header_mutation } from "../../src/gen/envoy/extensions/filters/http/header_mutation/v3/header_mutation_pb.js";
+import { file_envoy_extensions_filters_http_jwt_authn_v3_config } from "../../src/gen/envoy/extensions/filters/http/jwt_authn/v3/config_pb.js";
 import { file_envoy_extensions_filters_http_rbac_v3_rbac } from "../../src/gen/envoy/extensions/filters/http/rbac/v3/rbac_pb.js";
 import { file_envoy_extensions_filters_http_router_v3_router } from "../../src/gen/envoy/extensions/filters/http/router/v3/router_pb.js";
 import { file_envoy_extensions_filters_listener_tls_inspector_v3_tls_inspector } from "../../src/gen/envoy/extensions/filters/listener/tls_inspector/v3/tls_inspector_pb.js";
@@ -24,6 +26,8 @@ const REGISTRY = createRegistry(
   TypedExtensionConfigSchema,
   file_envoy_extensions_access_loggers_filters_cel_v3_cel,
   file_envoy_extensions_access_loggers_grpc_v3_als,
+  file_envoy_extensions_filters_http_header_mutation_v3_header_mutation,
+  file_envoy_extensions_filters_http_jwt_authn_v3_config,
   file_envoy_extensions_filters_http_rbac_v3_rbac,
   file_envoy_extensions_filters_http_router_v3_router,
   file_envoy_extensions_filters_listener_tls_inspector_v3_tls_inspector,

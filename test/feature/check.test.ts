@@ -68,6 +68,11 @@ const MISTAKES = {
     at: [4, 19],
     told: /^`spec\.selector`/,
   },
+  GAR0012: {
+    text: `apiVersion: security.istio.io/v1\nkind: RequestAuthentication\nmetadata: { name: g12, namespace: shop }\nspec: { jwtRules: [{ issuer: a, jwks: '{"keys": [{"kty": "oct"}]}' }] }\n`,
+    at: [4, 39],
+    told: /^`spec\.jwtRules\[0\]\.jwks`: keys\[0\] is symmetric, and so a secret$/,
+  },
   GAR0101: {
     text: `${SERVICE}metadata: { name: g101, namespace: shop }\nspec: { selector: { app: nobody }, ports: [{ port: 80 }] }\n`,
     at: [1, 1],

@@ -18,13 +18,30 @@ for (const key of Object.keys(ATTRIBUTES).filter((name): name is AttributeKey =>
 
 /** Keys of Istio that need what Garrison does not have. */
 const UNSUPPORTED: readonly (readonly [prefix: string, help: string])[] = [
-  ["request.auth.", "authentication of requests by JWT is not supported"],
   ["experimental.envoy.filters.", "metadata of other Envoy filters is not supported"],
 ];
 
 /** RFC 9110 §5.1. */
 const HEADER_NAME = /^[!#$%&'*+.^_`|~0-9A-Za-z-]{1,256}$/;
-const WITH_BRACKETS = /^([^[\]]+)\[([^[\]]+)\]$/;
+/** Claims inside claims: `a][b`. */
+const CLAIM_PATH = /^[^[\]]{1,256}(?:\]\[[^[\]]{1,256}){0,15}$/;
+const WITH_BRACKETS = /^([^[\]]+)\[(.+)\]$/s;
+
+/** What may stand in the brackets, what it is then, and what to say otherwise. */
+const ARGUMENTS = {
+  header: {
+    grammar: HEADER_NAME,
+    normalize: (name: string) => name.toLowerCase(),
+    what: "does not name a header",
+    help: "write a header's name into the brackets, such as `request.headers[x-version]`",
+  },
+  claim: {
+    grammar: CLAIM_PATH,
+    normalize: (path: string) => path,
+    what: "does not name a claim",
+    help: "write a claim's name into the brackets, such as `request.auth.claims[groups]`, or `request.auth.claims[a][b]` for `b` inside `a`",
+  },
+} as const;
 
 /** An attribute and its argument; header names are compared in lower case. An unknown key is an error (Istio skips the rule, AZ-6). */
 export const conditionKey: Decoder<Pick<Clause, "attribute" | "argument">> = (cursor) => {
@@ -34,14 +51,10 @@ export const conditionKey: Decoder<Pick<Clause, "attribute" | "argument">> = (cu
   if (plain !== undefined) return { attribute: plain, argument: "" };
   const [, name = "", argument = ""] = WITH_BRACKETS.exec(value) ?? [];
   const attribute = WITH_ARGUMENT.get(name);
-  if (attribute !== undefined && HEADER_NAME.test(argument)) return { attribute, argument: argument.toLowerCase() };
   if (attribute !== undefined) {
-    return wrong(
-      cursor,
-      "GAR0007",
-      `does not name a header: ${quote(value)}`,
-      "write a header's name into the brackets, such as `request.headers[x-version]`",
-    );
+    const { grammar, normalize, what, help } = ARGUMENTS[attributeRow(attribute).argument ?? "header"];
+    if (grammar.test(argument)) return { attribute, argument: normalize(argument) };
+    return wrong(cursor, "GAR0007", `${what}: ${quote(value)}`, help);
   }
   const unsupported = UNSUPPORTED.find(([prefix]) => value.startsWith(prefix));
   if (unsupported !== undefined) return wrong(cursor, "GAR0004", `is not supported: ${quote(value)}`, unsupported[1]);

@@ -9,6 +9,7 @@ import { decodePeerAuthentication } from "./peer-authentication.ts";
 import { childOf, type RawNode, textOf } from "./raw-node.ts";
 import { type Cursor, type Decoder, type Fields, partialRecord, text } from "./reader.ts";
 import { quote, Report } from "./report.ts";
+import { decodeRequestAuthentication } from "./request-authentication.ts";
 import { decodeService } from "./service.ts";
 import { decodeServiceAccount } from "./service-account.ts";
 import { decodeSidecar } from "./sidecar.ts";
@@ -49,6 +50,7 @@ const KINDS: Readonly<Record<ObjectKind, KindRow>> = {
   WorkloadEntry: { apiVersions: NETWORKING, decode: decodeWorkloadEntry },
   Sidecar: { apiVersions: NETWORKING, decode: decodeSidecar },
   PeerAuthentication: { apiVersions: SECURITY, decode: decodePeerAuthentication },
+  RequestAuthentication: { apiVersions: SECURITY, decode: decodeRequestAuthentication },
   AuthorizationPolicy: { apiVersions: SECURITY, decode: decodeAuthorizationPolicy },
 };
 
@@ -123,12 +125,14 @@ function claimedNamespace(claimed: ObjectKind | undefined, meta: RawNode | undef
 export function closedForm(object: MeshObject): MeshObject | undefined {
   if (object.kind === "AuthorizationPolicy") return { ...object, rules: "invalid" };
   if (object.kind === "PeerAuthentication") return { ...object, mtls: "invalid", portLevelMtls: new Map() };
+  if (object.kind === "RequestAuthentication") return { ...object, jwtRules: "invalid" };
   return undefined;
 }
 
 /** Whether an object is the closed form of an invalid policy. */
 export function isClosedForm(object: MeshObject): boolean {
   if (object.kind === "AuthorizationPolicy") return object.rules === "invalid";
+  if (object.kind === "RequestAuthentication") return object.jwtRules === "invalid";
   return object.kind === "PeerAuthentication" && object.mtls === "invalid";
 }
 

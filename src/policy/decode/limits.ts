@@ -16,6 +16,14 @@ export const LIMITS = {
   values: 16_384,
   /** VA-3. */
   serviceAccounts: 16,
+  /** Rules of a RequestAuthentication (VA-5). */
+  jwtRules: 4096,
+  /** Audiences, places and output headers of one such rule. */
+  jwtValues: 256,
+  /** VA-5. */
+  spaceDelimitedClaims: 64,
+  /** Characters of an inline key set. */
+  jwks: 1_048_576,
   /** Ports of a Service or WorkloadEntry, listeners of a Sidecar. */
   ports: 1024,
   /** Hosts of an egress listener. */

@@ -32,12 +32,6 @@ function clauseFields(part: "source" | "operation"): readonly ClauseField[] {
 const SOURCE_FIELDS = clauseFields("source");
 const OPERATION_FIELDS = clauseFields("operation");
 
-/** Fields of a source that need RequestAuthentication. */
-const JWT_FIELDS = {
-  requestPrincipals: "authentication of requests by JWT is not supported",
-  notRequestPrincipals: "authentication of requests by JWT is not supported",
-};
-
 /** The clauses of a source or operation. One without any would match everything, which its author hardly meant (VA-3). */
 function readClauses(fields: Fields, known: readonly ClauseField[], namespace: string): readonly Clause[] | undefined {
   const present = known.filter(({ name }) => fields.has(name));
@@ -64,7 +58,6 @@ function checkServiceAccounts(fields: Fields): void {
 
 function sourceDecoder(namespace: string): Decoder<readonly Clause[]> {
   return record((fields) => {
-    fields.refuse(JWT_FIELDS);
     checkServiceAccounts(fields);
     return readClauses(fields, SOURCE_FIELDS, namespace);
   });

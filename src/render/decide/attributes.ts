@@ -3,10 +3,11 @@
  * says only when the attribute matches; negation belongs to the clause. A fact that is not there matches no value.
  */
 import type { AttributeKey } from "../../policy/attributes.ts";
-import type { ValueMatch } from "../../policy/pattern.ts";
+import type { StringMatch, ValueMatch } from "../../policy/pattern.ts";
+import { claimAt, claimPath, type Requester, splitRequestPrincipal, textsOf } from "../../policy/requester.ts";
 import type { DecisionContext } from "./context.ts";
 import { JOINED_HEADERS, joinLines } from "./joined-headers.ts";
-import { compileBlocks, compilePorts, compileServiceAccounts, compileStrings } from "./matchers.ts";
+import { compileBlocks, compilePorts, compileServiceAccounts, compileStrings, unfit } from "./matchers.ts";
 
 /** Whether a clause, a rule or a part of one applies. */
 export type Predicate = (context: DecisionContext) => boolean;
@@ -40,6 +41,29 @@ const header: CompileAttribute = (values, argument) => {
   };
 };
 
+// === The requester ===
+
+function asText(value: ValueMatch): StringMatch {
+  if (value.kind === "exact" || value.kind === "prefix" || value.kind === "suffix" || value.kind === "present") return value;
+  throw unfit(value, "text");
+}
+
+/** Without a verified token nothing of it matches. */
+function onRequester(compile: (values: readonly ValueMatch[], argument: string) => (requester: Requester) => boolean): CompileAttribute {
+  return (values, argument) => {
+    const test = compile(values, argument);
+    return ({ facts: { requester } }) => requester !== undefined && test(requester);
+  };
+}
+
+/** A claim that is a text, or a list with a text that matches. */
+function claim(pathOf: (argument: string) => readonly string[]): CompileAttribute {
+  return onRequester((values, argument) => {
+    const [path, test] = [pathOf(argument), compileStrings(values.map(asText))];
+    return (requester) => textsOf(claimAt(requester, path)).some(test);
+  });
+}
+
 export const COMPILE_ATTRIBUTE = {
   principal: of((context) => context.principal, text),
   namespace: of((context) => context.identity?.namespace, text),
@@ -54,6 +78,17 @@ export const COMPILE_ATTRIBUTE = {
   destinationIp: of((context) => context.destinationIp, compileBlocks),
   sni: of((context) => context.sni, foldedText),
   header,
+  requestPrincipal: onRequester((values) => {
+    const tests = values.map((value) => {
+      const { issuer, subject } = splitRequestPrincipal(asText(value));
+      const [isIssuer, isSubject] = [compileStrings([issuer]), compileStrings([subject])];
+      return ({ claims: { iss, sub } }: Requester) => typeof iss === "string" && typeof sub === "string" && isIssuer(iss) && isSubject(sub);
+    });
+    return (requester) => tests.some((test) => test(requester));
+  }),
+  audience: claim(() => ["aud"]),
+  presenter: claim(() => ["azp"]),
+  claim: claim(claimPath),
 } as const satisfies Record<AttributeKey, CompileAttribute>;
 
 /** What a clause on the attribute sees, for explanations: each value on its own, and none where there is nothing to see. */
@@ -64,6 +99,10 @@ function seen(observe: (context: DecisionContext) => string | undefined): Observ
     const value = observe(context);
     return value === undefined || value === "" ? [] : [value];
   };
+}
+
+function seenClaim(pathOf: (argument: string) => readonly string[]): ObserveAttribute {
+  return ({ facts: { requester } }, argument) => (requester === undefined ? [] : textsOf(claimAt(requester, pathOf(argument))));
 }
 
 export const OBSERVE_ATTRIBUTE = {
@@ -84,4 +123,11 @@ export const OBSERVE_ATTRIBUTE = {
     const lines = context.facts.http?.headers.get(name) ?? [];
     return JOINED_HEADERS.has(name) && lines.length > 1 ? [joinLines(lines)] : lines;
   },
+  requestPrincipal: seen(({ facts: { requester } }) => {
+    const [issuer, subject] = [requester?.claims.iss, requester?.claims.sub];
+    return typeof issuer === "string" && typeof subject === "string" ? `${issuer}/${subject}` : undefined;
+  }),
+  audience: seenClaim(() => ["aud"]),
+  presenter: seenClaim(() => ["azp"]),
+  claim: seenClaim(claimPath),
 } as const satisfies Record<AttributeKey, ObserveAttribute>;

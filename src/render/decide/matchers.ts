@@ -6,7 +6,8 @@ import type { StringMatch, TemplateSegment, ValueMatch } from "../../policy/patt
 
 type Test<T> = (value: T) => boolean;
 
-function unfit(value: ValueMatch, expected: string): AppError {
+/** A value of a kind that its attribute does not have. */
+export function unfit(value: ValueMatch, expected: string): AppError {
   return new AppError("invalid-configuration", `a value of kind \`${String(value.kind)}\` stands where ${expected} is expected`, {
     help: "the control plane and this proxy are of different versions: use the same one for both",
   });

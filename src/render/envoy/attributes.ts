@@ -6,13 +6,17 @@ import type { MessageInitShape } from "@bufbuild/protobuf";
 import { AppError } from "../../core/error.ts";
 import type { PermissionSchema, PrincipalSchema } from "../../gen/envoy/config/rbac/v3/rbac_pb.js";
 import type { HeaderMatcherSchema } from "../../gen/envoy/config/route/v3/route_components_pb.js";
+import type { ValueMatcherSchema } from "../../gen/envoy/type/matcher/v3/value_pb.js";
 import type { AttributeKey } from "../../policy/attributes.ts";
 import type { IpBlock } from "../../policy/ip-block.ts";
 import type { StringMatch, ValueMatch } from "../../policy/pattern.ts";
+import { claimPath, splitRequestPrincipal } from "../../policy/requester.ts";
+import { AUTHN_FILTER, PAYLOAD_KEY } from "./names.ts";
 import { ANYTHING, quoteRegex, regexMatcher, regexPart, type StringMatcherInit, stringMatcher, templateRegex } from "./string-matcher.ts";
 
 export type PermissionInit = MessageInitShape<typeof PermissionSchema>;
 export type PrincipalInit = MessageInitShape<typeof PrincipalSchema>;
+type ValueMatcherInit = MessageInitShape<typeof ValueMatcherSchema>;
 
 /** Envoy asks of who calls in principals and of what is called in permissions; no attribute is on both sides. */
 export type EnvoyAttribute =
@@ -98,6 +102,21 @@ function path(value: ValueMatch): PermissionInit {
   return { rule: { case: "urlPath", value: { rule: { case: "path", value: matcher } } } };
 }
 
+// === The requester: the payload that the token filter has verified ===
+
+function payload(path: readonly string[], match: StringMatch, orInList: boolean): PrincipalInit {
+  const text: ValueMatcherInit = { matchPattern: { case: "stringMatch", value: stringMatcher(match) } };
+  const listed: ValueMatcherInit = { matchPattern: { case: "listMatch", value: { matchPattern: { case: "oneOf", value: text } } } };
+  const value: ValueMatcherInit = orInList ? { matchPattern: { case: "orMatch", value: { valueMatchers: [text, listed] } } } : text;
+  const keys = [PAYLOAD_KEY, ...path].map((key) => ({ segment: { case: "key", value: key } }) as const);
+  return { identifier: { case: "metadata", value: { filter: AUTHN_FILTER, path: keys, value } } };
+}
+
+function requestPrincipal(match: StringMatch): PrincipalInit {
+  const { issuer, subject } = splitRequestPrincipal(match);
+  return { identifier: { case: "andIds", value: { ids: [payload(["iss"], issuer, false), payload(["sub"], subject, false)] } } };
+}
+
 export const ENVOY_ATTRIBUTES = {
   principal: { side: "principal", match: (value) => principal(asString(value)) },
   namespace: { side: "principal", match: (value) => identity({ namespace: regexPart(asString(value), NAME) }) },
@@ -113,4 +132,8 @@ export const ENVOY_ATTRIBUTES = {
   // Envoy has it in lower case (RFC 6066 §3), and a DENY that is written otherwise must match all the same.
   sni: { side: "permission", match: (value) => ({ rule: { case: "requestedServerName", value: stringMatcher(asString(value), true) } }) },
   header: { side: "permission", match: (value, argument) => header(argument, value) },
+  requestPrincipal: { side: "principal", match: (value) => requestPrincipal(asString(value)) },
+  audience: { side: "principal", match: (value) => payload(["aud"], asString(value), true) },
+  presenter: { side: "principal", match: (value) => payload(["azp"], asString(value), true) },
+  claim: { side: "principal", match: (value, argument) => payload(claimPath(argument), asString(value), true) },
 } as const satisfies Record<AttributeKey, EnvoyAttribute>;

@@ -15,6 +15,7 @@ import { cluster, toAddress } from "./cluster.ts";
 import { discoveredFilter } from "./config-source.ts";
 import { inboundHttp } from "./http-connection-manager.ts";
 import { ALONE } from "./listener.ts";
+import { requestAuthenticationFilterNames } from "./request-authentication.ts";
 import { virtualHost } from "./routes.ts";
 import { inboundTcp } from "./tcp-proxy.ts";
 import { MESH_ALPN, serverTls } from "./tls.ts";
@@ -38,10 +39,19 @@ function authorization(workload: string, transport: Transport) {
   }));
 }
 
+/** Before authorization, which may ask who a token says that the requester is (XD-9). */
+function requestAuthentication(workload: string) {
+  return requestAuthenticationFilterNames(workload).map(({ name, schema }) => ({
+    name,
+    configType: { case: "configDiscovery", value: discoveredFilter(schema) } as const,
+  }));
+}
+
 function httpFilters(workload: string, listener: InboundListener): readonly FilterInit[] {
   const { name } = listener;
   const routes = { name, virtualHosts: [virtualHost({ name, domains: ["*"], cluster: clusterName(listener) })] };
-  return [inboundHttp({ name, routes, filters: authorization(workload, "http"), accessLog: httpLog(name) })];
+  const filters = [...requestAuthentication(workload), ...authorization(workload, "http")];
+  return [inboundHttp({ name, routes, filters, accessLog: httpLog(name) })];
 }
 
 function tcpFilters(workload: string, listener: InboundListener): readonly FilterInit[] {

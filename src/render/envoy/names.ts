@@ -9,5 +9,9 @@ export const SDS_CLUSTER = "sds-grpc";
 /** The secret with the workload's key and certificate chain. */
 export const IDENTITY_SECRET = "default";
 
+/** Where a verified token's payload stands among a request's metadata: of this filter, under this key. */
+export const AUTHN_FILTER = "envoy.filters.http.jwt_authn";
+export const PAYLOAD_KEY = "payload";
+
 /** The secret with the roots to trust. */
 export const ROOTS_SECRET = "ROOTCA";

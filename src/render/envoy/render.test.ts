@@ -96,8 +96,8 @@ test("only the filters that a listener asks for are served, so that a proxy can 
         ?.keys() ?? []),
     ].map((name) => name.split("/")[2]);
   };
-  assert.deepEqual(namesFor("http"), ["http", "http", "http"]);
-  assert.deepEqual(namesFor("http2"), ["http", "http", "http"]);
+  assert.deepEqual(namesFor("http"), ["http", "http", "http", "http", "http"]);
+  assert.deepEqual(namesFor("http2"), ["http", "http", "http", "http", "http"]);
   assert.deepEqual(namesFor("tcp"), ["tcp", "tcp", "tcp"]);
   assert.deepEqual(namesFor(), []);
 });

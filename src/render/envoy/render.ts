@@ -10,6 +10,7 @@ import { typeUrl } from "./any.ts";
 import { authorizationFilters } from "./authorization.ts";
 import { inboundCluster, inboundListener } from "./inbound.ts";
 import { outboundCluster, outboundClusterName, outboundEndpoints, outboundListener } from "./outbound.ts";
+import { requestAuthenticationFilters } from "./request-authentication.ts";
 
 /** One resource, serialized. */
 export interface EnvoyResource {
@@ -44,15 +45,13 @@ function upstreamServices(policy: WorkloadPolicy): readonly UpstreamService[] {
 }
 
 /** The filters of the transports that an inbound listener speaks. A proxy never asks for others, and would count as behind for ever. */
-function filtersOf({ workload, inbound, http, tcp }: WorkloadPolicy): readonly TypedExtensionConfig[] {
+function filtersOf({ workload, inbound, http, tcp, requestAuthentication }: WorkloadPolicy): readonly TypedExtensionConfig[] {
   const isTcp = inbound.map(({ protocol }) => protocol === "tcp");
-  return [
-    ...(isTcp.includes(false) ? authorizationFilters(workload, "http", http) : []),
-    ...(isTcp.includes(true) ? authorizationFilters(workload, "tcp", tcp) : []),
-  ];
+  const ofHttp = [...requestAuthenticationFilters(workload, requestAuthentication), ...authorizationFilters(workload, "http", http)];
+  return [...(isTcp.includes(false) ? ofHttp : []), ...(isTcp.includes(true) ? authorizationFilters(workload, "tcp", tcp) : [])];
 }
 
-/** Clusters, endpoints, listeners and RBAC filters (ECDS) of a workload. */
+/** Clusters, endpoints, listeners, token and RBAC filters (ECDS) of a workload. */
 export function renderEnvoy(policy: WorkloadPolicy): EnvoyResources {
   const { inbound, outbound } = policy;
   const services = upstreamServices(policy);

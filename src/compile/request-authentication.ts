@@ -1,0 +1,70 @@
+/** RequestAuthentications -> the token rules of one workload, with their keys in them. */
+import { policyApplies } from "../mesh/selection.ts";
+import type { MeshSnapshot, Workload } from "../mesh/snapshot.ts";
+import type { PublicJwk } from "../policy/jwks.ts";
+import type { JwtLocations, JwtRule, JwtRuleFields, RemoteJwks, RequestAuthenticationObject } from "../policy/model.ts";
+import type { CompiledJwtRule } from "./workload-policy.ts";
+
+/** The keys of a document that was fetched; none where it never was. */
+export type JwksLookup = (source: RemoteJwks) => readonly PublicJwk[];
+
+/** Nothing was fetched: no token of a remote issuer is accepted. */
+export const NO_REMOTE_KEYS: JwksLookup = () => [];
+
+/** JW-3: only where the rule names no place of its own. */
+const DEFAULT_LOCATIONS: JwtLocations = {
+  fromHeaders: [{ name: "authorization", prefix: "Bearer " }],
+  fromParams: ["access_token"],
+  fromCookies: [],
+};
+
+/** Closed: a token that must be there and that no key verifies, so that every request is refused. */
+const CLOSED: JwtRuleFields & { readonly keys: readonly PublicJwk[] } = {
+  issuer: "",
+  audiences: [],
+  keys: [],
+  ...DEFAULT_LOCATIONS,
+  forwardOriginalToken: false,
+  outputPayloadToHeader: undefined,
+  outputClaimToHeaders: [],
+  spaceDelimitedClaims: [],
+  presence: "REQUIRED",
+};
+
+function locationsOf({ fromHeaders, fromParams, fromCookies }: JwtLocations): JwtLocations {
+  const none = fromHeaders.length + fromParams.length + fromCookies.length === 0;
+  return none ? DEFAULT_LOCATIONS : { fromHeaders, fromParams, fromCookies };
+}
+
+function toCompiled(rule: JwtRule, keysOf: JwksLookup): CompiledJwtRule {
+  const { jwks, ...fields } = rule;
+  return { ...fields, ...locationsOf(rule), keys: jwks.kind === "inline" ? jwks.keys : keysOf(jwks) };
+}
+
+function rulesOf(policy: RequestAuthenticationObject, keysOf: JwksLookup): readonly CompiledJwtRule[] {
+  return policy.jwtRules === "invalid" ? [CLOSED] : policy.jwtRules.map((rule) => toCompiled(rule, keysOf));
+}
+
+/** By issuer (JW-1), and among equals by the age of their policies. */
+function byIssuer(left: CompiledJwtRule, right: CompiledJwtRule): number {
+  return left.issuer < right.issuer ? -1 : left.issuer > right.issuer ? 1 : 0;
+}
+
+/** The token rules of a workload; undefined where no policy selects it. */
+export function compileRequestAuthentication(
+  snapshot: MeshSnapshot,
+  workload: Workload,
+  keysOf: JwksLookup,
+): readonly CompiledJwtRule[] | undefined {
+  const rules = snapshot.requestAuthentications
+    .filter(({ meta, selector }) => policyApplies(snapshot, { namespace: meta.namespace, selector }, workload))
+    .flatMap((policy) => rulesOf(policy, keysOf));
+  return rules.length === 0 ? undefined : rules.sort(byIssuer);
+}
+
+/** Everything that must be fetched for a mesh. */
+export function remoteJwksOf(snapshot: MeshSnapshot): readonly RemoteJwks[] {
+  return snapshot.requestAuthentications
+    .flatMap(({ jwtRules }) => (jwtRules === "invalid" ? [] : jwtRules))
+    .flatMap(({ jwks }) => (jwks.kind === "inline" ? [] : [jwks]));
+}
