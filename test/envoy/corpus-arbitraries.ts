@@ -252,14 +252,12 @@ const drawnRequest = fc.record({
 });
 
 /** HTTP/1.1 takes known methods only; plaintext has no server name; TCP has no request. */
-const request: Arbitrary<Plain> = drawnRequest.map(
-  ({ from, protocol, sourceIp, sni, known, any, path, host: asked, headers: sent }) => {
-    const connection = { from, port: PORTS[protocol], sourceIp, sni: from === "plaintext" ? undefined : sni };
-    const http = { method: protocol === "http2" ? any : known, path, host: asked, headers: sent };
-    const fields = Object.entries(protocol === "tcp" ? connection : { ...connection, ...http });
-    return Object.fromEntries(fields.filter(([, value]) => value !== undefined));
-  },
-);
+const request: Arbitrary<Plain> = drawnRequest.map(({ from, protocol, sourceIp, sni, known, any, path, host: asked, headers: sent }) => {
+  const connection = { from, port: PORTS[protocol], sourceIp, sni: from === "plaintext" ? undefined : sni };
+  const http = { method: protocol === "http2" ? any : known, path, host: asked, headers: sent };
+  const fields = Object.entries(protocol === "tcp" ? connection : { ...connection, ...http });
+  return Object.fromEntries(fields.filter(([, value]) => value !== undefined));
+});
 
 export const world: Arbitrary<World> = fc
   .tuple(peerAuthentication, policies, fc.array(request, { minLength: 1, maxLength: 40, size: "max" }))
