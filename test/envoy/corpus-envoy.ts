@@ -23,6 +23,9 @@ import { CorpusControlPlane } from "./corpus-control-plane.ts";
 import { EnvoyProcess, workFolder } from "./envoy-process.ts";
 import { FakeAgent } from "./fake-control-plane.ts";
 
+/** Every test process begins elsewhere in 127.200.0.0 to 127.255.255.255, so that two may run on one machine. */
+const FIRST_PLACE = (process.pid % 3_500) * 1_024;
+
 const CONTROL_PLANE = "spiffe://cluster.local/ns/istio-system/sa/garrison";
 const OWN_IDENTITY = "spiffe://cluster.local/ns/corpus/sa/corpus";
 /** Connections at a time. */
@@ -142,7 +145,8 @@ export class CorpusEnvoy {
   #place(policy: WorkloadPolicy): WorkloadPolicy {
     this.#placed += 1;
     const number = this.#placed;
-    const own = `127.${200 + (number >> 16)}.${(number >> 8) & 255}.${number & 255}`;
+    const place = FIRST_PLACE + number;
+    const own = `127.${200 + (place >> 16)}.${(place >> 8) & 255}.${place & 255}`;
     const inbound = policy.inbound.map((listener): InboundListener => {
       const port = this.#application.ports.get(listener.protocol) ?? 0;
       return {
