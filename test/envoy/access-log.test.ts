@@ -6,9 +6,10 @@ import assert from "node:assert/strict";
 import { once } from "node:events";
 import { readFileSync, writeFileSync } from "node:fs";
 import { createServer as createHttpServer } from "node:http";
-import { createServer as createTcpServer, type Server } from "node:net";
+import { connect as connectTcp, createServer as createTcpServer, type Server } from "node:net";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
+import { connect as connectTls } from "node:tls";
 import { type JsonObject, toJson } from "@bufbuild/protobuf";
 import type { AuthorizationLayers, InboundListener, OutboundListener, WorkloadPolicy } from "../../src/compile/workload-policy.ts";
 import { AccessLogType, HTTPAccessLogEntrySchema, TCPAccessLogEntrySchema } from "../../src/gen/envoy/data/accesslog/v3/accesslog_pb.js";
@@ -283,6 +284,30 @@ test("plaintext that a PERMISSIVE port takes is not told as refused, where TLS t
     refusals().map(({ entry }) => entry.commonProperties?.responseFlags?.noRouteFound),
     [true],
   );
+});
+
+test("a peer that resets its connection after it was served is not told as refused", { skip }, async () => {
+  const { controlPlane } = scenario;
+  const { key, chain, roots } = ca.material(`spiffe://${ACCOUNTS}photo-frontend`);
+  const socket = connectTcp({ host: LOOPBACK, port: listeners.tcp.port });
+  await once(socket, "connect");
+  const from = socket.localPort;
+  const tls = connectTls({ socket, key, cert: chain, ca: roots, ALPNProtocols: ["istio"], checkServerIdentity: () => undefined });
+  tls.on("error", () => undefined);
+  tls.write("x");
+  await once(tls, "data");
+  socket.resetAndDestroy();
+  const isItsOwn = ({ entry }: LogEntry): boolean => {
+    const address = entry.commonProperties?.downstreamDirectRemoteAddress?.address;
+    const port = address?.case === "socketAddress" ? address.value.portSpecifier : undefined;
+    return port?.case === "portValue" && port.value === from;
+  };
+  await controlPlane.until(() => controlPlane.logs.some((each) => ended("photo-frontend")(each) && isItsOwn(each)));
+  // Entries of one log come in order: when a later one is there, this one would be.
+  const before = controlPlane.logs.filter(refusedBy("tcp")).length;
+  await exchange({ port: listeners.tcp.port }, requestBytes({}));
+  await controlPlane.until(() => controlPlane.logs.filter(refusedBy("tcp")).length > before);
+  assert.deepEqual(controlPlane.logs.filter(refusedBy("tcp")).filter(isItsOwn), []);
 });
 
 test("the path is told as it was decided of: normalized", { skip }, async () => {

@@ -37,6 +37,8 @@ export class CorpusControlPlane {
   readonly #records = new Map<string, NewAuditRecord>();
   readonly #events = new EventEmitter();
   readonly #nacks: string[] = [];
+  /** What was recorded of a connection after there was a record of it. */
+  readonly #twice: string[] = [];
   port = 0;
 
   constructor() {
@@ -83,6 +85,7 @@ export class CorpusControlPlane {
       () => missing().length === 0,
       () => `no access log entry came for ${missing().slice(0, 3).join(", ")}`,
     );
+    if (this.#twice.length > 0) throw new Error(`a connection was recorded twice: ${this.#twice.splice(0).join("; ")}`);
     if (new Set(keys).size < keys.length) throw new Error("two questions had one connection");
     const asked = new Set(keys);
     const found = new Map([...this.#records].filter(([key]) => asked.has(key)));
@@ -120,6 +123,9 @@ export class CorpusControlPlane {
 
   #keep(common: AccessLogCommon | undefined, meaning: EntryMeaning): void {
     if (common === undefined || meaning.kind !== "record") return;
-    this.#records.set(connectionKey(endOf(common.downstreamDirectRemoteAddress), endOf(common.downstreamLocalAddress)), meaning.record);
+    const key = connectionKey(endOf(common.downstreamDirectRemoteAddress), endOf(common.downstreamLocalAddress));
+    const known = this.#records.get(key);
+    if (known === undefined) this.#records.set(key, meaning.record);
+    else this.#twice.push(`${key}: ${known.effect} by ${known.origin}, ${meaning.record.effect} ${meaning.record.detail}`);
   }
 }

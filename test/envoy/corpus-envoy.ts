@@ -111,8 +111,7 @@ export class CorpusEnvoy {
       sdsSocket,
       xds: "delta",
     });
-    await this.#controlPlane.serve(new Map());
-    await this.#envoy.ready();
+    await Promise.all([this.#controlPlane.serve(new Map()), this.#envoy.ready()]);
   }
 
   async stop(): Promise<void> {

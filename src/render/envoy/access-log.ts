@@ -57,8 +57,12 @@ function when(expression: string): AccessLogFilter {
   return create(AccessLogFilterSchema, { filterSpecifier: { case: "extensionFilter", value: filter } });
 }
 
-/** A reason alone does not tell: the TLS inspector also leaves one on plaintext that a PERMISSIVE port accepts. */
-const HANDSHAKE_FAILED = "has(connection.tls_version) && has(connection.transport_failure_reason)";
+/**
+ * A reason alone does not tell: the TLS inspector also leaves one on plaintext that a PERMISSIVE port accepts, and a peer that
+ * resets its connection, whenever it does, leaves one of the system.
+ */
+const HANDSHAKE_FAILED =
+  "has(connection.tls_version) && has(connection.transport_failure_reason) && !connection.transport_failure_reason.contains('system library')";
 const UPSTREAM_HANDSHAKE_FAILED = "upstream.transport_failure_reason.startsWith('TLS_error')";
 
 /** Every inbound request. */
