@@ -44,7 +44,8 @@ function engine(): Engine & { readonly asked: Facts[] } {
     return decision;
   };
   const normalizePath = (path: string) => (path === "/bad" ? undefined : `${path}/normal`);
-  return { asked, http: answer(ALLOWED), tcp: answer(DENIED), normalizePath };
+  const asksNobody = () => [];
+  return { asked, http: answer(ALLOWED), tcp: answer(DENIED), asksHttp: asksNobody, asksTcp: asksNobody, normalizePath };
 }
 
 function refusal(policy: WorkloadPolicy, fields: Partial<TestRequest>): string {

@@ -2,7 +2,7 @@
 import type { InboundListener, WorkloadPolicy } from "../compile/workload-policy.ts";
 import { AppError } from "../core/error.ts";
 import { parseSpiffeId } from "../identity/spiffe-id.ts";
-import { type Decision, type Facts, formatBecause, type HttpFacts } from "../policy/decision.ts";
+import { type Asking, type Decision, type Facts, formatBecause, type HttpFacts } from "../policy/decision.ts";
 import { formatOrigin } from "../policy/origin.ts";
 import type { TestCase } from "./test-case.ts";
 import type { TestRequest } from "./test-request.ts";
@@ -11,6 +11,9 @@ import type { TestRequest } from "./test-request.ts";
 export interface Engine {
   http(facts: Facts): Decision;
   tcp(facts: Facts): Decision;
+  /** Whose answers the decision needs. */
+  asksHttp(facts: Facts): readonly Asking[];
+  asksTcp(facts: Facts): readonly Asking[];
   /** A path as the proxy sees it, or undefined for one that it refuses. */
   normalizePath(path: string): string | undefined;
 }
@@ -69,6 +72,7 @@ function factsOf(listener: InboundListener, request: TestRequest, http: HttpFact
     destinationPort: listener.port,
     sni: request.sni ?? "",
     http,
+    ...(request.authorizers === undefined ? {} : { authorizers: request.authorizers }),
   };
 }
 
@@ -104,7 +108,19 @@ export function arrive({ normalizePath }: Pick<Engine, "normalizePath">, policy:
 export function evaluate(engine: Engine, policy: WorkloadPolicy, request: TestRequest): Outcome {
   const arrival = arrive(engine, policy, request);
   if (arrival.kind === "refused") return refused(arrival.why);
-  return toOutcome(arrival.facts.http === undefined ? engine.tcp(arrival.facts) : engine.http(arrival.facts));
+  const { facts } = arrival;
+  checkAnswers(facts.http === undefined ? engine.asksTcp(facts) : engine.asksHttp(facts), request);
+  return toOutcome(facts.http === undefined ? engine.tcp(facts) : engine.http(facts));
+}
+
+/** Nobody can ask an authorizer here, so that its answer is a part of the question. */
+function checkAnswers(asked: readonly Asking[], { authorizers }: TestRequest): void {
+  const open = asked.find(({ provider }) => authorizers?.has(provider) !== true);
+  if (open === undefined) return;
+  const help = `say what it answers: \`authorizers: { ${open.provider}: allow }\``;
+  throw new AppError("invalid-argument", `it hangs on the provider \`${open.provider}\`, which ${formatOrigin(open.origin)} asks`, {
+    help,
+  });
 }
 
 function refused(why: string): Outcome {

@@ -1,18 +1,20 @@
 /** HTTP from peers: check, authenticate, decide, and only then forward. */
 import type { InboundListener } from "../compile/workload-policy.ts";
 import type { AppError } from "../core/error.ts";
-import { type Decision, formatBecause } from "../policy/decision.ts";
+import { type Asking, type Decision, type Facts, formatBecause } from "../policy/decision.ts";
+import type { Requester } from "../policy/requester.ts";
 import { factsOf, type PeerConnection } from "./client-facts.ts";
 import { type Downstream, Exchange, type Outcome } from "./exchange.ts";
+import { type Answers, type ExternalAuthorization, type Stopped, withoutReserved } from "./external-authorization.ts";
 import { JwtFailure } from "./jwt-parse.ts";
 import type { Limits } from "./limits.ts";
 import type { LocalEndpoint } from "./local-endpoint.ts";
-import { ACCESS_DENIED, replyLocally } from "./local-reply.ts";
+import { ACCESS_DENIED, replyLocally, replyWith } from "./local-reply.ts";
 import { NO_HEADERS, type RequestHead } from "./message.ts";
 import { grant } from "./permit.ts";
 import type { PolicyState } from "./policy-state.ts";
 import { type Recorder, type RecordInit, refusal, timing, verdictOf } from "./record.ts";
-import { type Authenticated, challengeOf, type RequestAuthentication } from "./request-authentication.ts";
+import { challengeOf, type RequestAuthentication } from "./request-authentication.ts";
 import { checkRequest, isRefused, type RawRequest } from "./request-check.ts";
 import type { Tunnel } from "./tunnel.ts";
 
@@ -23,9 +25,33 @@ export interface InboundHttpOptions {
   readonly endpoint: () => LocalEndpoint;
   readonly limits: Limits;
   readonly recorder: Recorder;
+  readonly external: ExternalAuthorization;
 }
 
 const NOTHING_CARRIED = { status: 0, bytesReceived: 0, bytesSent: 0, failure: undefined, tunnel: undefined } as const satisfies Outcome;
+
+/** A request on its way to a decision, with what has become known of it. */
+interface Pending {
+  readonly head: RequestHead;
+  readonly downstream: Downstream;
+  readonly connection: PeerConnection;
+  /** Of `performance.now()`. */
+  readonly start: number;
+  readonly requester?: Requester | undefined;
+  /** As it was when authorizers were asked, and what they answered. */
+  readonly asked?: Facts;
+  readonly answers?: Answers;
+}
+
+function decidedOn({ connection, head, requester, asked, answers }: Pending): Facts {
+  const facts = factsOf(connection, head, requester);
+  return { ...facts, ...(asked === undefined ? {} : { asked }), ...(answers === undefined ? {} : { authorizers: answers }) };
+}
+
+/** The decision that an authorizer has made. */
+function refusedBy({ origin }: Asking): Decision {
+  return { effect: "deny", because: { kind: "rule", action: "CUSTOM", origin }, audit: [] };
+}
 
 export class InboundHttp {
   readonly #options: InboundHttpOptions;
@@ -46,36 +72,61 @@ export class InboundHttp {
       this.#record(connection, { ...describeRaw(raw), status: head.status, ...refusal(head.refused) }, NOTHING_CARRIED, start);
       return;
     }
-    // 2. Authenticate, where a rule looks at tokens.
-    const { authentication } = this.#options.state;
-    if (authentication === undefined) this.#decide({ head, requester: undefined }, downstream, connection, start);
-    else void this.#authenticate(authentication, head, downstream, connection, start);
+    const request = { head, downstream, connection, start };
+    // 2. Ask whom rules say to ask, before anything is believed of the request.
+    const { authorizers } = this.#options.state.policy;
+    if (authorizers === undefined) this.#identify(request);
+    else void this.#ask({ ...request, head: withoutReserved(head, authorizers) });
   }
 
-  async #authenticate(
-    authentication: RequestAuthentication,
-    head: RequestHead,
-    downstream: Downstream,
-    connection: PeerConnection,
-    start: number,
-  ): Promise<void> {
+  async #ask(request: Pending): Promise<void> {
+    const { head, downstream, connection, start } = request;
+    const { state, external } = this.#options;
+    const asked = factsOf(connection, head);
+    const askings = state.engine.asksHttp(asked);
+    if (askings.length === 0) {
+      this.#identify({ ...request, asked });
+      return;
+    }
+    const result = await external.askHttp(askings, head, downstream, connection);
+    if (downstream.closed || (result.kind === "stopped" && result.status === 0))
+      this.#record(connection, { ...describe(head), ...refusal("the client went before an authorizer answered") }, NOTHING_CARRIED, start);
+    else if (result.kind === "passed") this.#identify({ ...request, ...result, asked });
+    else this.#stop(request, result);
+  }
+
+  #stop({ head, downstream, connection, start }: Pending, { asking, detail, ...answer }: Stopped): void {
+    const status = replyWith(downstream, answer, head);
+    const verdict = asking === undefined ? refusal(detail) : { ...verdictOf(refusedBy(asking)), detail };
+    this.#record(connection, { ...describe(head), ...verdict }, { ...NOTHING_CARRIED, status }, start);
+  }
+
+  // 3. Authenticate, where a rule looks at tokens.
+  #identify(request: Pending): void {
+    const { authentication } = this.#options.state;
+    if (authentication === undefined) this.#decide(request);
+    else void this.#authenticate(authentication, request);
+  }
+
+  async #authenticate(authentication: RequestAuthentication, request: Pending): Promise<void> {
+    const { head, downstream, connection, start } = request;
     const result = await authentication.authenticate(head).catch(() => new JwtFailure("Jwt verification fails"));
     const { authentication: current } = this.#options.state;
     if (downstream.closed) {
       this.#record(connection, { ...describe(head), ...refusal("the client went before it was known who asks") }, NOTHING_CARRIED, start);
     } else if (current !== undefined && current !== authentication) {
       // The policy changed meanwhile: what holds is the one that decides.
-      await this.#authenticate(current, head, downstream, connection, start);
+      await this.#authenticate(current, request);
     } else if (result instanceof JwtFailure) {
       const status = replyLocally(downstream, result.status, result.text, head.headers, challengeOf(result, head));
       this.#record(connection, { ...describe(head), ...refusal(result.text) }, { ...NOTHING_CARRIED, status }, start);
-    } else this.#decide(result, downstream, connection, start);
+    } else this.#decide({ ...request, ...result });
   }
 
-  #decide({ head, requester }: Authenticated, downstream: Downstream, connection: PeerConnection, start: number): void {
-    // 3. Decide, by the policy of this moment.
-    const facts = factsOf(connection, head, requester);
-    const decision = this.#options.state.engine.http(facts);
+  #decide(request: Pending): void {
+    const { head, downstream, connection, start } = request;
+    // 4. Decide, by the policy of this moment.
+    const decision = this.#options.state.engine.http(decidedOn(request));
     const permit = connection.draining ? undefined : grant(decision);
     if (permit === undefined) {
       const status = replyLocally(downstream, 403, ACCESS_DENIED, head.headers);
@@ -83,11 +134,9 @@ export class InboundHttp {
       this.#record(connection, { ...describe(head), ...verdict }, { ...NOTHING_CARRIED, status }, start);
       return;
     }
-    // 4. Forward; the permit opens the way to the application.
+    // 5. Forward; the permit opens the way to the application.
     const upstream = this.#options.endpoint().http(permit);
-    new Exchange(head, downstream, upstream, (outcome) =>
-      this.#finish(connection, { head, requester }, permit.decision, outcome, start),
-    ).start();
+    new Exchange(head, downstream, upstream, (outcome) => this.#finish(request, permit.decision, outcome)).start();
   }
 
   /** What no parser accepts; there may be no request to speak of. */
@@ -96,26 +145,19 @@ export class InboundHttp {
     this.#record(connection, record, NOTHING_CARRIED, performance.now());
   }
 
-  #finish(connection: PeerConnection, asked: Authenticated, decision: Decision, outcome: Outcome, start: number): void {
-    const described = { ...describe(asked.head), ...verdictOf(decision) };
-    if (outcome.tunnel === undefined) this.#record(connection, described, outcome, start);
-    else this.#follow(outcome.tunnel, connection, asked, described, outcome, start);
+  #finish(request: Pending, decision: Decision, outcome: Outcome): void {
+    const described = { ...describe(request.head), ...verdictOf(decision) };
+    if (outcome.tunnel === undefined) this.#record(request.connection, described, outcome, request.start);
+    else this.#follow(outcome.tunnel, request, described, outcome);
   }
 
   /** A WebSocket lives long: it ends when a new policy would not allow its request. */
-  #follow(
-    tunnel: Tunnel,
-    connection: PeerConnection,
-    { head, requester }: Authenticated,
-    described: RecordInit,
-    outcome: Outcome,
-    start: number,
-  ): void {
+  #follow(tunnel: Tunnel, request: Pending, described: RecordInit, outcome: Outcome): void {
     const { state } = this.#options;
     let detail: RecordInit = {};
     const unwatch = state.watch({
       reconsider: () => {
-        const decision = state.engine.http(factsOf(connection, head, requester));
+        const decision = state.engine.http(decidedOn(request));
         if (decision.effect === "allow") return;
         detail = { detail: `cut by a new policy: ${formatBecause(decision.because)}` };
         tunnel.cut();
@@ -123,7 +165,7 @@ export class InboundHttp {
     });
     void tunnel.closed.then((end) => {
       unwatch();
-      this.#record(connection, { ...described, ...detail }, { ...outcome, ...end }, start);
+      this.#record(request.connection, { ...described, ...detail }, { ...outcome, ...end }, request.start);
     });
   }
 

@@ -101,6 +101,7 @@ export function checkRequest(raw: RawRequest, { maxHeaders, normalize, forwarded
   if (forwardedCertificate !== undefined) sanitized.headers.push("x-forwarded-client-cert", forwardedCertificate);
   return {
     method: raw.method,
+    version: raw.version,
     authority,
     path: normalize ? path : { path: target.path, query: "" },
     headers: sanitized.headers,

@@ -40,7 +40,7 @@ function formatRule({ rule, place, result, reasons, nearest }: RuleAnswer): stri
 }
 
 function formatLayer({ action, asked, rules }: LayerAnswer): readonly string[] {
-  if (!asked) return [`  ${action.padEnd(5)} not asked: a DENY rule has decided`];
+  if (!asked) return [`  ${action.padEnd(5)} not asked: a rule before it has decided`];
   if (rules.length === 0) return [`  ${action.padEnd(5)} no rule`];
   const sorted = [...rules].sort(byNearness);
   const left = sorted.length - MAX_RULES;

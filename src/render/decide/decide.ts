@@ -2,19 +2,24 @@
  * The decision engine: a workload's rules compiled once into closures and asked for every request and connection. It
  * answers as an Envoy configured from the same policy does, with the same effect and the same origin.
  */
-import type { AuthorizationLayers, CompiledRule, Condition, WorkloadPolicy } from "../../compile/workload-policy.ts";
+import type { AuthorizationLayers, CompiledRule, Condition, CustomRule, WorkloadPolicy } from "../../compile/workload-policy.ts";
 import { AppError } from "../../core/error.ts";
 import type { AttributeKey } from "../../policy/attributes.ts";
-import type { Decision, Facts } from "../../policy/decision.ts";
+import type { Asking, Decision, Facts } from "../../policy/decision.ts";
 import type { Clause, PolicyAction } from "../../policy/model.ts";
 import type { Origin } from "../../policy/origin.ts";
 import { COMPILE_ATTRIBUTE, type Predicate } from "./attributes.ts";
 import { DecisionContext } from "./context.ts";
 
-/** `http` for requests, `tcp` for connections of which nothing above layer 4 is known. Neither throws. */
+/**
+ * `http` for requests, `tcp` for connections of which nothing above layer 4 is known. None throws. `asks…` says which
+ * authorizers must be asked before; without the answer of one of them, the decision is to deny.
+ */
 export interface DecisionEngine {
   http(facts: Facts): Decision;
   tcp(facts: Facts): Decision;
+  asksHttp(facts: Facts): readonly Asking[];
+  asksTcp(facts: Facts): readonly Asking[];
 }
 
 /** What an audit rule adds to a decision is rare, so the decisions themselves are made once. */
@@ -91,16 +96,58 @@ function firstMatch(rules: readonly Rule[], context: DecisionContext): Decision 
   return undefined;
 }
 
-/** AUDIT collects and never blocks, then the first DENY, then the first ALLOW, all in list order (Istio AZ-1). */
-function compileLayers(layers: AuthorizationLayers): (facts: Facts) => Decision {
+// === Authorizers ===
+
+const NOBODY: readonly Asking[] = [];
+
+/** The first rule of each provider that matches. */
+function compileAsking(rules: readonly CustomRule[]): (context: DecisionContext) => readonly Asking[] {
+  if (rules.length === 0) return () => NOBODY;
+  const compiled = rules.map(({ provider, origin, condition }) => ({ asking: { provider, origin }, applies: compileCondition(condition) }));
+  return (context) => {
+    const first = new Map<string, Asking>();
+    for (const { asking, applies } of compiled) if (!first.has(asking.provider) && applies(context)) first.set(asking.provider, asking);
+    return [...first.values()];
+  };
+}
+
+/** Closed: whoever has not been asked has not allowed. */
+function refusedBy(asked: readonly Asking[], { authorizers }: Facts): Decision | undefined {
+  const refused = asked.find(({ provider }) => authorizers?.get(provider) !== "allow");
+  if (refused === undefined) return undefined;
+  return { effect: "deny", because: { kind: "rule", action: "CUSTOM", origin: refused.origin }, audit: NO_AUDIT };
+}
+
+// === All layers ===
+
+interface CompiledLayers {
+  readonly decide: (facts: Facts) => Decision;
+  readonly asks: (facts: Facts) => readonly Asking[];
+}
+
+/** AUDIT collects and never blocks, then CUSTOM, then the first DENY, then the first ALLOW, all in list order (Istio AZ-1). */
+function compileLayers(layers: AuthorizationLayers): CompiledLayers {
+  const asks = compileAsking(layers.custom ?? []);
+  const rules = compileRuleLayers(layers);
+  if (layers.custom === undefined) return { decide: (facts) => rules(new DecisionContext(facts)), asks: () => NOBODY };
+  return {
+    decide: (facts) => {
+      const context = new DecisionContext(facts);
+      const asked = asks(facts.asked === undefined ? context : new DecisionContext(facts.asked));
+      return refusedBy(asked, facts) ?? rules(context);
+    },
+    asks: (facts) => asks(new DecisionContext(facts)),
+  };
+}
+
+function compileRuleLayers(layers: AuthorizationLayers): (context: DecisionContext) => Decision {
   const audit = compileRules("AUDIT", layers.audit);
   const deny = compileRules("DENY", layers.deny);
   const allow = layers.allow === undefined ? undefined : compileRules("ALLOW", layers.allow);
   const verdict = (context: DecisionContext): Decision =>
     firstMatch(deny, context) ?? (allow === undefined ? NO_POLICY : (firstMatch(allow, context) ?? DEFAULT_DENY));
-  if (audit.length === 0) return (facts) => verdict(new DecisionContext(facts));
-  return (facts) => {
-    const context = new DecisionContext(facts);
+  if (audit.length === 0) return verdict;
+  return (context) => {
     const matched = audit.filter((rule) => rule.applies(context)).map((rule) => rule.origin);
     return matched.length === 0 ? verdict(context) : { ...verdict(context), audit: matched };
   };
@@ -108,5 +155,6 @@ function compileLayers(layers: AuthorizationLayers): (facts: Facts) => Decision 
 
 /** Compiles a workload's policy. Throws `invalid-configuration` for what this version does not know, so that it is never passed over. */
 export function compileDecision(policy: Pick<WorkloadPolicy, "http" | "tcp">): DecisionEngine {
-  return { http: compileLayers(policy.http), tcp: compileLayers(policy.tcp) };
+  const [http, tcp] = [compileLayers(policy.http), compileLayers(policy.tcp)];
+  return { http: http.decide, tcp: tcp.decide, asksHttp: http.asks, asksTcp: tcp.asks };
 }
