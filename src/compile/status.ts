@@ -6,6 +6,7 @@ import type { MeshSnapshot } from "../mesh/snapshot.ts";
 import { attributeRow } from "../policy/attributes.ts";
 import type { AuthorizationPolicyObject, PeerAuthenticationObject, RequestAuthenticationObject, Rule } from "../policy/model.ts";
 import { objectKey } from "../policy/model.ts";
+import { checkCustom } from "./custom-status.ts";
 import type { WorkloadPolicy } from "./workload-policy.ts";
 
 export interface ObjectStatus {
@@ -132,5 +133,6 @@ export function checkMesh(snapshot: MeshSnapshot, compiled: ReadonlyMap<string, 
     ...unselecting(snapshot),
     ...widenedDenies(snapshot, compiled),
     ...clashingListeners(snapshot, compiled),
+    ...checkCustom(snapshot, compiled),
   ];
 }

@@ -29,7 +29,7 @@ export const DIAGNOSTICS = {
   GAR0104: { severity: "error", title: "two objects claim the same thing" },
   GAR0105: { severity: "error", title: "a workload has no listener" },
   GAR0106: { severity: "warning", title: "a policy is ignored in this place" },
-  GAR0201: { severity: "warning", title: "HTTP fields on a TCP port" },
+  GAR0201: { severity: "warning", title: "rules of HTTP on a TCP port" },
 } as const satisfies Record<`GAR${string}`, { readonly severity: Severity; readonly title: string }>;
 
 export type DiagnosticCode = keyof typeof DIAGNOSTICS;

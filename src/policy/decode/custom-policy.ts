@@ -9,13 +9,13 @@ const provider = record((fields) => fields.required("name", providerName));
 
 const PROVIDER_HELP = "name one of the mesh's `extensionProviders`: `provider: { name: … }`";
 
+const ELSEWHERE = { provider: "only a policy with `action: CUSTOM` asks one: `provider: { name: … }`" };
+
 /** The provider's name: CUSTOM needs it, and no other action has one. */
 export function readProvider(fields: Fields): string | undefined {
-  const name = fields.optional("provider", provider);
-  const isCustom = textOf(childOf(fields.cursor.node, "action")) === "CUSTOM";
-  if (isCustom && !fields.has("provider")) return wrong(fields.cursor, "GAR0005", "has action CUSTOM and no `provider`", PROVIDER_HELP);
-  if (!isCustom && fields.has("provider")) return wrong(fields.cursor, "GAR0007", "has a `provider`, which only action CUSTOM asks");
-  return name;
+  if (textOf(childOf(fields.cursor.node, "action")) === "CUSTOM") return fields.required("provider", provider, PROVIDER_HELP);
+  fields.refuse(ELSEWHERE);
+  return undefined;
 }
 
 /** Authorizers are asked before tokens are verified, and Istio asks them of no peer's identity. */
