@@ -6,7 +6,6 @@ import type { TrustDomain } from "../identity/trust-domain.ts";
 import { parseCertificate } from "../x509/certificate.ts";
 import { verifyChain } from "../x509/chain.ts";
 import type { TrustAnchors } from "./authority.ts";
-import type { TokenIssuer } from "./service-account-token.ts";
 
 /** What a call brings along. */
 export interface CallerCredentials {
