@@ -74,12 +74,24 @@ function wholeKey(text: string | undefined): Key | undefined {
 /** The namespace and the account of `TRUST_DOMAIN/ns/NAMESPACE/sa/SERVICE_ACCOUNT`. */
 const [NAMESPACE_AT, ACCOUNT_AT] = [2, 4];
 
-function segmentKey(value: ValueMatch, index: number): Key | undefined {
-  return value.kind === "exact" ? wholeKey(value.value.split("/")[index]) : undefined;
+/** As `text.split("/")[index]`, without the list. */
+function segment(text: string | undefined, index: number): string | undefined {
+  if (text === undefined) return undefined;
+  let start = 0;
+  for (let passed = 0; passed < index; passed++) {
+    start = text.indexOf("/", start) + 1;
+    if (start === 0) return undefined;
+  }
+  const end = text.indexOf("/", start);
+  return end < 0 ? text.slice(start) : text.slice(start, end);
 }
 
-const NAMESPACE_TEXT: Read = ({ principal }) => principal?.split("/")[NAMESPACE_AT];
-const ACCOUNT_TEXT: Read = ({ principal }) => principal?.split("/")[ACCOUNT_AT];
+function segmentKey(value: ValueMatch, index: number): Key | undefined {
+  return value.kind === "exact" ? wholeKey(segment(value.value, index)) : undefined;
+}
+
+const NAMESPACE_TEXT: Read = ({ principal }) => segment(principal, NAMESPACE_AT);
+const ACCOUNT_TEXT: Read = ({ principal }) => segment(principal, ACCOUNT_AT);
 const NAMESPACE = beginning("namespace", NAMESPACE_TEXT);
 const NAMESPACE_END = ending("namespace", NAMESPACE_TEXT);
 const ACCOUNT = beginning("service account", ACCOUNT_TEXT);

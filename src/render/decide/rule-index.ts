@@ -18,7 +18,7 @@ export interface IndexedRule {
 }
 
 /** So many rules are asked as quickly as they are looked up. */
-const FEW = 8;
+const FEW = 4;
 /** So many rules, evenly taken, tell which dimension splits a list best. */
 const SAMPLE = 64;
 /** So many lengths of beginnings are looked up for one text; a longer key is cut to the next of them. */
