@@ -3,9 +3,9 @@ import type { Clock } from "../core/clock.ts";
 import { AppError } from "../core/error.ts";
 import type { SpiffeId } from "../identity/spiffe-id.ts";
 import type { TrustDomain } from "../identity/trust-domain.ts";
-import { type Certificate, parseCertificate } from "../x509/certificate.ts";
+import { parseCertificate } from "../x509/certificate.ts";
 import { verifyChain } from "../x509/chain.ts";
-import type { TokenIssuer } from "./service-account-token.ts";
+import type { TrustAnchors } from "./authority.ts";
 
 /** What a call brings along. */
 export interface CallerCredentials {
@@ -41,21 +41,27 @@ function checkTrustDomain(identity: SpiffeId, trustDomain: TrustDomain): SpiffeI
  */
 export function clientCertificateAuthenticator(options: {
   readonly trustDomain: TrustDomain;
-  readonly roots: () => readonly Certificate[];
+  readonly trust: () => TrustAnchors;
   readonly clock: Clock;
 }): Authenticator {
   return {
     name: "client certificate",
     async authenticate({ certificate }) {
       if (certificate === undefined) return undefined;
-      const input = { leaf: parseCertificate(certificate), intermediates: [], roots: options.roots(), time: options.clock.now() };
+      const input = { leaf: parseCertificate(certificate), ...options.trust(), time: options.clock.now() };
       return checkTrustDomain(verifyChain({ ...input, purpose: "client" }).identity, options.trustDomain);
     },
   };
 }
 
+/** Who can tell whose a service account token is: this control plane's own issuer, or a Kubernetes API server. */
+export interface TokenVerifier {
+  /** Throws `unauthenticated`; `unavailable` where nobody can tell at the moment. */
+  verify(token: string, expected: { readonly audience: string }): Promise<{ readonly namespace: string; readonly name: string }>;
+}
+
 /** `authorization: Bearer TOKEN` with a service account token for the audience `istio-ca`. */
-export function tokenAuthenticator(options: { readonly trustDomain: TrustDomain; readonly tokens: TokenIssuer }): Authenticator {
+export function tokenAuthenticator(options: { readonly trustDomain: TrustDomain; readonly tokens: TokenVerifier }): Authenticator {
   return {
     name: "token",
     async authenticate({ authorization }) {
