@@ -1,10 +1,9 @@
-import { parseTrustDomain } from "../identity/trust-domain.ts";
-import { DEFAULT_CLUSTER_DOMAIN, DEFAULT_ROOT_NAMESPACE } from "../mesh/snapshot.ts";
 import { type IpBlock, parseIpBlock } from "../policy/ip-block.ts";
 import { startControlPlane } from "../server/control-plane.ts";
 import type { Command } from "./command.ts";
 import { EXIT } from "./exit.ts";
 import { createLogger } from "./log.ts";
+import { SETTINGS_OPTIONS, settingsOf } from "./offline-mesh.ts";
 import { LOG_OPTION, logLevel, parseHostPort, required, STATE_OPTION } from "./options.ts";
 import { endRequest } from "./signals.ts";
 import { version } from "./version.ts";
@@ -21,8 +20,7 @@ export const command: Command = {
     config: { type: "value", value: "FOLDER", doc: "the folder of YAML; an edit takes effect at once", default: "mesh" },
     state: STATE_OPTION,
     listen: { type: "value", value: "HOST:PORT", doc: "where agents and proxies connect, by mutual TLS", default: "127.0.0.1:15012" },
-    "trust-domain": { type: "value", value: "NAME", doc: "the trust domain of every identity", default: "cluster.local" },
-    "root-namespace": { type: "value", value: "NAME", doc: "its policies hold for the whole mesh", default: DEFAULT_ROOT_NAMESPACE },
+    ...SETTINGS_OPTIONS,
     "jwks-allow": {
       type: "many",
       value: "CIDR",
@@ -36,18 +34,13 @@ export const command: Command = {
   ],
   run: async (parsed) => {
     const logger = createLogger(logLevel(parsed));
-    const settings = {
-      trustDomain: parseTrustDomain(required(parsed, "trust-domain")),
-      rootNamespace: required(parsed, "root-namespace"),
-      clusterDomain: DEFAULT_CLUSTER_DOMAIN,
-    };
     // Before anybody can know that it serves: from then on it ends well.
     const asked = endRequest();
     const controlPlane = await startControlPlane({
       config: required(parsed, "config"),
       state: required(parsed, "state"),
       listen: parseHostPort(required(parsed, "listen")),
-      settings,
+      ...settingsOf(parsed),
       version: version(),
       jwksAllow: jwksAllow(parsed.values("jwks-allow"), process.env.GARRISON_JWKS_ALLOW),
       logger,

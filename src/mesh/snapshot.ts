@@ -1,7 +1,7 @@
 /** The mesh at one moment: immutable, indexed for compilation. */
 import type { Diagnostic, Place } from "../core/diagnostic.ts";
 import { formatSpiffeId } from "../identity/spiffe-id.ts";
-import type { TrustDomain } from "../identity/trust-domain.ts";
+import type { MeshConfig } from "../policy/mesh-config.ts";
 import type {
   AuthorizationPolicyObject,
   MeshObject,
@@ -13,16 +13,10 @@ import type {
   SidecarObject,
   WorkloadEntryObject,
 } from "../policy/model.ts";
+import { effectiveSettings, type MeshSettings, meshConfigOf } from "./mesh-config.ts";
 import { byAge } from "./order.ts";
 
-/** What the whole mesh shares. */
-export interface MeshSettings {
-  readonly trustDomain: TrustDomain;
-  /** Policies of this namespace hold for the whole mesh. */
-  readonly rootNamespace: string;
-  /** The end of every service's host: `NAME.NAMESPACE.svc.DOMAIN`. */
-  readonly clusterDomain: string;
-}
+export type { MeshSettings } from "./mesh-config.ts";
 
 /** One place where an application runs, with the identity it must prove. */
 export interface Workload {
@@ -36,11 +30,15 @@ export interface Workload {
   readonly serviceAccount: string;
   /** A SPIFFE ID. */
   readonly identity: string;
+  /** How many proxies in front of its own are trusted to name the client in X-Forwarded-For. */
+  readonly numTrustedProxies: number;
   readonly place: Place;
 }
 
 export interface MeshSnapshot {
+  /** What holds, of the command line and the mesh's configuration. */
   readonly settings: MeshSettings;
+  readonly meshConfig: MeshConfig;
   /** By `NAMESPACE/NAME`. */
   readonly workloads: ReadonlyMap<string, Workload>;
   readonly services: readonly ServiceObject[];
@@ -65,11 +63,12 @@ function ofKind<K extends MeshObject["kind"]>(objects: readonly MeshObject[], ki
   return objects.filter((object): object is ObjectOf<K> => object.kind === kind);
 }
 
-function toWorkload(entry: WorkloadEntryObject, settings: MeshSettings): Workload {
+function toWorkload(entry: WorkloadEntryObject, settings: MeshSettings, { defaultConfig }: MeshConfig): Workload {
   const { namespace, name, place } = entry.meta;
-  const { address, ports, labels, serviceAccount } = entry;
+  const { address, ports, labels, serviceAccount, proxyConfig } = entry;
   const identity = formatSpiffeId({ trustDomain: settings.trustDomain, namespace, serviceAccount });
-  return { key: `${namespace}/${name}`, namespace, name, address, ports, labels, serviceAccount, identity, place };
+  const numTrustedProxies = proxyConfig?.numTrustedProxies ?? defaultConfig.numTrustedProxies ?? 0;
+  return { key: `${namespace}/${name}`, namespace, name, address, ports, labels, serviceAccount, identity, numTrustedProxies, place };
 }
 
 function identityOf(account: ServiceAccountObject, settings: MeshSettings): string {
@@ -81,11 +80,13 @@ function namespacesOf(objects: readonly NamespaceObject[], settings: MeshSetting
   return new Set(["default", settings.rootNamespace, ...objects.map((object) => object.meta.name)]);
 }
 
-/** Indexes decoded objects. Each object's identity (kind, namespace, name) must be unique already. */
-export function buildSnapshot(settings: MeshSettings, objects: readonly MeshObject[]): MeshSnapshot {
-  const workloads = ofKind(objects, "WorkloadEntry").map((entry) => toWorkload(entry, settings));
+/** Indexes decoded objects. Each object's identity (kind, namespace, name) must be unique already; `given` is of the command line. */
+export function buildSnapshot(given: MeshSettings, objects: readonly MeshObject[]): MeshSnapshot {
+  const [settings, meshConfig] = [effectiveSettings(given, objects), meshConfigOf(given, objects)];
+  const workloads = ofKind(objects, "WorkloadEntry").map((entry) => toWorkload(entry, settings, meshConfig));
   return {
     settings,
+    meshConfig,
     workloads: new Map(workloads.map((workload) => [workload.key, workload])),
     services: ofKind(objects, "Service").sort(byAge),
     sidecars: ofKind(objects, "Sidecar").sort(byAge),

@@ -11,17 +11,17 @@ import { certificateService } from "../ca/csr-service.ts";
 import { TokenIssuer } from "../ca/service-account-token.ts";
 import { servingIdentity, startServing } from "../ca/serving.ts";
 import { type Clock, systemClock } from "../core/clock.ts";
-import { type Diagnostic, type DiagnosticCode, formatDiagnostic } from "../core/diagnostic.ts";
-import { AppError } from "../core/error.ts";
 import type { Logger } from "../core/logger.ts";
 import { AccessLogService } from "../gen/envoy/service/accesslog/v3/als_pb.js";
 import { DecisionLog } from "../gen/garrison/v1/proxy_pb.js";
 import { IstioCertificateService } from "../gen/istio/v1/auth/ca_pb.js";
 import { formatSpiffeId } from "../identity/spiffe-id.ts";
+import { effectiveSettings, type FixedSettings } from "../mesh/mesh-config.ts";
 import type { MeshSettings } from "../mesh/snapshot.ts";
 import type { IpBlock } from "../policy/ip-block.ts";
 import { serverCredentials } from "../rpc/credentials.ts";
 import { serviceDefinition } from "../rpc/service.ts";
+import { readFolder } from "../sources/folder-source.ts";
 import { watchFolder } from "../sources/folder-watcher.ts";
 import { ResourceCache } from "../xds/cache.ts";
 import type { XdsEvent } from "../xds/connection.ts";
@@ -35,6 +35,7 @@ import { bindServer } from "./listen.ts";
 import type { MeshState } from "./mesh-state.ts";
 import { Publisher } from "./publisher.ts";
 import { RENDERERS } from "./render.ts";
+import { refuseUnknown } from "./start.ts";
 
 export interface ControlPlaneOptions {
   /** The folder of YAML. */
@@ -43,7 +44,10 @@ export interface ControlPlaneOptions {
   readonly state: string;
   /** Where gRPC is served; port 0 takes any free one. */
   readonly listen: { readonly host: string; readonly port: number };
+  /** What holds where the mesh's configuration says nothing. */
   readonly settings: MeshSettings;
+  /** What the mesh's configuration may not contradict. */
+  readonly fixed?: FixedSettings;
   readonly version: string;
   readonly logger: Logger;
   readonly clock?: Clock;
@@ -139,25 +143,19 @@ function addServices(
   server.addService(serviceDefinition(IstioCertificateService), { ...csr });
 }
 
-/** What makes a whole file unusable. */
-const UNUSABLE: ReadonlySet<DiagnosticCode> = new Set(["GAR0001", "GAR0010"]);
-
-/** At a start there is no last good state: what a file that cannot be read would deny is unknown, so nothing is served. Throws `invalid-configuration`. */
-function refuseUnknown(diagnostics: readonly Diagnostic[]): void {
-  const unusable = diagnostics.find(({ code }) => UNUSABLE.has(code));
-  if (unusable === undefined) return;
-  throw new AppError(
-    "invalid-configuration",
-    `the policies of a file are unknown, so nothing can be served\n${formatDiagnostic(unusable)}`,
-    {
-      help: "mend the file, or take it out of the folder; once started, a broken edit keeps the last good state",
-    },
-  );
+/** The settings to start with: certificates carry the trust domain, so that it is the same until the control plane ends. */
+async function settle(options: ControlPlaneOptions): Promise<ControlPlaneOptions & { readonly fixed: FixedSettings }> {
+  const first = await readFolder(resolve(options.config));
+  refuseUnknown(first, options.settings.rootNamespace);
+  const { trustDomain } = effectiveSettings(options.settings, first.objects);
+  const fixed = { trustDomain, ...options.fixed };
+  return { ...options, settings: { ...options.settings, trustDomain: fixed.trustDomain }, fixed };
 }
 
 /** Starts a control plane; it serves when this resolves. Throws what the operator must put right, and leaves nothing open. */
-export async function startControlPlane(options: ControlPlaneOptions): Promise<ControlPlane> {
-  const { settings, logger, clock = systemClock, version, config } = options;
+export async function startControlPlane(given: ControlPlaneOptions): Promise<ControlPlane> {
+  const options = await settle(given);
+  const { settings, fixed, logger, clock = systemClock, version, config } = options;
   const cleanup: (() => void | Promise<void>)[] = [];
   const close = async (): Promise<void> => {
     for (const step of cleanup.splice(0).reverse()) await step();
@@ -168,11 +166,11 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
     const serving = startServing({ authority: state.authority, clock, logger });
     cleanup.push(() => serving.close());
     const allowed = options.jwksAllow ?? [];
-    const { mesh, jwks, apply } = openMeshWithKeys({ settings, logger, clock, folder: state.folder, allowed });
+    const { mesh, jwks, apply } = openMeshWithKeys({ settings, fixed, logger, clock, folder: state.folder, allowed });
     cleanup.push(() => jwks.close());
     const watcher = await watchFolder({ folder: resolve(config), logger, onSnapshot: apply });
     cleanup.push(() => watcher.close());
-    refuseUnknown(watcher.current.diagnostics);
+    refuseUnknown(watcher.current, given.settings.rootNamespace, mesh.current.diagnostics);
 
     const admission = { snapshot: () => mesh.current.snapshot, roots: () => state.authority.roots, clock };
     const ads = openPublishing(options, mesh, admission);

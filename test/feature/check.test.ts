@@ -108,6 +108,16 @@ const MISTAKES = {
     at: [13, 1],
     told: /^DENY policy `shop\/g201` has HTTP fields, which fall away on TCP ports: it denies every connection to shop\/tcp:20005$/,
   },
+  GAR0301: {
+    text: "apiVersion: v1\nkind: ConfigMap\nmetadata: { name: istio-canary, namespace: istio-system }\ndata:\n  mesh: '{}'\n",
+    at: [1, 1],
+    told: /^ConfigMap `istio-canary` is not used by Garrison$/,
+  },
+  GAR0302: {
+    text: "apiVersion: v1\nkind: ConfigMap\nmetadata: { name: istio, namespace: istio-system }\ndata:\n  mesh: |\n    trustDomain: example.org\n",
+    at: [1, 1],
+    told: /^`trustDomain` would be `example\.org`, and is `cluster\.local`$/,
+  },
 } as const satisfies Readonly<Record<DiagnosticCode, Mistake>>;
 
 const CODES = Object.keys(MISTAKES) as readonly DiagnosticCode[];
@@ -128,7 +138,7 @@ type Line = Diagnostic & { readonly severity: Severity };
 describe("garrison check", { timeout: 60_000 }, () => {
   test("tells each kind of mistake with its file, line, column, severity and code", async (t) => {
     const place = placeWith(t, CODES);
-    const { exit, stdout } = await garrison(["check", place.config, "--json"]);
+    const { exit, stdout } = await garrison(["check", place.config, "--json", "--trust-domain", "cluster.local"]);
     assert.equal(exit, 1);
     const lines = stdout
       .trim()
