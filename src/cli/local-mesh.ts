@@ -49,7 +49,16 @@ async function startControlPlane(
   logs: string,
 ): Promise<{ readonly child: Child; readonly adminSocket: string }> {
   const { config, state, listen, trustDomain, onLine } = options;
-  const args = ["serve", "--config", config, "--state", state, "--listen", listen, ...(trustDomain === undefined ? [] : ["--trust-domain", trustDomain])];
+  const args = [
+    "serve",
+    "--config",
+    config,
+    "--state",
+    state,
+    "--listen",
+    listen,
+    ...(trustDomain === undefined ? [] : ["--trust-domain", trustDomain]),
+  ];
   const child = startChild({ name: "control-plane", args, logFile: join(logs, "control-plane.log"), onLine });
   const adminSocket = await untilReady(child, READY_MS, async () => {
     const file = readControlPlaneFile(state);

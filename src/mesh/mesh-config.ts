@@ -1,9 +1,9 @@
 /** The mesh's own settings: what the ConfigMap `istio` says, over what the command line says. */
 import type { Diagnostic } from "../core/diagnostic.ts";
 import type { TrustDomain } from "../identity/trust-domain.ts";
+import { quote } from "../policy/decode/report.ts";
 import { DEFAULT_MESH_CONFIG, type MeshConfig } from "../policy/mesh-config.ts";
 import type { ConfigMapObject, MeshObject } from "../policy/model.ts";
-import { quote } from "../policy/decode/report.ts";
 
 /** What the whole mesh shares, and each identity and host is made of. */
 export interface MeshSettings {

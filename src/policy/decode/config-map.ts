@@ -11,7 +11,10 @@ export const MESH_CONFIG_NAME = "istio";
 
 /** Where every network is one, there is nothing to say of them. */
 const noNetworks = record((fields) => {
-  fields.optional("networks", mapOf(text, () => undefined, { max: 0 }));
+  fields.optional(
+    "networks",
+    mapOf(text, () => undefined, { max: 0 }),
+  );
   return true as const;
 });
 

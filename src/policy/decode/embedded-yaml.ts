@@ -16,7 +16,8 @@ export function yamlText<T>(decoder: Decoder<T>, empty: T, path?: string): Decod
     const { node, report } = cursor;
     if (node.kind !== "scalar" || typeof node.value !== "string")
       return wrongType(cursor, "a string that holds YAML", "put a `|` after the colon, and indent what follows");
-    if (node.embedded === undefined) return wrong(cursor, "GAR0006", "is not written out here", "write the text itself, not an alias of it");
+    if (node.embedded === undefined)
+      return wrong(cursor, "GAR0006", "is not written out here", "write the text itself, not an alias of it");
     const inner: Cursor = { node: node.embedded, path: path ?? cursor.path, report };
     return isEmpty(node.embedded) ? empty : decoder(inner);
   };

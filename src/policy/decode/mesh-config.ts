@@ -9,7 +9,11 @@ import { proxyConfig } from "./proxy-config.ts";
 import { boolean, type Decoder, type Fields, list, record } from "./reader.ts";
 import { oneOf, only, parsed } from "./refine.ts";
 
-const trustDomain = parsed<TrustDomain>(parseTrustDomain, "a trust domain", "write it as `cluster.local`: lower-case letters, digits, dots");
+const trustDomain = parsed<TrustDomain>(
+  parseTrustDomain,
+  "a trust domain",
+  "write it as `cluster.local`: lower-case letters, digits, dots",
+);
 
 const MODES = ["DEFAULT", "NONE", "BASE", "MERGE_SLASHES", "DECODE_AND_MERGE_SLASHES"] as const;
 
