@@ -32,6 +32,7 @@ export const DIAGNOSTICS = {
   GAR0201: { severity: "warning", title: "HTTP fields on a TCP port" },
   GAR0301: { severity: "warning", title: "a mesh-wide field has no effect" },
   GAR0302: { severity: "error", title: "a mesh-wide field contradicts what is fixed" },
+  GAR0303: { severity: "warning", title: "auto mTLS is off" },
 } as const satisfies Record<`GAR${string}`, { readonly severity: Severity; readonly title: string }>;
 
 export type DiagnosticCode = keyof typeof DIAGNOSTICS;

@@ -118,6 +118,11 @@ const MISTAKES = {
     at: [1, 1],
     told: /^`trustDomain` would be `example\.org`, and is `cluster\.local`$/,
   },
+  GAR0303: {
+    text: "apiVersion: v1\nkind: ConfigMap\nmetadata: { name: istio, namespace: shop }\ndata:\n  mesh: |\n    enableAutoMtls: false\n",
+    at: [6, 21],
+    told: /^`enableAutoMtls` is false: proxies call each other in plaintext$/,
+  },
 } as const satisfies Readonly<Record<DiagnosticCode, Mistake>>;
 
 const CODES = Object.keys(MISTAKES) as readonly DiagnosticCode[];

@@ -8,6 +8,7 @@ import { meshTls } from "./mesh-tls.ts";
 import { proxyConfig } from "./proxy-config.ts";
 import { boolean, type Decoder, type Fields, list, record } from "./reader.ts";
 import { oneOf, only, parsed } from "./refine.ts";
+import { quote } from "./report.ts";
 
 const trustDomain = parsed<TrustDomain>(
   parseTrustDomain,
@@ -21,6 +22,16 @@ const pathNormalization: Decoder<PathNormalization> = record((fields) => {
   const mode = fields.optional("normalization", oneOf(MODES)) ?? "DEFAULT";
   return mode === "DEFAULT" ? "BASE" : mode;
 });
+
+const autoMtls: Decoder<boolean> = (cursor) => {
+  const value = boolean(cursor);
+  const { node, path, report } = cursor;
+  if (value === false) {
+    const help = "with true, or without the field, plaintext is sent only where nothing else is taken";
+    report.add("GAR0303", node.place, `${quote(path)} is false: proxies call each other in plaintext`, help);
+  }
+  return value;
+};
 
 /** What would have to be honoured, and is not. */
 const REFUSED = {
@@ -85,7 +96,7 @@ export const meshConfig: Decoder<MeshConfig> = record((fields) => {
     rootNamespace: fields.optional("rootNamespace", dnsLabel),
     pathNormalization: fields.optional("pathNormalization", pathNormalization) ?? DEFAULT_MESH_CONFIG.pathNormalization,
     meshMtls: fields.optional("meshMTLS", meshTls) ?? DEFAULT_MESH_TLS,
-    enableAutoMtls: fields.optional("enableAutoMtls", boolean) ?? DEFAULT_MESH_CONFIG.enableAutoMtls,
+    enableAutoMtls: fields.optional("enableAutoMtls", autoMtls) ?? DEFAULT_MESH_CONFIG.enableAutoMtls,
     defaultConfig: fields.optional("defaultConfig", proxyConfig) ?? NO_PROXY_CONFIG,
   };
   readExtensionProviders(fields);

@@ -2,7 +2,7 @@
 import { NO_PROXY_CONFIG, type ProxyConfig } from "../mesh-config.ts";
 import { yamlText } from "./embedded-yaml.ts";
 import { childOf } from "./raw-node.ts";
-import { type Cursor, type Decoder, type Fields, integer, record, wrongType } from "./reader.ts";
+import { type Cursor, type Decoder, type Fields, integer, record } from "./reader.ts";
 import { only } from "./refine.ts";
 
 /** Envoy counts hops in 32 bits; nobody has so many proxies. */
@@ -97,10 +97,7 @@ export const proxyConfig: Decoder<ProxyConfig> = record((fields) => {
 
 export const PROXY_CONFIG_ANNOTATION = "proxy.istio.io/config";
 
-const annotation = yamlText<ProxyConfig>((cursor) => {
-  const { node } = cursor;
-  return node.kind === "map" ? proxyConfig(cursor) : wrongType(cursor, "a map");
-}, NO_PROXY_CONFIG);
+const annotation = yamlText(proxyConfig, NO_PROXY_CONFIG);
 
 /** Of the object at the cursor; undefined where there is no annotation, or it is wrong and told. */
 export function annotatedProxyConfig({ node, report }: Cursor): ProxyConfig | undefined {
