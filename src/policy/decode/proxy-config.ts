@@ -95,7 +95,7 @@ export const proxyConfig: Decoder<ProxyConfig> = record((fields) => {
   return gateway ?? NO_PROXY_CONFIG;
 });
 
-export const PROXY_CONFIG_ANNOTATION = "proxy.istio.io/config";
+const PROXY_CONFIG_ANNOTATION = "proxy.istio.io/config";
 
 const annotation = yamlText(proxyConfig, NO_PROXY_CONFIG);
 

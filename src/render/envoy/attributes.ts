@@ -12,7 +12,6 @@ import type { IpBlock } from "../../policy/ip-block.ts";
 import type { StringMatch, ValueMatch } from "../../policy/pattern.ts";
 import { claimPath, splitRequestPrincipal } from "../../policy/requester.ts";
 import { AUTHN_FILTER, PAYLOAD_KEY } from "./names.ts";
-import { PRINCIPALS } from "./rbac-logic.ts";
 import { ANYTHING, quoteRegex, regexMatcher, regexPart, type StringMatcherInit, stringMatcher, templateRegex } from "./string-matcher.ts";
 
 export type PermissionInit = MessageInitShape<typeof PermissionSchema>;
@@ -90,10 +89,11 @@ function remoteIp(value: ValueMatch): PrincipalInit {
     identifier: { case: "remoteIp", value: range },
   });
   if (addressPrefix.includes(":")) return inBlock({ addressPrefix, prefixLen });
-  return PRINCIPALS.any([
+  const ids = [
     inBlock({ addressPrefix, prefixLen }),
     inBlock({ addressPrefix: `::ffff:${addressPrefix}`, prefixLen: 96 + prefixLen }),
-  ]);
+  ];
+  return { identifier: { case: "orIds", value: { ids } } };
 }
 
 function destinationPort(value: ValueMatch): PermissionInit {
