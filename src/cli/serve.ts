@@ -19,6 +19,11 @@ export const command: Command = {
   options: {
     config: { type: "value", value: "FOLDER", doc: "the folder of YAML; an edit takes effect at once", default: "mesh" },
     state: STATE_OPTION,
+    "ca-folder": {
+      type: "value",
+      value: "FOLDER",
+      doc: "your own CA: ca-cert.pem, ca-key.pem, root-cert.pem and cert-chain.pem, or tls.crt, tls.key and ca.crt",
+    },
     listen: { type: "value", value: "HOST:PORT", doc: "where agents and proxies connect, by mutual TLS", default: "127.0.0.1:15012" },
     ...SETTINGS_OPTIONS,
     "jwks-allow": {
@@ -30,10 +35,12 @@ export const command: Command = {
   },
   examples: [
     "garrison serve --config examples/photo/mesh",
+    "garrison serve --config mesh --ca-folder cacerts",
     "garrison serve --config mesh --listen 10.0.0.5:15012 --trust-domain example.org",
   ],
   run: async (parsed) => {
     const logger = createLogger(logLevel(parsed));
+    const caFolder = parsed.value("ca-folder");
     // Before anybody can know that it serves: from then on it ends well.
     const asked = endRequest();
     const controlPlane = await startControlPlane({
@@ -42,6 +49,7 @@ export const command: Command = {
       listen: parseHostPort(required(parsed, "listen")),
       ...settingsOf(parsed),
       version: version(),
+      ...(caFolder === undefined ? {} : { caFolder }),
       jwksAllow: jwksAllow(parsed.values("jwks-allow"), process.env.GARRISON_JWKS_ALLOW),
       logger,
     });

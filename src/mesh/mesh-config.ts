@@ -2,6 +2,7 @@
 import type { Diagnostic } from "../core/diagnostic.ts";
 import type { TrustDomain } from "../identity/trust-domain.ts";
 import { quote } from "../policy/decode/report.ts";
+import type { ExtensionProvider } from "../policy/extension-provider.ts";
 import { DEFAULT_MESH_CONFIG, type MeshConfig } from "../policy/mesh-config.ts";
 import type { ConfigMapObject, MeshObject } from "../policy/model.ts";
 
@@ -12,6 +13,8 @@ export interface MeshSettings {
   readonly rootNamespace: string;
   /** The end of every service's host: `NAME.NAMESPACE.svc.DOMAIN`. */
   readonly clusterDomain: string;
+  /** Those that CUSTOM policies may name, by name; absent where the mesh has none. */
+  readonly extensionProviders?: ReadonlyMap<string, ExtensionProvider>;
 }
 
 /** What cannot be otherwise: a command line says so, or certificates carry it already. */
@@ -35,8 +38,8 @@ export function meshConfigOf(given: MeshSettings, objects: readonly MeshObject[]
 
 /** `given` is of the command line; the configuration goes before it. */
 export function effectiveSettings(given: MeshSettings, objects: readonly MeshObject[]): MeshSettings {
-  const { trustDomain = given.trustDomain, rootNamespace = given.rootNamespace } = meshConfigOf(given, objects);
-  return { ...given, trustDomain, rootNamespace };
+  const { trustDomain = given.trustDomain, rootNamespace = given.rootNamespace, extensionProviders } = meshConfigOf(given, objects);
+  return { ...given, trustDomain, rootNamespace, ...(extensionProviders.size === 0 ? {} : { extensionProviders }) };
 }
 
 /** The fields that contradict what is fixed, each with what it says and what holds. */

@@ -1,5 +1,6 @@
 /** What Istio's MeshConfig says that concerns security, decoded (`mesh.v1alpha1.MeshConfig`). */
 import type { TrustDomain } from "../identity/trust-domain.ts";
+import type { ExtensionProvider } from "./extension-provider.ts";
 
 /** What becomes of a path before it is matched and forwarded (Istio `ProxyPathNormalization`; DEFAULT is BASE). */
 export type PathNormalization = "NONE" | "BASE" | "MERGE_SLASHES" | "DECODE_AND_MERGE_SLASHES";
@@ -46,6 +47,8 @@ export interface MeshConfig {
   /** Whether proxies speak mutual TLS to whoever takes it. */
   readonly enableAutoMtls: boolean;
   readonly defaultConfig: ProxyConfig;
+  /** Those that CUSTOM policies may name, by name. */
+  readonly extensionProviders: ReadonlyMap<string, ExtensionProvider>;
 }
 
 export const NO_PROXY_CONFIG: ProxyConfig = { numTrustedProxies: undefined };
@@ -61,4 +64,5 @@ export const DEFAULT_MESH_CONFIG: MeshConfig = {
   meshMtls: DEFAULT_MESH_TLS,
   enableAutoMtls: true,
   defaultConfig: NO_PROXY_CONFIG,
+  extensionProviders: new Map(),
 };

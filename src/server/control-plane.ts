@@ -53,6 +53,8 @@ export interface ControlPlaneOptions {
   readonly clock?: Clock;
   /** Where keys of tokens may be fetched from besides the public internet, and by HTTP too. */
   readonly jwksAllow?: readonly IpBlock[];
+  /** The folder of the operator's own CA. */
+  readonly caFolder?: string;
 }
 
 export interface ControlPlane {
@@ -83,7 +85,8 @@ function stopServer(server: Server): Promise<void> {
 function openState(options: ControlPlaneOptions, clock: Clock) {
   const { settings, logger } = options;
   const folder = resolve(options.state);
-  const authority = openAuthority({ stateFolder: folder, trustDomain: settings.trustDomain, clock, logger });
+  const caFolder = options.caFolder === undefined ? {} : { caFolder: resolve(options.caFolder) };
+  const authority = openAuthority({ stateFolder: folder, trustDomain: settings.trustDomain, clock, logger, ...caFolder });
   const tokens = new TokenIssuer({ stateFolder: folder, issuer: `https://${settings.trustDomain}`, clock });
   const store = new AuditStore({ file: join(folder, "audit.sqlite"), clock, logger });
   const close = (): void => {
@@ -124,7 +127,7 @@ function addServices(
 ): void {
   const { logger, settings } = options;
   const { authority, tokens, store } = state;
-  const { clock, roots } = admission;
+  const { clock, trust } = admission;
   const reports = { append: store.append.bind(store), admit: reporterAdmission(admission), clock, logger };
   const serviceOf = (workload: string, listener: string): string =>
     mesh.current.policies.get(workload)?.inbound.find(({ name }) => name === listener)?.services[0] ?? "";
@@ -133,7 +136,7 @@ function addServices(
     logger,
     knows: (caller) => mesh.current.snapshot.identities.has(formatSpiffeId(caller)),
     authenticators: [
-      clientCertificateAuthenticator({ trustDomain: settings.trustDomain, roots, clock }),
+      clientCertificateAuthenticator({ trustDomain: settings.trustDomain, trust, clock }),
       tokenAuthenticator({ trustDomain: settings.trustDomain, tokens }),
     ],
   });
@@ -172,7 +175,7 @@ export async function startControlPlane(given: ControlPlaneOptions): Promise<Con
     cleanup.push(() => watcher.close());
     refuseUnknown(watcher.current, given.settings.rootNamespace, mesh.current.diagnostics);
 
-    const admission = { snapshot: () => mesh.current.snapshot, roots: () => state.authority.roots, clock };
+    const admission = { snapshot: () => mesh.current.snapshot, trust: () => state.authority.trust, clock };
     const ads = openPublishing(options, mesh, admission);
     const server = new Server(ADS_SERVER_OPTIONS);
     cleanup.push(() => stopServer(server));
@@ -188,6 +191,7 @@ export async function startControlPlane(given: ControlPlaneOptions): Promise<Con
       mesh,
       jwks,
       tokens: state.tokens,
+      authority: state.authority,
       connections: () => ads.connections(),
       audit: auditHandler(state.store, { clock }),
     });
@@ -197,13 +201,12 @@ export async function startControlPlane(given: ControlPlaneOptions): Promise<Con
       admin.closeAllConnections();
     });
     const identity = formatSpiffeId(servingIdentity(settings.trustDomain));
-    const rootCertificate = join(state.folder, "ca", "root-cert.pem");
     writeControlPlaneFile(state.folder, {
       pid: process.pid,
       ...listen,
       identity,
       trustDomain: settings.trustDomain,
-      rootCertificate,
+      rootCertificate: state.authority.rootsFile,
       adminSocket,
     });
     logger.log("info", "control plane serves", { listen: `${listen.host}:${port}`, identity, config, state: state.folder });

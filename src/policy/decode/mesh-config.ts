@@ -98,8 +98,8 @@ export const meshConfig: Decoder<MeshConfig> = record((fields) => {
     meshMtls: fields.optional("meshMTLS", meshTls) ?? DEFAULT_MESH_TLS,
     enableAutoMtls: fields.optional("enableAutoMtls", autoMtls) ?? DEFAULT_MESH_CONFIG.enableAutoMtls,
     defaultConfig: fields.optional("defaultConfig", proxyConfig) ?? NO_PROXY_CONFIG,
+    extensionProviders: readExtensionProviders(fields),
   };
-  readExtensionProviders(fields);
   refuseWhatIsNotHonoured(fields);
   return config;
 });

@@ -89,10 +89,7 @@ function remoteIp(value: ValueMatch): PrincipalInit {
     identifier: { case: "remoteIp", value: range },
   });
   if (addressPrefix.includes(":")) return inBlock({ addressPrefix, prefixLen });
-  const ids = [
-    inBlock({ addressPrefix, prefixLen }),
-    inBlock({ addressPrefix: `::ffff:${addressPrefix}`, prefixLen: 96 + prefixLen }),
-  ];
+  const ids = [inBlock({ addressPrefix, prefixLen }), inBlock({ addressPrefix: `::ffff:${addressPrefix}`, prefixLen: 96 + prefixLen })];
   return { identifier: { case: "orIds", value: { ids } } };
 }
 
