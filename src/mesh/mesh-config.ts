@@ -57,7 +57,7 @@ function strayConfigMaps(given: MeshSettings, objects: readonly MeshObject[]): r
   return objects
     .filter((object) => object.kind === "ConfigMap" && object.mesh !== undefined && object !== used)
     .map(({ meta }) => ({
-      code: "GAR0301",
+      code: "GAR0014",
       message: `ConfigMap ${quote(`${meta.namespace}/${meta.name}`)} is not used by Garrison`,
       place: meta.place,
       help: `the mesh's configuration is in namespace \`${given.rootNamespace}\` (\`--root-namespace\`)`,
@@ -86,6 +86,6 @@ export function admitMeshConfig(
   const kept = [...objects.filter((object) => object !== present), ...(last === undefined ? [] : [last])];
   const place = (present ?? last)?.meta.place ?? { file: "", line: 1, column: 1 };
   const help = `put it back, or end the control plane and begin a mesh anew; until then the mesh's last valid configuration stays in force`;
-  const told = found.map((message): Diagnostic => ({ code: "GAR0302", message, place, help }));
+  const told = found.map((message): Diagnostic => ({ code: "GAR0107", message, place, help }));
   return { objects: kept, diagnostics: [...stray, ...told] };
 }

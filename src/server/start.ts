@@ -6,7 +6,7 @@ import { objectKey } from "../policy/model.ts";
 import type { ConfigurationSnapshot } from "../sources/snapshot.ts";
 
 /** What makes a whole file unusable, or the mesh's configuration. */
-const UNUSABLE: ReadonlySet<DiagnosticCode> = new Set(["GAR0001", "GAR0010", "GAR0302"]);
+const UNUSABLE: ReadonlySet<DiagnosticCode> = new Set(["GAR0001", "GAR0010", "GAR0107"]);
 
 /** Why the mesh's configuration is not what its file says; undefined where it is, or there is none. */
 function brokenMeshConfig({ statuses, diagnostics }: ConfigurationSnapshot, rootNamespace: string): Diagnostic | undefined {

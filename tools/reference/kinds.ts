@@ -54,7 +54,7 @@ function section(kind: string): string {
     `\`\`\`yaml\n${text.trimEnd()}\n\`\`\``,
     ...(refused.length === 0 ? [] : [`Refused:\n\n${table(["field", "instead"], refused)}`]),
     `Taken, without meaning here: ${ignored}.`,
-    ...(fields.unused.length === 0 ? [] : [`Told with a warning (GAR0301), without effect: ${unused}.`]),
+    ...(fields.unused.length === 0 ? [] : [`Told with a warning (GAR0014), without effect: ${unused}.`]),
   ].join("\n\n");
 }
 

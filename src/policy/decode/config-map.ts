@@ -28,7 +28,7 @@ function tellOtherRevision(root: Fields, meta: ObjectMeta): void {
   if (!meta.name.startsWith(`${MESH_CONFIG_NAME}-`) || childOf(childOf(root.cursor.node, "data"), "mesh") === undefined) return;
   const { node, report } = root.cursor;
   const help = `the mesh's configuration is the ConfigMap \`${MESH_CONFIG_NAME}\` alone`;
-  report.add("GAR0301", node.place, `ConfigMap ${quote(meta.name)} is not used by Garrison`, help);
+  report.add("GAR0014", node.place, `ConfigMap ${quote(meta.name)} is not used by Garrison`, help);
 }
 
 /** A ConfigMap `istio` of any namespace is read as the mesh's, lest a slip in its keys go unseen. */

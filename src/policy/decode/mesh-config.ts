@@ -28,7 +28,7 @@ const autoMtls: Decoder<boolean> = (cursor) => {
   const { node, path, report } = cursor;
   if (value === false) {
     const help = "with true, or without the field, plaintext is sent only where nothing else is taken";
-    report.add("GAR0303", node.place, `${quote(path)} is false: proxies call each other in plaintext`, help);
+    report.add("GAR0015", node.place, `${quote(path)} is false: proxies call each other in plaintext`, help);
   }
   return value;
 };

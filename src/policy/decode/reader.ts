@@ -114,7 +114,7 @@ export class Fields {
       this.#accepted.add(name);
       const entry = this.#entries.get(name);
       if (entry === undefined) continue;
-      this.cursor.report.add("GAR0301", entry.place, `${quote(pathOf(this.cursor.path, name))} is not used by Garrison`, help);
+      this.cursor.report.add("GAR0014", entry.place, `${quote(pathOf(this.cursor.path, name))} is not used by Garrison`, help);
     }
   }
 
