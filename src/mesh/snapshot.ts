@@ -7,6 +7,7 @@ import type {
   MeshObject,
   NamespaceObject,
   PeerAuthenticationObject,
+  PodObject,
   RequestAuthenticationObject,
   ServiceAccountObject,
   ServiceObject,
@@ -20,12 +21,15 @@ export type { MeshSettings } from "./mesh-config.ts";
 
 /** One place where an application runs, with the identity it must prove. */
 export interface Workload {
+  readonly kind: "WorkloadEntry" | "Pod";
   /** `NAMESPACE/NAME`. */
   readonly key: string;
   readonly namespace: string;
   readonly name: string;
   readonly address: string;
   readonly ports: ReadonlyMap<string, number>;
+  /** Whether services may lead to it. */
+  readonly ready: boolean;
   readonly labels: ReadonlyMap<string, string>;
   readonly serviceAccount: string;
   /** A SPIFFE ID. */
@@ -63,12 +67,21 @@ function ofKind<K extends MeshObject["kind"]>(objects: readonly MeshObject[], ki
   return objects.filter((object): object is ObjectOf<K> => object.kind === kind);
 }
 
-function toWorkload(entry: WorkloadEntryObject, settings: MeshSettings, { defaultConfig }: MeshConfig): Workload {
-  const { namespace, name, place } = entry.meta;
-  const { address, ports, labels, serviceAccount, proxyConfig } = entry;
+function toWorkload(object: WorkloadEntryObject | PodObject, settings: MeshSettings, { defaultConfig }: MeshConfig): Workload {
+  const { namespace, name, place } = object.meta;
+  const { kind, address, ports, serviceAccount } = object;
+  const labels = kind === "Pod" ? object.meta.labels : object.labels;
+  const ready = kind === "Pod" ? object.ready : true;
   const identity = formatSpiffeId({ trustDomain: settings.trustDomain, namespace, serviceAccount });
-  const numTrustedProxies = proxyConfig?.numTrustedProxies ?? defaultConfig.numTrustedProxies ?? 0;
-  return { key: `${namespace}/${name}`, namespace, name, address, ports, labels, serviceAccount, identity, numTrustedProxies, place };
+  const ownProxies = kind === "Pod" ? undefined : object.proxyConfig?.numTrustedProxies;
+  const numTrustedProxies = ownProxies ?? defaultConfig.numTrustedProxies ?? 0;
+  const own = { labels, serviceAccount, identity, numTrustedProxies, place };
+  return { kind, key: `${namespace}/${name}`, namespace, name, address, ports, ready, ...own };
+}
+
+/** A pod comes after an entry of its name and so takes its place: an entry must not speak for a pod. */
+function workloadsOf(objects: readonly MeshObject[], settings: MeshSettings, config: MeshConfig): readonly Workload[] {
+  return [...ofKind(objects, "WorkloadEntry"), ...ofKind(objects, "Pod")].map((object) => toWorkload(object, settings, config));
 }
 
 function identityOf(account: ServiceAccountObject, settings: MeshSettings): string {
@@ -83,7 +96,7 @@ function namespacesOf(objects: readonly NamespaceObject[], settings: MeshSetting
 /** Indexes decoded objects. Each object's identity (kind, namespace, name) must be unique already; `given` is of the command line. */
 export function buildSnapshot(given: MeshSettings, objects: readonly MeshObject[]): MeshSnapshot {
   const [settings, meshConfig] = [effectiveSettings(given, objects), meshConfigOf(given, objects)];
-  const workloads = ofKind(objects, "WorkloadEntry").map((entry) => toWorkload(entry, settings, meshConfig));
+  const workloads = workloadsOf(objects, settings, meshConfig);
   return {
     settings,
     meshConfig,
@@ -115,7 +128,7 @@ export function checkReferences(snapshot: MeshSnapshot, objects: readonly MeshOb
     .map(
       (workload): Diagnostic => ({
         code: "GAR0102",
-        message: `WorkloadEntry \`${workload.key}\` runs as service account \`${workload.namespace}/${workload.serviceAccount}\`, which does not exist`,
+        message: `${workload.kind} \`${workload.key}\` runs as service account \`${workload.namespace}/${workload.serviceAccount}\`, which does not exist`,
         place: workload.place,
         help: "add the ServiceAccount: without it the workload gets no certificate",
       }),

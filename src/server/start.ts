@@ -1,12 +1,13 @@
-/** What a control plane does not start with: at a start there is no last good state to fall back to. */
-import { type Diagnostic, type DiagnosticCode, formatDiagnostic, severityOf } from "../core/diagnostic.ts";
+/** What the mesh's configuration says at a start, where there is no last good state to fall back to. */
+import { resolve } from "node:path";
+import { type Diagnostic, formatDiagnostic, severityOf } from "../core/diagnostic.ts";
 import { AppError } from "../core/error.ts";
+import { effectiveSettings, type FixedSettings, type MeshSettings } from "../mesh/mesh-config.ts";
 import { MESH_CONFIG_NAME } from "../policy/decode/config-map.ts";
 import { objectKey } from "../policy/model.ts";
+import { readFolder } from "../sources/folder-source.ts";
 import type { ConfigurationSnapshot } from "../sources/snapshot.ts";
-
-/** What makes a whole file unusable, or the mesh's configuration. */
-const UNUSABLE: ReadonlySet<DiagnosticCode> = new Set(["GAR0001", "GAR0010", "GAR0107"]);
+import { type ConfigurationOrigin, refuseUnknown } from "./source.ts";
 
 /** Why the mesh's configuration is not what its file says; undefined where it is, or there is none. */
 function brokenMeshConfig({ statuses, diagnostics }: ConfigurationSnapshot, rootNamespace: string): Diagnostic | undefined {
@@ -14,21 +15,43 @@ function brokenMeshConfig({ statuses, diagnostics }: ConfigurationSnapshot, root
   const status = statuses.find((each) => each.key === key && each.state !== "current");
   if (status === undefined) return undefined;
   const { file, line } = status.place;
-  const within = (diagnostic: Diagnostic): boolean =>
-    severityOf(diagnostic) === "error" && diagnostic.place.file === file && diagnostic.place.line >= line;
-  return diagnostics.find(within);
+  return diagnostics.find((each) => severityOf(each) === "error" && each.place.file === file && each.place.line >= line);
+}
+
+function refuse(diagnostic: Diagnostic): AppError {
+  const message = `the mesh's configuration cannot be taken, so nothing can be served\n${formatDiagnostic(diagnostic)}`;
+  return new AppError("invalid-configuration", message, {
+    help: "mend the ConfigMap; once started, a broken edit keeps the last good state",
+  });
+}
+
+/** What a mesh's configuration that is invalid would say of every proxy is unknown. Throws `invalid-configuration`. */
+export function refuseBrokenMesh(configuration: ConfigurationSnapshot, rootNamespace: string): void {
+  const broken = brokenMeshConfig(configuration, rootNamespace);
+  if (broken !== undefined) throw refuse(broken);
+}
+
+/** Throws `invalid-configuration` for one that contradicts the command line. */
+export function refuseContradiction(diagnostics: readonly Diagnostic[]): void {
+  const contradiction = diagnostics.find(({ code }) => code === "GAR0107");
+  if (contradiction !== undefined) throw refuse(contradiction);
+}
+
+export interface SettledSettings {
+  readonly settings: MeshSettings;
+  readonly fixed: FixedSettings;
 }
 
 /**
- * What a file that cannot be read would deny is unknown, and what a mesh's configuration that is invalid would say of
- * every proxy: so nothing is served. Throws `invalid-configuration`.
+ * The settings to start with: certificates carry the trust domain, so that it is the same until the control plane ends. Throws
+ * `invalid-configuration` before there is a CA, where the folder does not tell.
  */
-export function refuseUnknown(configuration: ConfigurationSnapshot, rootNamespace: string, more: readonly Diagnostic[] = []): void {
-  const unusable = [...configuration.diagnostics, ...more].find(({ code }) => UNUSABLE.has(code));
-  const found = unusable ?? brokenMeshConfig(configuration, rootNamespace);
-  if (found === undefined) return;
-  const what = unusable?.code === "GAR0001" || unusable?.code === "GAR0010" ? "the policies of a file are" : "the mesh's configuration is";
-  throw new AppError("invalid-configuration", `${what} unknown, so nothing can be served\n${formatDiagnostic(found)}`, {
-    help: "mend the file, or take it out of the folder; once started, a broken edit keeps the last good state",
-  });
+export async function settleSettings(origin: ConfigurationOrigin, settings: MeshSettings, given: FixedSettings): Promise<SettledSettings> {
+  if (origin.kind !== "folder") return { settings, fixed: { trustDomain: settings.trustDomain, ...given } };
+  const first = await readFolder(resolve(origin.folder));
+  refuseUnknown(first.diagnostics);
+  refuseBrokenMesh(first, settings.rootNamespace);
+  const { trustDomain } = effectiveSettings(settings, first.objects);
+  const fixed = { trustDomain, ...given };
+  return { settings: { ...settings, trustDomain: fixed.trustDomain }, fixed };
 }
