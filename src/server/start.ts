@@ -26,7 +26,7 @@ function refuse(diagnostic: Diagnostic): AppError {
 }
 
 /** What a mesh's configuration that is invalid would say of every proxy is unknown. Throws `invalid-configuration`. */
-export function refuseBrokenMesh(configuration: ConfigurationSnapshot, rootNamespace: string): void {
+function refuseBrokenMesh(configuration: ConfigurationSnapshot, rootNamespace: string): void {
   const broken = brokenMeshConfig(configuration, rootNamespace);
   if (broken !== undefined) throw refuse(broken);
 }
