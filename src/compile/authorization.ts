@@ -5,6 +5,7 @@ import { attributeRow } from "../policy/attributes.ts";
 import type { AuthorizationPolicyObject, Clause, PolicyAction, Rule } from "../policy/model.ts";
 import { formatEnvoyPolicyId, type Origin } from "../policy/origin.ts";
 import { Authorizers, type Transport } from "./authorizers.ts";
+import { trustDomainsOf, withAliases } from "./trust-domains.ts";
 import type { AuthorizationLayers, CompiledRule, Condition, CustomRule, WorkloadPolicy } from "./workload-policy.ts";
 
 /** Closed: an invalid ALLOW matches nothing, an invalid DENY, CUSTOM or AUDIT everything. */
@@ -93,7 +94,8 @@ export function policiesOf(snapshot: MeshSnapshot, workload: Workload): readonly
 
 /** The rule lists of a workload, and whom they ask. */
 export function compileAuthorization(snapshot: MeshSnapshot, workload: Workload): Pick<WorkloadPolicy, "authorizers" | "http" | "tcp"> {
-  const policies = policiesOf(snapshot, workload);
+  const trustDomains = trustDomainsOf(snapshot);
+  const policies = policiesOf(snapshot, workload).map((policy) => withAliases(policy, trustDomains));
   const authorizers = new Authorizers(snapshot, policies);
   const all = [...authorizers.usable.values()];
   return {

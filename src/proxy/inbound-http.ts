@@ -43,11 +43,6 @@ interface Pending {
   readonly answers?: Answers;
 }
 
-function decidedOn({ connection, head, requester, asked, answers }: Pending): Facts {
-  const facts = factsOf(connection, head, requester);
-  return { ...facts, ...(asked === undefined ? {} : { asked }), ...(answers === undefined ? {} : { authorizers: answers }) };
-}
-
 /** The decision that an authorizer has made. */
 function refusedBy({ origin }: Asking): Decision {
   return { effect: "deny", because: { kind: "rule", action: "CUSTOM", origin }, audit: [] };
@@ -65,7 +60,10 @@ export class InboundHttp {
     const start = performance.now();
     // 1. Refuse what could be understood in two ways.
     const { forwardedCertificate } = connection;
-    const head = checkRequest(raw, { maxHeaders: this.#options.limits.headers, normalize: true, forwardedCertificate });
+    const { limits, state } = this.#options;
+    const { pathNormalization = "BASE", numTrustedProxies = 0 } = state.policy;
+    const options = { maxHeaders: limits.headers, pathNormalization, trustsScheme: numTrustedProxies > 0, forwardedCertificate };
+    const head = checkRequest(raw, options);
     if (isRefused(head)) {
       downstream.last();
       replyLocally(downstream, head.status, head.refused, NO_HEADERS);
@@ -82,7 +80,7 @@ export class InboundHttp {
   async #ask(request: Pending): Promise<void> {
     const { head, downstream, connection, start } = request;
     const { state, external } = this.#options;
-    const asked = factsOf(connection, head);
+    const asked = this.#factsOf(request);
     const askings = state.engine.asksHttp(asked);
     if (askings.length === 0) {
       this.#identify({ ...request, asked });
@@ -126,7 +124,7 @@ export class InboundHttp {
   #decide(request: Pending): void {
     const { head, downstream, connection, start } = request;
     // 4. Decide, by the policy of this moment.
-    const decision = this.#options.state.engine.http(decidedOn(request));
+    const decision = this.#options.state.engine.http(this.#factsOf(request));
     const permit = connection.draining ? undefined : grant(decision);
     if (permit === undefined) {
       const status = replyLocally(downstream, 403, ACCESS_DENIED, head.headers);
@@ -137,6 +135,11 @@ export class InboundHttp {
     // 5. Forward; the permit opens the way to the application.
     const upstream = this.#options.endpoint().http(permit);
     new Exchange(head, downstream, upstream, (outcome) => this.#finish(request, permit.decision, outcome)).start();
+  }
+
+  #factsOf({ connection, head, requester, asked, answers }: Pending): Facts {
+    const facts = factsOf(connection, head, requester, this.#options.state.policy.numTrustedProxies);
+    return { ...facts, ...(asked === undefined ? {} : { asked }), ...(answers === undefined ? {} : { authorizers: answers }) };
   }
 
   /** What no parser accepts; there may be no request to speak of. */
@@ -157,7 +160,7 @@ export class InboundHttp {
     let detail: RecordInit = {};
     const unwatch = state.watch({
       reconsider: () => {
-        const decision = state.engine.http(decidedOn(request));
+        const decision = state.engine.http(this.#factsOf(request));
         if (decision.effect === "allow") return;
         detail = { detail: `cut by a new policy: ${formatBecause(decision.because)}` };
         tunnel.cut();
