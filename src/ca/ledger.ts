@@ -20,7 +20,7 @@ import {
 import { type LedgerFilter, queryCertificates, queryRefusals } from "./ledger-query.ts";
 import type { LogEntry } from "./log/entry.ts";
 
-export type { CertificateRecord, CertificateState, Intent, RefusalRecord } from "./ledger-database.ts";
+export type { CertificateRecord, Intent, RefusalRecord } from "./ledger-database.ts";
 
 /** Names the row of an intent until its outcome is known. */
 export interface IntentId {
