@@ -1,5 +1,6 @@
 /** RequestAuthentications -> the token rules of one workload, with their keys in them. */
-import { policyApplies } from "../mesh/selection.ts";
+import { narrow } from "../mesh/recording.ts";
+import { inScopeOf, policyApplies } from "../mesh/selection.ts";
 import type { MeshSnapshot, Workload } from "../mesh/snapshot.ts";
 import type { PublicJwk } from "../policy/jwks.ts";
 import type { JwtLocations, JwtRule, JwtRuleFields, RemoteJwks, RequestAuthenticationObject } from "../policy/model.ts";
@@ -50,15 +51,19 @@ function byIssuer(left: CompiledJwtRule, right: CompiledJwtRule): number {
   return left.issuer < right.issuer ? -1 : left.issuer > right.issuer ? 1 : 0;
 }
 
+const requestAuthenticationsOf = narrow((snapshot, workload: Workload): readonly RequestAuthenticationObject[] =>
+  inScopeOf(snapshot, snapshot.requestAuthentications, workload).filter(({ meta, selector }) =>
+    policyApplies(snapshot, { namespace: meta.namespace, selector }, workload),
+  ),
+);
+
 /** The token rules of a workload; undefined where no policy selects it. */
 export function compileRequestAuthentication(
   snapshot: MeshSnapshot,
   workload: Workload,
   keysOf: JwksLookup,
 ): readonly CompiledJwtRule[] | undefined {
-  const rules = snapshot.requestAuthentications
-    .filter(({ meta, selector }) => policyApplies(snapshot, { namespace: meta.namespace, selector }, workload))
-    .flatMap((policy) => rulesOf(policy, keysOf));
+  const rules = requestAuthenticationsOf(snapshot, workload).flatMap((policy) => rulesOf(policy, keysOf));
   return rules.length === 0 ? undefined : rules.sort(byIssuer);
 }
 

@@ -1,6 +1,6 @@
 /** The one owner of the mesh's state: takes configuration, compiles it, publishes an immutable result. */
 
-import { type CompiledMesh, compileMesh } from "../compile/compile.ts";
+import { type CompiledMesh, MeshCompiler } from "../compile/compile.ts";
 import { type JwksLookup, NO_REMOTE_KEYS } from "../compile/request-authentication.ts";
 import type { Diagnostic } from "../core/diagnostic.ts";
 import { formatDiagnostic, severityOf } from "../core/diagnostic.ts";
@@ -26,6 +26,7 @@ export class MeshState {
   readonly #settings: MeshSettings;
   readonly #logger: Logger;
   readonly #keysOf: JwksLookup;
+  readonly #compiler = new MeshCompiler();
   readonly #listeners: Listener[] = [];
   #current: MeshView;
   #told: ReadonlySet<string> = new Set();
@@ -35,7 +36,7 @@ export class MeshState {
     this.#settings = settings;
     this.#logger = logger;
     this.#keysOf = keysOf;
-    this.#current = { ...compileMesh(buildSnapshot(settings, [])), generation: 0 };
+    this.#current = { ...this.#compiler.compile(buildSnapshot(settings, []), keysOf), generation: 0 };
   }
 
   get current(): MeshView {
@@ -49,16 +50,19 @@ export class MeshState {
 
   /** Compiles a configuration and puts it in force. */
   apply(configuration: Configuration): void {
-    const snapshot = buildSnapshot(this.#settings, configuration.objects);
-    const compiled = compileMesh(snapshot, this.#keysOf);
-    const diagnostics = [...configuration.diagnostics, ...checkReferences(snapshot, configuration.objects), ...compiled.diagnostics];
+    const compiled = this.#compiler.compile(buildSnapshot(this.#settings, configuration.objects), this.#keysOf);
+    const diagnostics = [
+      ...configuration.diagnostics,
+      ...checkReferences(compiled.snapshot, configuration.objects),
+      ...compiled.diagnostics,
+    ];
     this.#publish({ ...compiled, diagnostics, generation: this.#current.generation + 1 });
     this.#tell(diagnostics);
   }
 
   /** The same configuration with the keys of this moment. */
   refreshKeys(): void {
-    const { policies } = compileMesh(this.#current.snapshot, this.#keysOf);
+    const { policies } = this.#compiler.compile(this.#current.snapshot, this.#keysOf);
     this.#publish({ ...this.#current, policies });
   }
 
