@@ -1,6 +1,6 @@
 /** AuthorizationPolicies -> the rule lists of one workload, for HTTP and for TCP. */
 import { narrow } from "../mesh/recording.ts";
-import { inScopeOf, policyApplies } from "../mesh/selection.ts";
+import { holdingFor, policyApplies } from "../mesh/selection.ts";
 import type { MeshSnapshot, Workload } from "../mesh/snapshot.ts";
 import { attributeRow } from "../policy/attributes.ts";
 import type { AuthorizationPolicyObject, Clause, PolicyAction, Rule } from "../policy/model.ts";
@@ -76,7 +76,7 @@ function layers(policies: readonly AuthorizationPolicyObject[], transport: Trans
 
 /** The policies in force for a workload, oldest first. */
 export const policiesOf = narrow((snapshot, workload: Workload): readonly AuthorizationPolicyObject[] =>
-  inScopeOf(snapshot, snapshot.authorizationPolicies, workload).filter(({ meta, selector }) =>
+  holdingFor(snapshot, snapshot.authorizationPolicies, workload, ({ meta, selector }) =>
     policyApplies(snapshot, { namespace: meta.namespace, selector }, workload),
   ),
 );

@@ -1,6 +1,6 @@
 /** RequestAuthentications -> the token rules of one workload, with their keys in them. */
 import { narrow } from "../mesh/recording.ts";
-import { inScopeOf, policyApplies } from "../mesh/selection.ts";
+import { holdingFor, policyApplies } from "../mesh/selection.ts";
 import type { MeshSnapshot, Workload } from "../mesh/snapshot.ts";
 import type { PublicJwk } from "../policy/jwks.ts";
 import type { JwtLocations, JwtRule, JwtRuleFields, RemoteJwks, RequestAuthenticationObject } from "../policy/model.ts";
@@ -52,7 +52,7 @@ function byIssuer(left: CompiledJwtRule, right: CompiledJwtRule): number {
 }
 
 const requestAuthenticationsOf = narrow((snapshot, workload: Workload): readonly RequestAuthenticationObject[] =>
-  inScopeOf(snapshot, snapshot.requestAuthentications, workload).filter(({ meta, selector }) =>
+  holdingFor(snapshot, snapshot.requestAuthentications, workload, ({ meta, selector }) =>
     policyApplies(snapshot, { namespace: meta.namespace, selector }, workload),
   ),
 );

@@ -99,11 +99,21 @@ function isSame(before: unknown, now: unknown): boolean {
   return before.length === now.length && before.every((value, index) => Object.is(value, now[index]));
 }
 
+/** Says of sets of fields whether a change touches them; of each set once, since there are few. */
+function touchedBy(changed: Fields): (fields: Fields | undefined) => boolean {
+  const known = new Map<Fields | undefined, boolean>([[undefined, true]]);
+  return (fields) => {
+    const told = known.get(fields) ?? fields?.isDisjointFrom(changed) === false;
+    known.set(fields, told);
+    return told;
+  };
+}
+
 /** Whether all that was read is as it was. An answer that is the same may have been found by reading other fields, which count from now on. */
-function holds({ fields, readings }: Readings, changed: Fields, now: MeshSnapshot): boolean {
-  if (!fields.isDisjointFrom(changed)) return false;
+function holds({ fields, readings }: Readings, isTouched: (fields: Fields | undefined) => boolean, now: MeshSnapshot): boolean {
+  if (isTouched(fields)) return false;
   return readings.every((reading) => {
-    if (reading.asked.fields?.isDisjointFrom(changed) === true) return true;
+    if (!isTouched(reading.asked.fields)) return true;
     const again = reading.ask(now);
     const same = isSame(reading.asked.answer, again.answer);
     reading.asked = again;
@@ -133,13 +143,13 @@ export class Kept<Subject extends object, Result> {
 
   /** The result for each subject, in their order; the same object where it was kept. */
   resultsFor(subjects: Iterable<Subject>, now: MeshSnapshot): readonly Result[] {
-    const changed = changedFields(this.#snapshot ?? now, now);
+    const isTouched = touchedBy(changedFields(this.#snapshot ?? now, now));
     const [before, entries] = [this.#entries, new Map<Subject, Entry<Result>>()];
     // Should a computation throw, nothing is kept.
     this.#entries = new Map();
     for (const subject of subjects) {
       const known = before.get(subject);
-      entries.set(subject, known !== undefined && holds(known, changed, now) ? known : this.#computeEntry(subject, now));
+      entries.set(subject, known !== undefined && holds(known, isTouched, now) ? known : this.#computeEntry(subject, now));
     }
     [this.#entries, this.#snapshot] = [entries, now];
     return [...entries.values()].map(({ result }) => result);

@@ -32,15 +32,18 @@ export const workloadsInReach = narrow(({ settings, workloads }, namespace: stri
   namespace === settings.rootNamespace ? [...workloads.values()] : workloadsIn(workloads, namespace),
 );
 
-/** The objects of a list that may hold for a workload, by their namespace alone: its own and the root namespace's, oldest first. */
-export function inScopeOf<T extends { readonly meta: ObjectMeta }>(
+/** The objects of a list that hold for a workload, of its own namespace and of the root namespace, oldest first. */
+export function holdingFor<T extends { readonly meta: ObjectMeta }>(
   snapshot: MeshSnapshot,
   list: readonly T[],
   workload: Workload,
+  holds: (item: T) => boolean,
 ): readonly T[] {
   const { rootNamespace } = snapshot.settings;
-  const own = inNamespace(list, workload.namespace);
-  return workload.namespace === rootNamespace ? own : [...own, ...inNamespace(list, rootNamespace)].sort(byAge);
+  const own = inNamespace(list, workload.namespace).filter(holds);
+  if (workload.namespace === rootNamespace) return own;
+  const root = inNamespace(list, rootNamespace).filter(holds);
+  return root.length === 0 ? own : [...own, ...root].sort(byAge);
 }
 
 /** Whether a policy of `namespace` with `selector` holds for a workload: its own namespace, or the root namespace (AZ-16). */
