@@ -3,11 +3,13 @@ import type { Diagnostic } from "../core/diagnostic.ts";
 import { reconcile } from "../mesh/reconcile.ts";
 import { fromOutside, Kept } from "../mesh/recording.ts";
 import type { MeshSnapshot, Workload } from "../mesh/snapshot.ts";
+import { DEFAULT_MESH_CONFIG } from "../policy/mesh-config.ts";
 import { compileAuthorization } from "./authorization.ts";
 import { compileInbound } from "./inbound.ts";
 import { compileOutbound } from "./outbound.ts";
 import { compileRequestAuthentication, type JwksLookup, NO_REMOTE_KEYS } from "./request-authentication.ts";
 import { checkMesh, type ObjectStatus, policyObjects, selectionOf, toStatus } from "./status.ts";
+import { trustDomainsOf } from "./trust-domains.ts";
 import type { WorkloadPolicy } from "./workload-policy.ts";
 
 export interface CompiledMesh {
@@ -16,6 +18,19 @@ export interface CompiledMesh {
   readonly policies: ReadonlyMap<string, WorkloadPolicy>;
   readonly statuses: readonly ObjectStatus[];
   readonly diagnostics: readonly Diagnostic[];
+}
+
+const USUAL_TLS = JSON.stringify(DEFAULT_MESH_CONFIG.meshMtls);
+
+/** What the mesh's configuration says of every proxy, where it is not the usual. */
+function meshWideOf({ meshConfig }: MeshSnapshot, { numTrustedProxies }: Workload): Partial<WorkloadPolicy> {
+  const { pathNormalization, meshMtls } = meshConfig;
+  return {
+    ...(pathNormalization === DEFAULT_MESH_CONFIG.pathNormalization ? {} : { pathNormalization }),
+    ...(numTrustedProxies === 0 ? {} : { numTrustedProxies }),
+    // By content: equal parts of two states of the mesh are made one object, whichever of the two it is.
+    ...(JSON.stringify(meshMtls) === USUAL_TLS ? {} : { tls: meshMtls }),
+  };
 }
 
 /** What one workload enforces. */
@@ -31,7 +46,8 @@ function compileWorkload(
     workload: workload.key,
     address: workload.address,
     identity: workload.identity,
-    trustDomains: [snapshot.settings.trustDomain],
+    trustDomains: trustDomainsOf(snapshot),
+    ...meshWideOf(snapshot, workload),
     inbound: inbound.listeners,
     outbound: outbound.listeners,
     ...(requestAuthentication === undefined ? {} : { requestAuthentication }),

@@ -2,8 +2,10 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import fc from "fast-check";
 import { labels, meta, SETTINGS, workloadEntry } from "../../test/fixture/objects.ts";
+import { parseTrustDomain } from "../identity/trust-domain.ts";
 import { buildSnapshot, type MeshSettings } from "../mesh/snapshot.ts";
 import type { PublicJwk } from "../policy/jwks.ts";
+import { DEFAULT_MESH_CONFIG } from "../policy/mesh-config.ts";
 import type {
   AuthorizationPolicyObject,
   MeshObject,
@@ -113,7 +115,24 @@ const authorizationPolicy: fc.Arbitrary<AuthorizationPolicyObject> = fc
       ? "invalid"
       : [{ from: [], to: [[{ attribute: "path", argument: "", values: [{ kind: "exact", value: path }], negated: false }]], when: [] }],
   }));
+const configMap: fc.Arbitrary<MeshObject> = fc
+  .record({
+    aliases: fc.subarray(["old.example", "older.example"]),
+    proxies: any([undefined, 1]),
+    minVersion: any(["1.2", "1.3"] as const),
+  })
+  .map(({ aliases, proxies, minVersion }) => ({
+    kind: "ConfigMap",
+    meta: meta(`${SETTINGS.rootNamespace}/istio`),
+    mesh: {
+      ...DEFAULT_MESH_CONFIG,
+      trustDomainAliases: aliases.map(parseTrustDomain),
+      defaultConfig: { numTrustedProxies: proxies },
+      meshMtls: { ...DEFAULT_MESH_CONFIG.meshMtls, minVersion },
+    },
+  }));
 const object: fc.Arbitrary<MeshObject> = fc.oneof(
+  { weight: 1, arbitrary: configMap },
   { weight: 3, arbitrary: workload },
   { weight: 2, arbitrary: service },
   { weight: 2, arbitrary: sidecar },

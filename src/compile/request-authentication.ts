@@ -3,7 +3,7 @@ import { narrow } from "../mesh/recording.ts";
 import { holdingFor, policyApplies } from "../mesh/selection.ts";
 import type { MeshSnapshot, Workload } from "../mesh/snapshot.ts";
 import type { PublicJwk } from "../policy/jwks.ts";
-import type { JwtLocations, JwtRule, JwtRuleFields, RemoteJwks, RequestAuthenticationObject } from "../policy/model.ts";
+import type { JwtLocations, JwtRule, JwtRuleFields, MeshObject, RemoteJwks, RequestAuthenticationObject } from "../policy/model.ts";
 import type { CompiledJwtRule } from "./workload-policy.ts";
 
 /** The keys of a document that was fetched; none where it never was. */
@@ -68,8 +68,9 @@ export function compileRequestAuthentication(
 }
 
 /** Everything that must be fetched for a mesh. */
-export function remoteJwksOf(snapshot: MeshSnapshot): readonly RemoteJwks[] {
-  return snapshot.requestAuthentications
+export function remoteJwksOf(objects: readonly MeshObject[]): readonly RemoteJwks[] {
+  return objects
+    .filter((object) => object.kind === "RequestAuthentication")
     .flatMap(({ jwtRules }) => (jwtRules === "invalid" ? [] : jwtRules))
     .flatMap(({ jwks }) => (jwks.kind === "inline" ? [] : [jwks]));
 }

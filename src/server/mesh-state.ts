@@ -5,6 +5,7 @@ import { type JwksLookup, NO_REMOTE_KEYS } from "../compile/request-authenticati
 import type { Diagnostic } from "../core/diagnostic.ts";
 import { formatDiagnostic, severityOf } from "../core/diagnostic.ts";
 import type { Logger } from "../core/logger.ts";
+import { admitMeshConfig, type FixedSettings } from "../mesh/mesh-config.ts";
 import { buildSnapshot, checkReferences, type MeshSettings } from "../mesh/snapshot.ts";
 import type { MeshObject } from "../policy/model.ts";
 
@@ -27,13 +28,17 @@ export class MeshState {
   readonly #logger: Logger;
   readonly #keysOf: JwksLookup;
   readonly #compiler = new MeshCompiler();
+  readonly #fixed: FixedSettings;
   readonly #listeners: Listener[] = [];
+  /** What the last configuration came to. */
+  #objects: readonly MeshObject[] = [];
   #current: MeshView;
   #told: ReadonlySet<string> = new Set();
 
-  /** `keysOf`: the keys of tokens that were fetched by now. */
-  constructor(settings: MeshSettings, logger: Logger, keysOf: JwksLookup = NO_REMOTE_KEYS) {
+  /** `keysOf`: the keys of tokens that were fetched by now. `fixed`: what no configuration may change. */
+  constructor(settings: MeshSettings, logger: Logger, keysOf: JwksLookup = NO_REMOTE_KEYS, fixed: FixedSettings = {}) {
     this.#settings = settings;
+    this.#fixed = fixed;
     this.#logger = logger;
     this.#keysOf = keysOf;
     this.#current = { ...this.#compiler.compile(buildSnapshot(settings, []), keysOf), generation: 0 };
@@ -50,12 +55,11 @@ export class MeshState {
 
   /** Compiles a configuration and puts it in force. */
   apply(configuration: Configuration): void {
-    const compiled = this.#compiler.compile(buildSnapshot(this.#settings, configuration.objects), this.#keysOf);
-    const diagnostics = [
-      ...configuration.diagnostics,
-      ...checkReferences(compiled.snapshot, configuration.objects),
-      ...compiled.diagnostics,
-    ];
+    const { objects, diagnostics: refused } = admitMeshConfig(this.#settings, this.#fixed, configuration.objects, this.#objects);
+    this.#objects = objects;
+    const compiled = this.#compiler.compile(buildSnapshot(this.#settings, objects), this.#keysOf);
+    const references = checkReferences(compiled.snapshot, objects);
+    const diagnostics = [...configuration.diagnostics, ...refused, ...references, ...compiled.diagnostics];
     this.#publish({ ...compiled, diagnostics, generation: this.#current.generation + 1 });
     this.#tell(diagnostics);
   }
