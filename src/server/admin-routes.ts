@@ -1,6 +1,7 @@
 /** What the admin socket answers. */
 import { viewsOf } from "../analyze/workload-view.ts";
 import type { AuditHandler } from "../audit/http.ts";
+import type { JwtSvidRecord } from "../ca/jwt-svid-record.ts";
 import type { TokenIssuer } from "../ca/service-account-token.ts";
 import { AppError } from "../core/error.ts";
 import { formatSpiffeId } from "../identity/spiffe-id.ts";
@@ -17,9 +18,13 @@ export interface AdminContext {
   readonly mesh: MeshState;
   readonly jwks: JwksResolver;
   readonly tokens: TokenIssuer;
+  readonly jwtSvids: JwtSvidRecord;
   readonly connections: () => readonly XdsConnection[];
   readonly audit: AuditHandler;
 }
+
+/** What one answer holds. */
+const MAX_JWT_SVIDS = 1_000;
 
 interface TokenRequest {
   readonly namespace: string;
@@ -79,6 +84,7 @@ export function adminRoutes(context: AdminContext): AdminRoutes {
     "GET /v1/workloads": () => workloadSummaries(mesh.current),
     "GET /v1/policy": ({ url }) => viewsOf(mesh.current, workloadAsked(url)),
     "GET /v1/jwks": () => context.jwks.statuses(),
+    "GET /v1/jwt-svids": () => context.jwtSvids.newest(MAX_JWT_SVIDS),
     "POST /v1/tokens": ({ body }) => mintToken(context, body),
     "GET /v1/audit": ({ url }, response) => context.audit({ url }, response),
   };

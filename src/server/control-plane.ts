@@ -8,6 +8,10 @@ import { AuditStore } from "../audit/store.ts";
 import { clientCertificateAuthenticator, tokenAuthenticator } from "../ca/authenticators.ts";
 import { openAuthority } from "../ca/authority.ts";
 import { certificateService } from "../ca/csr-service.ts";
+import { issueJwtSvid } from "../ca/jwt-svid.ts";
+import { JwtSvidKeys } from "../ca/jwt-svid-keys.ts";
+import { JwtSvidRecord } from "../ca/jwt-svid-record.ts";
+import { jwtSvidService } from "../ca/jwt-svid-service.ts";
 import { TokenIssuer } from "../ca/service-account-token.ts";
 import { servingIdentity, startServing } from "../ca/serving.ts";
 import { type Clock, systemClock } from "../core/clock.ts";
@@ -15,9 +19,10 @@ import { type Diagnostic, type DiagnosticCode, formatDiagnostic } from "../core/
 import { AppError } from "../core/error.ts";
 import type { Logger } from "../core/logger.ts";
 import { AccessLogService } from "../gen/envoy/service/accesslog/v3/als_pb.js";
+import { JwtSvidAuthority } from "../gen/garrison/v1/identity_pb.js";
 import { DecisionLog } from "../gen/garrison/v1/proxy_pb.js";
 import { IstioCertificateService } from "../gen/istio/v1/auth/ca_pb.js";
-import { formatSpiffeId } from "../identity/spiffe-id.ts";
+import { formatSpiffeId, type SpiffeId } from "../identity/spiffe-id.ts";
 import type { MeshSettings } from "../mesh/snapshot.ts";
 import type { IpBlock } from "../policy/ip-block.ts";
 import { serverCredentials } from "../rpc/credentials.ts";
@@ -81,12 +86,15 @@ function openState(options: ControlPlaneOptions, clock: Clock) {
   const folder = resolve(options.state);
   const authority = openAuthority({ stateFolder: folder, trustDomain: settings.trustDomain, clock, logger });
   const tokens = new TokenIssuer({ stateFolder: folder, issuer: `https://${settings.trustDomain}`, clock });
+  const jwtKeys = new JwtSvidKeys({ stateFolder: folder, clock });
+  const jwtRecord = new JwtSvidRecord(join(folder, "ca", "jwt-svids.sqlite"));
   const store = new AuditStore({ file: join(folder, "audit.sqlite"), clock, logger });
   const close = (): void => {
     store.close();
+    jwtRecord.close();
     authority.close();
   };
-  return { folder, authority, tokens, store, close };
+  return { folder, authority, tokens, jwtKeys, jwtRecord, store, close };
 }
 
 type State = ReturnType<typeof openState>;
@@ -124,19 +132,29 @@ function addServices(
   const reports = { append: store.append.bind(store), admit: reporterAdmission(admission), clock, logger };
   const serviceOf = (workload: string, listener: string): string =>
     mesh.current.policies.get(workload)?.inbound.find(({ name }) => name === listener)?.services[0] ?? "";
+  const { trustDomain } = settings;
+  const knows = (caller: SpiffeId): boolean => mesh.current.snapshot.identities.has(formatSpiffeId(caller));
+  const byCertificate = clientCertificateAuthenticator({ trustDomain, roots, clock });
+  const jwtSvids = jwtSvidService({
+    authenticator: byCertificate,
+    knows,
+    issue: (request) => issueJwtSvid({ trustDomain, keys: state.jwtKeys, record: state.jwtRecord, clock }, request),
+    jwks: () => state.jwtKeys.jwks,
+    recordRefusal: (caller, identity, error) => authority.recordRefusal(caller, identity, error),
+    clock,
+    logger,
+  });
   const csr = certificateService({
     authority,
     logger,
-    knows: (caller) => mesh.current.snapshot.identities.has(formatSpiffeId(caller)),
-    authenticators: [
-      clientCertificateAuthenticator({ trustDomain: settings.trustDomain, roots, clock }),
-      tokenAuthenticator({ trustDomain: settings.trustDomain, tokens }),
-    ],
+    knows,
+    authenticators: [byCertificate, tokenAuthenticator({ trustDomain: settings.trustDomain, tokens })],
   });
   server.addService(ads.definition, ads.implementation);
   server.addService(serviceDefinition(AccessLogService), createAlsIntake({ ...reports, serviceOf }).implementation);
   server.addService(serviceDefinition(DecisionLog), createDecisionLogIntake(reports).implementation);
   server.addService(serviceDefinition(IstioCertificateService), { ...csr });
+  server.addService(serviceDefinition(JwtSvidAuthority), jwtSvids);
 }
 
 /** What makes a whole file unusable. */
@@ -190,6 +208,7 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
       mesh,
       jwks,
       tokens: state.tokens,
+      jwtSvids: state.jwtRecord,
       connections: () => ads.connections(),
       audit: auditHandler(state.store, { clock }),
     });
