@@ -71,6 +71,12 @@ export class CertificateManager {
     return this.#state;
   }
 
+  /** The certificate, while it is valid. */
+  get valid(): IssuedCertificate | undefined {
+    const current = this.#current();
+    return current !== undefined && this.#options.clock.now() < current.notAfter ? current : undefined;
+  }
+
   /** Told of each new certificate. Returns what ends it. */
   subscribe(listener: Listener): () => void {
     this.#listeners.add(listener);
@@ -109,12 +115,9 @@ export class CertificateManager {
 
   async #request(): Promise<IssuedCertificate> {
     this.#cancelAttempt();
-    const { clock, request } = this.#options;
-    const current = this.#current();
-    const usable = current !== undefined && clock.now() < current.notAfter ? current : undefined;
-    const answer = await request(usable).catch(
-      (thrown): CertificateAnswer => ({ kind: "failed", error: AppError.from(thrown), retryAfterMs: 0 }),
-    );
+    const answer = await this.#options
+      .request(this.valid)
+      .catch((thrown): CertificateAnswer => ({ kind: "failed", error: AppError.from(thrown), retryAfterMs: 0 }));
     if (this.#state.kind === "stopped") throw new AppError("unavailable", "the agent is stopping");
     if (answer.kind === "issued") return this.#adopt(answer.certificate);
     this.#fail(answer);

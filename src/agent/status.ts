@@ -36,6 +36,7 @@ export interface AgentStatus {
   readonly proxy: ProxyStatus;
   /** Open SDS streams. */
   readonly sdsStreams: number;
+  readonly workloadApi: { readonly socket: string; readonly streams: number };
   /** Resident bytes. */
   readonly memory: { readonly agent?: number; readonly proxy?: number };
 }

@@ -72,7 +72,9 @@ function startAgent(options: LocalMeshOptions, workload: string, logs: string): 
     ...(command.length > 0 ? ["--", ...command] : []),
   ];
   const logFile = join(logs, `${workload.replace("/", ".")}.log`);
-  return startChild({ name: workload, args, env: options.environmentOf(workload), logFile, onLine: options.onLine });
+  // Several agents cannot share the one socket that it names.
+  const env = { SPIFFE_ENDPOINT_SOCKET: "", ...options.environmentOf(workload) };
+  return startChild({ name: workload, args, env, logFile, onLine: options.onLine });
 }
 
 /** Starts everything and resolves when all of it is ready; on failure nothing is left running. */

@@ -1,5 +1,3 @@
-import { writeFileSync } from "node:fs";
-import { join } from "node:path";
 import { AGENT_SIGNALS, startAgent } from "../agent/agent.ts";
 import type { ProxyChoice } from "../agent/agent-options.ts";
 import { openRunFolder } from "../agent/run-folder.ts";
@@ -15,8 +13,9 @@ import { runFolderOf } from "./local-mesh.ts";
 import { createLogger } from "./log.ts";
 import { LOG_OPTION, logLevel, required, STATE_OPTION } from "./options.ts";
 import { onParentEnd } from "./signals.ts";
+import { WORKLOAD_API_OPTIONS, workloadApi } from "./workload-api-options.ts";
 
-const TOKEN_TTL_SECONDS = 3600;
+const TOKEN_TTL_SECONDS = 600;
 
 /** The one workload that the command line means. Throws `not-found`, or `invalid-argument` where several would do. */
 function chooseWorkload(parsed: ParsedArguments, workloads: readonly WorkloadSummary[]): WorkloadSummary {
@@ -46,6 +45,7 @@ function chooseWorkload(parsed: ParsedArguments, workloads: readonly WorkloadSum
 }
 
 async function proxyChoice(parsed: ParsedArguments): Promise<ProxyChoice> {
+  if (parsed.value("proxy") === "none") return { kind: "none" };
   const chosen = await chooseProxy(required(parsed, "proxy"));
   if (chosen.kind === "embedded") return { kind: "embedded", command: garrisonCommand("proxy", "--log-level", logLevel(parsed)) };
   const xds = required(parsed, "xds");
@@ -61,7 +61,8 @@ export const command: Command = {
   options: {
     "service-account": { type: "value", value: "NAMESPACE/NAME", doc: "the workload that runs as this account" },
     workload: { type: "value", value: "NAMESPACE/NAME", doc: "the workload by its WorkloadEntry" },
-    proxy: PROXY_OPTION,
+    proxy: { ...PROXY_OPTION, doc: `${PROXY_OPTION.doc}; or none: the identity alone` },
+    ...WORKLOAD_API_OPTIONS,
     xds: { type: "value", value: "VARIANT", doc: "how Envoy is served: delta, or sotw (state of the world)", default: "delta" },
     state: STATE_OPTION,
     "log-level": LOG_OPTION,
@@ -80,9 +81,11 @@ export const command: Command = {
     const runFolder = openRunFolder(runFolderOf(state, chosen.workload));
     const [namespace, name] = chosen.serviceAccount.split("/");
     const body = { namespace, name, audience: "istio-ca", ttlSeconds: TOKEN_TTL_SECONDS };
-    const { token } = (await callAdmin(controlPlane.adminSocket, "POST", "/v1/tokens", body)) as { readonly token: string };
-    const tokenFile = join(runFolder, "token");
-    writeFileSync(tokenFile, token, { mode: 0o600 });
+    // Asked for at each attempt, and never kept: however long the control plane was away, the next token is a new one.
+    const token = async (certified: boolean): Promise<string | undefined> => {
+      if (certified) return undefined;
+      return ((await callAdmin(controlPlane.adminSocket, "POST", "/v1/tokens", body)) as { readonly token: string }).token;
+    };
     const early: NodeJS.Signals[] = [];
     let onSignal = (signal: NodeJS.Signals): void => void early.push(signal);
     for (const signal of AGENT_SIGNALS) process.on(signal, () => onSignal(signal));
@@ -92,9 +95,10 @@ export const command: Command = {
       address: chosen.address,
       controlPlane: { address: controlPlane.host, port: controlPlane.port, identity: controlPlane.identity },
       rootCertificateFile: controlPlane.rootCertificate,
-      tokenFile,
+      token,
       runFolder,
       proxy,
+      workloadApi: await workloadApi(parsed),
       ...(parsed.rest.length > 0 ? { command: parsed.rest } : {}),
       env: serviceEnvironment(chosen.egress),
       logger,
