@@ -22,6 +22,9 @@ const COMMANDS: Readonly<Record<string, CommandEntry>> = {
   "authz test": { summary: "check expectations of requests and what comes of them", load: () => import("./authz-test.ts") },
   audit: { summary: "list and follow decisions: who did what, when, and which rule said so", load: () => import("./audit.ts") },
   "audit show": { summary: "explain one decision of the record", load: () => import("./audit-show.ts") },
+  svid: { summary: "show the certificate of the workload beside which it runs", load: () => import("./svid.ts") },
+  "svid jwt": { summary: "print a token that names the workload to an audience", load: () => import("./svid-jwt.ts") },
+  "svid validate": { summary: "say whose such a token is, if it is good", load: () => import("./svid-validate.ts") },
   token: { summary: "make a service-account token for a workload", load: () => import("./token.ts") },
   proxy: { summary: "run the embedded proxy (the agent starts it)", load: () => import("./proxy.ts") },
 };
