@@ -110,7 +110,7 @@ export function writePrivateFile(path: string, text: string): void {
   syncFolder(dirname(path));
 }
 
-/** Puts a file of mode 0600 in place of the one before, if there is one: a crash leaves either whole. */
+/** Puts a file of mode 0600 in the place of the one that may be there: a reader sees the one or the other. */
 export function replacePrivateFile(path: string, text: string): void {
   const temporary = `${path}.new`;
   rmSync(temporary, { force: true });

@@ -1,6 +1,7 @@
 /** What the admin socket answers. */
 import { viewsOf } from "../analyze/workload-view.ts";
 import type { AuditHandler } from "../audit/http.ts";
+import type { Authority } from "../ca/authority.ts";
 import type { JwtSvidRecord } from "../ca/jwt-svid-record.ts";
 import type { TokenIssuer } from "../ca/service-account-token.ts";
 import { AppError } from "../core/error.ts";
@@ -18,6 +19,7 @@ export interface AdminContext {
   readonly mesh: MeshState;
   readonly jwks: JwksResolver;
   readonly tokens: TokenIssuer;
+  readonly authority: Authority;
   readonly jwtSvids: JwtSvidRecord;
   readonly connections: () => readonly XdsConnection[];
   readonly audit: AuditHandler;
@@ -79,6 +81,7 @@ export function adminRoutes(context: AdminContext): AdminRoutes {
       pid: process.pid,
       rssBytes: process.memoryUsage.rss(),
       uptimeSeconds: process.uptime(),
+      ca: context.authority.status,
       ...meshStatus(mesh.current, context.connections()),
     }),
     "GET /v1/workloads": () => workloadSummaries(mesh.current),

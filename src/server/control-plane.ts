@@ -54,6 +54,8 @@ export interface ControlPlaneOptions {
   readonly clock?: Clock;
   /** Where keys of tokens may be fetched from besides the public internet, and by HTTP too. */
   readonly jwksAllow?: readonly IpBlock[];
+  /** The folder of the operator's own CA. */
+  readonly caFolder?: string;
 }
 
 export interface ControlPlane {
@@ -84,10 +86,11 @@ function stopServer(server: Server): Promise<void> {
 function openState(options: ControlPlaneOptions, clock: Clock) {
   const { settings, logger } = options;
   const folder = resolve(options.state);
-  const authority = openAuthority({ stateFolder: folder, trustDomain: settings.trustDomain, clock, logger });
+  const caFolder = options.caFolder === undefined ? {} : { caFolder: resolve(options.caFolder) };
+  const authority = openAuthority({ stateFolder: folder, trustDomain: settings.trustDomain, clock, logger, ...caFolder });
   const tokens = new TokenIssuer({ stateFolder: folder, issuer: `https://${settings.trustDomain}`, clock });
   const jwtKeys = new JwtSvidKeys({ stateFolder: folder, clock });
-  const jwtRecord = new JwtSvidRecord(join(folder, "ca", "jwt-svids.sqlite"));
+  const jwtRecord = new JwtSvidRecord(join(folder, "jwt-svids.sqlite"));
   const store = new AuditStore({ file: join(folder, "audit.sqlite"), clock, logger });
   const close = (): void => {
     store.close();
@@ -128,13 +131,13 @@ function addServices(
 ): void {
   const { logger, settings } = options;
   const { authority, tokens, store } = state;
-  const { clock, roots } = admission;
+  const { clock, trust } = admission;
   const reports = { append: store.append.bind(store), admit: reporterAdmission(admission), clock, logger };
   const serviceOf = (workload: string, listener: string): string =>
     mesh.current.policies.get(workload)?.inbound.find(({ name }) => name === listener)?.services[0] ?? "";
   const { trustDomain } = settings;
   const knows = (caller: SpiffeId): boolean => mesh.current.snapshot.identities.has(formatSpiffeId(caller));
-  const byCertificate = clientCertificateAuthenticator({ trustDomain, roots, clock });
+  const byCertificate = clientCertificateAuthenticator({ trustDomain, trust, clock });
   const jwtSvids = jwtSvidService({
     authenticator: byCertificate,
     knows,
@@ -192,7 +195,7 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
     cleanup.push(() => watcher.close());
     refuseUnknown(watcher.current.diagnostics);
 
-    const admission = { snapshot: () => mesh.current.snapshot, roots: () => state.authority.roots, clock };
+    const admission = { snapshot: () => mesh.current.snapshot, trust: () => state.authority.trust, clock };
     const ads = openPublishing(options, mesh, admission);
     const server = new Server(ADS_SERVER_OPTIONS);
     cleanup.push(() => stopServer(server));
@@ -208,6 +211,7 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
       mesh,
       jwks,
       tokens: state.tokens,
+      authority: state.authority,
       jwtSvids: state.jwtRecord,
       connections: () => ads.connections(),
       audit: auditHandler(state.store, { clock }),
@@ -218,13 +222,12 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
       admin.closeAllConnections();
     });
     const identity = formatSpiffeId(servingIdentity(settings.trustDomain));
-    const rootCertificate = join(state.folder, "ca", "root-cert.pem");
     writeControlPlaneFile(state.folder, {
       pid: process.pid,
       ...listen,
       identity,
       trustDomain: settings.trustDomain,
-      rootCertificate,
+      rootCertificate: state.authority.rootsFile,
       adminSocket,
     });
     logger.log("info", "control plane serves", { listen: `${listen.host}:${port}`, identity, config, state: state.folder });
