@@ -49,11 +49,12 @@ async function goTools(): Promise<Availability> {
     : { ready: false, reason: `there is no \`${missing}\` in \`${folder}\`` };
 }
 
+/** The convention of envtest, or what `npm run setup:kube` has built. */
 async function kubernetes(): Promise<Availability> {
-  const folder = process.env.KUBEBUILDER_ASSETS;
-  if (!folder) return { ready: false, reason: "`KUBEBUILDER_ASSETS` is not set" };
+  const folder = process.env.KUBEBUILDER_ASSETS || join(import.meta.dirname, "..", "..", ".tools", "kube");
   const missing = ["kube-apiserver", "etcd"].find((name) => findExecutable([folder], [name]) === undefined);
-  return missing === undefined ? { ready: true, env: {} } : { ready: false, reason: `there is no \`${missing}\` in \`${folder}\`` };
+  if (missing !== undefined) return { ready: false, reason: `there is no \`${missing}\` in \`${folder}\`` };
+  return { ready: true, env: { KUBEBUILDER_ASSETS: folder } };
 }
 
 async function browser(): Promise<Availability> {
@@ -87,7 +88,7 @@ export const TIERS: readonly Tier[] = [
     patterns: ["test/kube/**/*.test.ts"],
     concurrency: 1,
     available: kubernetes,
-    howToGet: "set `KUBEBUILDER_ASSETS` to a folder with `kube-apiserver` and `etcd` (`setup-envtest use -p path` downloads one)",
+    howToGet: "run `npm run setup:kube` (with Go 1.26), or set `KUBEBUILDER_ASSETS` to a folder with `kube-apiserver` and `etcd`",
     required: { GARRISON_REQUIRE_KUBE: "1" },
   },
   {
