@@ -4,6 +4,7 @@ import { AppError } from "../core/error.ts";
 import type { Logger } from "../core/logger.ts";
 import { parseSpiffeId } from "../identity/spiffe-id.ts";
 import type { ControlPlane } from "./control-plane-call.ts";
+import type { RenewalSignal } from "./renewal-signal.ts";
 import type { Timers } from "./timers.ts";
 import type { TokenSource } from "./token-source.ts";
 
@@ -31,6 +32,12 @@ export interface AgentOptions {
   readonly proxy: ProxyChoice;
   /** Where the SPIFFE Workload API is served, and to which group besides the agent's user; `workload.sock` in the run folder without. */
   readonly workloadApi?: { readonly socket?: string; readonly group?: number };
+  /** Folders whose certificates and roots the proxy may fetch by SDS (`file-cert:…`, `file-root:…`). */
+  readonly sdsFiles?: readonly string[];
+  /** A folder that gets the certificate as files; without, the key is never on disk. */
+  readonly outputCertificates?: string;
+  /** Who is told of each renewal. */
+  readonly renewalSignal?: RenewalSignal;
   /** Run beside the proxy; its end is the agent's. */
   readonly command?: readonly string[];
   /** Added to the command's environment: `serviceEnvironment()`. */
