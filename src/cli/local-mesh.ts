@@ -6,6 +6,7 @@ import { readControlPlaneFile } from "../server/files.ts";
 import type { WorkloadSummary } from "../server/workloads.ts";
 import { callAdmin } from "./admin-client.ts";
 import { type Child, startChild, untilReady } from "./child.ts";
+import { runFolderOf } from "./run-folders.ts";
 
 const READY_MS = 30_000;
 
@@ -31,11 +32,6 @@ export interface LocalMesh {
   /** The admin socket of a workload's agent. */
   agentSocket(workload: string): string;
   stop(): Promise<void>;
-}
-
-/** The folder of a workload's agent in a state folder. */
-export function runFolderOf(state: string, workload: string): string {
-  return join(state, "run", workload.replace("/", "."));
 }
 
 function isLocal(address: string): boolean {
