@@ -2,6 +2,7 @@
 import { viewsOf } from "../analyze/workload-view.ts";
 import type { AuditHandler } from "../audit/http.ts";
 import type { Authority } from "../ca/authority.ts";
+import { authorityRoutes } from "../ca/http.ts";
 import type { JoinTokens } from "../ca/join-tokens.ts";
 import type { JwtSvidRecord } from "../ca/jwt-svid-record.ts";
 import type { TokenIssuer } from "../ca/service-account-token.ts";
@@ -95,6 +96,7 @@ export function adminRoutes(context: AdminContext): AdminRoutes {
     "GET /v1/join-tokens": () => context.joinTokens.list(MAX_JOIN_TOKENS),
     "POST /v1/join-tokens": ({ body }) => makeJoinToken(context, body),
     "POST /v1/tokens": ({ body }) => mintToken(context, body),
+    ...authorityRoutes(context.authority),
     "GET /v1/audit": ({ url }, response) => context.audit({ url }, response),
   };
 }

@@ -23,6 +23,7 @@ import { JwtSvidAuthority, WorkloadDirectory } from "../gen/garrison/v1/identity
 import { DecisionLog } from "../gen/garrison/v1/proxy_pb.js";
 import { IstioCertificateService } from "../gen/istio/v1/auth/ca_pb.js";
 import { formatSpiffeId, type SpiffeId } from "../identity/spiffe-id.ts";
+import type { FixedSettings } from "../mesh/mesh-config.ts";
 import type { MeshSettings } from "../mesh/snapshot.ts";
 import type { IpBlock } from "../policy/ip-block.ts";
 import { serverCredentials } from "../rpc/credentials.ts";
@@ -40,6 +41,7 @@ import type { MeshState } from "./mesh-state.ts";
 import { Publisher } from "./publisher.ts";
 import { RENDERERS } from "./render.ts";
 import { type ConfigurationOrigin, openSource } from "./source.ts";
+import { refuseContradiction, settleSettings } from "./start.ts";
 import { workloadDirectory } from "./workload-directory.ts";
 import { workloadSummaries } from "./workloads.ts";
 
@@ -50,7 +52,10 @@ export interface ControlPlaneOptions {
   readonly state: string;
   /** Where gRPC is served; port 0 takes any free one. */
   readonly listen: { readonly host: string; readonly port: number };
+  /** What holds where the mesh's configuration says nothing. */
   readonly settings: MeshSettings;
+  /** What the mesh's configuration may not contradict. */
+  readonly fixed?: FixedSettings;
   readonly version: string;
   readonly logger: Logger;
   readonly clock?: Clock;
@@ -180,8 +185,10 @@ function addServices(
 }
 
 /** Starts a control plane; it serves when this resolves. Throws what the operator must put right, and leaves nothing open. */
-export async function startControlPlane(options: ControlPlaneOptions): Promise<ControlPlane> {
-  const { settings, logger, clock = systemClock, version, config } = options;
+export async function startControlPlane(given: ControlPlaneOptions): Promise<ControlPlane> {
+  const { settings, fixed } = await settleSettings(given.config, given.settings, given.fixed ?? {});
+  const options = { ...given, settings };
+  const { logger, clock = systemClock, version, config } = options;
   const cleanup: (() => void | Promise<void>)[] = [];
   const close = async (): Promise<void> => {
     for (const step of cleanup.splice(0).reverse()) await step();
@@ -192,7 +199,7 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
     const serving = startServing({ authority: state.authority, clock, logger });
     cleanup.push(() => serving.close());
     const allowed = options.jwksAllow ?? [];
-    const { mesh, jwks, apply } = openMeshWithKeys({ settings, logger, clock, folder: state.folder, allowed });
+    const { mesh, jwks, apply } = openMeshWithKeys({ settings, fixed, logger, clock, folder: state.folder, allowed });
     cleanup.push(() => jwks.close());
     const source = await openSource(config, {
       logger,
@@ -201,6 +208,7 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
       ...(options.signal === undefined ? {} : { signal: options.signal }),
     });
     cleanup.push(() => source.close());
+    refuseContradiction(mesh.current.diagnostics);
 
     const admission = { snapshot: () => mesh.current.snapshot, trust: () => state.authority.trust, clock };
     const ads = openPublishing(options, mesh, admission);
