@@ -128,7 +128,7 @@ function extAuthz(authorizer: Authorizer): MessageInitShape<typeof HttpExtAuthzS
 // === HTTP ===
 
 /**
- * A field that Envoy has (1.37 and later) and the generated messages lack: `filter_chain` (4) of ExecuteFilterAction, a
+ * A field that Envoy has (1.39.1, for one) and the generated messages lack: `filter_chain` (4) of ExecuteFilterAction, a
  * message whose field 1 is a list of `TypedExtensionConfig`.
  */
 function executeChain(filters: readonly TypedExtensionConfig[]): Any {

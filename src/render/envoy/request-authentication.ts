@@ -124,7 +124,7 @@ function outputHeaders(rules: readonly CompiledJwtRule[]): readonly string[] {
 }
 
 /**
- * An action that Envoy has (1.33 and later) and the generated messages lack: `remove_on_match` (3), a message whose field 1
+ * An action that Envoy has (1.39.1, for one) and the generated messages lack: `remove_on_match` (3), a message whose field 1
  * is a `StringMatcher` of names.
  */
 function removeMatching(pattern: StringMatch): HeaderMutation {
