@@ -29,10 +29,12 @@ function policyOf(...inbound: readonly InboundListener[]): WorkloadPolicy {
 
 function requestWith(fields: Partial<TestRequest> = {}): TestRequest {
   const base = { from: CART, port: undefined, protocol: undefined, method: "GET", path: "/", host: undefined, headers: new Map() };
-  return { ...base, sni: undefined, sourceIp: undefined, ...fields };
+  return { ...base, sni: undefined, sourceIp: undefined, tokens: [], ...fields };
 }
 
 const ORIGIN = { namespace: "shop", policy: "watch", rule: 3 };
+/** What the rules for tokens say, whatever they are asked. */
+const REQUIRED = { kind: "refused", status: 401, text: "Jwt is missing", findings: [], now: 0 } as const;
 const ALLOWED: Decision = { effect: "allow", because: { kind: "no-policy" }, audit: [ORIGIN] };
 const DENIED: Decision = { effect: "deny", because: { kind: "rule", action: "DENY", origin: ORIGIN }, audit: [] };
 
@@ -43,8 +45,8 @@ function engine(): Engine & { readonly asked: Facts[] } {
     asked.push(facts);
     return decision;
   };
-  const normalizePath = (path: string) => (path === "/bad" ? undefined : `${path}/normal`);
-  return { asked, http: answer(ALLOWED), tcp: answer(DENIED), normalizePath };
+  const normalizePath = (path: string) => (path === "/bad" ? undefined : { path: `${path}/normal`, query: "" });
+  return { asked, http: answer(ALLOWED), tcp: answer(DENIED), normalizePath, tokenOf: String, authenticate: () => REQUIRED };
 }
 
 function refusal(policy: WorkloadPolicy, fields: Partial<TestRequest>): string {

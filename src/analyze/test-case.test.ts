@@ -60,6 +60,7 @@ test("a case says what is asked, what must come of it and by which rule", () => 
       ]),
       sni: "a.example",
       sourceIp: "127.0.0.9",
+      tokens: [],
     },
     expect: "deny",
     by: "shop/policy.of-mine[12]",

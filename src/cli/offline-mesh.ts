@@ -1,5 +1,6 @@
 /** A folder of YAML compiled as `garrison serve` would, with nothing running. */
 import { type CompiledMesh, compileMesh } from "../compile/compile.ts";
+import { UNKNOWN_KEYS } from "../compile/request-authentication.ts";
 import type { Diagnostic } from "../core/diagnostic.ts";
 import { parseTrustDomain } from "../identity/trust-domain.ts";
 import { buildSnapshot, checkReferences, DEFAULT_CLUSTER_DOMAIN, DEFAULT_ROOT_NAMESPACE, type MeshSettings } from "../mesh/snapshot.ts";
@@ -30,6 +31,6 @@ export interface OfflineMesh extends CompiledMesh {
 export async function loadMesh(folder: string, parsed: ParsedArguments): Promise<OfflineMesh> {
   const { objects, diagnostics } = await readFolder(existingFolder(folder));
   const snapshot = buildSnapshot(settingsOf(parsed), objects);
-  const compiled = compileMesh(snapshot);
+  const compiled = compileMesh(snapshot, UNKNOWN_KEYS);
   return { ...compiled, diagnostics: [...diagnostics, ...checkReferences(snapshot, objects), ...compiled.diagnostics] };
 }

@@ -8,16 +8,18 @@ import { createServer as createHttp2Server } from "node:http2";
 import { createServer as createTcpServer, type Server, type Socket } from "node:net";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
+import { withTokens } from "../../src/analyze/asked-head.ts";
 import { hostOf, listenerFor, type Outcome } from "../../src/analyze/evaluate.ts";
 import type { TestRequest } from "../../src/analyze/test-request.ts";
 import type { NewAuditRecord } from "../../src/audit/record.ts";
-import type { InboundListener, WorkloadPolicy } from "../../src/compile/workload-policy.ts";
+import type { CompiledJwtRule, InboundListener, WorkloadPolicy } from "../../src/compile/workload-policy.ts";
 import type { Protocol } from "../../src/policy/model.ts";
 import { renderEnvoy } from "../../src/render/envoy/render.ts";
 import type { TlsMaterial } from "../../src/rpc/credentials.ts";
 import { resource } from "../../src/xds/cache.ts";
 import type { Resource } from "../../src/xds/resource.ts";
 import { FakeCa } from "../fakes/fake-ca.ts";
+import { SigningKey } from "../fixture/tokens.ts";
 import { ask, type Seen } from "./corpus-client.ts";
 import { CorpusControlPlane } from "./corpus-control-plane.ts";
 import { EnvoyProcess, workFolder } from "./envoy-process.ts";
@@ -80,6 +82,8 @@ class Application {
 
 export class CorpusEnvoy {
   readonly #ca = new FakeCa();
+  /** Stands for the keys of every issuer: nobody has the private halves of those in the corpus. */
+  readonly #issuer = new SigningKey("corpus");
   readonly #controlPlane = new CorpusControlPlane();
   readonly #agent = new FakeAgent();
   readonly #application = new Application();
@@ -156,7 +160,14 @@ export class CorpusEnvoy {
       };
     });
     const [namespace = "", name = ""] = policy.workload.split("/");
-    return { ...policy, workload: `${namespace}-${number}/${name}`, inbound, outbound: [] };
+    const { requestAuthentication: rules } = policy;
+    const tokens = rules && { requestAuthentication: rules.map((rule) => this.#withIssuer(rule)) };
+    return { ...policy, workload: `${namespace}-${number}/${name}`, inbound, outbound: [], ...tokens };
+  }
+
+  /** A rule without any key keeps having none. */
+  #withIssuer(rule: CompiledJwtRule): CompiledJwtRule {
+    return rule.keys.length === 0 ? rule : { ...rule, keys: [...rule.keys, ...this.#issuer.publicKeys()] };
   }
 
   async #listening(names: readonly string[]): Promise<void> {
@@ -170,7 +181,8 @@ export class CorpusEnvoy {
 
   #askOne({ policy, request }: PlacedQuestion): Promise<Seen> {
     const listener = listenerFor(policy, request) ?? unserved(policy, request);
-    return ask({ listener, request, host: hostOf(policy, request), material: this.#materialOf(request.from) });
+    const signed = withTokens(request, (claims) => this.#issuer.token(claims));
+    return ask({ listener, request: signed, host: hostOf(policy, request), material: this.#materialOf(request.from) });
   }
 
   #materialOf(identity: string | undefined): TlsMaterial | undefined {
@@ -229,9 +241,11 @@ function outcomeOf({ answer }: Seen, record: NewAuditRecord | undefined): Outcom
   if (record === undefined) throw new Error("there is no record");
   const { effect, origin, audit, detail } = record;
   const seen = EFFECT_OF_ANSWER.get(answer);
-  const agree = answer === "closed" ? effect !== "allow" : effect === (seen ?? "refused");
+  // A token for another audience gets 403 as well.
+  const agree = answer === "closed" ? effect !== "allow" : effect === (seen ?? "refused") || (answer === 403 && effect === "refused");
   if (!agree) throw new Error(`the client saw ${answer}, the record says ${effect} by ${origin} (${detail})`);
-  return { effect, by: origin, audit, why: detail };
+  const status: Pick<Outcome, "status"> = effect === "refused" && (answer === 401 || answer === 403) ? { status: answer } : {};
+  return { effect, by: origin, audit, why: detail, ...status };
 }
 
 async function inTurns<T, R>(items: readonly T[], work: (item: T) => Promise<R>): Promise<readonly R[]> {

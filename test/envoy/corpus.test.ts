@@ -71,8 +71,12 @@ for (const file of files) {
         const { envoy, decide } = answers.get(test) ?? assert.fail("it was not asked");
         const audit = test.audit?.slice(0, 1);
         assert.ok(meets(envoy, { ...test, audit }), `expected ${test.expect} by ${test.by}, audit ${audit}, got ${words(envoy)}`);
-        const { effect, by } = decide;
-        assert.deepEqual({ effect: envoy.effect, by: envoy.by, audit: envoy.audit }, { effect, by, audit: firstAudit(decide) });
+        const { effect, by, status } = decide;
+        const { audit: seen } = envoy;
+        assert.deepEqual(
+          { effect: envoy.effect, by: envoy.by, audit: seen, status: envoy.status },
+          { effect, by, audit: firstAudit(decide), status },
+        );
       });
     }
   });

@@ -49,6 +49,7 @@ describe("a request by flags", () => {
       sourceIp: "10.0.0.1",
       protocol: "http",
       headers: new Map([["x-a", ["1", "2"]]]),
+      tokens: [],
     });
   });
 
