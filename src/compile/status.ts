@@ -3,9 +3,9 @@ import type { Diagnostic } from "../core/diagnostic.ts";
 import { policyApplies, workloadsOfService } from "../mesh/selection.ts";
 import { serviceKey } from "../mesh/services.ts";
 import type { MeshSnapshot } from "../mesh/snapshot.ts";
-import { attributeRow } from "../policy/attributes.ts";
-import type { AuthorizationPolicyObject, PeerAuthenticationObject, RequestAuthenticationObject, Rule } from "../policy/model.ts";
+import type { AuthorizationPolicyObject, PeerAuthenticationObject, RequestAuthenticationObject } from "../policy/model.ts";
 import { objectKey } from "../policy/model.ts";
+import { policyWarnings } from "./warnings/warnings.ts";
 import type { WorkloadPolicy } from "./workload-policy.ts";
 
 export interface ObjectStatus {
@@ -74,32 +74,6 @@ function emptyServices(snapshot: MeshSnapshot): readonly Diagnostic[] {
     }));
 }
 
-function usesHttp(rule: Rule): boolean {
-  return [...rule.from, ...rule.to, rule.when].some((clauses) => clauses.some(({ attribute }) => attributeRow(attribute).layer === 7));
-}
-
-function namesPort(rule: Rule): boolean {
-  return rule.to.length > 0 && rule.to.every((clauses) => clauses.some(({ attribute }) => attribute === "destinationPort"));
-}
-
-/** DENY rules whose HTTP fields fall away on TCP ports, so that they deny whole connections there (AZ-8). */
-function widenedDenies(snapshot: MeshSnapshot, compiled: ReadonlyMap<string, WorkloadPolicy>): readonly Diagnostic[] {
-  return snapshot.authorizationPolicies.flatMap((policy): Diagnostic[] => {
-    if (policy.action !== "DENY" || policy.rules === "invalid" || !policy.rules.some((rule) => usesHttp(rule) && !namesPort(rule)))
-      return [];
-    const ports = [...snapshot.workloads.values()]
-      .filter((workload) => policyApplies(snapshot, { namespace: policy.meta.namespace, selector: policy.selector }, workload))
-      .flatMap((workload) =>
-        (compiled.get(workload.key)?.inbound ?? [])
-          .filter(({ protocol }) => protocol === "tcp")
-          .map(({ port }) => `${workload.key}:${port}`),
-      );
-    if (ports.length === 0) return [];
-    const message = `DENY policy \`${policy.meta.namespace}/${policy.meta.name}\` has HTTP fields, which fall away on TCP ports: it denies every connection to ${ports.join(", ")}`;
-    return [{ code: "GAR0201", message, place: policy.meta.place, help: "add `ports` with the HTTP ports to each operation of the rule" }];
-  });
-}
-
 /** Two workloads whose proxies would listen on one address and port. */
 function clashingListeners(snapshot: MeshSnapshot, compiled: ReadonlyMap<string, WorkloadPolicy>): readonly Diagnostic[] {
   const owners = new Map<string, string>();
@@ -130,7 +104,7 @@ export function checkMesh(snapshot: MeshSnapshot, compiled: ReadonlyMap<string, 
   return [
     ...emptyServices(snapshot),
     ...unselecting(snapshot),
-    ...widenedDenies(snapshot, compiled),
+    ...policyWarnings(snapshot, compiled),
     ...clashingListeners(snapshot, compiled),
   ];
 }
