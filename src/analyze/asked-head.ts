@@ -1,4 +1,6 @@
 /** A test's request as proxies read it: its header in lines, with its tokens where they stand. */
+import type { WorkloadPolicy } from "../compile/workload-policy.ts";
+import { AppError } from "../core/error.ts";
 import { fromByteText, toByteText } from "../policy/byte-text.ts";
 import type { HttpFacts } from "../policy/decision.ts";
 import type { TestRequest } from "./test-request.ts";
@@ -30,6 +32,26 @@ function withParam(path: string, name: string, value: string): string {
   const hash = path.indexOf("#");
   const [before, fragment] = hash < 0 ? [path, ""] : [path.slice(0, hash), path.slice(hash)];
   return `${before}${before.includes("?") ? "&" : "?"}${encodeURIComponent(name)}=${encodeURIComponent(value)}${fragment}`;
+}
+
+/**
+ * The request with the X-Forwarded-For that trusted proxies would write for its client: they stand one behind another, each at
+ * the address that the connection comes from. Throws `invalid-argument` where the workload trusts none.
+ */
+export function withForwarded({ workload, numTrustedProxies = 0 }: WorkloadPolicy, request: TestRequest): TestRequest {
+  const { remoteIp, sourceIp = "127.0.0.1", headers } = request;
+  if (remoteIp === undefined) return request;
+  if (numTrustedProxies === 0) {
+    if (remoteIp === sourceIp) return request;
+    throw new AppError("invalid-argument", `the proxy of \`${workload}\` trusts no other to name the client`, {
+      help: "its client is where the connection comes from: use `sourceIp`, or let it trust proxies by `numTrustedProxies`",
+    });
+  }
+  const elements = [remoteIp, ...Array.from({ length: numTrustedProxies - 1 }, () => sourceIp)];
+  return {
+    ...request,
+    headers: new Map([...headers, ["x-forwarded-for", [...(headers.get("x-forwarded-for") ?? []), elements.join(", ")]]]),
+  };
 }
 
 /** The request with its tokens in it; `tokenOf` makes the text of one that is given by its claims. */

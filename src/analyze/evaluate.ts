@@ -3,8 +3,10 @@ import type { CompiledJwtRule, InboundListener, WorkloadPolicy } from "../compil
 import { AppError } from "../core/error.ts";
 import { parseSpiffeId } from "../identity/spiffe-id.ts";
 import { type Decision, type Facts, formatBecause, type HttpFacts } from "../policy/decision.ts";
+import type { PathNormalization } from "../policy/mesh-config.ts";
 import { formatOrigin } from "../policy/origin.ts";
-import { type AskedHead, headOf, httpFactsOf, withTokens } from "./asked-head.ts";
+import { remoteAddress } from "../policy/remote-address.ts";
+import { type AskedHead, headOf, httpFactsOf, withForwarded, withTokens } from "./asked-head.ts";
 import type { TestCase } from "./test-case.ts";
 import type { TestRequest } from "./test-request.ts";
 import type { Claims } from "./test-token.ts";
@@ -13,7 +15,7 @@ import type { TokenVerdict } from "./token-finding.ts";
 /** How requests come to rules, as `render/decide` has it. */
 export interface Arriving {
   /** Path and query as the proxy sees them, or undefined for a path that it refuses. */
-  normalizePath(path: string): AskedHead["path"] | undefined;
+  normalizePath(path: string, mode: PathNormalization): AskedHead["path"] | undefined;
   /** The text of a token with these claims, which `authenticate` takes for one that its issuer has signed if it is among `vouched`. */
   tokenOf(claims: Claims): string;
   authenticate(asked: {
@@ -69,13 +71,13 @@ export function hostOf(policy: WorkloadPolicy, { host }: TestRequest): string {
 /** A host, perhaps with a port (RFC 3986 §3.2.2): what every proxy takes. */
 const AUTHORITY = /^[A-Za-z0-9\-._~!$&'()*+,;=%:[\]]+$/;
 
-function factsOf(listener: InboundListener, request: TestRequest, http: HttpFacts | undefined): Facts {
+function factsOf(listener: InboundListener, request: TestRequest, http: HttpFacts | undefined, trustedProxies = 0): Facts {
   const sourceIp = request.sourceIp ?? "127.0.0.1";
+  const forwarded = http?.headers.get("x-forwarded-for") ?? [];
   return {
     peer: request.from,
     sourceIp,
-    // No proxy is trusted to tell of another client, whatever X-Forwarded-For says.
-    remoteIp: sourceIp,
+    remoteIp: remoteAddress(sourceIp, forwarded, trustedProxies),
     destinationIp: listener.bind,
     destinationPort: listener.port,
     sni: request.sni ?? "",
@@ -110,16 +112,17 @@ const UNKNOWN_HELP =
   "ask a control plane that runs, which has them; or say what the token claims with `jwt`, to ask as of one that its issuer signed";
 
 /** How far a request of HTTP comes. */
-function arriveByHttp(engine: Arriving, policy: WorkloadPolicy, request: TestRequest, listener: InboundListener): Arrival {
+function arriveByHttp(engine: Arriving, policy: WorkloadPolicy, asked: TestRequest, listener: InboundListener): Arrival {
   const refuse = (why: string): Arrival => ({ kind: "refused", listener, why });
-  const path = engine.normalizePath(withTokens(request, engine.tokenOf).path);
+  const request = withForwarded(policy, asked);
+  const path = engine.normalizePath(withTokens(request, engine.tokenOf).path, policy.pathNormalization ?? "BASE");
   if (path === undefined) return refuse("the path is not one that a proxy takes");
   const host = hostOf(policy, request);
   if (!AUTHORITY.test(host)) return refuse("the host is not one that a proxy takes");
   const tokens = authenticate(engine, policy, request, path);
   if (tokens.kind === "unknown") return { kind: "unknown", listener, why: UNKNOWN_WHY, tokens };
   if (tokens.kind === "refused") return { kind: "refused", listener, why: tokens.text, tokens };
-  const facts = factsOf(listener, request, httpFactsOf(tokens.head, host));
+  const facts = factsOf(listener, request, httpFactsOf(tokens.head, host), policy.numTrustedProxies);
   return { kind: "arrived", listener, tokens, facts: tokens.requester === undefined ? facts : { ...facts, requester: tokens.requester } };
 }
 

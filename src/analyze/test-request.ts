@@ -22,6 +22,8 @@ export interface TestRequest {
   readonly sni: string | undefined;
   /** Where the connection comes from; undefined is 127.0.0.1. */
   readonly sourceIp: string | undefined;
+  /** The client, as the proxies that the workload trusts tell it; undefined where none does. */
+  readonly remoteIp: string | undefined;
   /** Besides what stands among the headers. */
   readonly tokens: readonly TestToken[];
 }
@@ -159,6 +161,7 @@ export const testRequest: Decoder<TestRequest> = record((fields): TestRequest =>
     headers: fields.optional("headers", headers) ?? NO_HEADERS,
     sni,
     sourceIp: fields.optional("sourceIp", ipAddress),
+    remoteIp: fields.optional("remoteIp", ipAddress),
     tokens: readTokens(fields),
   };
 });

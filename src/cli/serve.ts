@@ -1,10 +1,10 @@
-import { parseTrustDomain } from "../identity/trust-domain.ts";
-import { DEFAULT_CLUSTER_DOMAIN, DEFAULT_ROOT_NAMESPACE } from "../mesh/snapshot.ts";
 import { type IpBlock, parseIpBlock } from "../policy/ip-block.ts";
 import { startControlPlane } from "../server/control-plane.ts";
-import type { Command } from "./command.ts";
+import type { ConfigurationOrigin } from "../server/source.ts";
+import type { Command, ParsedArguments } from "./command.ts";
 import { EXIT } from "./exit.ts";
 import { createLogger } from "./log.ts";
+import { SETTINGS_OPTIONS, settingsOf } from "./offline-mesh.ts";
 import { LOG_OPTION, logLevel, parseHostPort, required, STATE_OPTION } from "./options.ts";
 import { endRequest } from "./signals.ts";
 import { version } from "./version.ts";
@@ -14,11 +14,24 @@ function jwksAllow(given: readonly string[], fromEnvironment = ""): readonly IpB
   return [...given, ...fromEnvironment.split(",")].filter((text) => text !== "").map((text) => parseIpBlock(text.trim()));
 }
 
+/** A folder, or a cluster. */
+function configuration(parsed: ParsedArguments): ConfigurationOrigin {
+  const file = parsed.value("kubeconfig");
+  return parsed.flag("kubernetes") || file !== undefined
+    ? { kind: "kubernetes", file }
+    : { kind: "folder", folder: required(parsed, "config") };
+}
+
 export const command: Command = {
   name: "serve",
   summary: "Runs the control plane: CA, policy compiler, xDS, and the record of decisions.",
   options: {
     config: { type: "value", value: "FOLDER", doc: "the folder of YAML; an edit takes effect at once", default: "mesh" },
+    kubernetes: {
+      type: "flag",
+      doc: "take the configuration from a Kubernetes cluster, by KUBECONFIG, ~/.kube/config or the pod's own account",
+    },
+    kubeconfig: { type: "value", value: "FILE", doc: "the kubeconfig of that cluster" },
     state: STATE_OPTION,
     "ca-folder": {
       type: "value",
@@ -26,8 +39,7 @@ export const command: Command = {
       doc: "your own CA: ca-cert.pem, ca-key.pem, root-cert.pem and cert-chain.pem, or tls.crt, tls.key and ca.crt",
     },
     listen: { type: "value", value: "HOST:PORT", doc: "where agents and proxies connect, by mutual TLS", default: "127.0.0.1:15012" },
-    "trust-domain": { type: "value", value: "NAME", doc: "the trust domain of every identity", default: "cluster.local" },
-    "root-namespace": { type: "value", value: "NAME", doc: "its policies hold for the whole mesh", default: DEFAULT_ROOT_NAMESPACE },
+    ...SETTINGS_OPTIONS,
     "jwks-allow": {
       type: "many",
       value: "CIDR",
@@ -37,24 +49,23 @@ export const command: Command = {
   },
   examples: [
     "garrison serve --config examples/photo/mesh",
+    "garrison serve --kubernetes --listen 0.0.0.0:15012",
     "garrison serve --config mesh --ca-folder cacerts",
     "garrison serve --config mesh --listen 10.0.0.5:15012 --trust-domain example.org",
   ],
   run: async (parsed) => {
     const logger = createLogger(logLevel(parsed));
-    const settings = {
-      trustDomain: parseTrustDomain(required(parsed, "trust-domain")),
-      rootNamespace: required(parsed, "root-namespace"),
-      clusterDomain: DEFAULT_CLUSTER_DOMAIN,
-    };
     const caFolder = parsed.value("ca-folder");
     // Before anybody can know that it serves: from then on it ends well.
     const asked = endRequest();
+    const ended = new AbortController();
+    void asked.then(() => ended.abort());
     const controlPlane = await startControlPlane({
-      config: required(parsed, "config"),
+      config: configuration(parsed),
+      signal: ended.signal,
       state: required(parsed, "state"),
       listen: parseHostPort(required(parsed, "listen")),
-      settings,
+      ...settingsOf(parsed),
       version: version(),
       ...(caFolder === undefined ? {} : { caFolder }),
       jwksAllow: jwksAllow(parsed.values("jwks-allow"), process.env.GARRISON_JWKS_ALLOW),

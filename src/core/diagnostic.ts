@@ -2,7 +2,7 @@
 
 export type Severity = "error" | "warning";
 
-/** A place in a file; `line` and `column` count from 1. */
+/** A place in a file; `line` and `column` count from 1. An object of an API server has no lines: `file` is its kind and name, `line` 0. */
 export interface Place {
   readonly file: string;
   readonly line: number;
@@ -23,12 +23,15 @@ export const DIAGNOSTICS = {
   GAR0010: { severity: "error", title: "the file cannot be read" },
   GAR0011: { severity: "warning", title: "a selector is empty" },
   GAR0012: { severity: "warning", title: "a key is not used" },
+  GAR0014: { severity: "warning", title: "a field of the mesh has no effect" },
+  GAR0015: { severity: "warning", title: "auto mTLS is off" },
   GAR0101: { severity: "warning", title: "a service selects no workload" },
   GAR0102: { severity: "error", title: "an object refers to something that does not exist" },
   GAR0103: { severity: "warning", title: "a selector selects no workload" },
   GAR0104: { severity: "error", title: "two objects claim the same thing" },
   GAR0105: { severity: "error", title: "a workload has no listener" },
   GAR0106: { severity: "warning", title: "a policy is ignored in this place" },
+  GAR0107: { severity: "error", title: "a field of the mesh contradicts what is fixed" },
   GAR0201: { severity: "warning", title: "HTTP fields on a TCP port" },
   GAR0202: { severity: "warning", title: "a rule allows all but some paths or hosts" },
   GAR0203: { severity: "warning", title: "a rule denies paths or hosts that another spelling evades" },
@@ -52,9 +55,13 @@ export function severityOf(diagnostic: Diagnostic): Severity {
   return DIAGNOSTICS[diagnostic.code].severity;
 }
 
+/** `file:line:column`, or only the object's name where there are no lines. */
+function formatPlace({ file, line, column }: Place): string {
+  return line === 0 ? file : `${file}:${line}:${column}`;
+}
+
 /** `file:line:column: severity GARnnnn: message`, then the help on a line of its own. */
 export function formatDiagnostic(diagnostic: Diagnostic): string {
-  const { file, line, column } = diagnostic.place;
   const help = diagnostic.help === undefined ? "" : `\n  help: ${diagnostic.help}`;
-  return `${file}:${line}:${column}: ${severityOf(diagnostic)} ${diagnostic.code}: ${diagnostic.message}${help}`;
+  return `${formatPlace(diagnostic.place)}: ${severityOf(diagnostic)} ${diagnostic.code}: ${diagnostic.message}${help}`;
 }

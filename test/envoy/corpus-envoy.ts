@@ -8,7 +8,7 @@ import { createServer as createHttp2Server } from "node:http2";
 import { createServer as createTcpServer, type Server, type Socket } from "node:net";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
-import { withTokens } from "../../src/analyze/asked-head.ts";
+import { withForwarded, withTokens } from "../../src/analyze/asked-head.ts";
 import { hostOf, listenerFor, type Outcome } from "../../src/analyze/evaluate.ts";
 import type { TestRequest } from "../../src/analyze/test-request.ts";
 import type { NewAuditRecord } from "../../src/audit/record.ts";
@@ -181,7 +181,7 @@ export class CorpusEnvoy {
 
   #askOne({ policy, request }: PlacedQuestion): Promise<Seen> {
     const listener = listenerFor(policy, request) ?? unserved(policy, request);
-    const signed = withTokens(request, (claims) => this.#issuer.token(claims));
+    const signed = withTokens(withForwarded(policy, request), (claims) => this.#issuer.token(claims));
     return ask({ listener, request: signed, host: hostOf(policy, request), material: this.#materialOf(request.from) });
   }
 

@@ -11,7 +11,7 @@ import { askTokens, vouchedToken } from "../../render/decide/tokens/ask.ts";
 
 /** Signatures of raw tokens are verified, and their times are held against this machine's clock. */
 const ARRIVING: Arriving = {
-  normalizePath: (target) => normalizePath(target),
+  normalizePath,
   tokenOf: vouchedToken,
   authenticate: (asked) => askTokens(asked, verifySignature, systemClock.now()),
 };

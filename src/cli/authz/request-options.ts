@@ -19,6 +19,7 @@ const FLAGS = {
   port: { type: "value", value: "PORT", doc: "the workload's port, where it has several" },
   sni: { type: "value", value: "NAME", doc: "the server name of the TLS handshake" },
   "source-ip": { type: "value", value: "ADDRESS", doc: "where the connection comes from; 127.0.0.1 where nothing is said" },
+  "remote-ip": { type: "value", value: "ADDRESS", doc: "the client, by the X-Forwarded-For of proxies that the workload trusts" },
   jwt: { type: "value", value: "CLAIMS", doc: "a token that its issuer signed, by its claims: '{iss: https://a.example, sub: alice}'" },
   token: { type: "value", value: "TOKEN", doc: "a token as it is, which is verified; @FILE reads it from a file" },
   "token-in": {
@@ -108,6 +109,7 @@ function requestOfFlags(parsed: ParsedArguments, trustDomain: string): TestReque
     host: "host",
     sni: "sni",
     "source-ip": "sourceIp",
+    "remote-ip": "remoteIp",
     protocol: "protocol",
   })) {
     const value = parsed.value(flag);

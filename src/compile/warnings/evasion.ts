@@ -4,6 +4,7 @@
  */
 import type { Diagnostic } from "../../core/diagnostic.ts";
 import { quote } from "../../policy/decode/report.ts";
+import type { PathNormalization } from "../../policy/mesh-config.ts";
 import type { Clause, Rule } from "../../policy/model.ts";
 import { pathOrHostMatches, type ValueMatch } from "../../policy/pattern.ts";
 import type { WorkloadPolicy } from "../workload-policy.ts";
@@ -11,14 +12,27 @@ import type { PlacedRule } from "./placed-rule.ts";
 
 type Respell = (text: string) => string;
 
-/** Kept as they are by path normalization (mode BASE), and undone by many an application. */
-const PATH_SPELLINGS: readonly Respell[] = [
-  (path) => (path === path.toUpperCase() ? path.toLowerCase() : path.toUpperCase()),
-  (path) => (path === "/" ? path : `${path};x=1`),
-  (path) => `/${path}`,
-  (path) => path.replace(/(.)\//, "$1%2f"),
-  (path) => (path.endsWith("/") ? path : `${path}/`),
+const MODES: readonly PathNormalization[] = ["NONE", "BASE", "MERGE_SLASHES", "DECODE_AND_MERGE_SLASHES"];
+
+interface Spelling {
+  readonly respell: Respell;
+  /** The last mode of path normalization that leaves it as it is. */
+  readonly until: PathNormalization;
+}
+
+/** What path normalization may leave as it is, and many an application does not. */
+const PATH_SPELLINGS: readonly Spelling[] = [
+  { respell: (path) => (path === path.toUpperCase() ? path.toLowerCase() : path.toUpperCase()), until: "DECODE_AND_MERGE_SLASHES" },
+  { respell: (path) => (path === "/" ? path : `${path};x=1`), until: "DECODE_AND_MERGE_SLASHES" },
+  { respell: (path) => `/${path}`, until: "BASE" },
+  { respell: (path) => path.replace(/(.)\//, "$1%2f"), until: "MERGE_SLASHES" },
+  { respell: (path) => (path.endsWith("/") ? path : `${path}/`), until: "DECODE_AND_MERGE_SLASHES" },
+  { respell: (path) => path.replace("/", "/./"), until: "NONE" },
 ];
+
+function pathSpellings(mode: PathNormalization): readonly Respell[] {
+  return PATH_SPELLINGS.filter(({ until }) => MODES.indexOf(mode) <= MODES.indexOf(until)).map(({ respell }) => respell);
+}
 
 /** Hosts are compared with their port, and names may end with the dot of the root (RFC 1034 §3.1). */
 const HOST_SPELLINGS: readonly Respell[] = [(host) => (/:\d+$/.test(host) ? host : `${host}:80`), (host) => `${host}.`];
@@ -42,8 +56,13 @@ function exampleOf(attribute: "path" | "host", value: ValueMatch): string | unde
 type PathOrHost = Clause & { readonly attribute: "path" | "host" };
 
 /** Spellings of what a clause matches that none of `values` does. */
-function evadingSpellings({ attribute, values: own }: PathOrHost, values: readonly ValueMatch[] = own): readonly string[] {
-  const spellings = attribute === "path" ? PATH_SPELLINGS : HOST_SPELLINGS;
+function evadingSpellings(
+  { attribute, values: own }: PathOrHost,
+  selected: readonly WorkloadPolicy[],
+  values: readonly ValueMatch[] = own,
+): readonly string[] {
+  // The mode is the mesh's.
+  const spellings = attribute === "path" ? pathSpellings(selected[0]?.pathNormalization ?? "BASE") : HOST_SPELLINGS;
   const fold = attribute === "host";
   const found = own.flatMap((value) => {
     const example = exampleOf(attribute, value);
@@ -83,7 +102,7 @@ export function evadedDenies({ policy, rule, name, place, selected }: PlacedRule
   const denied = policy.rules === "invalid" ? [] : policy.rules.flatMap((one) => clausesOf(one, false));
   return clausesOf(rule, false).flatMap((clause): Diagnostic[] => {
     const values = denied.filter(({ attribute }) => attribute === clause.attribute).flatMap((one) => one.values);
-    const spellings = evadingSpellings(clause, values);
+    const spellings = evadingSpellings(clause, selected, values);
     if (spellings.length === 0) return [];
     const what = NAMES[clause.attribute];
     return [
@@ -101,7 +120,7 @@ export function evadedDenies({ policy, rule, name, place, selected }: PlacedRule
 export function allowsAllBut({ policy, rule, name, place, selected }: PlacedRule): readonly Diagnostic[] {
   if (policy.action !== "ALLOW" || !selected.some(speaksHttp)) return [];
   return clausesOf(rule, true).flatMap((clause): Diagnostic[] => {
-    const spellings = evadingSpellings(clause);
+    const spellings = evadingSpellings(clause, selected);
     if (spellings.length === 0) return [];
     const what = NAMES[clause.attribute];
     return [

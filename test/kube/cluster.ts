@@ -1,0 +1,158 @@
+/** What the tests do to a cluster, by the client library that others write theirs with. */
+import { globSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { CoreV1Api, KubeConfig, type KubernetesObject, KubernetesObjectApi } from "@kubernetes/client-node";
+import { parse, parseAllDocuments } from "yaml";
+import { type ApiAnswer, type KubernetesApi, openKubernetesApi } from "../../src/sources/kubernetes/api.ts";
+import { until } from "../fakes/processes.ts";
+import type { Scope } from "../feature/garrison.ts";
+import { ApiServer } from "./api-server.ts";
+
+const ROOT = join(import.meta.dirname, "..", "..");
+const DEPLOY = join(ROOT, "deploy", "kubernetes");
+/** Kinds of Istio's that are watched and have no schema of ours. */
+const LOOSE_KINDS = [
+  ["networking.istio.io", "WorkloadEntry", "workloadentries"],
+  ["networking.istio.io", "Sidecar", "sidecars"],
+] as const;
+
+/** Takes whatever is written, so that malformed objects get past it. */
+function looseDefinition([group, kind, plural]: (typeof LOOSE_KINDS)[number]): KubernetesObject {
+  // The client library's own name for `x-kubernetes-preserve-unknown-fields`.
+  const schema = { openAPIV3Schema: { type: "object", x_kubernetes_preserve_unknown_fields: true } };
+  return {
+    apiVersion: "apiextensions.k8s.io/v1",
+    kind: "CustomResourceDefinition",
+    metadata: { name: `${plural}.${group}` },
+    spec: {
+      group,
+      scope: "Namespaced",
+      names: { kind, plural, singular: kind.toLowerCase(), listKind: `${kind}List` },
+      versions: [{ name: "v1", served: true, storage: true, schema }],
+    },
+  } as KubernetesObject;
+}
+
+/** An object as a file has it. */
+export interface Manifest {
+  readonly apiVersion: string;
+  readonly kind: string;
+  readonly metadata: { readonly name: string; readonly namespace?: string };
+  readonly spec?: unknown;
+}
+
+export class Cluster {
+  readonly server: ApiServer;
+  readonly #objects: KubernetesObjectApi;
+  readonly #core: CoreV1Api;
+
+  private constructor(server: ApiServer) {
+    this.server = server;
+    const config = new KubeConfig();
+    config.loadFromFile(server.kubeconfig);
+    this.#objects = KubernetesObjectApi.makeApiClient(config);
+    this.#core = config.makeApiClient(CoreV1Api);
+  }
+
+  /** A cluster with our kinds and our control plane's account; it ends with `scope`. */
+  static async start(scope: Scope): Promise<Cluster> {
+    const cluster = new Cluster(await ApiServer.start(scope));
+    for (const kind of LOOSE_KINDS) await cluster.create(looseDefinition(kind));
+    await cluster.installSchemas();
+    await cluster.applyFile(join(DEPLOY, "control-plane-rbac.yaml"));
+    return cluster;
+  }
+
+  /** As they stand in their files: the client library would drop what it does not know. */
+  async installSchemas(): Promise<void> {
+    const api = await this.#api();
+    for (const file of globSync("crds/*.yaml", { cwd: DEPLOY })) {
+      const definition = parse(readFileSync(join(DEPLOY, file), "utf8")) as unknown;
+      const { status, body } = await api.call("POST", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", definition);
+      if (status !== 201) throw new Error(`${file}: ${JSON.stringify(body)}`);
+    }
+    await until(
+      "the schemas are in force",
+      async () => (await api.call("GET", "/apis/security.istio.io/v1/authorizationpolicies")).status === 200,
+    );
+  }
+
+  /** What the API server would say to a new object of the group `security.istio.io`, fields that it does not know refused; it is not kept. */
+  async tryOut(object: Manifest): Promise<ApiAnswer> {
+    const plural = { AuthorizationPolicy: "authorizationpolicies" }[object.kind] ?? `${object.kind.toLowerCase()}s`;
+    const path = `/apis/${object.apiVersion}/namespaces/${object.metadata.namespace}/${plural}?dryRun=All&fieldValidation=Strict`;
+    return (await this.#api()).call("POST", path, object);
+  }
+
+  #api(): Promise<KubernetesApi> {
+    return openKubernetesApi({ file: this.server.kubeconfig });
+  }
+
+  async create(object: KubernetesObject): Promise<void> {
+    await this.#objects.create(object);
+  }
+
+  /** Creates each document of a YAML text. A kind that was defined a moment ago is waited for. */
+  async apply(text: string): Promise<void> {
+    for (const document of parseAllDocuments(text)) {
+      const object = document.toJS() as KubernetesObject;
+      let refusal: unknown;
+      await until(`${object.kind} ${object.metadata?.name} is created (${String(refusal)})`, async () => {
+        try {
+          await this.#objects.create(object);
+          return true;
+        } catch (error) {
+          refusal = error;
+          return false;
+        }
+      });
+    }
+  }
+
+  applyFile(file: string): Promise<void> {
+    return this.apply(readFileSync(file, "utf8"));
+  }
+
+  /** Puts another spec in the place of an object's. */
+  async replaceSpec(object: KubernetesObject & { readonly spec: unknown }): Promise<void> {
+    const { metadata, ...rest } = object;
+    const current = await this.#objects.read({ ...object, metadata: { name: metadata?.name ?? "", namespace: metadata?.namespace ?? "" } });
+    await this.#objects.replace({ ...rest, metadata: current.metadata } as KubernetesObject);
+  }
+
+  async remove(object: KubernetesObject): Promise<void> {
+    await this.#objects.delete(object, undefined, undefined, 0);
+  }
+
+  /** A pod with a status as its node would write it. */
+  async pod(
+    namespace: string,
+    name: string,
+    options: { readonly account: string; readonly ip: string; readonly labels?: Record<string, string>; readonly ready?: boolean },
+  ): Promise<void> {
+    const ports = [{ name: "web", containerPort: 8080 }];
+    const spec = { serviceAccountName: options.account, nodeName: "node-1", containers: [{ name: "app", image: "none", ports }] };
+    await this.#core.createNamespacedPod({ namespace, body: { metadata: { name, labels: options.labels ?? {} }, spec } });
+    const conditions = [{ type: "Ready", status: options.ready === false ? "False" : "True" }];
+    const status = { phase: "Running", podIP: options.ip, conditions };
+    const current = await this.#core.readNamespacedPod({ namespace, name });
+    await this.#core.replaceNamespacedPodStatus({ namespace, name, body: { ...current, status } });
+  }
+
+  /** A token of a service account, bound to a pod where one is named. */
+  async token(namespace: string, name: string, options: { readonly audience?: string; readonly pod?: string } = {}): Promise<string> {
+    const bound = options.pod === undefined ? {} : { boundObjectRef: { apiVersion: "v1", kind: "Pod", name: options.pod } };
+    const audiences = options.audience === undefined ? [] : [options.audience];
+    const answer = await this.#core.createNamespacedServiceAccountToken({
+      namespace,
+      name,
+      body: { spec: { audiences, expirationSeconds: 3600, ...bound } },
+    });
+    return answer.status?.token ?? "";
+  }
+
+  /** The kubeconfig of the control plane's own account, with no more rights than it is given. */
+  async controlPlaneKubeconfig(): Promise<string> {
+    return this.server.writeKubeconfig("garrison", { token: await this.token("garrison-system", "garrison") });
+  }
+}
