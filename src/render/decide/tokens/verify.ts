@@ -4,7 +4,7 @@ import { algorithmsOf, type PublicJwk } from "../../../policy/jwks.ts";
 import { JwtFailure, type ParsedJwt, parseJwt } from "./parse.ts";
 
 /** Envoy's; clocks of issuers are not quite ours. */
-export const CLOCK_SKEW_SECONDS = 60;
+const CLOCK_SKEW_SECONDS = 60;
 
 export const UNKNOWN_ISSUER = new JwtFailure("Jwt issuer is not configured");
 export const NOT_YET_VALID = new JwtFailure("Jwt not yet valid");
