@@ -1,8 +1,9 @@
 /** RequestAuthentications -> the token rules of one workload, with their keys in them. */
-import { policyApplies } from "../mesh/selection.ts";
+import { narrow } from "../mesh/recording.ts";
+import { holdingFor, policyApplies } from "../mesh/selection.ts";
 import type { MeshSnapshot, Workload } from "../mesh/snapshot.ts";
 import type { PublicJwk } from "../policy/jwks.ts";
-import type { JwtLocations, JwtRule, JwtRuleFields, RemoteJwks, RequestAuthenticationObject } from "../policy/model.ts";
+import type { JwtLocations, JwtRule, JwtRuleFields, MeshObject, RemoteJwks, RequestAuthenticationObject } from "../policy/model.ts";
 import type { CompiledJwtRule } from "./workload-policy.ts";
 
 /** The keys of a document that was fetched; none where it never was; `unknown` where nobody tried. */
@@ -64,12 +65,15 @@ function byIssuer(left: PlacedRule, right: PlacedRule): number {
   return issuerOf(left) < issuerOf(right) ? -1 : issuerOf(left) > issuerOf(right) ? 1 : 0;
 }
 
+const requestAuthenticationsOf = narrow((snapshot, workload: Workload): readonly RequestAuthenticationObject[] =>
+  holdingFor(snapshot, snapshot.requestAuthentications, workload, ({ meta, selector }) =>
+    policyApplies(snapshot, { namespace: meta.namespace, selector }, workload),
+  ),
+);
+
 /** The rules for tokens of a workload in their order, each with the policy that it is of. */
 function placedRules(snapshot: MeshSnapshot, workload: Workload): readonly PlacedRule[] {
-  return snapshot.requestAuthentications
-    .filter(({ meta, selector }) => policyApplies(snapshot, { namespace: meta.namespace, selector }, workload))
-    .flatMap(rulesOf)
-    .sort(byIssuer);
+  return requestAuthenticationsOf(snapshot, workload).flatMap(rulesOf).sort(byIssuer);
 }
 
 /** The policy of each rule for tokens of a workload, in the order of the rules. */
@@ -88,8 +92,9 @@ export function compileRequestAuthentication(
 }
 
 /** Everything that must be fetched for a mesh. */
-export function remoteJwksOf(snapshot: MeshSnapshot): readonly RemoteJwks[] {
-  return snapshot.requestAuthentications
+export function remoteJwksOf(objects: readonly MeshObject[]): readonly RemoteJwks[] {
+  return objects
+    .filter((object) => object.kind === "RequestAuthentication")
     .flatMap(({ jwtRules }) => (jwtRules === "invalid" ? [] : jwtRules))
     .flatMap(({ jwks }) => (jwks.kind === "inline" ? [] : [jwks]));
 }

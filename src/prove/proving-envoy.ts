@@ -76,7 +76,7 @@ export class ProvingEnvoy {
     const sdsSocket = join(this.#folder.path, "sds.sock");
     await this.#application.listen();
     await this.#controlPlane.listen(this.#ca.material(CONTROL_PLANE));
-    const store = new SecretStore();
+    const store = new SecretStore(OWN_IDENTITY);
     store.update(this.#ca.certificate(OWN_IDENTITY));
     this.#secrets = await SdsServer.start({ socket: sdsSocket, store, timers: systemTimers, logger: silentLogger });
     this.#envoy = EnvoyProcess.start(this.#program, this.#folder.path, {

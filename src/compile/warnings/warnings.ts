@@ -1,9 +1,8 @@
 /** What Istio accepts and users regret, policy by policy. Warnings change nothing. */
 import type { Diagnostic } from "../../core/diagnostic.ts";
-import { policyApplies } from "../../mesh/selection.ts";
-import type { MeshSnapshot } from "../../mesh/snapshot.ts";
+import type { Workload } from "../../mesh/snapshot.ts";
 import { attributeRow } from "../../policy/attributes.ts";
-import type { AuthorizationPolicyObject, RequestAuthenticationObject } from "../../policy/model.ts";
+import type { AuthorizationPolicyObject, PeerAuthenticationObject, RequestAuthenticationObject } from "../../policy/model.ts";
 import type { CompiledRule, WorkloadPolicy } from "../workload-policy.ts";
 import { allowsAllBut, evadedDenies } from "./evasion.ts";
 import { named, type PlacedRule } from "./placed-rule.ts";
@@ -15,15 +14,10 @@ type Compiled = ReadonlyMap<string, WorkloadPolicy>;
 /** In the order in which they are told of one rule. */
 const OF_RULES = [widenedDeny, allowsAllBut, evadedDenies, identitiesWithoutMtls, requestersWithoutTokens] as const;
 
-function selectedBy(
-  snapshot: MeshSnapshot,
-  { meta, selector }: AuthorizationPolicyObject | RequestAuthenticationObject,
-  compiled: Compiled,
-): readonly WorkloadPolicy[] {
-  const scope = { namespace: meta.namespace, selector };
-  return [...snapshot.workloads.values()]
-    .filter((workload) => policyApplies(snapshot, scope, workload))
-    .flatMap(({ key }) => compiled.get(key) ?? []);
+/** A policy with the workloads that it selects. */
+interface Selection {
+  readonly policy: AuthorizationPolicyObject | RequestAuthenticationObject | PeerAuthenticationObject;
+  readonly workloads: readonly Workload[];
 }
 
 function placedRules(policy: AuthorizationPolicyObject, selected: readonly WorkloadPolicy[]): readonly PlacedRule[] {
@@ -46,10 +40,10 @@ function asksForToken({ condition }: CompiledRule): boolean {
 }
 
 /** A RequestAuthentication asks nobody for a token: without a rule that does, a request without one passes. */
-function tokenOptional(snapshot: MeshSnapshot, policy: RequestAuthenticationObject, compiled: Compiled): readonly Diagnostic[] {
+function tokenOptional(policy: RequestAuthenticationObject, selected: readonly WorkloadPolicy[]): readonly Diagnostic[] {
   const { meta, jwtRules } = policy;
   if (jwtRules === "invalid" || jwtRules.length === 0) return [];
-  const open = selectedBy(snapshot, policy, compiled)
+  const open = selected
     .filter(({ inbound }) => inbound.some(({ protocol }) => protocol !== "tcp"))
     .filter(({ requestAuthentication = [] }) => requestAuthentication.every(({ presence }) => presence === "OPTIONAL"))
     .filter(({ http: { deny, allow = [] } }) => ![...deny, ...allow].some(asksForToken))
@@ -61,9 +55,11 @@ function tokenOptional(snapshot: MeshSnapshot, policy: RequestAuthenticationObje
 }
 
 /** All warnings about the meaning of policies in force. */
-export function policyWarnings(snapshot: MeshSnapshot, compiled: Compiled): readonly Diagnostic[] {
-  const ofRules = snapshot.authorizationPolicies.flatMap((policy) =>
-    placedRules(policy, selectedBy(snapshot, policy, compiled)).flatMap((rule) => OF_RULES.flatMap((warn) => warn(rule))),
-  );
-  return [...ofRules, ...snapshot.requestAuthentications.flatMap((policy) => tokenOptional(snapshot, policy, compiled))];
+export function policyWarnings(compiled: Compiled, selections: readonly Selection[]): readonly Diagnostic[] {
+  return selections.flatMap(({ policy, workloads }): readonly Diagnostic[] => {
+    if (policy.kind === "PeerAuthentication") return [];
+    const selected = workloads.flatMap(({ key }) => compiled.get(key) ?? []);
+    if (policy.kind === "RequestAuthentication") return tokenOptional(policy, selected);
+    return placedRules(policy, selected).flatMap((rule) => OF_RULES.flatMap((warn) => warn(rule)));
+  });
 }
