@@ -4,7 +4,7 @@ import type { AuthorizationLayers, WorkloadPolicy } from "../compile/workload-po
 import { AppError } from "../core/error.ts";
 import type { AuthorizerAnswer } from "../policy/decision.ts";
 import { answer } from "./answer.ts";
-import { type Engine, evaluate } from "./evaluate.ts";
+import { type Arriving, type Engine, evaluate } from "./evaluate.ts";
 import type { TestRequest } from "./test-request.ts";
 import { describeRule } from "./words.ts";
 
@@ -35,13 +35,24 @@ const POLICY: WorkloadPolicy = {
 
 function request(answers?: Readonly<Record<string, AuthorizerAnswer>>): TestRequest {
   const authorizers = answers === undefined ? {} : { authorizers: new Map(Object.entries(answers)) };
-  const nothing = { from: undefined, port: undefined, protocol: undefined, host: undefined, sni: undefined, sourceIp: undefined };
-  return { ...nothing, method: "GET", path: "/", headers: new Map(), ...authorizers };
+  const nothing = {
+    from: undefined,
+    port: undefined,
+    protocol: undefined,
+    host: undefined,
+    sni: undefined,
+    sourceIp: undefined,
+    remoteIp: undefined,
+  };
+  return { ...nothing, method: "GET", path: "/", headers: new Map(), tokens: [], ...authorizers };
 }
 
+/** There are no rules for tokens. */
+const ARRIVING: Arriving = { normalizePath: (path) => ({ path, query: "" }), tokenOf: String, authenticate: () => assert.fail() };
+
 function explained(answers?: Readonly<Record<string, AuthorizerAnswer>>, http: AuthorizationLayers = LAYERS) {
-  const engine = { ask: () => ({ holds: true, seen: [] }), normalizePath: (path: string) => path };
-  return answer(engine, { policy: { ...POLICY, http }, ports: [], authorization: [] }, request(answers));
+  const engine = { ...ARRIVING, ask: () => ({ holds: true, seen: [] }) };
+  return answer(engine, { policy: { ...POLICY, http }, ports: [], authorization: [], requestAuthentication: [] }, request(answers));
 }
 
 /** Asks `opa` of everything, and says what it was told. */
@@ -54,7 +65,7 @@ const engine: Engine = {
   tcp: () => assert.fail(),
   asksHttp: () => [{ provider: "opa", origin: ORIGIN }],
   asksTcp: () => [],
-  normalizePath: (path) => path,
+  ...ARRIVING,
 };
 
 test("what an authorizer would say is unknown, and so is what comes of it; either way is told", () => {

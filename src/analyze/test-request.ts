@@ -5,6 +5,7 @@ import { providerName } from "../policy/decode/extension-provider.ts";
 import { type Cursor, type Decoder, integer, list, mapOf, record, stringUpTo, text, wrong } from "../policy/decode/reader.ts";
 import { ipAddress, matching, oneOf } from "../policy/decode/refine.ts";
 import { quote } from "../policy/decode/report.ts";
+import { readTokens, type TestToken } from "./test-token.ts";
 
 export interface TestRequest {
   /** A SPIFFE ID proved by mutual TLS, or undefined for plaintext. */
@@ -25,6 +26,10 @@ export interface TestRequest {
   readonly sourceIp: string | undefined;
   /** What extension providers answer, by name: they cannot be asked. */
   readonly authorizers?: ReadonlyMap<string, AuthorizerAnswer>;
+  /** The client, as the proxies that the workload trusts tell it; undefined where none does. */
+  readonly remoteIp: string | undefined;
+  /** Besides what stands among the headers. */
+  readonly tokens: readonly TestToken[];
 }
 
 const MAX_HEADERS = 100;
@@ -166,5 +171,7 @@ export const testRequest: Decoder<TestRequest> = record((fields): TestRequest =>
     sni,
     sourceIp: fields.optional("sourceIp", ipAddress),
     ...(authorizers === undefined ? {} : { authorizers }),
+    remoteIp: fields.optional("remoteIp", ipAddress),
+    tokens: readTokens(fields),
   };
 });

@@ -3,10 +3,11 @@ import type { InboundListener } from "../compile/workload-policy.ts";
 import type { AppError } from "../core/error.ts";
 import { type Asking, type Decision, type Facts, formatBecause } from "../policy/decision.ts";
 import type { Requester } from "../policy/requester.ts";
+import { JwtFailure } from "../render/decide/tokens/parse.ts";
+import { challengeOf } from "./challenge.ts";
 import { factsOf, type PeerConnection } from "./client-facts.ts";
 import { type Downstream, Exchange, type Outcome } from "./exchange.ts";
 import { type Answers, type ExternalAuthorization, type Stopped, withoutReserved } from "./external-authorization.ts";
-import { JwtFailure } from "./jwt-parse.ts";
 import type { Limits } from "./limits.ts";
 import type { LocalEndpoint } from "./local-endpoint.ts";
 import { ACCESS_DENIED, replyLocally, replyWith } from "./local-reply.ts";
@@ -14,7 +15,6 @@ import { NO_HEADERS, type RequestHead } from "./message.ts";
 import { grant } from "./permit.ts";
 import type { PolicyState } from "./policy-state.ts";
 import { type Recorder, type RecordInit, refusal, timing, verdictOf } from "./record.ts";
-import { challengeOf, type RequestAuthentication } from "./request-authentication.ts";
 import { checkRequest, isRefused, type RawRequest } from "./request-check.ts";
 import type { Tunnel } from "./tunnel.ts";
 
@@ -101,24 +101,12 @@ export class InboundHttp {
 
   // 3. Authenticate, where a rule looks at tokens.
   #identify(request: Pending): void {
-    const { authentication } = this.#options.state;
-    if (authentication === undefined) this.#decide(request);
-    else void this.#authenticate(authentication, request);
-  }
-
-  async #authenticate(authentication: RequestAuthentication, request: Pending): Promise<void> {
     const { head, downstream, connection, start } = request;
-    const result = await authentication.authenticate(head).catch(() => new JwtFailure("Jwt verification fails"));
-    const { authentication: current } = this.#options.state;
-    if (downstream.closed) {
-      this.#record(connection, { ...describe(head), ...refusal("the client went before it was known who asks") }, NOTHING_CARRIED, start);
-    } else if (current !== undefined && current !== authentication) {
-      // The policy changed meanwhile: what holds is the one that decides.
-      await this.#authenticate(current, request);
-    } else if (result instanceof JwtFailure) {
-      const status = replyLocally(downstream, result.status, result.text, head.headers, challengeOf(result, head));
-      this.#record(connection, { ...describe(head), ...refusal(result.text) }, { ...NOTHING_CARRIED, status }, start);
-    } else this.#decide({ ...request, ...result });
+    const asked = this.#options.state.authentication?.authenticate(head) ?? { head, requester: undefined };
+    if (asked instanceof JwtFailure) {
+      const status = replyLocally(downstream, asked.status, asked.text, head.headers, challengeOf(asked, head));
+      this.#record(connection, { ...describe(head), ...refusal(asked.text) }, { ...NOTHING_CARRIED, status }, start);
+    } else this.#decide({ ...request, ...asked });
   }
 
   #decide(request: Pending): void {
