@@ -12,7 +12,7 @@ import type { ApiObject } from "./api-objects.ts";
 import { objectTree } from "./object-tree.ts";
 import { observe } from "./observed.ts";
 import { Reflector, type ReflectorOptions } from "./reflector.ts";
-import { WATCHED_KINDS, type WatchedKind } from "./watched-kinds.ts";
+import { type WatchedKind, watchedKinds } from "./watched-kinds.ts";
 
 /** Between one snapshot and the next while changes keep coming; the first change is told at once. */
 const STORM_MS = 50;
@@ -20,6 +20,8 @@ const STORM_MS = 50;
 export interface ClusterSourceOptions {
   readonly api: KubernetesApi;
   readonly logger: Logger;
+  /** Where the mesh's configuration is. */
+  readonly rootNamespace: string;
   /** Called with the first snapshot before `watchCluster` resolves, and then with each that differs. */
   readonly onSnapshot: (snapshot: ConfigurationSnapshot) => void;
   /** Ends the wait for the first snapshot. */
@@ -65,9 +67,9 @@ class Watching implements ClusterSource {
 
   constructor(options: ClusterSourceOptions) {
     this.#options = options;
-    const { api, logger, limits } = options;
+    const { api, logger, limits, rootNamespace } = options;
     const onChange = (): void => this.#changed();
-    this.#reflectors = WATCHED_KINDS.map((kind) => ({
+    this.#reflectors = watchedKinds(rootNamespace).map((kind) => ({
       kind,
       reflector: new Reflector({ api, kind, logger, onChange, ...(limits === undefined ? {} : { limits }) }),
     }));
