@@ -126,3 +126,30 @@ test("the mesh's configuration is the one ConfigMap that is asked for, and decod
   assert.match(source.current.diagnostics[0]?.message ?? "", /^unknown field `pathNormalisation`$/);
   assert.equal(source.current.diagnostics[0]?.place.file, "ConfigMap istio-system/istio");
 });
+
+test("a pod's annotation says whom its proxy trusts; one that cannot be read trusts nobody, and is told", async (t) => {
+  const { api, open } = setUp([]);
+  const answer = api.answer;
+  const pod = (name: string, config: string) => ({
+    metadata: { name, namespace: "shop", resourceVersion: "1", annotations: { "proxy.istio.io/config": config } },
+    spec: { serviceAccountName: "a" },
+    status: { podIP: "10.0.0.1" },
+  });
+  const pods = [
+    pod("good", "concurrency: 2\ngatewayTopology: { numTrustedProxies: 3 }"),
+    pod("wrong", "gatewayTopology: { numTrustedProxy: 3 }"),
+  ];
+  api.answer = (path) => (path.startsWith("/api/v1/pods") ? page(pods) : answer(path));
+  const source = await open(t);
+  assert.deepEqual(
+    source.current.objects.map((object) => object.kind === "Pod" && [object.meta.name, object.proxyConfig?.numTrustedProxies]),
+    [
+      ["good", 3],
+      ["wrong", 0],
+    ],
+  );
+  assert.deepEqual(
+    source.current.diagnostics.map(({ code, place }) => `${code} ${place.file}`),
+    ["GAR0003 Pod shop/wrong"],
+  );
+});

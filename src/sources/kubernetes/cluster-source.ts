@@ -11,6 +11,7 @@ import type { KubernetesApi } from "./api.ts";
 import type { ApiObject } from "./api-objects.ts";
 import { objectTree } from "./object-tree.ts";
 import { observe } from "./observed.ts";
+import { withProxyConfig } from "./pod-proxy-config.ts";
 import { Reflector, type ReflectorOptions } from "./reflector.ts";
 import { type WatchedKind, watchedKinds } from "./watched-kinds.ts";
 
@@ -47,7 +48,10 @@ function decode(kind: WatchedKind, object: ApiObject): DecodedDocument | undefin
   if (kind.reading === "decoded") return { ...decodeObject(objectTree(object.body, place)), place };
   const observed = observe(kind.kind, object, place);
   if (observed === undefined) return undefined;
-  return { object: observed, valid: true, key: objectKey(observed), claim: undefined, diagnostics: [], place };
+  const document = { valid: true, key: objectKey(observed), claim: undefined, place };
+  if (observed.kind !== "Pod") return { ...document, object: observed, diagnostics: [] };
+  const { pod, diagnostics } = withProxyConfig(observed, place);
+  return { ...document, object: pod, diagnostics };
 }
 
 function byKey(left: SourceStatus, right: SourceStatus): number {
