@@ -5,8 +5,9 @@ import { type Because, type Facts, formatBecause } from "../policy/decision.ts";
 import { quote } from "../policy/decode/report.ts";
 import type { PolicyAction } from "../policy/model.ts";
 import { formatOrigin } from "../policy/origin.ts";
+import { type DryRunExplanation, explainDryRun } from "./dry-run.ts";
 import { type Arriving, arrive } from "./evaluate.ts";
-import { type AskClause, type Explanation, explain, type Question, type RuleFinding } from "./explain.ts";
+import { type AskClause, type Explanation, explain, type LayerFinding, type Question, type RuleFinding } from "./explain.ts";
 import type { TestRequest } from "./test-request.ts";
 import { describeFinding, type TokenFinding, type TokenVerdict } from "./token-finding.ts";
 import { describeMiss, describeUnknown } from "./words.ts";
@@ -70,6 +71,17 @@ export interface Answer {
   readonly status?: 401 | 403;
   /** CUSTOM where there is one, AUDIT, DENY, ALLOW; none where the request is refused before. */
   readonly layers: readonly LayerAnswer[];
+  /** Absent where no policy of the workload is a dry run, and where no DENY or ALLOW rule is asked. */
+  readonly dryRun?: DryRunAnswer;
+}
+
+/** What would come of it, were dry runs in force. */
+export interface DryRunAnswer {
+  readonly effect: "allow" | "deny" | "unknown";
+  readonly by: string;
+  readonly why: string;
+  /** DENY and ALLOW, with the rules of dry runs alone. */
+  readonly layers: readonly LayerAnswer[];
 }
 
 /** The engine's two halves: decisions, and clauses asked alone. */
@@ -107,7 +119,7 @@ function describeBecause(because: Because): string {
   }
 }
 
-type Verdict = Pick<Answer, "effect" | "by" | "audit" | "why">;
+type Verdict = Pick<Answer, "by" | "audit" | "why"> & { readonly effect: "allow" | "deny" | "unknown" };
 
 /** Offline nobody can be asked: what is honest is what comes of the one answer, and that the other denies. */
 function describeHanging({ asking, decision }: NonNullable<Explanation["hangsOn"]>): string {
@@ -145,11 +157,22 @@ function toTokens({ policy, requestAuthentication }: WorkloadView, tokens: Token
   });
 }
 
+function toLayers(view: WorkloadView, layers: readonly LayerFinding[]): readonly LayerAnswer[] {
+  return layers.map(({ action, asked, rules = [] }) => ({ action, asked, rules: rules.map((rule) => toRuleAnswer(view, rule)) }));
+}
+
+function toDryRun(view: WorkloadView, found: DryRunExplanation | undefined): Pick<Answer, "dryRun"> {
+  if (found === undefined) return {};
+  const { effect, by, why } = toVerdict(found.explanation);
+  return { dryRun: { effect, by, why, layers: toLayers(view, found.layers) } };
+}
+
 /** What a workload's rules say of facts, of which some may be unknown. */
 export function answerFacts(ask: AskClause, view: WorkloadView, listener: InboundListener, question: Question): Answer {
   const { policy } = view;
   const { facts } = question;
-  const explanation = explain(ask, listener.protocol === "tcp" ? policy.tcp : policy.http, question);
+  const rules = listener.protocol === "tcp" ? policy.tcp : policy.http;
+  const explanation = explain(ask, rules, question);
   return {
     workload: policy.workload,
     peer: facts.peer ?? "",
@@ -159,11 +182,8 @@ export function answerFacts(ask: AskClause, view: WorkloadView, listener: Inboun
     ...requesterOf(facts),
     listener: toListener(view, listener),
     ...toVerdict(explanation),
-    layers: explanation.layers.map(({ action, asked, rules = [] }) => ({
-      action,
-      asked,
-      rules: rules.map((rule) => toRuleAnswer(view, rule)),
-    })),
+    layers: toLayers(view, explanation.layers),
+    ...toDryRun(view, explainDryRun(ask, rules, question)),
   };
 }
 

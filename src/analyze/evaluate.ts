@@ -44,6 +44,8 @@ export interface Outcome {
   readonly why: string;
   /** For a token that is refused: the status that the client gets. */
   readonly status?: 401 | 403;
+  /** What it would be, were dry runs in force; absent where the workload has none. */
+  readonly dryRun?: { readonly effect: "allow" | "deny"; readonly by: string };
 }
 
 /** The listener that a request is for. Throws `invalid-argument` where it does not say which of several. */
@@ -170,15 +172,26 @@ function checkAnswers(asked: readonly Asking[], { authorizers }: TestRequest): v
   });
 }
 
-function toOutcome({ effect, because, audit }: Decision): Outcome {
-  return { effect, by: formatBecause(because), audit: audit.map(formatOrigin), why: "" };
+function toOutcome({ effect, because, audit, dryRun }: Decision): Outcome {
+  const tried = dryRun === undefined ? {} : { dryRun: { effect: dryRun.effect, by: formatBecause(dryRun.because) } };
+  return { effect, by: formatBecause(because), audit: audit.map(formatOrigin), why: "", ...tried };
 }
 
 const STATUS_OF_EFFECT = { allow: 200, deny: 403, refused: 0 } as const satisfies Record<Outcome["effect"], number>;
 
+export type Expected = Pick<TestCase, "expect" | "by" | "audit" | "dryRun" | "dryRunBy">;
+
+/** Without a dry run, what would be is what is: a test holds also after its policy has come in force. */
+function meetsDryRun(outcome: Outcome, { dryRun, dryRunBy }: Expected): boolean {
+  const { effect, by } = outcome.dryRun ?? outcome;
+  return (dryRun === undefined || dryRun === effect) && (dryRunBy === undefined || dryRunBy === by);
+}
+
 /** Whether an outcome is what was expected. */
-export function meets(outcome: Outcome, { expect, by, audit }: Pick<TestCase, "expect" | "by" | "audit">): boolean {
+export function meets(outcome: Outcome, expected: Expected): boolean {
+  const { expect, by, audit } = expected;
   const status = outcome.status ?? STATUS_OF_EFFECT[outcome.effect];
   const effect = typeof expect === "number" ? status === expect : outcome.effect === expect;
+  if (!meetsDryRun(outcome, expected)) return false;
   return effect && (by === undefined || by === outcome.by) && (audit === undefined || audit.join() === outcome.audit.join());
 }

@@ -22,6 +22,9 @@ export interface TestCase {
   readonly by: string | undefined;
   /** The AUDIT rules that match as well, as `NAMESPACE/POLICY[RULE]`; undefined where the test does not ask. */
   readonly audit: readonly string[] | undefined;
+  /** What would come of it, were dry runs in force, and by which rule; absent where the test does not ask. */
+  readonly dryRun?: "allow" | "deny";
+  readonly dryRunBy?: string;
   /** What only one of the engines can be asked, with the reason; undefined runs in both. */
   readonly only: "decide" | "envoy" | undefined;
   readonly place: Place;
@@ -58,9 +61,12 @@ const testCase = record((fields): TestCase | undefined => {
   const expect = fields.required("expect", expectation);
   const by = fields.optional("by", origin);
   const audit = fields.optional("audit", list(rule, { max: MAX_RULES }));
+  const dryRun = fields.optional("dryRun", oneOf(["allow", "deny"]));
+  const dryRunBy = fields.optional("dryRunBy", origin);
   const only = fields.optional("only", oneOf(["decide", "envoy"]));
   if (name === undefined || workload === undefined || request === undefined || expect === undefined) return undefined;
-  return { name, workload, request, expect, by, audit, only, place: fields.cursor.node.place };
+  const tried = { ...(dryRun === undefined ? {} : { dryRun }), ...(dryRunBy === undefined ? {} : { dryRunBy }) };
+  return { name, workload, request, expect, by, audit, ...tried, only, place: fields.cursor.node.place };
 });
 
 const testFile = record((fields) => fields.required("tests", list(testCase, { min: 1, max: MAX_TESTS })));

@@ -24,6 +24,8 @@ export interface PolicyInForce {
 
 export interface AuthorizationInForce extends PolicyInForce {
   readonly action: PolicyAction;
+  /** Tried, and not enforced; absent for a policy that is. */
+  readonly dryRun?: true;
   /** Where each of its rules is written, in their order; none for an invalid one. */
   readonly rules: readonly Place[];
 }
@@ -57,11 +59,12 @@ function portsOf({ snapshot }: Mesh, workload: Workload, policy: WorkloadPolicy)
 }
 
 function authorizationOf({ snapshot }: Mesh, workload: Workload): readonly AuthorizationInForce[] {
-  return policiesOf(snapshot, workload).map(({ meta, action, rules }) => ({
+  return policiesOf(snapshot, workload).map(({ meta, action, rules, dryRun }) => ({
     name: `${meta.namespace}/${meta.name}`,
     place: meta.place,
     closed: rules === "invalid",
     action,
+    ...(dryRun === true ? { dryRun } : {}),
     rules: rules === "invalid" ? [] : rules.map(({ place = meta.place }) => place),
   }));
 }

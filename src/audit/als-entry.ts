@@ -12,8 +12,10 @@ import {
   ResponseFlags_Unauthorized_Reason,
   type TCPAccessLogEntry,
 } from "../gen/envoy/data/accesslog/v3/accesslog_pb.js";
-import { formatOrigin, parseEnvoyCustomId, parseEnvoyPolicyId } from "../policy/origin.ts";
-import { type ConnectionEnd, type Effect, type NewAuditRecord, pathOnly } from "./record.ts";
+import { type Because, formatBecause } from "../policy/decision.ts";
+import { asIfEnforced, DRY_RUN_PREFIX } from "../policy/dry-run.ts";
+import { formatOrigin, parseEnvoyCustomId, parseEnvoyPolicyId, parseOrigin } from "../policy/origin.ts";
+import { type ConnectionEnd, type DryRunRecord, type Effect, type NewAuditRecord, pathOnly } from "./record.ts";
 
 /** What is known of an entry from the stream that it came by. */
 export interface EntrySource {
@@ -97,6 +99,23 @@ function base(common: AccessLogCommon, { workload }: EntrySource) {
   } as const;
 }
 
+/** What dry runs would make of a verdict; the keys are there only where they were asked, and so a DENY or ALLOW rule decided. */
+function dryRunOf(common: AccessLogCommon, filter: string, { effect, origin }: Verdict): DryRunRecord {
+  const told = (list: keyof typeof DRY_RUN_PREFIX, key: string) => metadataText(common, filter, `${DRY_RUN_PREFIX[list]}shadow_${key}`);
+  if (effect === "refused" || told("deny", "engine_result") === "") return {};
+  const matched = (list: keyof typeof DRY_RUN_PREFIX) => parseEnvoyPolicyId(told(list, "effective_policy_id"));
+  const allow = told("allow", "engine_result") === "" ? undefined : (matched("allow") ?? "none");
+  const verdict = asIfEnforced({ effect, because: becauseOf(effect, origin) }, { deny: matched("deny"), allow });
+  return { dryRun: verdict.effect, dryRunOrigin: formatBecause(verdict.because) };
+}
+
+/** Why, of the text of an origin. */
+function becauseOf(effect: "allow" | "deny", text: string): Because {
+  const origin = parseOrigin(text);
+  if (origin === undefined) return { kind: effect === "deny" ? "default" : "no-policy" };
+  return { kind: "rule", action: effect === "deny" ? "DENY" : "ALLOW", origin };
+}
+
 const NO_REQUEST = { method: "", path: "", host: "", status: 0 } as const;
 
 // === Decisions ===
@@ -166,10 +185,12 @@ function requestOf({ request, response }: HTTPAccessLogEntry) {
 }
 
 function inboundHttp(entry: HTTPAccessLogEntry, common: AccessLogCommon, from: EntrySource): NewAuditRecord {
+  const verdict = httpVerdict(common, entry.response?.responseCodeDetails ?? "");
   return {
     ...base(common, from),
     ...requestOf(entry),
-    ...httpVerdict(common, entry.response?.responseCodeDetails ?? ""),
+    ...verdict,
+    ...dryRunOf(common, HTTP_RBAC, verdict),
     protocol: "http",
     service: from.serviceOf(from.workload, from.log),
     caller: presentedUri(common),
@@ -204,6 +225,7 @@ function inboundTcp({ connectionProperties }: TCPAccessLogEntry, common: AccessL
     ...base(common, from),
     ...NO_REQUEST,
     ...verdict,
+    ...dryRunOf(common, TCP_RBAC, verdict),
     bytesReceived,
     bytesSent,
     protocol: "tcp",

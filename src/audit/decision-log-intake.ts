@@ -3,7 +3,7 @@ import { create } from "@bufbuild/protobuf";
 import type { ServerDuplexStream, UntypedServiceImplementation } from "@grpc/grpc-js";
 import { type DecisionRecord, type ReportRequest, type ReportResponse, ReportResponseSchema } from "../gen/garrison/v1/proxy_pb.js";
 import { toGrpcStatus } from "../rpc/status.ts";
-import { EFFECTS, type NewAuditRecord, pathOnly } from "./record.ts";
+import { type DryRunRecord, EFFECTS, type NewAuditRecord, pathOnly } from "./record.ts";
 import {
   type IntakeOptions,
   type IntakeStats,
@@ -20,6 +20,14 @@ const OBJECT_NAME = /^[a-z0-9.-]+\/[a-z0-9.-]+$/;
 /** A decision has an origin, and a refusal has none. */
 function originFits({ effect, origin }: DecisionRecord): boolean {
   return effect === "refused" ? origin === "" : ORIGIN.test(origin);
+}
+
+const VERDICTS = ["allow", "deny"] as const;
+
+/** What a dry run would do, of a decision that has an origin. */
+function dryRunOf({ effect, dryRun, dryRunOrigin }: DecisionRecord): DryRunRecord {
+  const verdict = VERDICTS.find((known) => known === dryRun);
+  return verdict === undefined || effect === "refused" || !ORIGIN.test(dryRunOrigin) ? {} : { dryRun: verdict, dryRunOrigin };
 }
 
 /** One reported decision; undefined for what cannot be one. The workload is the stream's, whatever the record says. */
@@ -49,6 +57,7 @@ export function fromDecisionRecord(decision: DecisionRecord, workload: string): 
     origin,
     detail,
     audit: audit.filter((rule) => ORIGIN.test(rule)),
+    ...dryRunOf(decision),
   };
 }
 

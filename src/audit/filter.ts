@@ -14,6 +14,8 @@ export interface AuditFilter {
   readonly service?: string;
   readonly caller?: CallerFilter;
   readonly effect?: Effect;
+  /** Only what was allowed, and would be denied were dry runs in force. */
+  readonly wouldDeny?: true;
   readonly method?: string;
   readonly path?: { readonly kind: "exact" | "prefix"; readonly value: string };
   /** `NAMESPACE/POLICY[RULE]`, `default` or `no-policy`; `NAMESPACE/POLICY` stands for all of its rules. */
@@ -43,6 +45,9 @@ export interface SqlCondition {
 export const CALLER_PATH = "substr(caller, instr(caller, '/ns/'))";
 /** The index `record_not_allowed` holds just these; a query uses it only if it repeats the condition. */
 export const NOT_ALLOWED = "effect <> 'allow'";
+
+/** The index `record_would_deny` holds just these. */
+export const WOULD_DENY = "effect = 'allow' AND dry_run = 'deny'";
 
 function equals(column: string, value: SQLInputValue): SqlCondition {
   return { sql: `${column} = ?`, values: [value] };
@@ -74,7 +79,7 @@ function originIs(origin: string): SqlCondition {
 
 /** What a filter asks of a record's own columns. `limit`, `afterId` and `order` are the store's: they ask for a range. */
 export function toSql(filter: AuditFilter): SqlCondition {
-  const { since, until, workload, service, caller, effect, method, path, origin } = filter;
+  const { since, until, workload, service, caller, effect, wouldDeny, method, path, origin } = filter;
   const conditions = [
     since === undefined ? [] : { sql: "time >= ?", values: [since] },
     until === undefined ? [] : { sql: "time < ?", values: [until] },
@@ -82,6 +87,7 @@ export function toSql(filter: AuditFilter): SqlCondition {
     service === undefined ? [] : equals("service", service),
     caller === undefined ? [] : callerIs(caller),
     effect === undefined ? [] : effectIs(effect),
+    wouldDeny === undefined ? [] : { sql: WOULD_DENY, values: [] },
     method === undefined ? [] : equals("method", method),
     path === undefined ? [] : path.kind === "exact" ? equals("path", path.value) : startsWith("path", path.value),
     origin === undefined ? [] : originIs(origin),

@@ -44,7 +44,13 @@ function formatRequest(record: AuditRecord): string {
   return status === 0 ? request : `${request} ${status}`;
 }
 
-/** `TIME EFFECT CALLER -> SERVICE REQUEST by ORIGIN (DETAIL) audit RULES`, in columns; what is unknown is left out. Ends without a line end. */
+/** Where a dry run would change it. */
+function formatDryRun({ effect, origin, dryRun, dryRunOrigin }: AuditRecord): readonly string[] {
+  if (dryRun === "" || (dryRun === effect && dryRunOrigin === origin)) return [];
+  return [`dry-run ${dryRun} by ${token(dryRunOrigin)}`];
+}
+
+/** `TIME EFFECT CALLER -> SERVICE REQUEST by ORIGIN (DETAIL) audit RULES dry-run EFFECT by ORIGIN`, in columns; what is unknown is left out. Ends without a line end. */
 export function formatRecord(record: AuditRecord, options: FormatOptions = {}): string {
   const { time, effect, service, workload, origin, detail, audit } = record;
   const word = effect.toUpperCase().padEnd(7);
@@ -59,6 +65,7 @@ export function formatRecord(record: AuditRecord, options: FormatOptions = {}): 
     ...(origin === "" ? [] : [`by ${token(origin)}`]),
     ...(detail === "" ? [] : [`(${words(detail)})`]),
     ...(audit.length === 0 ? [] : [`audit ${audit.map(token).join(",")}`]),
+    ...formatDryRun(record),
   ].join(" ");
 }
 
@@ -68,7 +75,7 @@ const UNSAFE_IN_JSON = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu;
 /** The record as one line of JSON: always the same keys in the same order, the time as RFC 3339 in UTC, no raw control or direction character. */
 export function formatJson(record: AuditRecord): string {
   const { id, time, reporter, workload, service, caller, sourceIp, protocol, method, path, host, port, status } = record;
-  const { bytesReceived, bytesSent, durationMicros, effect, origin, detail, audit } = record;
+  const { bytesReceived, bytesSent, durationMicros, effect, origin, detail, audit, dryRun, dryRunOrigin } = record;
   const asked = {
     id,
     time: new Date(time).toISOString(),
@@ -83,7 +90,19 @@ export function formatJson(record: AuditRecord): string {
     host,
     port,
   };
-  const text = JSON.stringify({ ...asked, status, bytesReceived, bytesSent, durationMicros, effect, origin, detail, audit });
+  const text = JSON.stringify({
+    ...asked,
+    status,
+    bytesReceived,
+    bytesSent,
+    durationMicros,
+    effect,
+    origin,
+    detail,
+    audit,
+    dryRun,
+    dryRunOrigin,
+  });
   return text.replace(UNSAFE_IN_JSON, (character) =>
     Array.from({ length: character.length }, (_, at) => `\\u${character.charCodeAt(at).toString(16).padStart(4, "0")}`).join(""),
   );

@@ -94,6 +94,7 @@ const FLAGS = {
   service: (text) => ({ service: parseObjectName("service", text) }),
   caller: (text) => ({ caller: parseCaller(text) }),
   effect: (text) => ({ effect: parseEffect(text) }),
+  "would-deny": (text) => (text === "true" ? { wouldDeny: true } : refuseWouldDeny(text)),
   method: (text) => ({ method: parseMatching("method", text, METHOD, "write a method such as `GET`") }),
   path: (text) => ({ path: parsePath(text) }),
   origin: (text) => ({
@@ -108,12 +109,16 @@ function refuseOrder(text: string): never {
   throw invalid("order", text, "there is no such order", "write `oldest` or `newest`: which records come first");
 }
 
+function refuseWouldDeny(text: string): never {
+  throw invalid("would-deny", text, "it can only be true", "write `true`, or leave it out");
+}
+
 /** The flags that `parseAuditFilter` reads. */
 export const AUDIT_FLAGS = Object.keys(FLAGS);
 
 /**
  * A filter from its flags: `since` and `until` (`10m`, or a time), `workload`, `service` (NAMESPACE/NAME), `caller` (NAMESPACE/SERVICE-ACCOUNT,
- * a SPIFFE ID, or `none`), `effect`, `method`, `path` (`/photos*`), `origin`, `after-id`, `limit`, `order`. `now`: milliseconds since the
+ * a SPIFFE ID, or `none`), `effect`, `would-deny`, `method`, `path` (`/photos*`), `origin`, `after-id`, `limit`, `order`. `now`: milliseconds since the
  * epoch, for durations. Throws `invalid-argument`, also for a flag that it does not know.
  */
 export function parseAuditFilter(values: AuditQueryValues, now: number): AuditFilter {

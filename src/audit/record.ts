@@ -39,10 +39,17 @@ export interface AuditRecord {
   readonly detail: string;
   /** The AUDIT rules that matched, as `NAMESPACE/POLICY[RULE]`. */
   readonly audit: readonly string[];
+  /** What would have been decided, were dry runs in force; empty where the workload has none, and where nothing was decided by rules. */
+  readonly dryRun: "allow" | "deny" | "";
+  /** By which rule, as `origin` has it. */
+  readonly dryRunOrigin: string;
 }
 
+/** What dry runs add to a record. */
+export type DryRunRecord = Partial<Pick<AuditRecord, "dryRun" | "dryRunOrigin">>;
+
 /** A record before the store has numbered it. */
-export interface NewAuditRecord extends Omit<AuditRecord, "id"> {
+export interface NewAuditRecord extends Omit<AuditRecord, "id" | keyof DryRunRecord>, DryRunRecord {
   /** A TCP connection that is still open, by a name that its proxy uses once: a `ConnectionEnd` will complete the record. */
   readonly connection?: string;
 }
@@ -84,6 +91,7 @@ function count(value: number): number {
 export function boundRecord(record: NewAuditRecord): NewAuditRecord {
   const { time, reporter, workload, service, caller, sourceIp, protocol, method, path, host, port, status } = record;
   const { bytesReceived, bytesSent, durationMicros, effect, origin, detail, audit, connection } = record;
+  const { dryRun = "", dryRunOrigin = "" } = record;
   return {
     time: count(time),
     reporter,
@@ -104,6 +112,8 @@ export function boundRecord(record: NewAuditRecord): NewAuditRecord {
     origin: cut(origin, LIMITS.origin),
     detail: cut(detail, LIMITS.detail),
     audit: audit.slice(0, MAX_AUDIT_RULES).map((rule) => cut(rule, LIMITS.origin)),
+    dryRun,
+    dryRunOrigin: cut(dryRunOrigin, LIMITS.origin),
     ...(connection === undefined ? {} : { connection: cut(connection, LIMITS.connection) }),
   };
 }

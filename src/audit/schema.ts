@@ -2,11 +2,19 @@
 import { closeSync, openSync, statSync } from "node:fs";
 import { DatabaseSync, type SQLInputValue } from "node:sqlite";
 import { AppError } from "../core/error.ts";
-import { CALLER_PATH, NOT_ALLOWED } from "./filter.ts";
+import { CALLER_PATH, NOT_ALLOWED, WOULD_DENY } from "./filter.ts";
 import type { AuditRecord, ConnectionEnd, NewAuditRecord } from "./record.ts";
 
 /** Raised with every change of the table. A file of a newer version is refused, not guessed at. */
-const SCHEMA_VERSION = 1;
+const SCHEMA_VERSION = 2;
+
+/** Of version 2. What was recorded before knows of no dry run. */
+const DRY_RUN_COLUMNS = `
+  ALTER TABLE record ADD COLUMN dry_run TEXT NOT NULL DEFAULT '';
+  ALTER TABLE record ADD COLUMN dry_run_origin TEXT NOT NULL DEFAULT '';
+  CREATE INDEX record_would_deny ON record (id) WHERE ${WOULD_DENY};
+  PRAGMA user_version = ${SCHEMA_VERSION};
+`;
 
 /**
  * `received` never falls from one id to the next, so it finds the ids of a time range and what retention removes;
@@ -25,11 +33,11 @@ const SCHEMA = `
   CREATE INDEX record_caller ON record (${CALLER_PATH});
   CREATE INDEX record_not_allowed ON record (effect) WHERE ${NOT_ALLOWED};
   CREATE INDEX record_open ON record (connection) WHERE connection <> '';
-  PRAGMA user_version = ${SCHEMA_VERSION};
+  ${DRY_RUN_COLUMNS}
 `;
 
 export const INSERT = `INSERT INTO record (received, time, reporter, workload, service, caller, source_ip, protocol, method, path, host, port,
-  status, bytes_received, bytes_sent, duration_micros, effect, origin, detail, audit, connection) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`;
+  status, bytes_received, bytes_sent, duration_micros, effect, origin, detail, audit, connection, dry_run, dry_run_origin) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`;
 
 /** How long a write may wait for another process's lock on the file: everything else waits meanwhile. */
 const BUSY_MS = 100;
@@ -42,8 +50,22 @@ const WAL_BYTES = 64 * 1024 * 1024;
 export function toRow(received: number, record: NewAuditRecord): SQLInputValue[] {
   const { time, reporter, workload, service, caller, sourceIp, protocol, method, path, host, port, status } = record;
   const { bytesReceived, bytesSent, durationMicros, effect, origin, detail, audit, connection = "" } = record;
+  const { dryRun = "", dryRunOrigin = "" } = record;
   const asked = [received, time, reporter, workload, service, caller, sourceIp, protocol, method, path, host, port];
-  return [...asked, status, bytesReceived, bytesSent, durationMicros, effect, origin, detail, JSON.stringify(audit), connection];
+  return [
+    ...asked,
+    status,
+    bytesReceived,
+    bytesSent,
+    durationMicros,
+    effect,
+    origin,
+    detail,
+    JSON.stringify(audit),
+    connection,
+    dryRun,
+    dryRunOrigin,
+  ];
 }
 
 /** A proxy can complete only what it reported itself. */
@@ -57,7 +79,8 @@ export function toCompletion({ bytesReceived, bytesSent, durationMicros, connect
 
 /** The columns of a record under the names of its fields. */
 export const SELECT = `SELECT id, time, reporter, workload, service, caller, source_ip AS sourceIp, protocol, method, path, host, port, status,
-  bytes_received AS bytesReceived, bytes_sent AS bytesSent, duration_micros AS durationMicros, effect, origin, detail, audit FROM record`;
+  bytes_received AS bytesReceived, bytes_sent AS bytesSent, duration_micros AS durationMicros, effect, origin, detail, audit,
+  dry_run AS dryRun, dry_run_origin AS dryRunOrigin FROM record`;
 
 /** A row of `SELECT` as the record it was written from. */
 export function fromRow(row: object): AuditRecord {
@@ -86,10 +109,14 @@ function checkFile(file: string): void {
   }
 }
 
-/** A new file gets the schema; an old one must have just this version. */
+/** A new file gets the schema, and one of version 1 what has come since; any other must have just this version. */
 function checkVersion(db: DatabaseSync, file: string): void {
   const version = db.prepare("PRAGMA user_version").get()?.user_version;
   if (version === SCHEMA_VERSION) return;
+  if (version === 1) {
+    db.exec(`BEGIN; ${DRY_RUN_COLUMNS} COMMIT;`);
+    return;
+  }
   if (version !== 0) {
     throw new AppError(
       "unsupported",

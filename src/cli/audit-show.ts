@@ -4,7 +4,7 @@ import type { AuditRecord } from "../audit/record.ts";
 import { AppError } from "../core/error.ts";
 import { readControlPlaneFile } from "../server/files.ts";
 import { callAdminLines } from "./admin-client.ts";
-import { formatAsked, formatLayers, formatVerdict } from "./authz/format-answer.ts";
+import { formatAsked, formatDryRun, formatLayers, formatVerdict } from "./authz/format-answer.ts";
 import { jsonLine } from "./authz/json-line.ts";
 import { liveSource } from "./authz/mesh-source.ts";
 import { answerNow } from "./authz/recorded.ts";
@@ -55,7 +55,7 @@ function explanationOf(record: AuditRecord, now: Answer | undefined): readonly s
   return [
     formatAsked(now),
     formatLayers(now.layers),
-    `by the rules in force now: ${formatVerdict(now)}`,
+    `by the rules in force now: ${formatVerdict(now)}${formatDryRun(now)}`,
     ...(hasChanged(record, now) ? [changed] : []),
     UNKNOWN,
   ];

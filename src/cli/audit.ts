@@ -18,6 +18,7 @@ const FLAG_DOCS: Readonly<Record<string, OptionSpec>> = {
   service: { type: "value", value: "NAMESPACE/NAME", doc: "asked of this service" },
   caller: { type: "value", value: "WHO", doc: "NAMESPACE/SERVICE-ACCOUNT, a SPIFFE ID, or `none` for callers without one" },
   effect: { type: "value", value: "EFFECT", doc: "allow, deny or refused" },
+  "would-deny": { type: "flag", doc: "allowed, and denied were the policies of dry runs in force" },
   method: { type: "value", value: "METHOD", doc: "this HTTP method" },
   path: { type: "value", value: "PATH", doc: "this path, or with a `*` at its end all that begin so" },
   origin: { type: "value", value: "RULE", doc: "decided by NAMESPACE/POLICY[RULE], `default` or `no-policy`" },
@@ -30,7 +31,7 @@ const DEFAULT_LIMIT = "100";
 
 function queryOf(parsed: ParsedArguments, follow: boolean): URLSearchParams {
   const given = AUDIT_FLAGS.flatMap((flag): [string, string][] => {
-    const value = parsed.value(flag);
+    const value = FLAG_DOCS[flag]?.type === "flag" ? (parsed.flag(flag) ? "true" : undefined) : parsed.value(flag);
     return value === undefined ? [] : [[flag, value]];
   });
   const values = Object.fromEntries(given);
@@ -70,6 +71,7 @@ export const command: Command = {
     "garrison audit --effect deny --since 10m",
     "garrison audit --caller photo-ns/photo-frontend --follow",
     "garrison audit --path '/photos*' --json",
+    "garrison audit --would-deny --since 1d",
   ],
   run: async (parsed) => {
     const follow = parsed.flag("follow");

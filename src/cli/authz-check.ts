@@ -1,5 +1,5 @@
 import type { WorkloadView } from "../analyze/workload-view.ts";
-import { formatView, otherwise, protocolsOf, rulesInForce } from "./authz/format-view.ts";
+import { formatView, otherwise, protocolsOf, rulesInForce, triedLayers } from "./authz/format-view.ts";
 import { jsonLine } from "./authz/json-line.ts";
 import { openSource, SOURCE_OPTIONS } from "./authz/mesh-source.ts";
 import type { Command } from "./command.ts";
@@ -21,9 +21,19 @@ function toJson(view: WorkloadView): unknown {
     const [custom, audit, deny, allow] = (["CUSTOM", "AUDIT", "DENY", "ALLOW"] as const).map((action) =>
       rulesInForce(view, layers, action),
     );
+    const tried = triedLayers(layers);
+    const dryRun = { deny: rulesInForce(view, tried, "DENY"), allow: rulesInForce(view, tried, "ALLOW") };
     return [
       protocol,
-      { custom, audit, deny, allow, otherwise: layers.allow === undefined ? "no-policy" : "default", words: otherwise(layers) },
+      {
+        custom,
+        audit,
+        deny,
+        allow,
+        ...(layers.dryRun === undefined ? {} : { dryRun }),
+        otherwise: layers.allow === undefined ? "no-policy" : "default",
+        words: otherwise(layers),
+      },
     ];
   });
   return { workload: policy.workload, identity: policy.identity, listeners, policies: authorization, rules: Object.fromEntries(rules) };

@@ -7,7 +7,7 @@ import type { AuthorizationPolicyObject, Clause, PolicyAction, Rule } from "../p
 import { formatEnvoyPolicyId, type Origin } from "../policy/origin.ts";
 import { Authorizers, type Transport } from "./authorizers.ts";
 import { trustDomainsOf, withAliases } from "./trust-domains.ts";
-import type { AuthorizationLayers, CompiledRule, Condition, CustomRule, WorkloadPolicy } from "./workload-policy.ts";
+import type { AuthorizationLayers, CompiledRule, Condition, CustomRule, DryRunLayers, WorkloadPolicy } from "./workload-policy.ts";
 
 /** Closed: an invalid ALLOW matches nothing, an invalid DENY, CUSTOM or AUDIT everything. */
 function invalidCondition(action: PolicyAction): Condition {
@@ -62,14 +62,28 @@ function compilePolicy(policy: AuthorizationPolicyObject, transport: Transport):
  * By Envoy's name of the rule, as Envoy itself orders them: where several rules match, the first one is the origin that
  * both engines name.
  */
-function inEnvoyOrder(rules: readonly CompiledRule[]): readonly CompiledRule[] {
+export function inEnvoyOrder(rules: readonly CompiledRule[]): readonly CompiledRule[] {
   const keyed = rules.map((rule) => ({ rule, id: formatEnvoyPolicyId(rule.origin) }));
   return keyed.sort((left, right) => (left.id < right.id ? -1 : left.id > right.id ? 1 : 0)).map(({ rule }) => rule);
 }
 
+function isDryRun({ dryRun }: AuthorizationPolicyObject): boolean {
+  return dryRun === true;
+}
+
+function dryRunLayers(policies: readonly AuthorizationPolicyObject[], transport: Transport): DryRunLayers {
+  const ofAction = (action: PolicyAction) => policies.filter((policy) => policy.action === action);
+  const compileAll = (chosen: typeof policies) => inEnvoyOrder(chosen.flatMap((policy) => compilePolicy(policy, transport)));
+  const allowing = ofAction("ALLOW");
+  return { deny: compileAll(ofAction("DENY")), allow: allowing.length === 0 ? undefined : compileAll(allowing) };
+}
+
 /** What a CUSTOM policy can ask nobody of is denied instead, and nothing else is (AZ-13). */
 function layers(policies: readonly AuthorizationPolicyObject[], authorizers: Authorizers, transport: Transport): AuthorizationLayers {
-  const asked = policies.map((policy) => ({ policy, provider: authorizers.askedBy(policy, transport) }));
+  const tried = policies.filter(isDryRun);
+  const asked = policies
+    .filter((policy) => !isDryRun(policy))
+    .map((policy) => ({ policy, provider: authorizers.askedBy(policy, transport) }));
   const isDeny = ({ policy, provider }: (typeof asked)[number]) =>
     policy.action === "DENY" || (policy.action === "CUSTOM" && (provider === undefined || policy.rules === "invalid"));
   const compileAll = (chosen: typeof asked) => inEnvoyOrder(chosen.flatMap(({ policy }) => compilePolicy(policy, transport)));
@@ -83,6 +97,7 @@ function layers(policies: readonly AuthorizationPolicyObject[], authorizers: Aut
     audit: compileAll(ofAction("AUDIT")),
     deny: compileAll(asked.filter(isDeny)),
     allow: allowing.length === 0 ? undefined : compileAll(allowing),
+    ...(tried.length === 0 ? {} : { dryRun: dryRunLayers(tried, transport) }),
   };
 }
 

@@ -56,6 +56,15 @@ export interface AuthorizationLayers {
   readonly deny: readonly CompiledRule[];
   /** Undefined: no ALLOW policy, so what is not denied is allowed. Otherwise what no rule matches is denied. */
   readonly allow: readonly CompiledRule[] | undefined;
+  /** Asked with DENY and ALLOW, for the record alone; absent where no policy is a dry run. */
+  readonly dryRun?: DryRunLayers;
+}
+
+/** The rules of policies that are tried and never enforced (AZ-11). */
+export interface DryRunLayers {
+  readonly deny: readonly CompiledRule[];
+  /** Undefined: no ALLOW policy is a dry run. */
+  readonly allow: readonly CompiledRule[] | undefined;
 }
 
 /** Where the proxy accepts connections of peers for its workload. */

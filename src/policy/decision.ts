@@ -49,11 +49,16 @@ export type Because =
   | { readonly kind: "default" }
   | { readonly kind: "no-policy" };
 
-export interface Decision {
+export interface Verdict {
   readonly effect: "allow" | "deny";
   readonly because: Because;
+}
+
+export interface Decision extends Verdict {
   /** The AUDIT rules that matched; they never block. */
   readonly audit: readonly Origin[];
+  /** What it would be, were dry runs in force; absent where no policy of the workload is one, and where their rules were not asked. */
+  readonly dryRun?: Verdict;
 }
 
 /** `NAMESPACE/POLICY[RULE]`, `default` or `no-policy`. */

@@ -164,6 +164,8 @@ export interface AuthorizationPolicyObject {
   readonly provider?: string;
   /** No rules: an ALLOW that matches nothing (AZ-4). `invalid` is closed: ALLOW matches nothing, DENY and CUSTOM deny everything. */
   readonly rules: readonly Rule[] | "invalid";
+  /** Tried and recorded, never enforced (`istio.io/dry-run`); of ALLOW and DENY only. */
+  readonly dryRun?: true;
 }
 
 /** Keys that are fetched: from a JWKS document, or from the one that the issuer's OIDC discovery names. */

@@ -12,6 +12,15 @@ export function formatOrigin(origin: Origin): string {
   return `${origin.namespace}/${origin.policy}[${origin.rule}]`;
 }
 
+const ORIGIN = /^([^/]*)\/([^[]*)\[(\d+)\]$/;
+
+/** The origin that `formatOrigin` wrote, or undefined for any other text. */
+export function parseOrigin(text: string): Origin | undefined {
+  const [, namespace, policy, rule] = ORIGIN.exec(text) ?? [];
+  if (namespace === undefined || policy === undefined) return undefined;
+  return { namespace, policy, rule: Number(rule) };
+}
+
 /** `ns[NAMESPACE]-policy[POLICY]-rule[RULE]`: Istio's name of a rule in an Envoy (AZ-2). */
 export function formatEnvoyPolicyId(origin: Origin): string {
   return `ns[${origin.namespace}]-policy[${origin.policy}]-rule[${origin.rule}]`;

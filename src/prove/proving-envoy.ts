@@ -207,13 +207,14 @@ const EFFECT_OF_ANSWER = new Map<Seen["answer"], Outcome["effect"]>([
 /** The effect is what the client saw, and the record must agree. */
 function outcomeOf({ answer }: Seen, record: NewAuditRecord | undefined): Outcome {
   if (record === undefined) throw new Error("there is no record");
-  const { effect, origin, audit, detail } = record;
+  const { effect, origin, audit, detail, dryRun = "", dryRunOrigin = "" } = record;
   const seen = EFFECT_OF_ANSWER.get(answer);
   // A token for another audience gets 403 as well.
   const agree = answer === "closed" ? effect !== "allow" : effect === (seen ?? "refused") || (answer === 403 && effect === "refused");
   if (!agree) throw new Error(`the client saw ${answer}, the record says ${effect} by ${origin} (${detail})`);
   const status: Pick<Outcome, "status"> = effect === "refused" && (answer === 401 || answer === 403) ? { status: answer } : {};
-  return { effect, by: origin, audit, why: detail, ...status };
+  const tried = dryRun === "" ? {} : { dryRun: { effect: dryRun, by: dryRunOrigin } };
+  return { effect, by: origin, audit, why: detail, ...status, ...tried };
 }
 
 async function inTurns<T, R>(items: readonly T[], work: (item: T) => Promise<R>): Promise<readonly R[]> {

@@ -12,9 +12,10 @@ export interface Recorder {
 }
 
 /** What a decision adds to a record. */
-export function verdictOf(decision: Decision): Pick<RecordInit, "effect" | "origin" | "audit"> {
-  const { effect, because, audit } = decision;
-  return { effect, origin: formatBecause(because), audit: audit.map(formatOrigin) };
+export function verdictOf(decision: Decision): Pick<RecordInit, "effect" | "origin" | "audit" | "dryRun" | "dryRunOrigin"> {
+  const { effect, because, audit, dryRun } = decision;
+  const tried = dryRun === undefined ? {} : { dryRun: dryRun.effect, dryRunOrigin: formatBecause(dryRun.because) };
+  return { effect, origin: formatBecause(because), audit: audit.map(formatOrigin), ...tried };
 }
 
 /** For refusals. */

@@ -12,9 +12,12 @@ for (const { name, policies, tests } of loadCorpus()) {
         const policy = policies.get(test.workload);
         assert.ok(policy);
         const outcome = evaluate(decisionEngine(policy), policy, test.request);
-        const { effect, by, audit, why } = outcome;
+        const { effect, by, audit, why, dryRun } = outcome;
         const expected = `expected ${test.expect} by ${test.by} with audit ${test.audit ?? "unasked"}`;
-        assert.ok(meets(outcome, test), `${expected}, got ${effect} by ${by} with audit ${audit} ${why}`);
+        assert.ok(
+          meets(outcome, test),
+          `${expected}, got ${effect} by ${by} with audit ${audit}, dry run ${dryRun?.effect} by ${dryRun?.by} ${why}`,
+        );
       });
     }
   });

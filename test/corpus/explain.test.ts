@@ -16,10 +16,11 @@ for (const { name, policies, tests } of loadCorpus()) {
         assert.ok(policy);
         const view: WorkloadView = { policy, ports: [], authorization: [], requestAuthentication: [] };
         const engine = decisionEngine(policy);
-        const { effect, by, audit, why, layers } = answer({ ...engine, ask: askClause }, view, test.request);
+        const { effect, by, audit, why, layers, dryRun } = answer({ ...engine, ask: askClause }, view, test.request);
         const decided = evaluate(engine, policy, test.request);
         assert.deepEqual({ effect, by, audit }, { effect: decided.effect, by: decided.by, audit: decided.audit });
         assert.notEqual(why, "");
+        assert.deepEqual(dryRun && { effect: dryRun.effect, by: dryRun.by }, decided.dryRun);
         const matching = layers.filter(({ asked }) => asked).flatMap(({ rules }) => rules.filter(({ result }) => result === "match"));
         assert.ok(by === "" || !by.includes("[") || matching.some(({ rule }) => rule === by));
         const missing = layers.flatMap(({ rules }) => rules.filter(({ result }) => result === "miss"));

@@ -60,8 +60,8 @@ before(async () => {
 
 after(() => engine?.stop());
 
-function words({ effect, by, audit, why }: Outcome): string {
-  return `${effect} by \`${by}\`, audit [${audit}] ${why}`;
+function words({ effect, by, audit, why, dryRun }: Outcome): string {
+  return `${effect} by \`${by}\`, audit [${audit}], dry run ${dryRun?.effect} by ${dryRun?.by} ${why}`;
 }
 
 for (const file of files) {
@@ -71,11 +71,11 @@ for (const file of files) {
         const { envoy, decide } = answers.get(test) ?? assert.fail("it was not asked");
         const audit = test.audit?.slice(0, 1);
         assert.ok(meets(envoy, { ...test, audit }), `expected ${test.expect} by ${test.by}, audit ${audit}, got ${words(envoy)}`);
-        const { effect, by, status } = decide;
+        const { effect, by, status, dryRun } = decide;
         const { audit: seen } = envoy;
         assert.deepEqual(
-          { effect: envoy.effect, by: envoy.by, audit: seen, status: envoy.status },
-          { effect, by, audit: firstAudit(decide), status },
+          { effect: envoy.effect, by: envoy.by, audit: seen, status: envoy.status, dryRun: envoy.dryRun },
+          { effect, by, audit: firstAudit(decide), status, dryRun },
         );
       });
     }

@@ -81,8 +81,16 @@ export function formatVerdict({ effect, by, audit, why, status }: Pick<Answer, "
   return `${effect.toUpperCase()}${status === undefined ? "" : ` with ${status}`}${by === "" ? "" : ` by ${by}`}: ${why}${noted}`;
 }
 
+/** What dry runs would make of it, with their rules; empty where there are none. */
+export function formatDryRun({ dryRun }: Pick<Answer, "dryRun">): string {
+  if (dryRun === undefined) return "";
+  const { effect, by, why, layers } = dryRun;
+  const origin = by === "" ? "" : ` by ${by}`;
+  return `\nrules of dry runs, which are recorded and not enforced\n${formatLayers(layers)}\ndry run: ${effect.toUpperCase()}${origin}: ${why}`;
+}
+
 export function formatAnswer(answer: Answer): string {
   const layers = answer.layers.length === 0 ? "" : `${formatLayers(answer.layers)}\n`;
   const tokens = answer.tokens.map((token) => `${formatToken(token)}\n`).join("");
-  return `${formatAsked(answer)}\n${tokens}${layers}${formatVerdict(answer)}\n`;
+  return `${formatAsked(answer)}\n${tokens}${layers}${formatVerdict(answer)}${formatDryRun(answer)}\n`;
 }

@@ -32,22 +32,40 @@ export function otherwise({ allow }: AuthorizationLayers): string {
     : "everything else is denied (default): an ALLOW policy selects the workload";
 }
 
-function formatLayers(view: WorkloadView, protocol: string, layers: AuthorizationLayers): readonly string[] {
-  const rules = ACTIONS.flatMap((action) =>
+function formatRules(view: WorkloadView, layers: AuthorizationLayers): readonly string[] {
+  return ACTIONS.flatMap((action) =>
     rulesInForce(view, layers, action).map(
       ({ rule, place, sentence }) => `    ${action.padEnd(5)} ${rule}${place === undefined ? "" : ` (${formatPlace(place)})`} ${sentence}`,
     ),
   );
-  return [`  rules for ${protocol}, in the order in which they are asked:`, ...rules, `    ${otherwise(layers)}`];
 }
 
-function formatPolicy({ action, name, place, closed, rules }: AuthorizationInForce): string {
+/** The rules of dry runs as those of the layers that they would be in. */
+export function triedLayers({ dryRun }: AuthorizationLayers): AuthorizationLayers {
+  return { audit: [], deny: dryRun?.deny ?? [], allow: dryRun?.allow };
+}
+
+function formatDryRun(view: WorkloadView, protocol: string, layers: AuthorizationLayers): readonly string[] {
+  if (layers.dryRun === undefined) return [];
+  const rules = formatRules(view, triedLayers(layers));
+  return [
+    `  dry runs for ${protocol}, recorded and not enforced:`,
+    ...(rules.length === 0 ? ["    no rule: an ALLOW that matches nothing"] : rules),
+  ];
+}
+
+function formatLayers(view: WorkloadView, protocol: string, layers: AuthorizationLayers): readonly string[] {
+  const head = `  rules for ${protocol}, in the order in which they are asked:`;
+  return [head, ...formatRules(view, layers), `    ${otherwise(layers)}`, ...formatDryRun(view, protocol, layers)];
+}
+
+function formatPolicy({ action, name, place, closed, dryRun, rules }: AuthorizationInForce): string {
   const holds = closed
     ? "INVALID, and closed until it is mended"
     : rules.length === 0
       ? "no rule: matches nothing"
       : `${rules.length} ${rules.length === 1 ? "rule" : "rules"}`;
-  return `    ${action.padEnd(5)} ${name} (${formatPlace(place)}): ${holds}`;
+  return `    ${action.padEnd(5)} ${name} (${formatPlace(place)}): ${holds}${dryRun === true ? "; a dry run, not enforced" : ""}`;
 }
 
 /** The protocols that the workload's listeners speak; both where it has none. */

@@ -3,13 +3,13 @@ import { networkInterfaces } from "node:os";
 import { evaluate, meets, type Outcome } from "../../analyze/evaluate.ts";
 import type { TestCase } from "../../analyze/test-case.ts";
 import type { WorkloadView } from "../../analyze/workload-view.ts";
-import type { CompiledRule, WorkloadPolicy } from "../../compile/workload-policy.ts";
+import type { AuthorizationLayers, CompiledRule, WorkloadPolicy } from "../../compile/workload-policy.ts";
 import { AppError } from "../../core/error.ts";
 import { firstAudit, type PlacedQuestion, ProvingEnvoy } from "../../prove/proving-envoy.ts";
 import { endRequest } from "../signals.ts";
 import { engineOf } from "./engine.ts";
 import type { ViewSource } from "./mesh-source.ts";
-import { problemOf, type TestResult } from "./run-tests.ts";
+import { expectedOf, problemOf, type TestResult } from "./run-tests.ts";
 
 /** One test at one workload: what Envoy will be asked, or why it cannot be. */
 interface Planned {
@@ -25,6 +25,10 @@ function asksForAddress({ condition }: CompiledRule): boolean {
   );
 }
 
+function rulesOf({ audit, deny, allow = [], dryRun }: AuthorizationLayers): readonly CompiledRule[] {
+  return [...audit, ...deny, ...allow, ...(dryRun?.deny ?? []), ...(dryRun?.allow ?? [])];
+}
+
 function isLocal(address: string): boolean {
   if (address.startsWith("127.") || address === "::1") return true;
   return Object.values(networkInterfaces()).some((addresses) => addresses?.some((own) => own.address === address));
@@ -33,7 +37,7 @@ function isLocal(address: string): boolean {
 /** Why a real Envoy on this machine cannot be asked; undefined where it can. */
 function obstacle(policy: WorkloadPolicy, { request }: TestCase): string | undefined {
   const { http, tcp } = policy;
-  const rules = [http, tcp].flatMap(({ audit, deny, allow = [] }) => [...audit, ...deny, ...allow]);
+  const rules = [http, tcp].flatMap(rulesOf);
   if (request.sourceIp !== undefined && !isLocal(request.sourceIp))
     return `a real Envoy cannot be asked from ${request.sourceIp}, which is no address of this machine`;
   if (rules.some(asksForAddress) && !policy.inbound.every(({ bind }) => bind.startsWith("127.") && bind !== "127.0.0.1"))
@@ -70,15 +74,16 @@ async function plan(source: ViewSource, tests: readonly TestCase[]): Promise<rea
 
 /** What Envoy and the engine must have in common; the words of a refusal are each one's own. */
 function same(envoy: Outcome, offline: Outcome): boolean {
-  const text = ({ effect, by, status }: Outcome, audit: readonly string[]): string => JSON.stringify([effect, by, status, audit]);
+  const text = ({ effect, by, status, dryRun }: Outcome, audit: readonly string[]): string =>
+    JSON.stringify([effect, by, status, audit, dryRun?.effect, dryRun?.by]);
   return text(envoy, envoy.audit) === text(offline, firstAudit(offline));
 }
 
 function resultOf({ test, workload }: Planned, got: Outcome, offline: Outcome): TestResult {
-  const { name, place, expect, by } = test;
-  const audit = test.audit?.slice(0, 1);
-  const result = meets(got, { expect, by, audit }) ? ("pass" as const) : ("fail" as const);
-  const common = { name, place, workload, expected: { expect, by, audit }, result, got };
+  const { name, place } = test;
+  const expected = { ...expectedOf(test), audit: test.audit?.slice(0, 1) };
+  const result = meets(got, expected) ? ("pass" as const) : ("fail" as const);
+  const common = { name, place, workload, expected, result, got };
   return same(got, offline) ? common : { ...common, offline };
 }
 
@@ -105,8 +110,8 @@ async function askAll(
 
 function unanswered(one: Planned): TestResult {
   const { test, workload, ask } = one;
-  const { name, place, expect, by, audit } = test;
-  const common = { name, place, workload, expected: { expect, by, audit } };
+  const { name, place } = test;
+  const common = { name, place, workload, expected: expectedOf(test) };
   return typeof ask === "object" && "problem" in ask
     ? { ...common, result: "error", problem: ask.problem }
     : { ...common, result: "skipped" };

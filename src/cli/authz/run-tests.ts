@@ -1,6 +1,6 @@
 /** Expectations asked of what is in force. */
 import { type Answer, answer } from "../../analyze/answer.ts";
-import { type Engine, evaluate, meets, type Outcome } from "../../analyze/evaluate.ts";
+import { type Engine, type Expected, evaluate, meets, type Outcome } from "../../analyze/evaluate.ts";
 import type { TestCase } from "../../analyze/test-case.ts";
 import type { WorkloadView } from "../../analyze/workload-view.ts";
 import type { Place } from "../../core/diagnostic.ts";
@@ -16,7 +16,7 @@ export interface TestResult {
   readonly workload: string;
   /** `error`: the question has no answer. `skipped`: it can only be asked of a real Envoy. */
   readonly result: "pass" | "fail" | "error" | "skipped";
-  readonly expected: Pick<TestCase, "expect" | "by" | "audit">;
+  readonly expected: Expected;
   /** For `pass` and `fail`. */
   readonly got?: Outcome;
   /** The decision engine's answer, where a real Envoy was asked and says otherwise. */
@@ -24,6 +24,11 @@ export interface TestResult {
   /** For `fail`: the whole answer. For `error`: why there is none. */
   readonly answer?: Answer;
   readonly problem?: string;
+}
+
+/** What a test asks for. */
+export function expectedOf({ expect, by, audit, dryRun, dryRunBy }: TestCase): Expected {
+  return { expect, by, audit, ...(dryRun === undefined ? {} : { dryRun }), ...(dryRunBy === undefined ? {} : { dryRunBy }) };
 }
 
 /** Mistakes of the question, which are the test's; anything else ends the command. */
@@ -39,8 +44,7 @@ interface Asked {
 }
 
 function runAt({ view, engine }: Asked, test: TestCase): TestResult {
-  const { expect, by, audit } = test;
-  const common = { name: test.name, place: test.place, workload: view.policy.workload, expected: { expect, by, audit } };
+  const common = { name: test.name, place: test.place, workload: view.policy.workload, expected: expectedOf(test) };
   try {
     const got = evaluate(engine, view.policy, test.request);
     if (meets(got, test)) return { ...common, result: "pass", got };
@@ -57,8 +61,8 @@ export async function runTests(source: ViewSource, tests: readonly TestCase[]): 
     (await source(workload)).map((view) => ({ view, engine: engineOf(view.policy) }));
   const results: TestResult[] = [];
   for (const test of tests) {
-    const { name, place, workload, expect, by, audit, only } = test;
-    const common = { name, place, workload, expected: { expect, by, audit } };
+    const { name, place, workload, only } = test;
+    const common = { name, place, workload, expected: expectedOf(test) };
     if (only === "envoy") {
       results.push({ ...common, result: "skipped" });
       continue;
@@ -86,10 +90,21 @@ function whyLines({ why, layers }: Answer): readonly string[] {
   return [`  ${why}`, ...lines];
 }
 
+/** What dry runs do, or should do; empty where a test does not ask. */
+function tried({ dryRun, dryRunBy }: Expected, effect: Outcome["effect"] | undefined = dryRun, by: string | undefined = dryRunBy): string {
+  if (dryRun === undefined && dryRunBy === undefined) return "";
+  return `, and ${effect ?? "any effect"}${by === undefined ? "" : ` by ${by}`} were dry runs in force`;
+}
+
+function triedBy(expected: Expected, { dryRun, effect, by }: Outcome): string {
+  const got = dryRun ?? { effect, by };
+  return tried(expected, got.effect, got.by);
+}
+
 /** Two engines that should be one: a defect of one of them. */
 function disagreement(envoy: Outcome, offline: Outcome): string {
   const told = (outcome: Outcome): string =>
-    `${words(outcome.effect, outcome.by, outcome.audit)}${outcome.status === undefined ? "" : ` with ${outcome.status}`}`;
+    `${words(outcome.effect, outcome.by, outcome.audit)}${outcome.dryRun === undefined ? "" : `, dry run ${words(outcome.dryRun.effect, outcome.dryRun.by, undefined)}`}${outcome.status === undefined ? "" : ` with ${outcome.status}`}`;
   return `the engines disagree: Envoy says ${told(envoy)}, the decision engine ${told(offline)}; please report it`;
 }
 
@@ -104,7 +119,7 @@ export function formatFailure(one: TestResult): string | undefined {
   const wanted = words(expected.expect, expected.by, expected.audit);
   const came = words(got.effect, got.by, expected.audit === undefined ? undefined : got.audit);
   return [
-    `${where}: expected ${wanted}, got ${came}`,
+    `${where}: expected ${wanted}${tried(expected)}, got ${came}${triedBy(expected, got)}`,
     ...(whole === undefined ? [] : whyLines(whole)),
     ...(differs === undefined ? [] : [`  ${differs}`]),
   ].join("\n");

@@ -3,9 +3,9 @@ import type { AuthorizationPolicyObject, ObjectMeta, PolicyAction, Rule, Selecto
 import { checkCustomRules, readProvider } from "./custom-policy.ts";
 import { NO_LABELS, selectorOrAll } from "./labels.ts";
 import { LIMITS } from "./limits.ts";
-import { DRY_RUN } from "./metadata.ts";
+import { DRY_RUN, parseDryRun } from "./metadata.ts";
 import { childOf, textOf } from "./raw-node.ts";
-import { type Fields, list, partialRecord, wrong } from "./reader.ts";
+import { type Cursor, type Fields, list, partialRecord, wrong } from "./reader.ts";
 import { oneOf } from "./refine.ts";
 import { ruleDecoder } from "./rule.ts";
 
@@ -57,22 +57,32 @@ function readSpec(fields: Fields, namespace: string): Spec {
   return { selector: selectorOrAll(fields), action: decided, ...named, rules };
 }
 
-function asksForDryRun(root: Fields): boolean {
-  return textOf(childOf(childOf(childOf(root.cursor.node, "metadata"), "annotations"), DRY_RUN)) === "true";
+/** Of AZ-14 and VA-3. */
+const TRIED: ReadonlySet<PolicyAction> = new Set(["ALLOW", "DENY"]);
+
+/** The annotation, where it asks for a dry run. */
+function dryRunAsked({ cursor }: Fields): Cursor | undefined {
+  const node = childOf(childOf(childOf(cursor.node, "metadata"), "annotations"), DRY_RUN);
+  if (node === undefined || parseDryRun(textOf(node) ?? "") !== true) return undefined;
+  return { ...cursor, node, path: `metadata.annotations[${JSON.stringify(DRY_RUN)}]` };
 }
 
 const EMPTY: Spec = { selector: NO_LABELS, action: "ALLOW", rules: [] };
 const UNREADABLE: Spec = { selector: NO_LABELS, action: "DENY", rules: "invalid" };
 
 /**
- * The policy, as far as it can be read. Undefined only for one that asks for a dry run: it is refused, and enforcing
- * its closed form would be what its author ruled out.
+ * The policy, as far as it can be read. Undefined only for a dry run of an action that cannot be tried: it is refused, and
+ * enforcing its closed form would be what its author ruled out.
  */
 export function decodeAuthorizationPolicy(root: Fields, meta: ObjectMeta): AuthorizationPolicyObject | undefined {
-  const spec = root.optional(
+  const read = root.optional(
     "spec",
     partialRecord((fields) => readSpec(fields, meta.namespace)),
   );
-  if (asksForDryRun(root)) return undefined;
-  return { kind: "AuthorizationPolicy", meta, ...(spec ?? (root.has("spec") ? UNREADABLE : EMPTY)) };
+  const spec = read ?? (root.has("spec") ? UNREADABLE : EMPTY);
+  const policy: AuthorizationPolicyObject = { kind: "AuthorizationPolicy", meta, ...spec };
+  const asked = dryRunAsked(root);
+  if (asked === undefined) return policy;
+  if (TRIED.has(spec.action)) return { ...policy, dryRun: true };
+  return wrong(asked, "GAR0004", `is not supported for action ${spec.action}`, "remove it: only ALLOW and DENY policies can be tried");
 }

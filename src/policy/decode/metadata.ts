@@ -22,14 +22,27 @@ export const DRY_RUN = "istio.io/dry-run";
 
 const annotationValue = stringUpTo(LIMITS.annotation);
 
-const annotation: Decoder<string> = (cursor) => {
-  const value = annotationValue(cursor);
-  const isDryRun = cursor.path.endsWith(`[${JSON.stringify(DRY_RUN)}]`);
-  if (!isDryRun || value === undefined || value === "false") return value;
-  return wrong(cursor, "GAR0004", "is not supported", 'remove it, or set it to "false": policies are enforced or they are not there');
-};
+const TRUE: ReadonlySet<string> = new Set(["1", "t", "T", "true", "TRUE", "True"]);
+const FALSE: ReadonlySet<string> = new Set(["0", "f", "F", "false", "FALSE", "False"]);
 
-const annotations = mapOf(text, annotation, { max: LIMITS.annotations });
+/** The value of the annotation, as Istio reads it; undefined for what is neither. */
+export function parseDryRun(value: string): boolean | undefined {
+  return TRUE.has(value) ? true : FALSE.has(value) ? false : undefined;
+}
+
+const DRY_RUN_HELP = 'remove it, or set it to "false": only AuthorizationPolicies with action ALLOW or DENY can be tried';
+
+/** VA-3. */
+function annotation(kind: WrittenKind): Decoder<string> {
+  return (cursor) => {
+    const value = annotationValue(cursor);
+    if (value === undefined || !cursor.path.endsWith(`[${JSON.stringify(DRY_RUN)}]`)) return value;
+    const asked = parseDryRun(value);
+    if (asked === undefined) return wrong(cursor, "GAR0007", `is neither true nor false: ${quote(value)}`, 'write "true" or "false"');
+    if (asked && kind !== "AuthorizationPolicy") return wrong(cursor, "GAR0004", "is not supported", DRY_RUN_HELP);
+    return value;
+  };
+}
 
 const RFC_3339 = /^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(?:\.\d{1,9})?(?:Z|[+-]\d{2}:\d{2})$/;
 
@@ -56,7 +69,8 @@ export function metadata(kind: WrittenKind, place: Place): Decoder<ObjectMeta> {
     const namespace = readNamespace(fields, kind);
     const meta = {
       labels: fields.optional("labels", nullable(labels, NO_LABELS)) ?? NO_LABELS,
-      annotations: fields.optional("annotations", nullable(annotations, NO_LABELS)) ?? NO_LABELS,
+      annotations:
+        fields.optional("annotations", nullable(mapOf(text, annotation(kind), { max: LIMITS.annotations }), NO_LABELS)) ?? NO_LABELS,
       created: fields.optional("creationTimestamp", nullable(timestamp, 0)) ?? 0,
       place,
     };

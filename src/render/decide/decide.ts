@@ -9,6 +9,7 @@ import type { Origin } from "../../policy/origin.ts";
 import { compileAsking, refusedBy } from "./asking.ts";
 import { compileCondition } from "./condition.ts";
 import { DecisionContext } from "./context.ts";
+import { compileDryRun } from "./dry-run.ts";
 import { type IndexedRule, RuleIndex } from "./rule-index.ts";
 
 /**
@@ -67,6 +68,14 @@ function compileRuleLayers(layers: AuthorizationLayers): (context: DecisionConte
   };
 }
 
+/** With what dry runs would make of it (AZ-11). */
+function compileTriedLayers(layers: AuthorizationLayers): (context: DecisionContext) => Decision {
+  const rules = compileRuleLayers(layers);
+  if (layers.dryRun === undefined) return rules;
+  const withDryRun = compileDryRun(layers.dryRun);
+  return (context) => withDryRun(rules(context), context);
+}
+
 interface CompiledLayers {
   readonly decide: (facts: Facts) => Decision;
   readonly asks: (facts: Facts) => readonly Asking[];
@@ -75,7 +84,7 @@ interface CompiledLayers {
 /** CUSTOM before all others (Istio AZ-1). */
 function compileLayers(layers: AuthorizationLayers): CompiledLayers {
   const asks = compileAsking(layers.custom ?? []);
-  const rules = compileRuleLayers(layers);
+  const rules = compileTriedLayers(layers);
   const asksOf = (facts: Facts) => asks(new DecisionContext(facts));
   if (layers.custom === undefined) return { decide: (facts) => rules(new DecisionContext(facts)), asks: asksOf };
   return { decide: (facts) => refusedBy(asksOf(facts.asked ?? facts), facts) ?? rules(new DecisionContext(facts)), asks: asksOf };

@@ -11,6 +11,7 @@ import { type PolicySchema, RBAC_Action, type RBACSchema } from "../../gen/envoy
 import { RBACSchema as HttpRbacSchema } from "../../gen/envoy/extensions/filters/http/rbac/v3/rbac_pb.js";
 import { RBACSchema as NetworkRbacSchema } from "../../gen/envoy/extensions/filters/network/rbac/v3/rbac_pb.js";
 import { attributeRow } from "../../policy/attributes.ts";
+import { DRY_RUN_PREFIX } from "../../policy/dry-run.ts";
 import type { Clause } from "../../policy/model.ts";
 import { formatEnvoyPolicyId } from "../../policy/origin.ts";
 import type { ValueMatch } from "../../policy/pattern.ts";
@@ -22,13 +23,16 @@ export type Transport = "http" | "tcp";
 type PolicyInit = MessageInitShape<typeof PolicySchema>;
 type RulesInit = MessageInitShape<typeof RBACSchema>;
 
-/** The filters of a listener, in the order in which they are asked (AZ-1). */
-const LAYERS = ["audit", "deny", "allow"] as const satisfies readonly (keyof AuthorizationLayers)[];
-type Layer = (typeof LAYERS)[number];
+/**
+ * The filters of a listener, in the order in which they are asked (AZ-1). ALLOW rules of dry runs have a filter of their
+ * own for TCP alone: each filter has one place for shadow rules, and the ALLOW filter's is taken there.
+ */
+const LAYERS = { http: ["audit", "deny", "allow"], tcp: ["audit", "deny", "dry-run", "allow"] } as const;
+type Layer = (typeof LAYERS)["tcp"][number];
 
 /** The names of a workload's filters for one transport, in the order in which a listener asks them. */
 export function authorizationFilterNames(workload: string, transport: Transport): readonly string[] {
-  return LAYERS.map((layer) => `${workload}/${transport}/${layer}`);
+  return LAYERS[transport].map((layer) => `${workload}/${transport}/${layer}`);
 }
 
 // === A rule ===
@@ -86,7 +90,12 @@ export function toPolicy(condition: Condition, transport: Transport): PolicyInit
 
 // === A filter ===
 
-const ACTION = { audit: RBAC_Action.LOG, deny: RBAC_Action.DENY, allow: RBAC_Action.ALLOW } as const satisfies Record<Layer, RBAC_Action>;
+const ACTION = {
+  audit: RBAC_Action.LOG,
+  deny: RBAC_Action.DENY,
+  "dry-run": RBAC_Action.ALLOW,
+  allow: RBAC_Action.ALLOW,
+} as const satisfies Record<Layer, RBAC_Action>;
 
 function toRules(layer: Layer, rules: readonly CompiledRule[], transport: Transport): RulesInit {
   const policies: Record<string, PolicyInit> = {};
@@ -98,27 +107,51 @@ function toRules(layer: Layer, rules: readonly CompiledRule[], transport: Transp
   return { action: ACTION[layer], policies };
 }
 
+/** A layer without rules is a filter without rules, which lets everything pass; an ALLOW with an empty list is one that lets nothing pass. */
+function enforcedRules(layer: Layer, layers: AuthorizationLayers): readonly CompiledRule[] | undefined {
+  if (layer === "allow") return layers.allow;
+  return layer === "deny" && layers.deny.length > 0 ? layers.deny : undefined;
+}
+
+interface Shadow {
+  readonly rules: readonly CompiledRule[] | undefined;
+  /** Of the metadata keys, so that they mix neither with one another nor with those of the rule that decides. */
+  readonly prefix: string;
+}
+
 /**
- * A layer without rules is a filter without rules, which lets everything pass; an ALLOW with an empty list is one that
- * lets nothing pass. AUDIT never blocks, so its rules are shadow rules, whose metadata keys carry a prefix and do not mix
- * with those of the rule that decides. The network filter tells of no rule but shadow ones, so that the ALLOW rules of
- * TCP stand there once more.
+ * What never blocks: AUDIT and dry runs, these under Istio's own prefixes (AZ-11). The network filter tells of no rule but
+ * shadow ones, so that the ALLOW rules of TCP stand there once more. A DENY filter of dry runs is there even without rules,
+ * as its metadata says that there are dry runs.
  */
-function filterConfig(layer: Layer, rules: readonly CompiledRule[] | undefined, transport: Transport): Any {
-  const present = rules !== undefined && (rules.length > 0 || layer === "allow");
-  const rendered = present ? toRules(layer, rules, transport) : undefined;
-  const shadow = layer === "audit" || (layer === "allow" && transport === "tcp");
+function shadowRules(layer: Layer, transport: Transport, { audit, allow, dryRun }: AuthorizationLayers): Shadow {
+  switch (layer) {
+    case "audit":
+      return { rules: audit.length > 0 ? audit : undefined, prefix: "audit_" };
+    case "deny":
+      return { rules: dryRun?.deny, prefix: DRY_RUN_PREFIX.deny };
+    case "allow":
+      if (transport === "tcp") return { rules: allow, prefix: "allow_" };
+      return { rules: dryRun?.allow, prefix: DRY_RUN_PREFIX.allow };
+    case "dry-run":
+      return { rules: dryRun?.allow, prefix: DRY_RUN_PREFIX.allow };
+  }
+}
+
+function filterConfig(layer: Layer, layers: AuthorizationLayers, transport: Transport): Any {
+  const enforced = enforcedRules(layer, layers);
+  const { rules: shadow, prefix } = shadowRules(layer, transport, layers);
   const body = {
-    ...(rendered === undefined || layer === "audit" ? {} : { rules: rendered }),
-    ...(rendered === undefined || !shadow ? {} : { shadowRules: rendered, shadowRulesStatPrefix: `${layer}_` }),
+    ...(enforced === undefined ? {} : { rules: toRules(layer, enforced, transport) }),
+    ...(shadow === undefined ? {} : { shadowRules: toRules(layer, shadow, transport), shadowRulesStatPrefix: prefix }),
   };
   return transport === "http" ? pack(HttpRbacSchema, body) : pack(NetworkRbacSchema, { ...body, statPrefix: `tcp_${layer}.` });
 }
 
-/** The extension configs of a workload for one transport: all three layers, whether they hold rules or not. */
+/** The extension configs of a workload for one transport: all layers, whether they hold rules or not. */
 export function authorizationFilters(workload: string, transport: Transport, layers: AuthorizationLayers): readonly TypedExtensionConfig[] {
   const names = authorizationFilterNames(workload, transport);
-  return LAYERS.map((layer, index) =>
-    create(TypedExtensionConfigSchema, { name: names[index] ?? "", typedConfig: filterConfig(layer, layers[layer], transport) }),
+  return LAYERS[transport].map((layer, index) =>
+    create(TypedExtensionConfigSchema, { name: names[index] ?? "", typedConfig: filterConfig(layer, layers, transport) }),
   );
 }
