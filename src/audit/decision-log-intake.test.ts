@@ -81,10 +81,22 @@ test("what a proxy reports is recorded under its own workload and acknowledged",
   assert.equal(await accepted(stream), 1n);
   stream.write(create(ReportRequestSchema, { records: [{ ...DECISION, effect: "deny", origin: "default", path: "/x?token=secret#y" }] }));
   assert.equal(await accepted(stream), 2n);
+  const tried = { dryRun: "deny", dryRunOrigin: "photo-ns/new[0]" } as const;
+  stream.write(
+    create(ReportRequestSchema, {
+      records: [
+        { ...DECISION, ...tried },
+        { ...DECISION, ...tried, dryRunOrigin: "\n" },
+      ],
+    }),
+  );
+  assert.equal(await accepted(stream), 4n);
   const expected = { ...sampleRecord(), reporter: "embedded" };
   assert.deepEqual(await collect(store.query({}), (record) => record), [
     { ...expected, id: 1, audit: ["photo-ns/watch[0]"] },
     { ...expected, id: 2, effect: "deny", origin: "default", path: "/x" },
+    { ...expected, id: 3, ...tried },
+    { ...expected, id: 4 },
   ]);
 });
 

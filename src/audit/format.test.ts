@@ -9,6 +9,16 @@ const record = (other: Partial<AuditRecord> = {}): AuditRecord => ({ ...sampleRe
 
 const LINES: readonly (readonly [string, Partial<AuditRecord>, string])[] = [
   [
+    "a request that a dry run would deny",
+    { dryRun: "deny", dryRunOrigin: "photo-ns/new[1]" },
+    "2026-11-22T10:00:00.000Z ALLOW   photo-ns/photo-frontend     -> photo-ns/photo-backend      GET /photos/1 200 by photo-ns/backend[0] dry-run deny by photo-ns/new[1]",
+  ],
+  [
+    "a request that dry runs would not change",
+    { dryRun: "allow", dryRunOrigin: "photo-ns/backend[0]" },
+    "2026-11-22T10:00:00.000Z ALLOW   photo-ns/photo-frontend     -> photo-ns/photo-backend      GET /photos/1 200 by photo-ns/backend[0]",
+  ],
+  [
     "an allowed request",
     {},
     "2026-11-22T10:00:00.000Z ALLOW   photo-ns/photo-frontend     -> photo-ns/photo-backend      GET /photos/1 200 by photo-ns/backend[0]",
@@ -103,7 +113,7 @@ test("no record's JSON holds a raw control, format or line-separating character,
 
 test("JSON has always the same keys in the same order and the time in UTC", () => {
   const keys =
-    "id time reporter workload service caller sourceIp protocol method path host port status bytesReceived bytesSent durationMicros effect origin detail audit";
+    "id time reporter workload service caller sourceIp protocol method path host port status bytesReceived bytesSent durationMicros effect origin detail audit dryRun dryRunOrigin";
   const shuffled = Object.fromEntries(Object.entries(record()).reverse()) as unknown as AuditRecord;
   assert.equal(formatJson(shuffled), formatJson(record()));
   assert.equal(Object.keys(JSON.parse(formatJson(record())) as object).join(" "), keys);

@@ -9,8 +9,16 @@ import type { AuditStore } from "./store.ts";
 const A = sampleRecord({ path: "/a", caller: "spiffe://cluster.local/ns/photo-ns/sa/photo-frontend" });
 const B = sampleRecord({ path: "/b", caller: "spiffe://other.example/ns/photo-ns/sa/photo-frontend", effect: "deny", origin: "default" });
 const C = sampleRecord({ path: "/b/c", caller: "", effect: "refused", origin: "", service: "x/y", workload: "x/y-1", time: NOON - 5000 });
-const D = sampleRecord({ path: "/b%_", method: "POST", effect: "deny", origin: "photo-ns/backend[10]", time: NOON - 1000 });
-const E = sampleRecord({ path: "", protocol: "tcp", method: "", origin: "photo-ns/backend-2[0]" });
+const D = sampleRecord({
+  path: "/b%_",
+  method: "POST",
+  effect: "deny",
+  origin: "photo-ns/backend[10]",
+  time: NOON - 1000,
+  dryRun: "deny",
+  dryRunOrigin: "a/b[0]",
+});
+const E = sampleRecord({ path: "", protocol: "tcp", method: "", origin: "photo-ns/backend-2[0]", dryRun: "deny", dryRunOrigin: "a/b[0]" });
 
 /** Which of A to E (numbered from 1) a filter finds. */
 const CASES: readonly (readonly [string, AuditFilter, readonly number[]])[] = [
@@ -40,6 +48,7 @@ const CASES: readonly (readonly [string, AuditFilter, readonly number[]])[] = [
   ["denied", { effect: "deny" }, [2, 4]],
   ["refused", { effect: "refused" }, [3]],
   ["allowed", { effect: "allow" }, [1, 5]],
+  ["allowed, and denied by a dry run", { wouldDeny: true }, [5]],
   ["method", { method: "POST" }, [4]],
   ["an exact path", { path: { kind: "exact", value: "/b" } }, [2]],
   ["a path's beginning", { path: { kind: "prefix", value: "/b" } }, [2, 3, 4]],

@@ -166,14 +166,32 @@ test("a file that others can read is refused with the command that mends it", (t
   assert.throws(() => openTestStore(t, { file }), { code: "unsafe-permissions", help: `run \`chmod 600 ${file}\`` });
 });
 
+test("a file of before dry runs is brought up to date, with its records, and takes new ones", async (t) => {
+  const { store, file } = openTestStore(t);
+  store.append([sampleRecord()]);
+  store.close();
+  const older = new DatabaseSync(file);
+  older.exec("DROP INDEX record_would_deny; ALTER TABLE record DROP COLUMN dry_run; ALTER TABLE record DROP COLUMN dry_run_origin");
+  older.exec("PRAGMA user_version = 1");
+  older.close();
+  const { store: again } = openTestStore(t, { file });
+  const tried = { dryRun: "deny", dryRunOrigin: "photo-ns/new[0]" } as const;
+  again.append([sampleRecord(tried)]);
+  assert.deepEqual(await collect(again.query({}), (record) => record), [
+    { ...sampleRecord(), id: 1 },
+    { ...sampleRecord(tried), id: 2 },
+  ]);
+  assert.deepEqual(await collect(again.query({ wouldDeny: true }), ({ id }) => id), [2]);
+});
+
 test("a file of a newer schema is refused and left as it is", (t) => {
   const { store, file } = openTestStore(t);
   store.append([sampleRecord()]);
   store.close();
   const newer = new DatabaseSync(file);
-  newer.exec("PRAGMA user_version = 2");
+  newer.exec("PRAGMA user_version = 3");
   newer.close();
-  assert.throws(() => openTestStore(t, { file }), { code: "unsupported", message: /schema version 2/ });
+  assert.throws(() => openTestStore(t, { file }), { code: "unsupported", message: /schema version 3/ });
   const again = new DatabaseSync(file);
   t.after(() => again.close());
   assert.equal(again.prepare("SELECT count(*) AS n FROM record").get()?.n, 1);

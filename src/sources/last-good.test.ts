@@ -45,7 +45,7 @@ function inWords(object: MeshObject): string {
     object.rules === "invalid"
       ? "closed"
       : object.rules.flatMap(({ to }) => to.flat().flatMap(({ values }) => values.map((value) => ("value" in value ? value.value : ""))));
-  return `${object.meta.name} ${object.action} ${words}`;
+  return `${object.meta.name} ${object.action} ${words}${object.dryRun === true ? " dry run" : ""}`;
 }
 
 function inForce(snapshot: ConfigurationSnapshot): readonly string[] {
@@ -151,10 +151,12 @@ describe("a broken edit", () => {
     assert.deepEqual(inForce(snapshot), ["a DENY closed"]);
   });
 
-  it("that makes a policy a dry run leaves the enforced form in force", () => {
+  it("that makes a policy a dry run takes its place, and one that cannot be tried leaves the enforced form in force", () => {
     const dryRun = policy("a", GOOD).replace("namespace: shop", 'namespace: shop, annotations: {istio.io/dry-run: "true"}');
-    assert.deepEqual(inForce(sequence([0, { "a.yaml": policy("a", GOOD) }], [1, { "a.yaml": dryRun }])), ["a DENY /good"]);
-    assert.deepEqual(inForce(sequence([0, { "a.yaml": dryRun }])), []);
+    assert.deepEqual(inForce(sequence([0, { "a.yaml": policy("a", GOOD) }], [1, { "a.yaml": dryRun }])), ["a DENY /good dry run"]);
+    const audit = dryRun.replace("DENY", "AUDIT");
+    assert.deepEqual(inForce(sequence([0, { "a.yaml": policy("a", GOOD) }], [1, { "a.yaml": audit }])), ["a DENY /good"]);
+    assert.deepEqual(inForce(sequence([0, { "a.yaml": audit }])), []);
   });
 });
 

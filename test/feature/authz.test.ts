@@ -43,6 +43,50 @@ const WRONG = `${READ}  - name: the client deletes
     expect: allow
 `;
 
+const TRIED_RULE = "shop/no-photos[0]";
+const TRIED = `apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: { name: no-photos, namespace: shop, annotations: { istio.io/dry-run: "true" } }
+spec: { selector: { matchLabels: { app: server } }, action: DENY, rules: [{ to: [{ operation: { paths: ["/open"] } }] }] }
+`;
+
+describe("garrison authz on a folder with a dry run", { timeout: 120_000 }, () => {
+  const tried = new Place({ after }, { ...meshFiles(UNUSED_PORTS), "tried.yaml": TRIED });
+  const ask = (...args: readonly string[]): Promise<Result> => garrison([...args, "-f", tried.config]);
+
+  test("check shows it apart from what is enforced", async () => {
+    const { exit, stdout } = await ask("authz", "check", SERVER);
+    assert.equal(exit, 0);
+    assert.match(stdout, /DENY {2}shop\/no-photos \(\S+tried\.yaml:\d+\): 1 rule; a dry run, not enforced/);
+    assert.match(stdout, /dry runs for HTTP, recorded and not enforced:\n {4}DENY {2}shop\/no-photos\[0\] \(\S+\) denies if /);
+    const { rules, policies } = JSON.parse((await ask("authz", "check", SERVER, "--json")).stdout);
+    assert.deepEqual([rules.http.deny.length, rules.http.dryRun.deny[0].rule], [0, TRIED_RULE]);
+    assert.deepEqual(
+      policies.map(({ dryRun }: { readonly dryRun?: boolean }) => dryRun === true),
+      [false, true],
+    );
+  });
+
+  test("explain says what is decided, and what would be", async () => {
+    const { exit, stdout } = await ask("authz", "explain", SERVER, "--from", CLIENT_IDENTITY, "--path", "/open");
+    assert.equal(exit, 0);
+    assert.match(stdout, /\nALLOW by shop\/client-reads\[0\]: /);
+    assert.match(stdout, /\ndry run: DENY by shop\/no-photos\[0\]: a DENY rule matches/);
+  });
+
+  test("a test may say what would be, and fails where it is otherwise", async () => {
+    const request = `request: { from: "${CLIENT_IDENTITY}", path: /open }`;
+    const right = `tests:\n  - { name: tried, workload: ${SERVER}, ${request}, expect: allow, dryRun: deny, dryRunBy: "${TRIED_RULE}" }\n`;
+    assert.equal((await ask("authz", "test", fileOf("tried.yaml", right))).exit, 0);
+    const { exit, stdout } = await ask("authz", "test", fileOf("tried-wrong.yaml", right.replace("dryRun: deny", "dryRun: allow")));
+    assert.equal(exit, 1);
+    assert.match(
+      stdout,
+      /expected allow, and allow by shop\/no-photos\[0\] were dry runs in force, got allow by \S+, and deny by shop\/no-photos\[0\]/,
+    );
+  });
+});
+
 describe("garrison authz on a folder", { timeout: 120_000 }, () => {
   test("check shows the mode of each port with its policy, and the rules as sentences with their place", async () => {
     const { exit, stdout, stderr } = await offline("authz", "check", SERVER);

@@ -10,10 +10,11 @@ import { authorizationFilterNames, authorizationFilters } from "./authorization.
 
 // === Layers ===
 
-test("a workload has three filters for each transport, named after it, in the order in which they are asked", () => {
+test("the filters of a workload are named after it, in the order in which they are asked", () => {
   assert.deepEqual(authorizationFilterNames("photo-ns/photo-backend", "tcp"), [
     "photo-ns/photo-backend/tcp/audit",
     "photo-ns/photo-backend/tcp/deny",
+    "photo-ns/photo-backend/tcp/dry-run",
     "photo-ns/photo-backend/tcp/allow",
   ]);
   const filters = authorizationFilters("photo-ns/photo-backend", "http", NOTHING);
@@ -32,7 +33,7 @@ for (const transport of ["http", "tcp"] as const) {
   });
 
   test(`an ALLOW without rules for ${transport} is there, and lets nothing pass`, () => {
-    const [, , allow] = rendered(transport, { allow: [] });
+    const allow = rendered(transport, { allow: [] }).at(-1);
     assert.equal(allow?.rules?.action, RBAC_Action.ALLOW);
     assert.deepEqual(allow?.rules?.policies, {});
   });
@@ -52,10 +53,29 @@ for (const transport of ["http", "tcp"] as const) {
 }
 
 test("the ALLOW rules of TCP stand as shadow rules once more, because the network filter tells of no others", () => {
-  const [, , allow] = rendered("tcp", { allow: [rule({ kind: "always" })] });
+  const allow = rendered("tcp", { allow: [rule({ kind: "always" })] }).at(-1);
   assert.deepEqual(allow?.shadowRules, allow?.rules);
   assert.equal(allow?.shadowRulesStatPrefix, "allow_");
 });
+
+for (const transport of ["http", "tcp"] as const) {
+  test(`dry runs for ${transport} are shadow rules under Istio's prefixes, and nothing is enforced of them`, () => {
+    const filters = rendered(transport, { dryRun: { deny: [rule({ kind: "always" })], allow: [rule({ kind: "never" }, 1)] } });
+    assert.ok(filters.every(({ rules }) => rules === undefined));
+    const told = filters.flatMap(({ shadowRules, shadowRulesStatPrefix }) =>
+      shadowRules === undefined ? [] : [[shadowRulesStatPrefix, shadowRules.action, ...Object.keys(shadowRules.policies)]],
+    );
+    assert.deepEqual(told, [
+      ["istio_dry_run_deny_", RBAC_Action.DENY, "ns[photo-ns]-policy[p]-rule[0]"],
+      ["istio_dry_run_allow_", RBAC_Action.ALLOW, "ns[photo-ns]-policy[p]-rule[1]"],
+    ]);
+  });
+
+  test(`of dry runs for ${transport} without DENY rules, the DENY filter still says that there are some`, () => {
+    const [, deny] = rendered(transport, { dryRun: { deny: [], allow: [] } });
+    assert.deepEqual([deny?.shadowRules?.action, deny?.shadowRules?.policies], [RBAC_Action.DENY, {}]);
+  });
+}
 
 test("two rules of one name are refused instead of one of them being lost", () => {
   const twice = { ...NOTHING, deny: [rule({ kind: "always" }), rule({ kind: "never" })] };

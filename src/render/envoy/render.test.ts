@@ -97,7 +97,7 @@ test("only the filters that a listener asks for are served, so that a proxy can 
     ].map((name) => name.split("/").slice(2).join("/"));
   };
   const ofHttp = ["sanitize", "authn", "custom-0", "custom-1", "custom-2", "custom-3", "audit", "deny", "allow"];
-  const ofTcp = ["custom-0", "authorizer-0", "custom-1", "authorizer-1", "audit", "deny", "allow"];
+  const ofTcp = ["custom-0", "authorizer-0", "custom-1", "authorizer-1", "audit", "deny", "dry-run", "allow"];
   assert.deepEqual(
     namesFor("http"),
     ofHttp.map((name) => `http/${name}`),
