@@ -18,6 +18,7 @@ import { KEY_KINDS, type KeyKind, type SignatureAlgorithm, signatureAlgorithmOf 
 import { OID } from "./oids.ts";
 import type { Profile, Validity } from "./profile.ts";
 import { keyIdentifier, keyKindOf } from "./public-key.ts";
+import { encodeRevocationList, type RevocationListFields } from "./revocation-list.ts";
 import { writeSigned } from "./signed.ts";
 import { encodeTbs, organizationName, randomSerial } from "./tbs.ts";
 
@@ -133,6 +134,14 @@ export class Issuer {
     if (Buffer.compare(certificate.signed.body, tbs) !== 0)
       throw new AppError("internal", "the signed certificate is not the prepared one");
     return certificate;
+  }
+
+  /** The DER of a list of what this issuer has revoked. Throws `invalid-argument` where its certificate does not let it sign one. */
+  signRevocationList(list: RevocationListFields): Uint8Array {
+    if (((this.certificate.keyUsage ?? 0) & KEY_USAGE.cRLSign) === 0)
+      throw new AppError("invalid-argument", "the CA's certificate may not sign revocation lists: it has no key usage `cRLSign`");
+    const body = encodeRevocationList(list, this.certificate.subject, this.#algorithm, this.#authorityKeyIdentifier);
+    return writeSigned(body, this.#key);
   }
 }
 
