@@ -23,12 +23,15 @@ export const DIAGNOSTICS = {
   GAR0010: { severity: "error", title: "the file cannot be read" },
   GAR0011: { severity: "warning", title: "a selector is empty" },
   GAR0012: { severity: "warning", title: "a key is not used" },
+  GAR0014: { severity: "warning", title: "a field of the mesh has no effect" },
+  GAR0015: { severity: "warning", title: "auto mTLS is off" },
   GAR0101: { severity: "warning", title: "a service selects no workload" },
   GAR0102: { severity: "error", title: "an object refers to something that does not exist" },
   GAR0103: { severity: "warning", title: "a selector selects no workload" },
   GAR0104: { severity: "error", title: "two objects claim the same thing" },
   GAR0105: { severity: "error", title: "a workload has no listener" },
   GAR0106: { severity: "warning", title: "a policy is ignored in this place" },
+  GAR0107: { severity: "error", title: "a field of the mesh contradicts what is fixed" },
   GAR0201: { severity: "warning", title: "HTTP fields on a TCP port" },
 } as const satisfies Record<`GAR${string}`, { readonly severity: Severity; readonly title: string }>;
 

@@ -45,6 +45,7 @@ function section(kind: string): string {
   const { text, fields } = wholeObject(kind);
   const refused = [...fields.refused].map(([path, help]) => [`\`${path}\``, help]);
   const ignored = fields.accepted.map((path) => `\`${path}\``).join(", ");
+  const unused = fields.unused.map((path) => `\`${path}\``).join(", ");
   return [
     `## ${kind}`,
     `\`apiVersion\`: ${offered(`kind: ${kind}\napiVersion: "?"`)
@@ -53,6 +54,7 @@ function section(kind: string): string {
     `\`\`\`yaml\n${text.trimEnd()}\n\`\`\``,
     ...(refused.length === 0 ? [] : [`Refused:\n\n${table(["field", "instead"], refused)}`]),
     `Taken, without meaning here: ${ignored}.`,
+    ...(fields.unused.length === 0 ? [] : [`Told with a warning (GAR0014), without effect: ${unused}.`]),
   ].join("\n\n");
 }
 

@@ -26,6 +26,8 @@ export const LIMITS = {
   jwks: 1_048_576,
   /** Ports of a Service or WorkloadEntry, listeners of a Sidecar. */
   ports: 1024,
+  /** Elements of a list of a MeshConfig. */
+  meshValues: 256,
   /** Hosts of an egress listener. */
   hosts: 4096,
 } as const;
