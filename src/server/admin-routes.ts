@@ -4,11 +4,12 @@ import type { AuditHandler } from "../audit/http.ts";
 import type { Authority } from "../ca/authority.ts";
 import { authorityRoutes } from "../ca/http.ts";
 import type { TokenIssuer } from "../ca/service-account-token.ts";
+import type { Clock } from "../core/clock.ts";
 import { AppError } from "../core/error.ts";
 import { formatSpiffeId } from "../identity/spiffe-id.ts";
 import type { JwksResolver } from "../jwks/resolver.ts";
 import type { XdsConnection } from "../xds/connection.ts";
-import type { AdminRoutes } from "./admin.ts";
+import type { AdminRoute, AdminRoutes } from "./admin.ts";
 import type { MeshState } from "./mesh-state.ts";
 import { meshStatus } from "./status.ts";
 import { workloadSummaries } from "./workloads.ts";
@@ -20,6 +21,9 @@ export interface AdminContext {
   readonly jwks: JwksResolver;
   readonly tokens: TokenIssuer;
   readonly authority: Authority;
+  readonly clock: Clock;
+  /** Revokes, and answers when the proxies have it. */
+  readonly revoke: AdminRoute;
   readonly connections: () => readonly XdsConnection[];
   readonly audit: AuditHandler;
 }
@@ -84,7 +88,8 @@ export function adminRoutes(context: AdminContext): AdminRoutes {
     "GET /v1/policy": ({ url }) => viewsOf(mesh.current, workloadAsked(url)),
     "GET /v1/jwks": () => context.jwks.statuses(),
     "POST /v1/tokens": ({ body }) => mintToken(context, body),
-    ...authorityRoutes(context.authority),
+    ...authorityRoutes(context.authority, context.clock),
+    "POST /v1/ca/revoke": context.revoke,
     "GET /v1/audit": ({ url }, response) => context.audit({ url }, response),
   };
 }

@@ -33,6 +33,7 @@ import { bindServer } from "./listen.ts";
 import type { MeshState } from "./mesh-state.ts";
 import { Publisher } from "./publisher.ts";
 import { RENDERERS } from "./render.ts";
+import { revocationRoute } from "./revocation.ts";
 import { type ConfigurationOrigin, openSource } from "./source.ts";
 import { refuseContradiction, settleSettings } from "./start.ts";
 
@@ -191,6 +192,8 @@ export async function startControlPlane(given: ControlPlaneOptions): Promise<Con
       jwks,
       tokens: state.tokens,
       authority: state.authority,
+      clock,
+      revoke: revocationRoute({ authority: state.authority, ads, clock, logger }),
       connections: () => ads.connections(),
       audit: auditHandler(state.store, { clock }),
     });
