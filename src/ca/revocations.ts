@@ -98,6 +98,12 @@ export class Revocations {
     return [...this.#certificates.values()].filter(({ notAfter }) => notAfter >= now);
   }
 
+  /** What proxies need to know of it at `now`. */
+  forProxies(now: number): { readonly certificates: readonly string[]; readonly identities: ReadonlySet<string> } {
+    const identities = this.blocks.filter(({ kind }) => kind === "identity").map(({ value }) => value);
+    return { certificates: this.certificates(now).map(({ sha256 }) => sha256), identities: new Set(identities) };
+  }
+
   get blocks(): readonly Block[] {
     return [...this.#blocks.values()];
   }

@@ -51,6 +51,7 @@ function compileWorkload(
     inbound: inbound.listeners,
     outbound: outbound.listeners,
     ...(requestAuthentication === undefined ? {} : { requestAuthentication }),
+    ...(snapshot.revoked.certificates.length === 0 ? {} : { revoked: snapshot.revoked.certificates }),
     ...compileAuthorization(snapshot, workload),
   };
   return { policy, diagnostics: [...inbound.diagnostics, ...outbound.diagnostics] };

@@ -23,7 +23,8 @@ function otherNames(snapshot: MeshSnapshot, { identity }: Workload): Pick<Servic
 /** Where a service's port is served. An endpoint's identity is its workload's own: never the union over the service (SN-5). */
 function endpointsOf(snapshot: MeshSnapshot, { service, port }: Target): readonly ServiceEndpoint[] {
   return workloadsOfService(snapshot, service).flatMap((workload) => {
-    if (!workload.ready) return [];
+    // What is revoked has no certificate with which it could answer.
+    if (!workload.ready || snapshot.revoked.identities.has(workload.identity)) return [];
     const workloadPort = workloadPortOf(port, workload);
     if (workloadPort === undefined) return [];
     const mtls = snapshot.meshConfig.enableAutoMtls && effectiveMtls(snapshot, workload, workloadPort) !== "DISABLE";

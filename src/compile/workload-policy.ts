@@ -110,6 +110,8 @@ export interface WorkloadPolicy {
   readonly outbound: readonly OutboundListener[];
   /** Rules for the tokens of requests, by issuer; absent where there is none. They are asked before `http`. */
   readonly requestAuthentication?: readonly CompiledJwtRule[];
+  /** SHA-256 of the DER of each revoked certificate, in hex: whoever proves itself by one is denied, and none is called. Absent where there is none. */
+  readonly revoked?: readonly string[];
   readonly http: AuthorizationLayers;
   readonly tcp: AuthorizationLayers;
 }

@@ -164,7 +164,10 @@ export async function startControlPlane(given: ControlPlaneOptions): Promise<Con
     const serving = startServing({ authority: state.authority, clock, logger });
     cleanup.push(() => serving.close());
     const allowed = options.jwksAllow ?? [];
-    const { mesh, jwks, apply } = openMeshWithKeys({ settings, fixed, logger, clock, folder: state.folder, allowed });
+    const { authority } = state;
+    const revoked = () => authority.revocations.forProxies(clock.now());
+    const { mesh, jwks, apply } = openMeshWithKeys({ settings, fixed, logger, clock, folder: state.folder, allowed, revoked });
+    authority.revocations.onChange(() => mesh.refreshRevoked());
     cleanup.push(() => jwks.close());
     const source = await openSource(config, {
       logger,

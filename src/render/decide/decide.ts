@@ -5,7 +5,7 @@
 import type { AuthorizationLayers, CompiledRule, WorkloadPolicy } from "../../compile/workload-policy.ts";
 import type { Decision, Facts } from "../../policy/decision.ts";
 import type { PolicyAction } from "../../policy/model.ts";
-import type { Origin } from "../../policy/origin.ts";
+import { type Origin, REVOKED } from "../../policy/origin.ts";
 import { compileCondition } from "./condition.ts";
 import { DecisionContext } from "./context.ts";
 import { type IndexedRule, RuleIndex } from "./rule-index.ts";
@@ -62,7 +62,20 @@ function compileLayers(layers: AuthorizationLayers): (facts: Facts) => Decision 
   };
 }
 
+/** Before every DENY: a peer that proved itself by a revoked certificate. */
+function revokedFirst(revoked: ReadonlySet<string>): (decide: (facts: Facts) => Decision) => (facts: Facts) => Decision {
+  if (revoked.size === 0) return (decide) => decide;
+  return (decide) => (facts) => {
+    const verdict = decide(facts);
+    const { peerCertificate } = facts;
+    if (peerCertificate === undefined || !revoked.has(peerCertificate)) return verdict;
+    return { effect: "deny", because: { kind: "rule", action: "DENY", origin: REVOKED }, audit: verdict.audit };
+  };
+}
+
 /** Compiles a workload's policy. Throws `invalid-configuration` for what this version does not know, so that it is never passed over. */
-export function compileDecision(policy: Pick<WorkloadPolicy, "http" | "tcp">): DecisionEngine {
-  return { http: compileLayers(policy.http), tcp: compileLayers(policy.tcp) };
+export function compileDecision(policy: Pick<WorkloadPolicy, "http" | "tcp" | "revoked">): DecisionEngine {
+  const { http, tcp, revoked = [] } = policy;
+  const refuseRevoked = revokedFirst(new Set(revoked));
+  return { http: refuseRevoked(compileLayers(http)), tcp: refuseRevoked(compileLayers(tcp)) };
 }

@@ -45,10 +45,13 @@ function upstreamServices(policy: WorkloadPolicy): readonly UpstreamService[] {
 }
 
 /** The filters of the transports that an inbound listener speaks. A proxy never asks for others, and would count as behind for ever. */
-function filtersOf({ workload, inbound, http, tcp, requestAuthentication }: WorkloadPolicy): readonly TypedExtensionConfig[] {
+function filtersOf({ workload, inbound, http, tcp, requestAuthentication, revoked }: WorkloadPolicy): readonly TypedExtensionConfig[] {
   const isTcp = inbound.map(({ protocol }) => protocol === "tcp");
-  const ofHttp = [...requestAuthenticationFilters(workload, requestAuthentication), ...authorizationFilters(workload, "http", http)];
-  return [...(isTcp.includes(false) ? ofHttp : []), ...(isTcp.includes(true) ? authorizationFilters(workload, "tcp", tcp) : [])];
+  const ofHttp = [
+    ...requestAuthenticationFilters(workload, requestAuthentication),
+    ...authorizationFilters(workload, "http", http, revoked),
+  ];
+  return [...(isTcp.includes(false) ? ofHttp : []), ...(isTcp.includes(true) ? authorizationFilters(workload, "tcp", tcp, revoked) : [])];
 }
 
 /** Clusters, endpoints, listeners, token and RBAC filters (ECDS) of a workload. */
