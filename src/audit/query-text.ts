@@ -97,7 +97,12 @@ const FLAGS = {
   method: (text) => ({ method: parseMatching("method", text, METHOD, "write a method such as `GET`") }),
   path: (text) => ({ path: parsePath(text) }),
   origin: (text) => ({
-    origin: parseMatching("origin", text, ORIGIN, "write `NAMESPACE/POLICY`, `NAMESPACE/POLICY[RULE]`, `default`, `no-policy` or `revoked`"),
+    origin: parseMatching(
+      "origin",
+      text,
+      ORIGIN,
+      "write `NAMESPACE/POLICY`, `NAMESPACE/POLICY[RULE]`, `default`, `no-policy` or `revoked`",
+    ),
   }),
   "after-id": (text) => ({ afterId: parseWhole("after-id", text, 0, Number.MAX_SAFE_INTEGER) }),
   limit: (text) => ({ limit: parseWhole("limit", text, 1, MAX_LIMIT) }),

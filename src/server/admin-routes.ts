@@ -3,13 +3,19 @@ import { viewsOf } from "../analyze/workload-view.ts";
 import type { AuditHandler } from "../audit/http.ts";
 import type { Authority } from "../ca/authority.ts";
 import { authorityRoutes } from "../ca/http.ts";
+import type { JoinTokens } from "../ca/join-tokens.ts";
+import type { JwtSvidRecord } from "../ca/jwt-svid-record.ts";
 import type { TokenIssuer } from "../ca/service-account-token.ts";
 import type { Clock } from "../core/clock.ts";
 import { AppError } from "../core/error.ts";
 import { formatSpiffeId } from "../identity/spiffe-id.ts";
 import type { JwksResolver } from "../jwks/resolver.ts";
 import type { XdsConnection } from "../xds/connection.ts";
+
 import type { AdminRoute, AdminRoutes } from "./admin.ts";
+
+import { makeJoinToken } from "./join-token-route.ts";
+
 import type { MeshState } from "./mesh-state.ts";
 import { meshStatus } from "./status.ts";
 import { workloadSummaries } from "./workloads.ts";
@@ -24,9 +30,15 @@ export interface AdminContext {
   readonly clock: Clock;
   /** Revokes, and answers when the proxies have it. */
   readonly revoke: AdminRoute;
+  readonly joinTokens: JoinTokens;
+  readonly jwtSvids: JwtSvidRecord;
   readonly connections: () => readonly XdsConnection[];
   readonly audit: AuditHandler;
 }
+
+/** What one answer holds. */
+const MAX_JWT_SVIDS = 1_000;
+const MAX_JOIN_TOKENS = 1_000;
 
 interface TokenRequest {
   readonly namespace: string;
@@ -87,6 +99,9 @@ export function adminRoutes(context: AdminContext): AdminRoutes {
     "GET /v1/workloads": () => workloadSummaries(mesh.current),
     "GET /v1/policy": ({ url }) => viewsOf(mesh.current, workloadAsked(url)),
     "GET /v1/jwks": () => context.jwks.statuses(),
+    "GET /v1/jwt-svids": () => context.jwtSvids.newest(MAX_JWT_SVIDS),
+    "GET /v1/join-tokens": () => context.joinTokens.list(MAX_JOIN_TOKENS),
+    "POST /v1/join-tokens": ({ body }) => makeJoinToken(context, body),
     "POST /v1/tokens": ({ body }) => mintToken(context, body),
     ...authorityRoutes(context.authority, context.clock),
     "POST /v1/ca/revoke": context.revoke,
