@@ -5,24 +5,18 @@ import { createAlsIntake } from "../audit/als-intake.ts";
 import { createDecisionLogIntake } from "../audit/decision-log-intake.ts";
 import { auditHandler } from "../audit/http.ts";
 import { AuditStore } from "../audit/store.ts";
-import { clientCertificateAuthenticator, type TokenVerifier, tokenAuthenticator } from "../ca/authenticators.ts";
+import type { TokenVerifier } from "../ca/authenticators.ts";
 import { openAuthority } from "../ca/authority.ts";
-import { certificateService } from "../ca/csr-service.ts";
-import { boundWorkload, type JoinAuthenticatorOptions, joinTokenAuthenticator } from "../ca/join-authenticator.ts";
 import { JoinTokens } from "../ca/join-tokens.ts";
-import { issueJwtSvid } from "../ca/jwt-svid.ts";
 import { JwtSvidKeys } from "../ca/jwt-svid-keys.ts";
 import { JwtSvidRecord } from "../ca/jwt-svid-record.ts";
-import { jwtSvidService } from "../ca/jwt-svid-service.ts";
 import { TokenIssuer } from "../ca/service-account-token.ts";
 import { servingIdentity, startServing } from "../ca/serving.ts";
 import { type Clock, systemClock } from "../core/clock.ts";
 import type { Logger } from "../core/logger.ts";
 import { AccessLogService } from "../gen/envoy/service/accesslog/v3/als_pb.js";
-import { JwtSvidAuthority, WorkloadDirectory } from "../gen/garrison/v1/identity_pb.js";
 import { DecisionLog } from "../gen/garrison/v1/proxy_pb.js";
-import { IstioCertificateService } from "../gen/istio/v1/auth/ca_pb.js";
-import { formatSpiffeId, type SpiffeId } from "../identity/spiffe-id.ts";
+import { formatSpiffeId } from "../identity/spiffe-id.ts";
 import type { FixedSettings } from "../mesh/mesh-config.ts";
 import type { MeshSettings } from "../mesh/snapshot.ts";
 import type { IpBlock } from "../policy/ip-block.ts";
@@ -35,6 +29,7 @@ import { serveAdmin } from "./admin.ts";
 import { adminRoutes } from "./admin-routes.ts";
 import { type AdmissionOptions, reporterAdmission, streamAdmission } from "./admission.ts";
 import { writeControlPlaneFile } from "./files.ts";
+import { addIdentityServices } from "./identity-services.ts";
 import { openMeshWithKeys } from "./keys.ts";
 import { bindServer } from "./listen.ts";
 import type { MeshState } from "./mesh-state.ts";
@@ -42,8 +37,6 @@ import { Publisher } from "./publisher.ts";
 import { RENDERERS } from "./render.ts";
 import { type ConfigurationOrigin, openSource } from "./source.ts";
 import { refuseContradiction, settleSettings } from "./start.ts";
-import { workloadDirectory } from "./workload-directory.ts";
-import { workloadSummaries } from "./workloads.ts";
 
 export interface ControlPlaneOptions {
   /** Where the configuration is: a folder of YAML, or a Kubernetes cluster. */
@@ -147,41 +140,12 @@ function addServices(
   const reports = { append: store.append.bind(store), admit: reporterAdmission(admission), clock, logger };
   const serviceOf = (workload: string, listener: string): string =>
     mesh.current.policies.get(workload)?.inbound.find(({ name }) => name === listener)?.services[0] ?? "";
-  const { trustDomain } = settings;
-  const knows = (caller: SpiffeId): boolean => mesh.current.snapshot.identities.has(formatSpiffeId(caller));
-  const byCertificate = clientCertificateAuthenticator({ trustDomain, trust, clock });
-  const jwtSvids = jwtSvidService({
-    authenticator: byCertificate,
-    knows,
-    issue: (request) => issueJwtSvid({ trustDomain, keys: state.jwtKeys, record: state.jwtRecord, clock }, request),
-    jwks: () => state.jwtKeys.jwks,
-    recordRefusal: (caller, identity, error) => authority.recordRefusal(caller, identity, error),
-    clock,
-    logger,
-  });
-  const byToken = tokenAuthenticator({ trustDomain, tokens: verifier });
-  const joining: JoinAuthenticatorOptions = {
-    trustDomain,
-    tokens: state.joinTokens,
-    accountOf: (workload) => mesh.current.snapshot.workloads.get(workload)?.identity,
-  };
-  const csr = certificateService({
-    authority,
-    logger,
-    knows,
-    authenticators: [byCertificate, joinTokenAuthenticator(joining, "use"), byToken],
-  });
-  const directory = workloadDirectory({
-    authenticators: [byCertificate, joinTokenAuthenticator(joining, "look"), byToken],
-    boundWorkload: (credentials) => boundWorkload(joining, credentials),
-    workloads: () => workloadSummaries(mesh.current),
-  });
   server.addService(ads.definition, ads.implementation);
   server.addService(serviceDefinition(AccessLogService), createAlsIntake({ ...reports, serviceOf }).implementation);
   server.addService(serviceDefinition(DecisionLog), createDecisionLogIntake(reports).implementation);
-  server.addService(serviceDefinition(IstioCertificateService), { ...csr });
-  server.addService(serviceDefinition(JwtSvidAuthority), jwtSvids);
-  server.addService(serviceDefinition(WorkloadDirectory), directory);
+  const { joinTokens, jwtKeys, jwtRecord } = state;
+  const { trustDomain } = settings;
+  addIdentityServices(server, { trustDomain, authority, joinTokens, jwtKeys, jwtRecord, verifier, mesh, trust, clock, logger });
 }
 
 /** Starts a control plane; it serves when this resolves. Throws what the operator must put right, and leaves nothing open. */
