@@ -164,11 +164,12 @@ export class Authority {
     let ledger: Ledger | undefined;
     let revocations: Revocations | undefined;
     try {
+      ledger = new Ledger(join(folder, "ledger.sqlite"), (entries) => this.log.append(entries.map(encodeEntry)));
+      this.ledger = ledger;
+      // After the ledger, by whose lock the state folder is this process's alone.
       revocations = new Revocations(join(folder, "revocations.sqlite"), clock.now());
       this.revocations = revocations;
       this.#lists = new RevocationListSigner(revocations, clock);
-      ledger = new Ledger(join(folder, "ledger.sqlite"), (entries) => this.log.append(entries.map(encodeEntry)));
-      this.ledger = ledger;
       this.log = new TransparencyLog(folder, trustDomain);
       reconcile(this.ledger, this.log, clock.now(), logger);
       this.#publish();
