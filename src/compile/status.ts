@@ -5,6 +5,7 @@ import { serviceKey } from "../mesh/services.ts";
 import type { MeshSnapshot, Workload } from "../mesh/snapshot.ts";
 import type { AuthorizationPolicyObject, PeerAuthenticationObject, RequestAuthenticationObject } from "../policy/model.ts";
 import { objectKey } from "../policy/model.ts";
+import { checkCustom } from "./custom-status.ts";
 import { policyWarnings } from "./warnings/warnings.ts";
 import type { WorkloadPolicy } from "./workload-policy.ts";
 
@@ -118,5 +119,6 @@ export function checkMesh(
     ...unselecting(snapshot, selections),
     ...policyWarnings(compiled, selections),
     ...clashingListeners(snapshot, compiled),
+    ...checkCustom(snapshot, compiled),
   ];
 }
