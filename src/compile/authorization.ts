@@ -75,9 +75,7 @@ function layers(policies: readonly AuthorizationPolicyObject[], transport: Trans
 
 /** The policies in force for a workload, oldest first. */
 export function policiesOf(snapshot: MeshSnapshot, workload: Workload): readonly AuthorizationPolicyObject[] {
-  return snapshot.authorizationPolicies.filter(({ meta, selector }) =>
-    policyApplies(snapshot, { namespace: meta.namespace, selector }, workload),
-  );
+  return snapshot.authorizationPolicies.filter((policy) => policyApplies(snapshot, policy, workload));
 }
 
 /** The rule lists of a workload. */

@@ -57,7 +57,7 @@ export function compileRequestAuthentication(
   keysOf: JwksLookup,
 ): readonly CompiledJwtRule[] | undefined {
   const rules = snapshot.requestAuthentications
-    .filter(({ meta, selector }) => policyApplies(snapshot, { namespace: meta.namespace, selector }, workload))
+    .filter((policy) => policyApplies(snapshot, policy, workload))
     .flatMap((policy) => rulesOf(policy, keysOf));
   return rules.length === 0 ? undefined : rules.sort(byIssuer);
 }

@@ -4,7 +4,7 @@ import { policyApplies, workloadsOfService } from "../mesh/selection.ts";
 import { serviceKey } from "../mesh/services.ts";
 import type { MeshSnapshot } from "../mesh/snapshot.ts";
 import { attributeRow } from "../policy/attributes.ts";
-import type { AuthorizationPolicyObject, PeerAuthenticationObject, RequestAuthenticationObject, Rule } from "../policy/model.ts";
+import type { AuthorizationPolicyObject, PeerAuthenticationObject, RequestAuthenticationObject, Rule, TargetRef } from "../policy/model.ts";
 import { objectKey } from "../policy/model.ts";
 import type { WorkloadPolicy } from "./workload-policy.ts";
 
@@ -21,10 +21,9 @@ type PolicyObject = PeerAuthenticationObject | RequestAuthenticationObject | Aut
 
 function selectedBy(snapshot: MeshSnapshot, policy: PolicyObject): readonly string[] {
   const { namespace } = policy.meta;
-  const scope = { namespace, selector: policy.selector };
   const ignored = policy.kind === "PeerAuthentication" && namespace === snapshot.settings.rootNamespace && policy.selector.size > 0;
   if (ignored) return [];
-  return [...snapshot.workloads.values()].filter((workload) => policyApplies(snapshot, scope, workload)).map(({ key }) => key);
+  return [...snapshot.workloads.values()].filter((workload) => policyApplies(snapshot, policy, workload)).map(({ key }) => key);
 }
 
 /** One status for each policy. */
@@ -37,6 +36,17 @@ export function policyStatuses(snapshot: MeshSnapshot): readonly ObjectStatus[] 
     closed,
     workloads: selectedBy(snapshot, policy),
   }));
+}
+
+/** A policy by `targetRefs` that holds nowhere, as in Istio where nothing is what it names. */
+function untargeted({ kind, meta }: PolicyObject, targets: readonly TargetRef[]): Diagnostic {
+  const named = targets.map((target) => `${target.kind} \`${target.name}\``).join(", ");
+  return {
+    code: "GAR0103",
+    message: `${kind} \`${meta.namespace}/${meta.name}\` is for ${named}, which no workload is`,
+    place: meta.place,
+    help: "`targetRefs` hold for workloads of the policy's namespace with the label `gateway.networking.k8s.io/gateway-name: NAME`; there are no waypoints: select others by `selector`",
+  };
 }
 
 function unselecting(snapshot: MeshSnapshot): readonly Diagnostic[] {
@@ -58,6 +68,8 @@ function unselecting(snapshot: MeshSnapshot): readonly Diagnostic[] {
         },
       ];
     }
+    const targets = policy.kind === "PeerAuthentication" ? undefined : policy.targetRefs;
+    if (targets !== undefined) return selectedBy(snapshot, policy).length > 0 ? [] : [untargeted(policy, targets)];
     if (policy.selector.size === 0 || selectedBy(snapshot, policy).length > 0) return [];
     return [{ code: "GAR0103", message: `the selector of ${policy.kind} \`${namespace}/${name}\` selects no workload`, place }];
   });
@@ -88,7 +100,7 @@ function widenedDenies(snapshot: MeshSnapshot, compiled: ReadonlyMap<string, Wor
     if (policy.action !== "DENY" || policy.rules === "invalid" || !policy.rules.some((rule) => usesHttp(rule) && !namesPort(rule)))
       return [];
     const ports = [...snapshot.workloads.values()]
-      .filter((workload) => policyApplies(snapshot, { namespace: policy.meta.namespace, selector: policy.selector }, workload))
+      .filter((workload) => policyApplies(snapshot, policy, workload))
       .flatMap((workload) =>
         (compiled.get(workload.key)?.inbound ?? [])
           .filter(({ protocol }) => protocol === "tcp")

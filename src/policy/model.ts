@@ -21,6 +21,12 @@ export interface ObjectMeta {
 /** `matchLabels` of a selector; no entry selects everything in scope (Istio `type.v1beta1.WorkloadSelector`). */
 export type Selector = ReadonlyMap<string, string>;
 
+/** What a policy names in `targetRefs`, instead of a selector: something of its own namespace. Only gateways have any of these here. */
+export interface TargetRef {
+  readonly kind: "Gateway" | "GatewayClass" | "Service" | "ServiceEntry";
+  readonly name: string;
+}
+
 export interface NamespaceObject {
   readonly kind: "Namespace";
   readonly meta: ObjectMeta;
@@ -134,6 +140,8 @@ export interface AuthorizationPolicyObject {
   readonly kind: "AuthorizationPolicy";
   readonly meta: ObjectMeta;
   readonly selector: Selector;
+  /** Never empty. With them, the selector says nothing. */
+  readonly targetRefs?: readonly TargetRef[];
   readonly action: PolicyAction;
   /** No rules: an ALLOW that matches nothing (AZ-4). `invalid` is closed: ALLOW matches nothing, DENY matches everything. */
   readonly rules: readonly Rule[] | "invalid";
@@ -181,6 +189,8 @@ export interface RequestAuthenticationObject {
   readonly kind: "RequestAuthentication";
   readonly meta: ObjectMeta;
   readonly selector: Selector;
+  /** Never empty. With them, the selector says nothing. */
+  readonly targetRefs?: readonly TargetRef[];
   /** `invalid` is closed: every request in its scope is refused. */
   readonly jwtRules: readonly JwtRule[] | "invalid";
 }

@@ -1,23 +1,23 @@
 /** Istio `security.v1.AuthorizationPolicy`. */
-import type { AuthorizationPolicyObject, ObjectMeta, PolicyAction, Rule, Selector } from "../model.ts";
-import { NO_LABELS, selectorOrAll } from "./labels.ts";
+import type { AuthorizationPolicyObject, ObjectMeta, PolicyAction, Rule, Selector, TargetRef } from "../model.ts";
+import { NO_LABELS } from "./labels.ts";
 import { LIMITS } from "./limits.ts";
 import { DRY_RUN } from "./metadata.ts";
 import { childOf, textOf } from "./raw-node.ts";
 import { type Decoder, type Fields, list, partialRecord, wrong } from "./reader.ts";
 import { oneOf } from "./refine.ts";
 import { ruleDecoder } from "./rule.ts";
+import { readAttachment } from "./target-ref.ts";
 
 interface Spec {
   readonly selector: Selector;
+  readonly targetRefs?: readonly TargetRef[];
   readonly action: PolicyAction;
   readonly rules: readonly Rule[] | "invalid";
 }
 
 const UNSUPPORTED = {
   provider: "external authorization (action CUSTOM) is not supported",
-  targetRef: "select workloads by `selector`: waypoints and gateways are not supported",
-  targetRefs: "select workloads by `selector`: waypoints and gateways are not supported",
 };
 
 const CUSTOM_HELP = "use ALLOW, DENY or AUDIT: external authorization is not supported";
@@ -52,7 +52,7 @@ function readSpec(fields: Fields, namespace: string): Spec {
   const rules = readRules(fields, namespace);
   checkDenyHasRules(fields, rules);
   fields.refuse(UNSUPPORTED);
-  return { selector: selectorOrAll(fields), action: readAction(fields), rules };
+  return { ...readAttachment(fields), action: readAction(fields), rules };
 }
 
 function asksForDryRun(root: Fields): boolean {

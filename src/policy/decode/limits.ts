@@ -16,6 +16,8 @@ export const LIMITS = {
   values: 16_384,
   /** VA-3. */
   serviceAccounts: 16,
+  /** VA-6. */
+  targetRefs: 16,
   /** Rules of a RequestAuthentication (VA-5). */
   jwtRules: 4096,
   /** Audiences, places and output headers of one such rule. */
