@@ -2,6 +2,7 @@
 import type { Diagnostic } from "../core/diagnostic.ts";
 import type { MeshSnapshot, Workload } from "../mesh/snapshot.ts";
 import { compileAuthorization } from "./authorization.ts";
+import { compileGateway } from "./gateway.ts";
 import { compileInbound } from "./inbound.ts";
 import { compileOutbound } from "./outbound.ts";
 import { compileRequestAuthentication, type JwksLookup, NO_REMOTE_KEYS } from "./request-authentication.ts";
@@ -16,14 +17,18 @@ export interface CompiledMesh {
   readonly diagnostics: readonly Diagnostic[];
 }
 
+const NO_LISTENERS = { listeners: [], diagnostics: [] } as const;
+
 /** What one workload enforces. */
 function compileWorkload(
   snapshot: MeshSnapshot,
   workload: Workload,
   keysOf: JwksLookup = NO_REMOTE_KEYS,
 ): { readonly policy: WorkloadPolicy; readonly diagnostics: readonly Diagnostic[] } {
-  const inbound = compileInbound(snapshot, workload);
-  const outbound = compileOutbound(snapshot, workload);
+  const { gateway, diagnostics } = compileGateway(snapshot, workload);
+  // A gateway has no application of its own.
+  const inbound = gateway === undefined ? compileInbound(snapshot, workload) : NO_LISTENERS;
+  const outbound = gateway === undefined ? compileOutbound(snapshot, workload) : NO_LISTENERS;
   const requestAuthentication = compileRequestAuthentication(snapshot, workload, keysOf);
   const policy: WorkloadPolicy = {
     workload: workload.key,
@@ -32,10 +37,11 @@ function compileWorkload(
     trustDomains: [snapshot.settings.trustDomain],
     inbound: inbound.listeners,
     outbound: outbound.listeners,
+    ...(gateway === undefined ? {} : { gateway }),
     ...(requestAuthentication === undefined ? {} : { requestAuthentication }),
     ...compileAuthorization(snapshot, workload),
   };
-  return { policy, diagnostics: [...inbound.diagnostics, ...outbound.diagnostics] };
+  return { policy, diagnostics: [...diagnostics, ...inbound.diagnostics, ...outbound.diagnostics] };
 }
 
 /** Everything. Pure: equal snapshots and keys give equal results. */

@@ -4,7 +4,7 @@ import { sidecarOf, workloadsOfService } from "../mesh/selection.ts";
 import { egressHostMatches, serviceHost, serviceKey, workloadPortOf } from "../mesh/services.ts";
 import type { MeshSnapshot, Workload } from "../mesh/snapshot.ts";
 import type { EgressListener, Endpoint, ServiceObject, ServicePort } from "../policy/model.ts";
-import { effectiveMtls } from "./mtls.ts";
+import { acceptsMtls } from "./mtls.ts";
 import { firstOfEachName } from "./unique.ts";
 import type { OutboundListener, ServiceEndpoint, UpstreamService } from "./workload-policy.ts";
 
@@ -18,12 +18,13 @@ function endpointsOf(snapshot: MeshSnapshot, { service, port }: Target): readonl
   return workloadsOfService(snapshot, service).flatMap((workload) => {
     const workloadPort = workloadPortOf(port, workload);
     if (workloadPort === undefined) return [];
-    const mtls = effectiveMtls(snapshot, workload, workloadPort) !== "DISABLE";
+    const mtls = acceptsMtls(snapshot, workload, workloadPort);
     return [{ address: workload.address, port: workloadPort, identity: workload.identity, mtls }];
   });
 }
 
-function toUpstream(snapshot: MeshSnapshot, target: Target): UpstreamService {
+/** A service's port with where it is served, and by whom. */
+export function toUpstream(snapshot: MeshSnapshot, target: Target): UpstreamService {
   const host = serviceHost(snapshot, target.service);
   const { port, protocol, name: portName } = target.port;
   return {

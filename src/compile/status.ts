@@ -6,6 +6,7 @@ import type { MeshSnapshot } from "../mesh/snapshot.ts";
 import { attributeRow } from "../policy/attributes.ts";
 import type { AuthorizationPolicyObject, PeerAuthenticationObject, RequestAuthenticationObject, Rule, TargetRef } from "../policy/model.ts";
 import { objectKey } from "../policy/model.ts";
+import { checkGateways } from "./gateway-status.ts";
 import type { WorkloadPolicy } from "./workload-policy.ts";
 
 export interface ObjectStatus {
@@ -119,7 +120,8 @@ function clashingListeners(snapshot: MeshSnapshot, compiled: ReadonlyMap<string,
   for (const [key, policy] of compiled) {
     const place = snapshot.workloads.get(key)?.place;
     const outbound = policy.outbound.map(({ bind }) => (bind.kind === "tcp" ? `${bind.host}:${bind.port}` : `unix://${bind.path}`));
-    for (const address of [...policy.inbound.map(({ bind, port }) => `${bind}:${port}`), ...outbound]) {
+    const inbound = [...policy.inbound, ...(policy.gateway?.listeners ?? [])].map(({ bind, port }) => `${bind}:${port}`);
+    for (const address of [...inbound, ...outbound]) {
       const owner = owners.get(address);
       owners.set(address, owner ?? key);
       if (owner === undefined || place === undefined) continue;
@@ -144,5 +146,6 @@ export function checkMesh(snapshot: MeshSnapshot, compiled: ReadonlyMap<string, 
     ...unselecting(snapshot),
     ...widenedDenies(snapshot, compiled),
     ...clashingListeners(snapshot, compiled),
+    ...checkGateways(snapshot),
   ];
 }

@@ -2,9 +2,11 @@
  * What a compile yields for one workload, and all that the renderers read: plain data that survives JSON, so that it
  * can be shown, compared, pushed to an embedded proxy and kept.
  */
+
 import type { PublicJwk } from "../policy/jwks.ts";
 import type { Clause, Endpoint, JwtRuleFields, PolicyAction, Protocol } from "../policy/model.ts";
 import type { Origin } from "../policy/origin.ts";
+import type { GatewayListener } from "./gateway-policy.ts";
 
 /** `STRICT` only mutual TLS, `PERMISSIVE` also plaintext, `DISABLE` only plaintext. */
 export type EffectiveMtls = "STRICT" | "PERMISSIVE" | "DISABLE";
@@ -84,6 +86,13 @@ export interface OutboundListener {
   readonly services: readonly UpstreamService[];
 }
 
+/** What a workload has that a Gateway selects, in place of inbound and outbound listeners. */
+export interface GatewayPolicy {
+  readonly listeners: readonly GatewayListener[];
+  /** What routes lead to, each port once; routes name them `HOST:PORT`. */
+  readonly services: readonly UpstreamService[];
+}
+
 /** A rule for tokens: every field in force, defaults filled in. Without keys, no token of it is accepted. */
 export interface CompiledJwtRule extends JwtRuleFields {
   readonly keys: readonly PublicJwk[];
@@ -99,6 +108,8 @@ export interface WorkloadPolicy {
   readonly trustDomains: readonly string[];
   readonly inbound: readonly InboundListener[];
   readonly outbound: readonly OutboundListener[];
+  /** Absent for all but gateways. */
+  readonly gateway?: GatewayPolicy;
   /** Rules for the tokens of requests, by issuer; absent where there is none. They are asked before `http`. */
   readonly requestAuthentication?: readonly CompiledJwtRule[];
   readonly http: AuthorizationLayers;

@@ -30,6 +30,7 @@ export const DIAGNOSTICS = {
   GAR0105: { severity: "error", title: "a workload has no listener" },
   GAR0106: { severity: "warning", title: "a policy is ignored in this place" },
   GAR0201: { severity: "warning", title: "HTTP fields on a TCP port" },
+  GAR0301: { severity: "warning", title: "routes are not reached" },
 } as const satisfies Record<`GAR${string}`, { readonly severity: Severity; readonly title: string }>;
 
 export type DiagnosticCode = keyof typeof DIAGNOSTICS;

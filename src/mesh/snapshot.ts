@@ -4,13 +4,16 @@ import { formatSpiffeId } from "../identity/spiffe-id.ts";
 import type { TrustDomain } from "../identity/trust-domain.ts";
 import type {
   AuthorizationPolicyObject,
+  GatewayObject,
   MeshObject,
   NamespaceObject,
   PeerAuthenticationObject,
   RequestAuthenticationObject,
+  SecretObject,
   ServiceAccountObject,
   ServiceObject,
   SidecarObject,
+  VirtualServiceObject,
   WorkloadEntryObject,
 } from "../policy/model.ts";
 import { byAge } from "./order.ts";
@@ -36,6 +39,8 @@ export interface Workload {
   readonly serviceAccount: string;
   /** A SPIFFE ID. */
   readonly identity: string;
+  /** Declared to be a gateway, so that Gateways of other namespaces may select it too. */
+  readonly isGateway: boolean;
   readonly place: Place;
 }
 
@@ -51,6 +56,12 @@ export interface MeshSnapshot {
   readonly requestAuthentications: readonly RequestAuthenticationObject[];
   /** Oldest first (AZ-16). */
   readonly authorizationPolicies: readonly AuthorizationPolicyObject[];
+  /** Oldest first. */
+  readonly gateways: readonly GatewayObject[];
+  /** Oldest first. */
+  readonly virtualServices: readonly VirtualServiceObject[];
+  /** By `NAMESPACE/NAME`. */
+  readonly secrets: ReadonlyMap<string, SecretObject>;
   /** SPIFFE IDs of the service accounts that exist: nothing else gets a certificate. */
   readonly identities: ReadonlySet<string>;
   readonly namespaces: ReadonlySet<string>;
@@ -65,11 +76,15 @@ function ofKind<K extends MeshObject["kind"]>(objects: readonly MeshObject[], ki
   return objects.filter((object): object is ObjectOf<K> => object.kind === kind);
 }
 
+/** Istio's annotation by which a proxy is made a gateway: its value is `gateway`. */
+const TEMPLATES = "inject.istio.io/templates";
+
 function toWorkload(entry: WorkloadEntryObject, settings: MeshSettings): Workload {
   const { namespace, name, place } = entry.meta;
   const { address, ports, labels, serviceAccount } = entry;
   const identity = formatSpiffeId({ trustDomain: settings.trustDomain, namespace, serviceAccount });
-  return { key: `${namespace}/${name}`, namespace, name, address, ports, labels, serviceAccount, identity, place };
+  const isGateway = entry.meta.annotations.get(TEMPLATES)?.split(",").includes("gateway") === true;
+  return { key: `${namespace}/${name}`, namespace, name, address, ports, labels, serviceAccount, identity, isGateway, place };
 }
 
 function identityOf(account: ServiceAccountObject, settings: MeshSettings): string {
@@ -92,6 +107,9 @@ export function buildSnapshot(settings: MeshSettings, objects: readonly MeshObje
     peerAuthentications: ofKind(objects, "PeerAuthentication").sort(byAge),
     requestAuthentications: ofKind(objects, "RequestAuthentication").sort(byAge),
     authorizationPolicies: ofKind(objects, "AuthorizationPolicy").sort(byAge),
+    gateways: ofKind(objects, "Gateway").sort(byAge),
+    virtualServices: ofKind(objects, "VirtualService").sort(byAge),
+    secrets: new Map(ofKind(objects, "Secret").map((secret) => [`${secret.meta.namespace}/${secret.meta.name}`, secret])),
     identities: new Set(ofKind(objects, "ServiceAccount").map((account) => identityOf(account, settings))),
     namespaces: namespacesOf(ofKind(objects, "Namespace"), settings),
   };

@@ -4,6 +4,7 @@
  */
 import type { Place } from "../core/diagnostic.ts";
 import type { AttributeKey } from "./attributes.ts";
+import type { GatewayServer, HttpRoute, SecretContents } from "./gateway.ts";
 import type { PublicJwk } from "./jwks.ts";
 import type { ValueMatch } from "./pattern.ts";
 
@@ -195,6 +196,32 @@ export interface RequestAuthenticationObject {
   readonly jwtRules: readonly JwtRule[] | "invalid";
 }
 
+/** Istio `networking.v1.Gateway`: listeners of the workloads that it selects. */
+export interface GatewayObject {
+  readonly kind: "Gateway";
+  readonly meta: ObjectMeta;
+  /** Never empty. */
+  readonly selector: Selector;
+  readonly servers: readonly GatewayServer[];
+}
+
+/** Istio `networking.v1.VirtualService`, attached to gateways: what becomes of requests to its hosts. */
+export interface VirtualServiceObject {
+  readonly kind: "VirtualService";
+  readonly meta: ObjectMeta;
+  /** In lower case: `*`, `*.DOMAIN` or a name. */
+  readonly hosts: readonly string[];
+  /** `NAMESPACE/NAME`. */
+  readonly gateways: readonly string[];
+  readonly http: readonly HttpRoute[];
+}
+
+/** Kubernetes Secret with certificates for outsiders. */
+export interface SecretObject extends SecretContents {
+  readonly kind: "Secret";
+  readonly meta: ObjectMeta;
+}
+
 export type MeshObject =
   | NamespaceObject
   | ServiceAccountObject
@@ -203,7 +230,10 @@ export type MeshObject =
   | SidecarObject
   | PeerAuthenticationObject
   | RequestAuthenticationObject
-  | AuthorizationPolicyObject;
+  | AuthorizationPolicyObject
+  | GatewayObject
+  | VirtualServiceObject
+  | SecretObject;
 
 export type ObjectKind = MeshObject["kind"];
 

@@ -28,6 +28,16 @@ export const LIMITS = {
   jwks: 1_048_576,
   /** Ports of a Service or WorkloadEntry, listeners of a Sidecar. */
   ports: 1024,
-  /** Hosts of an egress listener. */
+  /** Hosts of an egress listener, of a Gateway's server, of a VirtualService. */
   hosts: 4096,
+  /** Characters of a value of a Secret: Kubernetes allows 1 MiB of bytes. */
+  secret: 1_400_000,
+  /** Suites, names and hashes of a server's TLS. */
+  tlsValues: 256,
+  /** Gateways of a VirtualService. */
+  gateways: 256,
+  /** Routes of a VirtualService. */
+  routes: 4096,
+  /** Matches, headers and destinations of a route. */
+  routeValues: 256,
 } as const;

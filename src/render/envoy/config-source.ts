@@ -25,6 +25,11 @@ export function discoveredFilter(schema: DescMessage): MessageInitShape<typeof E
   return { configSource: adsSource(), typeUrls: [typeUrl(schema)] };
 }
 
+/** A secret that the control plane serves: certificates for outsiders. */
+export function servedSecret(name: string): MessageInitShape<typeof SdsSecretConfigSchema> {
+  return { name, sdsConfig: adsSource() };
+}
+
 /** A secret that the agent serves. */
 export function agentSecret(name: string): MessageInitShape<typeof SdsSecretConfigSchema> {
   const sdsConfig = create(ConfigSourceSchema, {

@@ -13,19 +13,26 @@ import {
   type HttpFilterSchema,
 } from "../../gen/envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager_pb.js";
 import { duration, namedConfig } from "./any.ts";
+import { adsSource } from "./config-source.ts";
 
 type FilterInit = MessageInitShape<typeof FilterSchema>;
 
 export interface HttpSettings {
   /** The listener's name. */
   readonly name: string;
-  readonly routes: MessageInitShape<typeof RouteConfigurationSchema>;
+  /** A text: the name of routes that come apart (RDS), so that their changes leave connections as they are. */
+  readonly routes: MessageInitShape<typeof RouteConfigurationSchema> | string;
   /** Before the router. */
   readonly filters: readonly MessageInitShape<typeof HttpFilterSchema>[];
   readonly accessLog: AccessLog;
 }
 
 const HOUR = 3600;
+
+function routeSpecifier(routes: HttpSettings["routes"]) {
+  if (typeof routes !== "string") return { case: "routeConfig", value: routes } as const;
+  return { case: "rds", value: { routeConfigName: routes, configSource: adsSource() } } as const;
+}
 
 /**
  * Istio's defaults where an application could tell the difference, limits where it should not: an idle stream lives an
@@ -35,7 +42,7 @@ function common({ name, routes, filters, accessLog }: HttpSettings) {
   return {
     statPrefix: name,
     codecType: HttpConnectionManager_CodecType.AUTO,
-    routeSpecifier: { case: "routeConfig", value: routes } as const,
+    routeSpecifier: routeSpecifier(routes),
     httpFilters: [...filters, namedConfig("envoy.filters.http.router", RouterSchema, {})],
     accessLog: [accessLog],
     serverHeaderTransformation: HttpConnectionManager_ServerHeaderTransformation.PASS_THROUGH,
@@ -51,21 +58,39 @@ function common({ name, routes, filters, accessLog }: HttpSettings) {
   };
 }
 
+/** Of all that comes in: the path is normalized before it is matched and forwarded (AZ-10, mode BASE), the address is the connection's. */
+const INCOMING = {
+  normalizePath: true,
+  mergeSlashes: false,
+  pathWithEscapedSlashesAction: HttpConnectionManager_PathWithEscapedSlashesAction.KEEP_UNCHANGED,
+  useRemoteAddress: true,
+} as const;
+
 /**
- * From peers. The path is normalized before it is matched and forwarded (AZ-10, mode BASE). The client's address is the
- * connection's own: X-Forwarded-For is passed on and never believed. X-Forwarded-Client-Cert holds the peer alone:
- * Istio appends to what the peer sent, and an application that reads the first element then believes a forged one.
+ * From peers. X-Forwarded-For is passed on and never believed. X-Forwarded-Client-Cert holds the peer alone: Istio appends to
+ * what the peer sent, and an application that reads the first element then believes a forged one.
  */
 export function inboundHttp(settings: HttpSettings): FilterInit {
   return namedConfig("envoy.filters.network.http_connection_manager", HttpConnectionManagerSchema, {
     ...common(settings),
-    normalizePath: true,
-    mergeSlashes: false,
-    pathWithEscapedSlashesAction: HttpConnectionManager_PathWithEscapedSlashesAction.KEEP_UNCHANGED,
-    useRemoteAddress: true,
+    ...INCOMING,
     skipXffAppend: true,
     forwardClientCertDetails: HttpConnectionManager_ForwardClientCertDetails.SANITIZE_SET,
     setCurrentClientCertDetails: { uri: true },
+  });
+}
+
+/**
+ * At a gateway, which adds the client's address to X-Forwarded-For. A certificate of an outsider ends here: what it says
+ * must not be taken for what the mesh says.
+ */
+export function gatewayHttp(settings: HttpSettings, ofMesh: boolean): FilterInit {
+  const { SANITIZE, SANITIZE_SET } = HttpConnectionManager_ForwardClientCertDetails;
+  return namedConfig("envoy.filters.network.http_connection_manager", HttpConnectionManagerSchema, {
+    ...common(settings),
+    ...INCOMING,
+    forwardClientCertDetails: ofMesh ? SANITIZE_SET : SANITIZE,
+    setCurrentClientCertDetails: { uri: ofMesh },
   });
 }
 

@@ -10,7 +10,7 @@ import { TlsInspectorSchema } from "../../gen/envoy/extensions/filters/listener/
 import { RBACSchema as NetworkRbacSchema } from "../../gen/envoy/extensions/filters/network/rbac/v3/rbac_pb.js";
 import { httpLog, refusedInboundLog, tcpLog } from "./access-log.ts";
 import { duration, namedConfig } from "./any.ts";
-import { authorizationFilterNames, type Transport } from "./authorization.ts";
+import { authorizationFilterNames, type Scope } from "./authorization.ts";
 import { cluster, toAddress } from "./cluster.ts";
 import { discoveredFilter } from "./config-source.ts";
 import { inboundHttp } from "./http-connection-manager.ts";
@@ -31,9 +31,9 @@ function clusterName(listener: InboundListener): string {
 // === Filters ===
 
 /** The authorization layers of the workload, wherever the listener stands: they are asked before anything is forwarded. */
-function authorization(workload: string, transport: Transport) {
-  const schema = transport === "http" ? HttpRbacSchema : NetworkRbacSchema;
-  return authorizationFilterNames(workload, transport).map((name) => ({
+function authorization(workload: string, scope: Scope) {
+  const schema = scope === "tcp" ? NetworkRbacSchema : HttpRbacSchema;
+  return authorizationFilterNames(workload, scope).map((name) => ({
     name,
     configType: { case: "configDiscovery", value: discoveredFilter(schema) } as const,
   }));
@@ -47,10 +47,15 @@ function requestAuthentication(workload: string) {
   }));
 }
 
+/** Everything that is asked of a request before it is forwarded, here and at gateways. */
+export function requestFilters(workload: string, scope: Exclude<Scope, "tcp">) {
+  return [...requestAuthentication(workload), ...authorization(workload, scope)];
+}
+
 function httpFilters(workload: string, listener: InboundListener): readonly FilterInit[] {
   const { name } = listener;
   const routes = { name, virtualHosts: [virtualHost({ name, domains: ["*"], cluster: clusterName(listener) })] };
-  const filters = [...requestAuthentication(workload), ...authorization(workload, "http")];
+  const filters = requestFilters(workload, "http");
   return [inboundHttp({ name, routes, filters, accessLog: httpLog(name) })];
 }
 
@@ -62,7 +67,7 @@ function tcpFilters(workload: string, listener: InboundListener): readonly Filte
 // === Filter chains ===
 
 /** A client that does not finish its handshake holds nothing for longer. */
-const HANDSHAKE_SECONDS = 15;
+export const HANDSHAKE_SECONDS = 15;
 
 /**
  * By mode (XD-2). PERMISSIVE takes for mesh traffic what offers a mesh protocol; other TLS is the application's own: on

@@ -15,3 +15,6 @@ export const PAYLOAD_KEY = "payload";
 
 /** The secret with the roots to trust. */
 export const ROOTS_SECRET = "ROOTCA";
+
+/** Ends the name of a gateway's log of clients that have no identity of the mesh. */
+export const OUTSIDE_LOG = "/outside";

@@ -6,8 +6,10 @@ import { ClusterSchema } from "../../gen/envoy/config/cluster/v3/cluster_pb.js";
 import { type TypedExtensionConfig, TypedExtensionConfigSchema } from "../../gen/envoy/config/core/v3/extension_pb.js";
 import { ClusterLoadAssignmentSchema } from "../../gen/envoy/config/endpoint/v3/endpoint_pb.js";
 import { ListenerSchema } from "../../gen/envoy/config/listener/v3/listener_pb.js";
+import { RouteConfigurationSchema } from "../../gen/envoy/config/route/v3/route_pb.js";
 import { typeUrl } from "./any.ts";
-import { authorizationFilters } from "./authorization.ts";
+import { authorizationFilters, type Scope } from "./authorization.ts";
+import { gatewayListener, gatewayRoutes } from "./gateway.ts";
 import { inboundCluster, inboundListener } from "./inbound.ts";
 import { outboundCluster, outboundClusterName, outboundEndpoints, outboundListener } from "./outbound.ts";
 import { requestAuthenticationFilters } from "./request-authentication.ts";
@@ -40,29 +42,37 @@ function serialize<M extends DescMessage>(
 
 /** Each service's port once, however many listeners reach it. */
 function upstreamServices(policy: WorkloadPolicy): readonly UpstreamService[] {
-  const services = policy.outbound.flatMap((listener) => listener.services);
+  const services = [...policy.outbound.flatMap((listener) => listener.services), ...(policy.gateway?.services ?? [])];
   return [...new Map(services.map((service) => [outboundClusterName(service), service])).values()];
 }
 
 /** The filters of the transports that an inbound listener speaks. A proxy never asks for others, and would count as behind for ever. */
-function filtersOf({ workload, inbound, http, tcp, requestAuthentication }: WorkloadPolicy): readonly TypedExtensionConfig[] {
-  const isTcp = inbound.map(({ protocol }) => protocol === "tcp");
-  const ofHttp = [...requestAuthenticationFilters(workload, requestAuthentication), ...authorizationFilters(workload, "http", http)];
-  return [...(isTcp.includes(false) ? ofHttp : []), ...(isTcp.includes(true) ? authorizationFilters(workload, "tcp", tcp) : [])];
+function filtersOf({ workload, inbound, gateway, http, tcp, requestAuthentication }: WorkloadPolicy): readonly TypedExtensionConfig[] {
+  const kinds = gateway?.listeners.flatMap(({ servers }) => servers.map(({ security }) => security.kind)) ?? [];
+  const scopes: readonly Scope[] = [
+    ...inbound.map(({ protocol }) => (protocol === "tcp" ? "tcp" : "http")),
+    ...kinds.map((kind) => (kind === "mesh" ? "http" : "outside")),
+  ];
+  return [
+    ...(scopes.some((scope) => scope !== "tcp") ? requestAuthenticationFilters(workload, requestAuthentication) : []),
+    ...[...new Set(scopes)].sort().flatMap((scope) => authorizationFilters(workload, scope, scope === "tcp" ? tcp : http)),
+  ];
 }
 
-/** Clusters, endpoints, listeners, token and RBAC filters (ECDS) of a workload. */
+/** Clusters, endpoints, listeners, token and RBAC filters (ECDS) of a workload, and a gateway's routes (RDS). */
 export function renderEnvoy(policy: WorkloadPolicy): EnvoyResources {
-  const { inbound, outbound } = policy;
+  const { inbound, outbound, gateway } = policy;
   const services = upstreamServices(policy);
   const listeners = [
     ...inbound.map((listener) => inboundListener(policy, listener)),
     ...outbound.map((listener) => outboundListener(policy, listener)),
+    ...(gateway?.listeners ?? []).map((listener) => gatewayListener(policy, listener)),
   ];
   return new Map([
     serialize(ClusterSchema, [...inbound.map(inboundCluster), ...services.map(outboundCluster)], ({ name }) => name),
     serialize(ClusterLoadAssignmentSchema, services.map(outboundEndpoints), ({ clusterName }) => clusterName),
     serialize(ListenerSchema, listeners, ({ name }) => name),
     serialize(TypedExtensionConfigSchema, filtersOf(policy), ({ name }) => name),
+    ...(gateway === undefined ? [] : [serialize(RouteConfigurationSchema, gatewayRoutes(gateway), ({ name }) => name)]),
   ]);
 }
