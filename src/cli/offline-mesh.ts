@@ -3,6 +3,7 @@ import { type CompiledMesh, compileMesh } from "../compile/compile.ts";
 import type { Diagnostic } from "../core/diagnostic.ts";
 import { parseTrustDomain } from "../identity/trust-domain.ts";
 import { buildSnapshot, checkReferences, DEFAULT_CLUSTER_DOMAIN, DEFAULT_ROOT_NAMESPACE, type MeshSettings } from "../mesh/snapshot.ts";
+import { SecretCheck } from "../server/secrets.ts";
 import { readFolder } from "../sources/folder-source.ts";
 import type { OptionSpec, ParsedArguments } from "./command.ts";
 import { existingFolder, required } from "./options.ts";
@@ -28,8 +29,9 @@ export interface OfflineMesh extends CompiledMesh {
 
 /** Compiles a folder with the settings of a command line (SETTINGS_OPTIONS). Throws `not-found` where there is no such folder. */
 export async function loadMesh(folder: string, parsed: ParsedArguments): Promise<OfflineMesh> {
-  const { objects, diagnostics } = await readFolder(existingFolder(folder));
+  const { objects: read, diagnostics } = await readFolder(existingFolder(folder));
+  const { objects, diagnostics: unusable } = new SecretCheck().check(read);
   const snapshot = buildSnapshot(settingsOf(parsed), objects);
   const compiled = compileMesh(snapshot);
-  return { ...compiled, diagnostics: [...diagnostics, ...checkReferences(snapshot, objects), ...compiled.diagnostics] };
+  return { ...compiled, diagnostics: [...diagnostics, ...unusable, ...checkReferences(snapshot, objects), ...compiled.diagnostics] };
 }

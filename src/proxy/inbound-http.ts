@@ -1,26 +1,33 @@
 /** HTTP from peers: check, authenticate, decide, and only then forward. */
-import type { InboundListener } from "../compile/workload-policy.ts";
 import type { AppError } from "../core/error.ts";
-import { type Decision, formatBecause } from "../policy/decision.ts";
+import { formatBecause } from "../policy/decision.ts";
 import { factsOf, type PeerConnection } from "./client-facts.ts";
 import { type Downstream, Exchange, type Outcome } from "./exchange.ts";
+import type { HttpServerOptions } from "./http1-server.ts";
 import { JwtFailure } from "./jwt-parse.ts";
 import type { Limits } from "./limits.ts";
-import type { LocalEndpoint } from "./local-endpoint.ts";
 import { ACCESS_DENIED, replyLocally } from "./local-reply.ts";
-import { NO_HEADERS, type RequestHead } from "./message.ts";
-import { grant } from "./permit.ts";
+import { type HeaderList, NO_HEADERS, type RequestHead } from "./message.ts";
+import { grant, type Permit } from "./permit.ts";
 import type { PolicyState } from "./policy-state.ts";
 import { type Recorder, type RecordInit, refusal, timing, verdictOf } from "./record.ts";
 import { type Authenticated, challengeOf, type RequestAuthentication } from "./request-authentication.ts";
 import { checkRequest, isRefused, type RawRequest } from "./request-check.ts";
 import type { Tunnel } from "./tunnel.ts";
+import type { Upstream } from "./upstream.ts";
+
+/** What becomes of a request that is allowed: it goes on, or the proxy answers it itself. */
+export type Forwarding =
+  | { readonly kind: "upstream"; readonly upstream: Upstream; readonly head: RequestHead; readonly service?: string }
+  | { readonly kind: "reply"; readonly status: number; readonly text: string; readonly headers: HeaderList };
 
 export interface InboundHttpOptions {
-  /** The one in force. */
-  readonly listener: () => InboundListener;
   readonly state: PolicyState;
-  readonly endpoint: () => LocalEndpoint;
+  /** `NAMESPACE/NAME` of the service that leads here, or empty; for the record. */
+  readonly service: () => string;
+  readonly forward: (permit: Permit, head: RequestHead, connection: PeerConnection) => Forwarding;
+  /** At a gateway: clients' word for who they are and how they came is not passed on. */
+  readonly edge?: true;
   readonly limits: Limits;
   readonly recorder: Recorder;
 }
@@ -34,12 +41,21 @@ export class InboundHttp {
     this.#options = options;
   }
 
+  /** For the servers that parse. */
+  get handlers(): Pick<HttpServerOptions<PeerConnection>, "handle" | "onMalformed"> {
+    return {
+      handle: (raw, downstream, connection) => this.handle(raw, downstream, connection),
+      onMalformed: (reason, status, connection) => this.malformed(reason, status, connection),
+    };
+  }
+
   /** One request, from what the parser understood to the record of what became of it. */
   handle(raw: RawRequest, downstream: Downstream, connection: PeerConnection): void {
     const start = performance.now();
     // 1. Refuse what could be understood in two ways.
-    const { forwardedCertificate } = connection;
-    const head = checkRequest(raw, { maxHeaders: this.#options.limits.headers, normalize: true, forwardedCertificate });
+    const { forwardedCertificate, sourceIp } = connection;
+    const client = this.#options.edge ? sourceIp : undefined;
+    const head = checkRequest(raw, { maxHeaders: this.#options.limits.headers, normalize: true, forwardedCertificate, client });
     if (isRefused(head)) {
       downstream.last();
       replyLocally(downstream, head.status, head.refused, NO_HEADERS);
@@ -83,10 +99,17 @@ export class InboundHttp {
       this.#record(connection, { ...describe(head), ...verdict }, { ...NOTHING_CARRIED, status }, start);
       return;
     }
-    // 4. Forward; the permit opens the way to the application.
-    const upstream = this.#options.endpoint().http(permit);
-    new Exchange(head, downstream, upstream, (outcome) =>
-      this.#finish(connection, { head, requester }, permit.decision, outcome, start),
+    // 4. Forward; the permit opens the way.
+    const way = this.#options.forward(permit, head, connection);
+    if (way.kind === "reply") {
+      const status = replyLocally(downstream, way.status, way.text, head.headers, way.headers);
+      this.#record(connection, { ...describe(head), ...verdictOf(decision), detail: way.text }, { ...NOTHING_CARRIED, status }, start);
+      return;
+    }
+    const service = way.service === undefined ? {} : { service: way.service };
+    const described = { ...describe(head), ...verdictOf(decision), ...service };
+    new Exchange(way.head, downstream, way.upstream, (outcome) =>
+      this.#finish(connection, { head, requester }, described, outcome, start),
     ).start();
   }
 
@@ -96,8 +119,7 @@ export class InboundHttp {
     this.#record(connection, record, NOTHING_CARRIED, performance.now());
   }
 
-  #finish(connection: PeerConnection, asked: Authenticated, decision: Decision, outcome: Outcome, start: number): void {
-    const described = { ...describe(asked.head), ...verdictOf(decision) };
+  #finish(connection: PeerConnection, asked: Authenticated, described: RecordInit, outcome: Outcome, start: number): void {
     if (outcome.tunnel === undefined) this.#record(connection, described, outcome, start);
     else this.#follow(outcome.tunnel, connection, asked, described, outcome, start);
   }
@@ -133,7 +155,7 @@ export class InboundHttp {
       ...timing(start),
       caller: peer?.identity ?? "",
       sourceIp,
-      service: this.#options.listener().services[0] ?? "",
+      service: this.#options.service(),
       protocol: "http",
       port: destinationPort,
       status: outcome.status,

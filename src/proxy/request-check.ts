@@ -1,6 +1,6 @@
 /** From what a parser understood to a request that may be decided on and forwarded; whatever is ambiguous is refused. */
 import { normalizePath } from "../render/decide/normalize-path.ts";
-import { type SanitizedRequest, sanitizeRequest } from "./headers.ts";
+import { type SanitizedRequest, sanitizeRequest, valuesOf } from "./headers.ts";
 import type { RequestHead } from "./message.ts";
 
 /** A request as `node:http` or `node:http2` gave it. */
@@ -33,6 +33,8 @@ export interface CheckOptions {
   readonly normalize: boolean;
   /** What the proxy itself says of the peer; a client's own word for it is dropped. */
   readonly forwardedCertificate: string | undefined;
+  /** At a gateway, the client's address: X-Forwarded-For gets it, and X-Forwarded-Proto is what the connection is. */
+  readonly client?: string | undefined;
 }
 
 /** RFC 9110 §5.6.2. */
@@ -80,8 +82,20 @@ function isRefusal(value: unknown): value is Refusal {
   return typeof value === "object" && value !== null && "refused" in value;
 }
 
+/** As Envoy appends: all values in one line. */
+function tellOfClient(headers: string[], client: string, scheme: string): void {
+  const before = valuesOf(headers, "x-forwarded-for");
+  const others = headers.filter((_, index) => !FORWARDED.has(headers[index & ~1] ?? ""));
+  headers.splice(0, headers.length, ...others, "x-forwarded-for", [...before, client].join(","), "x-forwarded-proto", scheme);
+}
+
+const FORWARDED: ReadonlySet<string> = new Set(["x-forwarded-for", "x-forwarded-proto"]);
+
 /** The request to decide on, or why it is refused and with which status. */
-export function checkRequest(raw: RawRequest, { maxHeaders, normalize, forwardedCertificate }: CheckOptions): RequestHead | Refusal {
+export function checkRequest(
+  raw: RawRequest,
+  { maxHeaders, normalize, forwardedCertificate, client }: CheckOptions,
+): RequestHead | Refusal {
   if (raw.version === "1.0") return refuse(426, "HTTP/1.0");
   if (raw.method === "CONNECT") return refuse(405, "CONNECT");
   if (!TOKEN.test(raw.method)) return refuse(400, "malformed method");
@@ -97,7 +111,8 @@ export function checkRequest(raw: RawRequest, { maxHeaders, normalize, forwarded
   if (raw.webSocket && (bodyLength !== 0 || raw.method !== "GET")) return refuse(400, "a WebSocket request with a body");
   const { expect } = sanitized;
   if (expect !== undefined && expect.toLowerCase() !== "100-continue") return refuse(417, "an unknown expectation");
-  if (!sanitized.forwardedProto) sanitized.headers.push("x-forwarded-proto", raw.scheme);
+  if (client !== undefined) tellOfClient(sanitized.headers, client, raw.scheme);
+  else if (!sanitized.forwardedProto) sanitized.headers.push("x-forwarded-proto", raw.scheme);
   if (forwardedCertificate !== undefined) sanitized.headers.push("x-forwarded-client-cert", forwardedCertificate);
   return {
     method: raw.method,

@@ -7,6 +7,7 @@ import { formatDiagnostic, severityOf } from "../core/diagnostic.ts";
 import type { Logger } from "../core/logger.ts";
 import { buildSnapshot, checkReferences, type MeshSettings } from "../mesh/snapshot.ts";
 import type { MeshObject } from "../policy/model.ts";
+import { SecretCheck } from "./secrets.ts";
 
 export interface Configuration {
   readonly objects: readonly MeshObject[];
@@ -26,6 +27,7 @@ export class MeshState {
   readonly #settings: MeshSettings;
   readonly #logger: Logger;
   readonly #keysOf: JwksLookup;
+  readonly #secrets = new SecretCheck();
   readonly #listeners: Listener[] = [];
   #current: MeshView;
   #told: ReadonlySet<string> = new Set();
@@ -49,9 +51,10 @@ export class MeshState {
 
   /** Compiles a configuration and puts it in force. */
   apply(configuration: Configuration): void {
-    const snapshot = buildSnapshot(this.#settings, configuration.objects);
+    const { objects, diagnostics: unusable } = this.#secrets.check(configuration.objects);
+    const snapshot = buildSnapshot(this.#settings, objects);
     const compiled = compileMesh(snapshot, this.#keysOf);
-    const diagnostics = [...configuration.diagnostics, ...checkReferences(snapshot, configuration.objects), ...compiled.diagnostics];
+    const diagnostics = [...configuration.diagnostics, ...unusable, ...checkReferences(snapshot, objects), ...compiled.diagnostics];
     this.#publish({ ...compiled, diagnostics, generation: this.#current.generation + 1 });
     this.#tell(diagnostics);
   }

@@ -1,5 +1,7 @@
 /** Compiled policies -> the resources of the proxies that are connected, and of no others. */
 
+import { hash } from "node:crypto";
+import { type GatewaySecret, gatewaySecrets } from "../compile/gateway-secrets.ts";
 import type { WorkloadPolicy } from "../compile/workload-policy.ts";
 import { AppError } from "../core/error.ts";
 import type { Logger } from "../core/logger.ts";
@@ -15,7 +17,8 @@ export interface ProxyView {
   readonly kind: ProxyKind;
 }
 
-export type Renderers = Readonly<Record<ProxyKind, (policy: WorkloadPolicy) => ResourceSet>>;
+/** Secrets come apart from the policy, which is shown to people. */
+export type Renderers = Readonly<Record<ProxyKind, (policy: WorkloadPolicy, secrets: readonly GatewaySecret[]) => ResourceSet>>;
 
 /** The cache key of a view. */
 export function formatProxyView(view: ProxyView): string {
@@ -32,8 +35,13 @@ interface Published {
   readonly view: ProxyView;
   /** Streams that are open for this view. */
   streams: number;
-  /** The policy last rendered, as JSON; undefined for a workload that is gone. */
+  /** What was last rendered, as JSON with a digest of its secrets; undefined for a workload that is gone. */
   policy: string | undefined;
+}
+
+function digestOf(secrets: readonly GatewaySecret[]): string {
+  const contents = secrets.map((secret) => (secret.kind === "certificate" ? { ...secret, key: secret.key.reveal() } : secret));
+  return secrets.length === 0 ? "" : hash("sha256", JSON.stringify(contents));
 }
 
 const NOTHING: ResourceSet = new Map();
@@ -82,11 +90,12 @@ export class Publisher {
   /** A workload that is gone gets nothing, so its proxy closes its listeners. */
   #render(key: string, entry: Published, first: boolean): void {
     const policy = this.#mesh.policies.get(entry.view.workload);
-    const text = policy === undefined ? undefined : JSON.stringify(policy);
+    const secrets = policy === undefined ? [] : gatewaySecrets(this.#mesh.snapshot, policy);
+    const text = policy === undefined ? undefined : JSON.stringify(policy) + digestOf(secrets);
     if (!first && text === entry.policy) return;
     entry.policy = text;
     try {
-      this.#cache.set(key, policy === undefined ? NOTHING : this.#renderers[entry.view.kind](policy));
+      this.#cache.set(key, policy === undefined ? NOTHING : this.#renderers[entry.view.kind](policy, secrets));
     } catch (error) {
       // One workload that cannot be rendered keeps what it has, and no other waits for it.
       this.#logger.log("error", "a policy cannot be rendered", { workload: entry.view.workload, reason: AppError.from(error).message });

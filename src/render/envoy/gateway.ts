@@ -95,7 +95,10 @@ export function gatewayRoutes({ listeners, services }: GatewayPolicy): readonly 
 // === Listeners ===
 
 /** By the server name that the client asks for; a client of the mesh by its protocols where another server takes any name. */
-function chainMatch({ servers }: GatewayListener, { security, serverNames }: ServerPolicy): NonNullable<FilterChainInit["filterChainMatch"]> {
+function chainMatch(
+  { servers }: GatewayListener,
+  { security, serverNames }: ServerPolicy,
+): NonNullable<FilterChainInit["filterChainMatch"]> {
   const other = servers.some((server) => server.security.kind === "outside" && server.serverNames.length === 0);
   const applicationProtocols = security.kind === "mesh" && other ? [...MESH_ALPN] : [];
   return { transportProtocol: "tls", serverNames: [...serverNames], applicationProtocols };
