@@ -108,6 +108,11 @@ const MISTAKES = {
     at: [13, 1],
     told: /^DENY policy `shop\/g201` has HTTP fields, which fall away on TCP ports: it denies every connection to shop\/tcp:20005$/,
   },
+  GAR0301: {
+    text: `${GATEWAY}metadata: { name: g301, namespace: shop }\nspec: { selector: { app: client }, servers: [{ port: { number: 20099, protocol: HTTP }, hosts: [a.example.org] }] }\n---\n${ROUTES}metadata: { name: g301, namespace: shop }\nspec: { hosts: [b.example.org], gateways: [g301], http: [{ route: [{ destination: { host: server } }] }] }\n`,
+    at: [6, 1],
+    told: /^VirtualService `shop\/g301` has no host that its Gateways serve$/,
+  },
 } as const satisfies Readonly<Record<DiagnosticCode, Mistake>>;
 
 const CODES = Object.keys(MISTAKES) as readonly DiagnosticCode[];
