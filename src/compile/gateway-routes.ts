@@ -104,9 +104,21 @@ export function hostRoutes(snapshot: MeshSnapshot, servers: readonly PlacedServe
   return [...byHost].map(([host, routes]) => ({ host, routes: ordered(routes) }));
 }
 
-/** 421 (RFC 9110 §15.5.20) for hosts of the other servers of a port: a client that shares a connection between names then makes another. */
-export function misdirected(own: readonly HostRoutes[], others: readonly string[]): readonly HostRoutes[] {
-  const known = new Set(own.map(({ host }) => host));
-  const hosts = [...new Set(others)].filter((host) => host !== "*" && !known.has(host));
-  return hosts.map((host) => ({ host, routes: [{ match: EVERYTHING, action: { kind: "misdirected" } }] }));
+function mostSpecific(patterns: Iterable<string>, host: string): number {
+  return Math.max(
+    -1,
+    ...[...patterns].filter((pattern) => covers(pattern, host)).map((pattern) => (pattern === host ? host.length + 1 : pattern.length)),
+  );
+}
+
+/**
+ * 421 (RFC 9110 §15.5.20) for hosts of the other servers of a port. Who may come in is asked in the handshake, by the server's
+ * name: a client that names one server there and another in Host would come in by the rules of the first. A host is of the
+ * server with the most specific name for it. An honest client, which shares a connection between names, makes another.
+ */
+export function withMisdirected(own: readonly HostRoutes[], names: ReadonlySet<string>, others: readonly string[]): readonly HostRoutes[] {
+  const mine = own.filter(({ host }) => mostSpecific(names, host) >= mostSpecific(others, host));
+  const elsewhere = [...new Set(others)].filter((host) => host !== "*" && mostSpecific(names, host) < mostSpecific(others, host));
+  const action = { kind: "misdirected" } as const;
+  return [...mine, ...elsewhere.map((host) => ({ host, routes: [{ match: EVERYTHING, action }] }))];
 }

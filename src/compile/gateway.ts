@@ -5,7 +5,7 @@ import { serviceHost } from "../mesh/services.ts";
 import type { MeshSnapshot, Workload } from "../mesh/snapshot.ts";
 import type { OutsideTls } from "../policy/gateway.ts";
 import { caSecret, certificateSecret, type GatewayListener, type OutsideSecurity, type ServerPolicy } from "./gateway-policy.ts";
-import { type Destination, hostRoutes, misdirected } from "./gateway-routes.ts";
+import { type Destination, hostRoutes, withMisdirected } from "./gateway-routes.ts";
 import { toUpstream } from "./outbound.ts";
 import type { GatewayPolicy, UpstreamService } from "./workload-policy.ts";
 
@@ -93,22 +93,18 @@ function ownNames(placed: PlacedServer, taken: Set<string>, diagnostics: Diagnos
 
 function outsideServers(compilation: Compilation, servers: readonly PlacedServer[]): readonly ServerPolicy[] {
   const { snapshot, diagnostics, forward } = compilation;
+  const outside = servers.filter(({ server }) => server.tls?.mode !== "ISTIO_MUTUAL");
   const taken = new Set<string>();
-  return servers.flatMap((placed): ServerPolicy[] => {
+  return outside.flatMap((placed): ServerPolicy[] => {
     const { tls } = placed.server;
     if (tls === undefined || tls.mode === "ISTIO_MUTUAL") return [];
     const security = outsideSecurity(compilation, placed, tls);
     if (security === undefined) return [];
     const names = ownNames(placed, taken, diagnostics);
     if (names.length === 0) return [];
-    const own = hostRoutes(snapshot, [placed], forward);
-    const others = hostsOf(servers.filter((other) => other !== placed && other.server.tls?.mode !== "ISTIO_MUTUAL"));
-    const mine = new Set(hostsOf([placed]));
-    const elsewhere = misdirected(
-      own,
-      others.filter((host) => !mine.has(host)),
-    );
-    return [{ name: nameOf(placed), security, serverNames: names.includes("*") ? [] : names, hosts: [...own, ...elsewhere] }];
+    const others = hostsOf(outside.filter((other) => other !== placed));
+    const hosts = withMisdirected(hostRoutes(snapshot, [placed], forward), new Set(hostsOf([placed])), others);
+    return [{ name: nameOf(placed), security, serverNames: names.includes("*") ? [] : names, hosts }];
   });
 }
 

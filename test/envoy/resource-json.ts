@@ -4,6 +4,7 @@ import { ClusterSchema } from "../../src/gen/envoy/config/cluster/v3/cluster_pb.
 import { TypedExtensionConfigSchema } from "../../src/gen/envoy/config/core/v3/extension_pb.js";
 import { ClusterLoadAssignmentSchema } from "../../src/gen/envoy/config/endpoint/v3/endpoint_pb.js";
 import { ListenerSchema } from "../../src/gen/envoy/config/listener/v3/listener_pb.js";
+import { RouteConfigurationSchema } from "../../src/gen/envoy/config/route/v3/route_pb.js";
 import { file_envoy_extensions_access_loggers_filters_cel_v3_cel } from "../../src/gen/envoy/extensions/access_loggers/filters/cel/v3/cel_pb.js";
 import { file_envoy_extensions_access_loggers_grpc_v3_als } from "../../src/gen/envoy/extensions/access_loggers/grpc/v3/als_pb.js";
 import { file_envoy_extensions_filters_http_header_mutation_v3_header_mutation } from "../../src/gen/envoy/extensions/filters/http/header_mutation/v3/header_mutation_pb.js";
@@ -23,6 +24,7 @@ const REGISTRY = createRegistry(
   ClusterSchema,
   ClusterLoadAssignmentSchema,
   ListenerSchema,
+  RouteConfigurationSchema,
   TypedExtensionConfigSchema,
   file_envoy_extensions_access_loggers_filters_cel_v3_cel,
   file_envoy_extensions_access_loggers_grpc_v3_als,

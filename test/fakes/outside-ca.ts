@@ -11,10 +11,11 @@ import {
   keyUsage,
   subjectKeyIdentifier,
 } from "../../src/x509/extensions.ts";
+import { signatureAlgorithmOf } from "../../src/x509/key-kinds.ts";
 import { OID } from "../../src/x509/oids.ts";
 import { formatPem } from "../../src/x509/pem.ts";
 import { keyIdentifier } from "../../src/x509/public-key.ts";
-import { SIGNATURE_ALGORITHM, writeSigned } from "../../src/x509/signed.ts";
+import { writeSigned } from "../../src/x509/signed.ts";
 import { encodeTbs, organizationName, randomSerial } from "../../src/x509/tbs.ts";
 import { time } from "../../src/x509/time.ts";
 
@@ -69,7 +70,7 @@ export class OutsideCa {
     const dates = [time(now - DAY_MS), time(now + DAY_MS)];
     const list = entries.length === 0 ? [] : [sequence(...entries)];
     const extensions = element(0xa0, sequence(authorityKeyIdentifier(keyIdentifier(spkiOf(this.#key)))));
-    const body = sequence(version, SIGNATURE_ALGORITHM, this.#name, ...dates, ...list, extensions);
+    const body = sequence(version, signatureAlgorithmOf(this.#key).identifier, this.#name, ...dates, ...list, extensions);
     const text = Buffer.from(writeSigned(body, this.#key)).toString("base64").replace(/.{64}/g, "$&\n");
     return `-----BEGIN X509 CRL-----\n${text}\n-----END X509 CRL-----\n`;
   }
@@ -83,6 +84,7 @@ export class OutsideCa {
   ): string {
     const now = Math.floor(Date.now() / 1000) * 1000;
     const tbs = encodeTbs({
+      algorithm: signatureAlgorithmOf(this.#key),
       serial,
       issuer: this.#name,
       subject,

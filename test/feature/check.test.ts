@@ -11,6 +11,8 @@ import { Place } from "./place.ts";
 const POLICY = "apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\n";
 const PEERS = "apiVersion: security.istio.io/v1\nkind: PeerAuthentication\n";
 const SERVICE = "apiVersion: v1\nkind: Service\n";
+const GATEWAY = "apiVersion: networking.istio.io/v1\nkind: Gateway\n";
+const ROUTES = "apiVersion: networking.istio.io/v1\nkind: VirtualService\n";
 
 function workload(name: string, port: number, protocol: string): string {
   return `apiVersion: networking.istio.io/v1

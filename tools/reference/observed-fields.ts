@@ -13,6 +13,8 @@ export interface ObservedFields {
   readonly refused: ReadonlyMap<string, string>;
   /** Fields of `read` that the object does not have: nothing is known of what is below them. */
   readonly missing: readonly string[];
+  /** Fields of `read` that it has. */
+  readonly present: readonly string[];
 }
 
 function pathOf(fields: Fields, name: string): string {
@@ -68,7 +70,8 @@ export function observeFields(node: RawNode): ObservedFields {
   try {
     const decoded = decodeObject(node);
     const { read, accepted, refused, present } = notes;
-    return { decoded, read: [...read], accepted: [...accepted], refused, missing: [...read].filter((path) => !present.has(path)) };
+    const missing = [...read].filter((path) => !present.has(path));
+    return { decoded, read: [...read], accepted: [...accepted], refused, missing, present: [...present] };
   } finally {
     stop();
   }

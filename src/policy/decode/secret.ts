@@ -46,14 +46,12 @@ function readFirst(fields: Fields, text: Decoder<string>, label: RegExp, what: s
 /** Both of Istio's sets of names; what else a Secret may hold is its applications'. */
 function contents(text: Decoder<string>): Decoder<SecretContents> {
   return record((fields) => {
-    fields.acceptAll();
+    const chain = readFirst(fields, text, CERTIFICATE, "certificate", "tls.crt", "cert");
     const key = readFirst(fields, text, KEY, "private key", "tls.key", "key");
-    return {
-      chain: readFirst(fields, text, CERTIFICATE, "certificate", "tls.crt", "cert"),
-      key: key === undefined ? undefined : new SecretText(key),
-      ca: readFirst(fields, text, CERTIFICATE, "certificate", "ca.crt", "cacert"),
-      crl: readFirst(fields, text, CRL, "revocation list", "ca.crl", "crl"),
-    };
+    const ca = readFirst(fields, text, CERTIFICATE, "certificate", "ca.crt", "cacert");
+    const crl = readFirst(fields, text, CRL, "revocation list", "ca.crl", "crl");
+    fields.acceptRest();
+    return { chain, key: key === undefined ? undefined : new SecretText(key), ca, crl };
   });
 }
 
