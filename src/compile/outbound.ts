@@ -16,6 +16,7 @@ interface Target {
 /** Where a service's port is served. An endpoint's identity is its workload's own: never the union over the service (SN-5). */
 function endpointsOf(snapshot: MeshSnapshot, { service, port }: Target): readonly ServiceEndpoint[] {
   return workloadsOfService(snapshot, service).flatMap((workload) => {
+    if (!workload.ready) return [];
     const workloadPort = workloadPortOf(port, workload);
     if (workloadPort === undefined) return [];
     const mtls = acceptsMtls(snapshot, workload, workloadPort);

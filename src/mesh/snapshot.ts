@@ -9,6 +9,7 @@ import type {
   MeshObject,
   NamespaceObject,
   PeerAuthenticationObject,
+  PodObject,
   RequestAuthenticationObject,
   SecretObject,
   ServiceAccountObject,
@@ -32,12 +33,15 @@ export interface MeshSettings {
 
 /** One place where an application runs, with the identity it must prove. */
 export interface Workload {
+  readonly kind: "WorkloadEntry" | "Pod";
   /** `NAMESPACE/NAME`. */
   readonly key: string;
   readonly namespace: string;
   readonly name: string;
   readonly address: string;
   readonly ports: ReadonlyMap<string, number>;
+  /** Whether services may lead to it. */
+  readonly ready: boolean;
   readonly labels: ReadonlyMap<string, string>;
   readonly serviceAccount: string;
   /** A SPIFFE ID. */
@@ -82,12 +86,19 @@ function ofKind<K extends MeshObject["kind"]>(objects: readonly MeshObject[], ki
 /** Istio's annotation by which a proxy is made a gateway: its value is `gateway`. */
 const TEMPLATES = "inject.istio.io/templates";
 
-function toWorkload(entry: WorkloadEntryObject, settings: MeshSettings): Workload {
-  const { namespace, name, place } = entry.meta;
-  const { address, ports, labels, serviceAccount } = entry;
+function toWorkload(object: WorkloadEntryObject | PodObject, settings: MeshSettings): Workload {
+  const { namespace, name, place, annotations } = object.meta;
+  const { kind, address, ports, serviceAccount } = object;
+  const labels = kind === "Pod" ? object.meta.labels : object.labels;
+  const ready = kind === "Pod" ? object.ready : true;
   const identity = formatSpiffeId({ trustDomain: settings.trustDomain, namespace, serviceAccount });
-  const isGateway = entry.meta.annotations.get(TEMPLATES)?.split(",").includes("gateway") === true;
-  return { key: `${namespace}/${name}`, namespace, name, address, ports, labels, serviceAccount, identity, isGateway, place };
+  const isGateway = annotations.get(TEMPLATES)?.split(",").includes("gateway") === true;
+  return { kind, key: `${namespace}/${name}`, namespace, name, address, ports, ready, labels, serviceAccount, identity, isGateway, place };
+}
+
+/** A pod comes after an entry of its name and so takes its place: an entry must not speak for a pod. */
+function workloadsOf(objects: readonly MeshObject[], settings: MeshSettings): readonly Workload[] {
+  return [...ofKind(objects, "WorkloadEntry"), ...ofKind(objects, "Pod")].map((object) => toWorkload(object, settings));
 }
 
 function identityOf(account: ServiceAccountObject, settings: MeshSettings): string {
@@ -101,7 +112,7 @@ function namespacesOf(objects: readonly NamespaceObject[], settings: MeshSetting
 
 /** Indexes decoded objects. Each object's identity (kind, namespace, name) must be unique already. */
 export function buildSnapshot(settings: MeshSettings, objects: readonly MeshObject[]): MeshSnapshot {
-  const workloads = ofKind(objects, "WorkloadEntry").map((entry) => toWorkload(entry, settings));
+  const workloads = workloadsOf(objects, settings);
   return {
     settings,
     workloads: new Map(workloads.map((workload) => [workload.key, workload])),
@@ -135,7 +146,7 @@ export function checkReferences(snapshot: MeshSnapshot, objects: readonly MeshOb
     .map(
       (workload): Diagnostic => ({
         code: "GAR0102",
-        message: `WorkloadEntry \`${workload.key}\` runs as service account \`${workload.namespace}/${workload.serviceAccount}\`, which does not exist`,
+        message: `${workload.kind} \`${workload.key}\` runs as service account \`${workload.namespace}/${workload.serviceAccount}\`, which does not exist`,
         place: workload.place,
         help: "add the ServiceAccount: without it the workload gets no certificate",
       }),
