@@ -221,8 +221,7 @@ describe("the servers of a port", () => {
 
   test("the CA of clients is in a Secret of its own, or in that of the server; another namespace's Secret is none", () => {
     const tls = (name: string) => `{ mode: MUTUAL, credentialName: ${name} }`;
-    const apart =
-      "---\napiVersion: v1\nkind: Secret\nmetadata: { name: one-cacert, namespace: edge }\nstringData: { ca.crt: " + PEM + " }\n";
+    const apart = `---\napiVersion: v1\nkind: Secret\nmetadata: { name: one-cacert, namespace: edge }\nstringData: { ca.crt: ${PEM} }\n`;
     const own = `---\n${secret("two", `, cacert: ${PEM}`).replace("name: two", "name: two, namespace: edge")}`;
     const one = `---\n${secret("one").replace("name: one", "name: one, namespace: edge")}`;
     const far = `---\n${secret("far", `, ca.crt: ${PEM}`).replace("name: far", "name: far, namespace: shop")}`;

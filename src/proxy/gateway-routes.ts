@@ -16,7 +16,7 @@ export function mostSpecific<T>(byPattern: ReadonlyMap<string, T>, name: string)
 }
 
 /** Host without its port, in lower case. */
-export function hostOf(authority: string): string {
+function hostOf(authority: string): string {
   return authority.toLowerCase().replace(/:\d+$/, "");
 }
 
