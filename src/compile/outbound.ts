@@ -5,6 +5,7 @@ import { egressHostMatches, serviceHost, serviceKey, workloadPortOf } from "../m
 import type { MeshSnapshot, Workload } from "../mesh/snapshot.ts";
 import type { EgressListener, Endpoint, ServiceObject, ServicePort } from "../policy/model.ts";
 import { acceptsMtls } from "./mtls.ts";
+import { aliasesOf, trustDomainsOf } from "./trust-domains.ts";
 import { firstOfEachName } from "./unique.ts";
 import type { OutboundListener, ServiceEndpoint, UpstreamService } from "./workload-policy.ts";
 
@@ -13,14 +14,20 @@ interface Target {
   readonly port: ServicePort;
 }
 
+/** Who may answer besides: the same account, by the aliases of its trust domain. */
+function otherNames(snapshot: MeshSnapshot, { identity }: Workload): Pick<ServiceEndpoint, "aliases"> {
+  const aliases = aliasesOf(identity, trustDomainsOf(snapshot));
+  return aliases.length === 0 ? {} : { aliases };
+}
+
 /** Where a service's port is served. An endpoint's identity is its workload's own: never the union over the service (SN-5). */
 function endpointsOf(snapshot: MeshSnapshot, { service, port }: Target): readonly ServiceEndpoint[] {
   return workloadsOfService(snapshot, service).flatMap((workload) => {
     if (!workload.ready) return [];
     const workloadPort = workloadPortOf(port, workload);
     if (workloadPort === undefined) return [];
-    const mtls = acceptsMtls(snapshot, workload, workloadPort);
-    return [{ address: workload.address, port: workloadPort, identity: workload.identity, mtls }];
+    const mtls = snapshot.meshConfig.enableAutoMtls && acceptsMtls(snapshot, workload, workloadPort);
+    return [{ address: workload.address, port: workloadPort, identity: workload.identity, ...otherNames(snapshot, workload), mtls }];
   });
 }
 

@@ -4,6 +4,7 @@
  */
 
 import type { PublicJwk } from "../policy/jwks.ts";
+import type { MeshTls, PathNormalization } from "../policy/mesh-config.ts";
 import type { Clause, Endpoint, JwtRuleFields, PolicyAction, Protocol } from "../policy/model.ts";
 import type { Origin } from "../policy/origin.ts";
 import type { GatewayListener } from "./gateway-policy.ts";
@@ -57,7 +58,9 @@ export interface ServiceEndpoint {
   readonly port: number;
   /** A SPIFFE ID. */
   readonly identity: string;
-  /** Whether the endpoint accepts mutual TLS; `false` only where its own mode is DISABLE. */
+  /** The same account by the aliases of the trust domain, which may answer as well (SN-4); absent where there are none. */
+  readonly aliases?: readonly string[];
+  /** Whether mutual TLS is spoken to it: not where its own mode is DISABLE, nor where the mesh's `enableAutoMtls` is false. */
   readonly mtls: boolean;
 }
 
@@ -104,8 +107,14 @@ export interface WorkloadPolicy {
   readonly address: string;
   /** The workload's own SPIFFE ID. */
   readonly identity: string;
-  /** Peers of other trust domains are refused in the handshake (XD-4). */
+  /** The mesh's own, then its aliases. Peers of other trust domains are refused in the handshake (XD-4). */
   readonly trustDomains: readonly string[];
+  /** What becomes of the paths of peers; absent is BASE. */
+  readonly pathNormalization?: PathNormalization;
+  /** The client's address is the one so far from the end of X-Forwarded-For; absent is 0, the connection's own. */
+  readonly numTrustedProxies?: number;
+  /** Of mutual TLS, in both directions; absent is `DEFAULT_MESH_TLS`. */
+  readonly tls?: MeshTls;
   readonly inbound: readonly InboundListener[];
   readonly outbound: readonly OutboundListener[];
   /** Absent for all but gateways. */

@@ -32,10 +32,10 @@ export function isNamingRefusal(error: unknown): error is AppError {
 }
 
 /** Why the server of a verified certificate may not answer for the endpoint; undefined when it may (secure naming, for each endpoint). */
-export function namingFlaw(der: Uint8Array, expected: string): AppError | undefined {
+export function namingFlaw(der: Uint8Array, expected: string, aliases: readonly string[] = []): AppError | undefined {
   try {
     const { identity } = peerOf(der);
-    if (identity === expected) return undefined;
+    if (identity === expected || aliases.includes(identity)) return undefined;
     return new AppError("permission-denied", `secure naming: the server is \`${identity.slice(0, 300)}\`, not \`${expected}\``);
   } catch (thrown) {
     return new AppError("permission-denied", `secure naming: ${AppError.from(thrown).message}`, { cause: thrown });
@@ -65,7 +65,7 @@ function dialTls({ service, endpoint, credentials, limits }: DialOptions): Promi
     ALPNProtocols: [...CLIENT_ALPN[service.protocol]],
     rejectUnauthorized: true,
     // Runs after the chain is verified and before the connection is handed over: not one byte is sent to a wrong server.
-    checkServerIdentity: (_name, certificate) => namingFlaw(certificate.raw, endpoint.identity),
+    checkServerIdentity: (_name, certificate) => namingFlaw(certificate.raw, endpoint.identity, endpoint.aliases),
     allowHalfOpen: true,
   };
   const socket = connectTls(options);

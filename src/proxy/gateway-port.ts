@@ -17,7 +17,7 @@ import type { Limits } from "./limits.ts";
 import { NO_HEADERS, type RequestHead } from "./message.ts";
 import { MutualTls } from "./mutual-tls.ts";
 import { OutsideTls } from "./outside-tls.ts";
-import type { Peer } from "./peer-certificate.ts";
+import { isOfTrustDomains, type Peer } from "./peer-certificate.ts";
 import type { PolicyState } from "./policy-state.ts";
 import { type Recorder, refusal } from "./record.ts";
 import { ServiceUpstream } from "./service-upstream.ts";
@@ -109,10 +109,19 @@ export class GatewayPort {
         (served.policy.serverNames.length === 0 ? ["*"] : served.policy.serverNames).map((name) => [name, served] as const),
       ),
     );
-    this.#updateUpstreams();
-    this.#http.retain(({ server = "" }) =>
-      isDeepStrictEqual(this.#servers.get(server)?.policy.security, before.get(server)?.policy.security),
+    this.#updateUpstreams(this.#upstreams);
+    const { trustDomains } = this.#options.state.policy;
+    this.#http.retain(
+      ({ server = "", peer }) =>
+        isDeepStrictEqual(this.#servers.get(server)?.policy.security, before.get(server)?.policy.security) &&
+        (peer === undefined || isOfTrustDomains(peer.identity, trustDomains)),
     );
+  }
+
+  /** Ends the connections of the mesh, after the requests in flight: its TLS settings have changed. */
+  retireTls(): void {
+    this.#http.retain(({ peer }) => peer === undefined);
+    this.#updateUpstreams(new Map());
   }
 
   /** Lets requests in flight finish, and ends what has none. */
@@ -152,16 +161,16 @@ export class GatewayPort {
     }
   }
 
-  /** Connections to services that did not change are kept. */
-  #updateUpstreams(): void {
+  /** Connections to services that did not change are kept, as far as they are among `known`. */
+  #updateUpstreams(known: ReadonlyMap<string, ServiceUpstream>): void {
     const { state, credentials, limits } = this.#options;
     const before = this.#upstreams;
     const services = state.policy.gateway?.services ?? [];
     this.#upstreams = new Map(
       services.map((service) => {
         const name = `${service.host}:${service.port}`;
-        const known = before.get(name);
-        if (known !== undefined && isDeepStrictEqual(known.service, service)) return [name, known];
+        const same = known.get(name);
+        if (same !== undefined && isDeepStrictEqual(same.service, service)) return [name, same];
         return [name, new ServiceUpstream({ service, credentials, limits, onRefused: (...refused) => this.#refusedServer(...refused) })];
       }),
     );

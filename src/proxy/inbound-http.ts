@@ -1,6 +1,7 @@
 /** HTTP from peers: check, authenticate, decide, and only then forward. */
 import type { AppError } from "../core/error.ts";
-import { formatBecause } from "../policy/decision.ts";
+import { type Facts, formatBecause } from "../policy/decision.ts";
+import type { Requester } from "../policy/requester.ts";
 import { factsOf, type PeerConnection } from "./client-facts.ts";
 import { type Downstream, Exchange, type Outcome } from "./exchange.ts";
 import type { HttpServerOptions } from "./http1-server.ts";
@@ -54,8 +55,10 @@ export class InboundHttp {
     const start = performance.now();
     // 1. Refuse what could be understood in two ways.
     const { forwardedCertificate, sourceIp } = connection;
-    const client = this.#options.edge ? sourceIp : undefined;
-    const head = checkRequest(raw, { maxHeaders: this.#options.limits.headers, normalize: true, forwardedCertificate, client });
+    const { limits, state, edge } = this.#options;
+    const { pathNormalization = "BASE", numTrustedProxies = 0 } = state.policy;
+    const options = { maxHeaders: limits.headers, pathNormalization, trustsScheme: numTrustedProxies > 0, forwardedCertificate };
+    const head = checkRequest(raw, { ...options, client: edge ? sourceIp : undefined });
     if (isRefused(head)) {
       downstream.last();
       replyLocally(downstream, head.status, head.refused, NO_HEADERS);
@@ -63,7 +66,7 @@ export class InboundHttp {
       return;
     }
     // 2. Authenticate, where a rule looks at tokens.
-    const { authentication } = this.#options.state;
+    const { authentication } = state;
     if (authentication === undefined) this.#decide({ head, requester: undefined }, downstream, connection, start);
     else void this.#authenticate(authentication, head, downstream, connection, start);
   }
@@ -90,7 +93,7 @@ export class InboundHttp {
 
   #decide({ head, requester }: Authenticated, downstream: Downstream, connection: PeerConnection, start: number): void {
     // 3. Decide, by the policy of this moment.
-    const facts = factsOf(connection, head, requester);
+    const facts = this.#factsOf(connection, head, requester);
     const decision = this.#options.state.engine.http(facts);
     const permit = connection.draining ? undefined : grant(decision);
     if (permit === undefined) {
@@ -111,6 +114,14 @@ export class InboundHttp {
     new Exchange(way.head, downstream, way.upstream, (outcome) =>
       this.#finish(connection, { head, requester }, described, outcome, start),
     ).start();
+  }
+
+  #factsOf(connection: PeerConnection, head: RequestHead, requester: Requester | undefined): Facts {
+    const { state, edge } = this.#options;
+    const { numTrustedProxies = 0 } = state.policy;
+    // A gateway has added the connection's own address behind what the proxies in front have told.
+    const trusted = edge && numTrustedProxies > 0 ? numTrustedProxies + 1 : numTrustedProxies;
+    return factsOf(connection, head, requester, trusted);
   }
 
   /** What no parser accepts; there may be no request to speak of. */
@@ -137,7 +148,7 @@ export class InboundHttp {
     let detail: RecordInit = {};
     const unwatch = state.watch({
       reconsider: () => {
-        const decision = state.engine.http(factsOf(connection, head, requester));
+        const decision = state.engine.http(this.#factsOf(connection, head, requester));
         if (decision.effect === "allow") return;
         detail = { detail: `cut by a new policy: ${formatBecause(decision.because)}` };
         tunnel.cut();

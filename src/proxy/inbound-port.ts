@@ -75,6 +75,11 @@ export class InboundPort {
     this.#http.retain(({ peer }) => this.#welcomes(peer, listener.mtls));
   }
 
+  /** Ends what was agreed on by other TLS settings than those of the moment. */
+  retireTls(): void {
+    this.#http.retain(({ peer }) => peer === undefined);
+  }
+
   /** Lets requests in flight finish, and ends what has none. */
   drain(): void {
     this.#http.drain();

@@ -5,6 +5,7 @@ import { type JwksLookup, NO_REMOTE_KEYS } from "../compile/request-authenticati
 import type { Diagnostic } from "../core/diagnostic.ts";
 import { formatDiagnostic, severityOf } from "../core/diagnostic.ts";
 import type { Logger } from "../core/logger.ts";
+import { admitMeshConfig, type FixedSettings } from "../mesh/mesh-config.ts";
 import { buildSnapshot, checkReferences, type MeshSettings } from "../mesh/snapshot.ts";
 import type { MeshObject } from "../policy/model.ts";
 import { SecretCheck } from "./secrets.ts";
@@ -28,13 +29,17 @@ export class MeshState {
   readonly #logger: Logger;
   readonly #keysOf: JwksLookup;
   readonly #secrets = new SecretCheck();
+  readonly #fixed: FixedSettings;
   readonly #listeners: Listener[] = [];
+  /** What the last configuration came to. */
+  #objects: readonly MeshObject[] = [];
   #current: MeshView;
   #told: ReadonlySet<string> = new Set();
 
-  /** `keysOf`: the keys of tokens that were fetched by now. */
-  constructor(settings: MeshSettings, logger: Logger, keysOf: JwksLookup = NO_REMOTE_KEYS) {
+  /** `keysOf`: the keys of tokens that were fetched by now. `fixed`: what no configuration may change. */
+  constructor(settings: MeshSettings, logger: Logger, keysOf: JwksLookup = NO_REMOTE_KEYS, fixed: FixedSettings = {}) {
     this.#settings = settings;
+    this.#fixed = fixed;
     this.#logger = logger;
     this.#keysOf = keysOf;
     this.#current = { ...compileMesh(buildSnapshot(settings, [])), generation: 0 };
@@ -51,10 +56,18 @@ export class MeshState {
 
   /** Compiles a configuration and puts it in force. */
   apply(configuration: Configuration): void {
-    const { objects, diagnostics: unusable } = this.#secrets.check(configuration.objects);
+    const { objects: admitted, diagnostics: refused } = admitMeshConfig(this.#settings, this.#fixed, configuration.objects, this.#objects);
+    this.#objects = admitted;
+    const { objects, diagnostics: unusable } = this.#secrets.check(admitted);
     const snapshot = buildSnapshot(this.#settings, objects);
     const compiled = compileMesh(snapshot, this.#keysOf);
-    const diagnostics = [...configuration.diagnostics, ...unusable, ...checkReferences(snapshot, objects), ...compiled.diagnostics];
+    const diagnostics = [
+      ...configuration.diagnostics,
+      ...refused,
+      ...unusable,
+      ...checkReferences(snapshot, objects),
+      ...compiled.diagnostics,
+    ];
     this.#publish({ ...compiled, diagnostics, generation: this.#current.generation + 1 });
     this.#tell(diagnostics);
   }

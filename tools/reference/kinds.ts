@@ -30,7 +30,7 @@ function offered(text: string): readonly string[] {
   return diagnostics.flatMap(({ help = "" }) => [...help.matchAll(/`([^`]+)`/g)].map(([, word = ""]) => word));
 }
 
-type Shown = Pick<ObservedFields, "refused" | "accepted">;
+type Shown = Pick<ObservedFields, "refused" | "accepted" | "unused">;
 
 /** The objects of `objects/KIND.yaml`, which must be valid, and together have every field there is: some exclude each other. */
 function wholeObject(kind: string): { readonly text: string; readonly fields: Shown } {
@@ -43,13 +43,15 @@ function wholeObject(kind: string): { readonly text: string; readonly fields: Sh
   const missing = objects.flatMap((object) => object.missing).filter((path) => !present.has(path));
   if (missing.length > 0) throw new Error(`${file} must show every field that is read, and lacks ${missing.join(", ")}`);
   const refused = new Map(objects.flatMap((object) => [...object.refused]));
-  return { text, fields: { refused, accepted: [...new Set(objects.flatMap(({ accepted }) => accepted))] } };
+  const [accepted, unused] = [new Set(objects.flatMap((object) => object.accepted)), new Set(objects.flatMap((object) => object.unused))];
+  return { text, fields: { refused, accepted: [...accepted], unused: [...unused] } };
 }
 
 function section(kind: string): string {
   const { text, fields } = wholeObject(kind);
   const refused = [...fields.refused].map(([path, help]) => [`\`${path}\``, help]);
   const ignored = fields.accepted.map((path) => `\`${path}\``).join(", ");
+  const unused = fields.unused.map((path) => `\`${path}\``).join(", ");
   return [
     `## ${kind}`,
     `\`apiVersion\`: ${offered(`kind: ${kind}\napiVersion: "?"`)
@@ -58,6 +60,7 @@ function section(kind: string): string {
     `\`\`\`yaml\n${text.trimEnd()}\n\`\`\``,
     ...(refused.length === 0 ? [] : [`Refused:\n\n${table(["field", "instead"], refused)}`]),
     `Taken, without meaning here: ${ignored}.`,
+    ...(fields.unused.length === 0 ? [] : [`Told with a warning (GAR0014), without effect: ${unused}.`]),
   ].join("\n\n");
 }
 

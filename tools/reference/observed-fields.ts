@@ -9,6 +9,8 @@ export interface ObservedFields {
   readonly read: readonly string[];
   /** Taken, and without meaning here. */
   readonly accepted: readonly string[];
+  /** Told with a warning, and without effect. */
+  readonly unused: readonly string[];
   /** Path to what to do instead. */
   readonly refused: ReadonlyMap<string, string>;
   /** Fields of `read` that the object does not have: nothing is known of what is below them. */
@@ -25,10 +27,11 @@ function pathOf(fields: Fields, name: string): string {
 class Notes {
   readonly read = new Set<string>();
   readonly accepted = new Set<string>();
+  readonly unused = new Set<string>();
   readonly refused = new Map<string, string>();
   readonly present = new Set<string>();
 
-  take(fields: Fields, names: readonly string[], kind: "read" | "accepted"): void {
+  take(fields: Fields, names: readonly string[], kind: "read" | "accepted" | "unused"): void {
     for (const name of names) {
       const path = pathOf(fields, name);
       this[kind].add(path);
@@ -39,7 +42,7 @@ class Notes {
 
 /** Lets `notes` hear what every decoder asks of `Fields`, until the function that it answers is called. */
 function listen(notes: Notes): () => void {
-  const { optional, required, expect, accept, refuse } = Fields.prototype;
+  const { optional, required, expect, accept, refuse, tellUnused } = Fields.prototype;
   Fields.prototype.optional = function (name, decoder) {
     notes.take(this, [name], "read");
     return optional.call(this, name, decoder) as ReturnType<typeof decoder>;
@@ -60,7 +63,11 @@ function listen(notes: Notes): () => void {
     for (const [name, help] of Object.entries(rows)) notes.refused.set(pathOf(this, name), help);
     refuse.call(this, rows);
   };
-  return () => void Object.assign(Fields.prototype, { optional, required, expect, accept, refuse });
+  Fields.prototype.tellUnused = function (names, help) {
+    notes.take(this, names, "unused");
+    tellUnused.call(this, names, help);
+  };
+  return () => void Object.assign(Fields.prototype, { optional, required, expect, accept, refuse, tellUnused });
 }
 
 /** Decodes an object, and tells what became of each of its fields. */
@@ -69,9 +76,16 @@ export function observeFields(node: RawNode): ObservedFields {
   const stop = listen(notes);
   try {
     const decoded = decodeObject(node);
-    const { read, accepted, refused, present } = notes;
-    const missing = [...read].filter((path) => !present.has(path));
-    return { decoded, read: [...read], accepted: [...accepted], refused, missing, present: [...present] };
+    const { read, accepted, unused, refused, present } = notes;
+    return {
+      decoded,
+      read: [...read],
+      accepted: [...accepted],
+      unused: [...unused],
+      refused,
+      missing: [...read].filter((path) => !present.has(path)),
+      present: [...present],
+    };
   } finally {
     stop();
   }

@@ -28,6 +28,8 @@ export const LIMITS = {
   jwks: 1_048_576,
   /** Ports of a Service or WorkloadEntry, listeners of a Sidecar. */
   ports: 1024,
+  /** Elements of a list of a MeshConfig. */
+  meshValues: 256,
   /** Hosts of an egress listener, of a Gateway's server, of a VirtualService. */
   hosts: 4096,
   /** Characters of a value of a Secret: Kubernetes allows 1 MiB of bytes. */

@@ -112,6 +112,8 @@ function filterChain(policy: WorkloadPolicy, listener: GatewayListener, server: 
     routes: routesName(listener, server),
     filters: requestFilters(policy.workload, ofMesh ? "http" : "outside"),
     accessLog: httpLog(ofMesh ? listener.name : listener.name + OUTSIDE_LOG),
+    pathNormalization: policy.pathNormalization,
+    numTrustedProxies: policy.numTrustedProxies,
   };
   const filters = [gatewayHttp(settings, ofMesh)];
   if (security.kind === "plaintext") return { name: server.name, filters };
@@ -119,7 +121,7 @@ function filterChain(policy: WorkloadPolicy, listener: GatewayListener, server: 
     name: server.name,
     filters,
     filterChainMatch: chainMatch(listener, server),
-    transportSocket: security.kind === "mesh" ? serverTls(policy.trustDomains, "http") : outsideTls(security),
+    transportSocket: security.kind === "mesh" ? serverTls(policy.trustDomains, "http", policy.tls) : outsideTls(security),
     transportSocketConnectTimeout: duration(HANDSHAKE_SECONDS),
   };
 }

@@ -12,6 +12,7 @@ import {
   HttpConnectionManagerSchema,
   type HttpFilterSchema,
 } from "../../gen/envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager_pb.js";
+import type { PathNormalization } from "../../policy/mesh-config.ts";
 import { duration, namedConfig } from "./any.ts";
 import { adsSource } from "./config-source.ts";
 
@@ -58,22 +59,37 @@ function common({ name, routes, filters, accessLog }: HttpSettings) {
   };
 }
 
-/** Of all that comes in: the path is normalized before it is matched and forwarded (AZ-10, mode BASE), the address is the connection's. */
-const INCOMING = {
-  normalizePath: true,
-  mergeSlashes: false,
-  pathWithEscapedSlashesAction: HttpConnectionManager_PathWithEscapedSlashesAction.KEEP_UNCHANGED,
-  useRemoteAddress: true,
-} as const;
+/** What is said of the HTTP of peers besides. */
+export interface InboundHttpSettings extends HttpSettings {
+  readonly pathNormalization: PathNormalization | undefined;
+  readonly numTrustedProxies: number | undefined;
+}
+
+const { KEEP_UNCHANGED, UNESCAPE_AND_FORWARD } = HttpConnectionManager_PathWithEscapedSlashesAction;
+
+/** Each mode does what the one before it does, and more (AZ-10). */
+const NORMALIZATION = {
+  NONE: { normalizePath: false, mergeSlashes: false, pathWithEscapedSlashesAction: KEEP_UNCHANGED },
+  BASE: { normalizePath: true, mergeSlashes: false, pathWithEscapedSlashesAction: KEEP_UNCHANGED },
+  MERGE_SLASHES: { normalizePath: true, mergeSlashes: true, pathWithEscapedSlashesAction: KEEP_UNCHANGED },
+  DECODE_AND_MERGE_SLASHES: { normalizePath: true, mergeSlashes: true, pathWithEscapedSlashesAction: UNESCAPE_AND_FORWARD },
+} as const satisfies Record<PathNormalization, object>;
+
+/** Of all that comes in: the path is normalized before it is matched and forwarded (AZ-10), and who may name the client is said. */
+function incoming({ pathNormalization = "BASE", numTrustedProxies = 0 }: InboundHttpSettings) {
+  return { ...NORMALIZATION[pathNormalization], useRemoteAddress: true, xffNumTrustedHops: numTrustedProxies };
+}
 
 /**
- * From peers. X-Forwarded-For is passed on and never believed. X-Forwarded-Client-Cert holds the peer alone: Istio appends to
- * what the peer sent, and an application that reads the first element then believes a forged one.
+ * From peers. The client's address is the connection's
+ * own, unless proxies in front are trusted to name it; X-Forwarded-For is passed on as it came. X-Forwarded-Client-Cert
+ * holds the peer alone: Istio appends to what the peer sent, and an application that reads the first element then believes
+ * a forged one.
  */
-export function inboundHttp(settings: HttpSettings): FilterInit {
+export function inboundHttp(settings: InboundHttpSettings): FilterInit {
   return namedConfig("envoy.filters.network.http_connection_manager", HttpConnectionManagerSchema, {
     ...common(settings),
-    ...INCOMING,
+    ...incoming(settings),
     skipXffAppend: true,
     forwardClientCertDetails: HttpConnectionManager_ForwardClientCertDetails.SANITIZE_SET,
     setCurrentClientCertDetails: { uri: true },
@@ -84,11 +100,11 @@ export function inboundHttp(settings: HttpSettings): FilterInit {
  * At a gateway, which adds the client's address to X-Forwarded-For. A certificate of an outsider ends here: what it says
  * must not be taken for what the mesh says.
  */
-export function gatewayHttp(settings: HttpSettings, ofMesh: boolean): FilterInit {
+export function gatewayHttp(settings: InboundHttpSettings, ofMesh: boolean): FilterInit {
   const { SANITIZE, SANITIZE_SET } = HttpConnectionManager_ForwardClientCertDetails;
   return namedConfig("envoy.filters.network.http_connection_manager", HttpConnectionManagerSchema, {
     ...common(settings),
-    ...INCOMING,
+    ...incoming(settings),
     forwardClientCertDetails: ofMesh ? SANITIZE_SET : SANITIZE,
     setCurrentClientCertDetails: { uri: ofMesh },
   });

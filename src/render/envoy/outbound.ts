@@ -14,6 +14,7 @@ import { type ClusterLoadAssignment, ClusterLoadAssignmentSchema } from "../../g
 import type { FilterSchema } from "../../gen/envoy/config/listener/v3/listener_components_pb.js";
 import { type Listener, ListenerSchema } from "../../gen/envoy/config/listener/v3/listener_pb.js";
 import { RawBufferSchema } from "../../gen/envoy/extensions/transport_sockets/raw_buffer/v3/raw_buffer_pb.js";
+import type { MeshTls } from "../../policy/mesh-config.ts";
 import { refusedOutboundHttpLog, refusedOutboundTcpLog } from "./access-log.ts";
 import { namedConfig } from "./any.ts";
 import { cluster, toAddress } from "./cluster.ts";
@@ -84,33 +85,37 @@ function socketKey(endpoint: ServiceEndpoint): { readonly identity: string } | {
 }
 
 /** One for each identity that serves the service, so that each endpoint must prove its own and no other's. */
-function socketMatches(service: UpstreamService): SocketMatchInit[] {
-  const identities = [...new Set(service.endpoints.filter(({ mtls }) => mtls).map(({ identity }) => identity))].sort();
-  const mutual = identities.map((identity) => ({
+function socketMatches({ endpoints, sni, protocol }: UpstreamService, tls: MeshTls | undefined): SocketMatchInit[] {
+  const byIdentity = new Map(endpoints.filter(({ mtls }) => mtls).map((endpoint) => [endpoint.identity, endpoint]));
+  const mutual = [...byIdentity.values()].sort(byName).map(({ identity, aliases = [] }) => ({
     name: identity,
     match: { identity },
-    transportSocket: clientTls(identity, service.sni, service.protocol),
+    transportSocket: clientTls({ identities: [identity, ...aliases], sni, protocol }, tls),
   }));
   const plaintext = {
     name: "plaintext",
     match: { mtls: "DISABLE" },
     transportSocket: namedConfig("envoy.transport_sockets.raw_buffer", RawBufferSchema, {}),
   };
-  return service.endpoints.every(({ mtls }) => mtls) ? mutual : [...mutual, plaintext];
+  return endpoints.every(({ mtls }) => mtls) ? mutual : [...mutual, plaintext];
+}
+
+function byName(left: ServiceEndpoint, right: ServiceEndpoint): number {
+  return left.identity < right.identity ? -1 : 1;
 }
 
 /** An identity that no certificate can hold (`#` is in no SPIFFE ID): what has no match of its own is not connected to. */
 const NOBODY = "spiffe://nobody#";
 
 /** The cluster of a service's port. Without its own default transport socket Envoy would speak plaintext. */
-export function outboundCluster(service: UpstreamService): Cluster {
+export function outboundCluster(service: UpstreamService, tls: MeshTls | undefined): Cluster {
   return create(ClusterSchema, {
     ...cluster(outboundClusterName(service), service.protocol),
     clusterDiscoveryType: { case: "type", value: Cluster_DiscoveryType.EDS },
     edsClusterConfig: { edsConfig: adsSource() },
     lbPolicy: Cluster_LbPolicy.LEAST_REQUEST,
-    transportSocket: clientTls(NOBODY, service.sni, service.protocol),
-    transportSocketMatches: socketMatches(service),
+    transportSocket: clientTls({ identities: [NOBODY], sni: service.sni, protocol: service.protocol }, tls),
+    transportSocketMatches: socketMatches(service, tls),
   });
 }
 

@@ -69,7 +69,11 @@ export function renderEnvoy(policy: WorkloadPolicy): EnvoyResources {
     ...(gateway?.listeners ?? []).map((listener) => gatewayListener(policy, listener)),
   ];
   return new Map([
-    serialize(ClusterSchema, [...inbound.map(inboundCluster), ...services.map(outboundCluster)], ({ name }) => name),
+    serialize(
+      ClusterSchema,
+      [...inbound.map(inboundCluster), ...services.map((service) => outboundCluster(service, policy.tls))],
+      ({ name }) => name,
+    ),
     serialize(ClusterLoadAssignmentSchema, services.map(outboundEndpoints), ({ clusterName }) => clusterName),
     serialize(ListenerSchema, listeners, ({ name }) => name),
     serialize(TypedExtensionConfigSchema, filtersOf(policy), ({ name }) => name),
