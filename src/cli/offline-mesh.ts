@@ -5,6 +5,7 @@ import { DEFAULT_TRUST_DOMAIN, parseTrustDomain } from "../identity/trust-domain
 import { admitMeshConfig, type FixedSettings } from "../mesh/mesh-config.ts";
 import { buildSnapshot, checkReferences, DEFAULT_CLUSTER_DOMAIN, DEFAULT_ROOT_NAMESPACE, type MeshSettings } from "../mesh/snapshot.ts";
 import { SecretCheck } from "../server/secrets.ts";
+import { brokenMeshConfig } from "../sources/broken-mesh-config.ts";
 import { readFolder } from "../sources/folder-source.ts";
 import type { OptionSpec, ParsedArguments } from "./command.ts";
 import { existingFolder } from "./options.ts";
@@ -39,16 +40,25 @@ export function settingsOf(parsed: ParsedArguments): { readonly settings: MeshSe
 export interface OfflineMesh extends CompiledMesh {
   /** All that is wrong with the folder; what is in force is compiled all the same. */
   readonly diagnostics: readonly Diagnostic[];
+  /** Why the mesh's configuration is not in force as its file says: every answer could be another one. */
+  readonly brokenMeshConfig: Diagnostic | undefined;
 }
 
 /** Compiles a folder with the settings of a command line (SETTINGS_OPTIONS). Throws `not-found` where there is no such folder. */
 export async function loadMesh(folder: string, parsed: ParsedArguments): Promise<OfflineMesh> {
   const { settings, fixed } = settingsOf(parsed);
-  const { objects: read, diagnostics } = await readFolder(existingFolder(folder));
-  const admitted = admitMeshConfig(settings, fixed, read);
-  const { objects, diagnostics: unusable } = new SecretCheck().check(admitted.objects);
+  const configuration = await readFolder(existingFolder(folder));
+  const { objects: admitted, diagnostics: refused } = admitMeshConfig(settings, fixed, configuration.objects);
+  const { objects, diagnostics: unusable } = new SecretCheck().check(admitted);
   const snapshot = buildSnapshot(settings, objects);
   const compiled = compileMesh(snapshot);
-  const refused = [...admitted.diagnostics, ...unusable];
-  return { ...compiled, diagnostics: [...diagnostics, ...refused, ...checkReferences(snapshot, objects), ...compiled.diagnostics] };
+  const broken = brokenMeshConfig(configuration, settings.rootNamespace) ?? refused.find(({ code }) => code === "GAR0107");
+  const diagnostics = [
+    ...configuration.diagnostics,
+    ...refused,
+    ...unusable,
+    ...checkReferences(snapshot, objects),
+    ...compiled.diagnostics,
+  ];
+  return { ...compiled, diagnostics, brokenMeshConfig: broken };
 }

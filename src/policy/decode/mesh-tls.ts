@@ -19,14 +19,21 @@ function known<const T extends string>(words: readonly T[], what: string): Decod
 
 const suite = known<CipherSuite>(CIPHER_SUITES, "only authenticated encryption with forward secrecy is used");
 const curve = known<EcdhCurve>(ECDH_CURVES, "the groups that both proxies know are");
+/** Of the keys that agents make (RFC 8422 §5.1.1: OpenSSL does not show a certificate of another group, and BoringSSL does). */
+const CERTIFICATE_CURVE: EcdhCurve = "P-256";
 const bounds = { max: LIMITS.meshValues };
 
 export const meshTls: Decoder<MeshTls> = record((fields) => {
   const version = fields.optional("minProtocolVersion", oneOf(["TLS_AUTO", "TLSV1_2", "TLSV1_3"]));
+  const minVersion = VERSIONS[version ?? "TLS_AUTO"];
   const suites = fields.optional("cipherSuites", list(suite, bounds)) ?? [];
   const curves = fields.optional("ecdhCurves", list(curve, bounds)) ?? [];
+  if (minVersion === "1.2" && curves.length > 0 && !curves.includes(CERTIFICATE_CURVE)) {
+    const help = `add \`${CERTIFICATE_CURVE}\`, or set \`minProtocolVersion: TLSV1_3\`: in TLS 1.2 the groups are those of certificates as well`;
+    wrong(fields.cursor, "GAR0007", `has \`ecdhCurves\` without \`${CERTIFICATE_CURVE}\`, and takes TLS 1.2`, help);
+  }
   return {
-    minVersion: VERSIONS[version ?? "TLS_AUTO"],
+    minVersion,
     cipherSuites: suites.length === 0 ? DEFAULT_MESH_TLS.cipherSuites : [...new Set(suites)],
     ecdhCurves: [...new Set(curves)],
   };
