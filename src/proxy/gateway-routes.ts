@@ -1,6 +1,7 @@
 /** Which route a request takes at a gateway's server: as Envoy chooses, by Host first. */
 import type { GatewayRoute, HostRoutes } from "../compile/gateway-policy.ts";
 import type { RouteMatch, TextMatch } from "../policy/gateway.ts";
+import { JOINED_HEADERS, joinLines } from "../render/decide/joined-headers.ts";
 import { valuesOf } from "./headers.ts";
 import type { RequestHead } from "./message.ts";
 
@@ -25,10 +26,11 @@ function matches(value: string, match: TextMatch | undefined): boolean {
   return match.kind === "exact" ? value === match.value : value.startsWith(match.value);
 }
 
-/** Lines of one name count as one value, as Envoy's routes see them. */
+/** Every line of a name is tried on its own, but for those that Envoy joins (as policies see them). */
 function hasHeader({ headers }: RequestHead, { name, value }: RouteMatch["headers"][number]): boolean {
   const lines = valuesOf(headers, name);
-  return lines.length > 0 && matches(lines.join(","), value);
+  if (lines.length === 0) return false;
+  return JOINED_HEADERS.has(name) ? matches(joinLines(lines), value) : lines.some((line) => matches(line, value));
 }
 
 function fits(head: RequestHead, { path, method, authority, headers }: RouteMatch): boolean {

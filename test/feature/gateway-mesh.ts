@@ -42,7 +42,15 @@ export function tlsSecret(name: string, { cert, key }: OutsideCertificate): stri
   return secret(name, { "tls.crt": cert, "tls.key": key });
 }
 
-const EDGE = workload("edge/ingress", "{ app: ingress, gateway.networking.k8s.io/gateway-name: front }");
+/** The gateway's workload, with so many proxies in front that are trusted to name the client. */
+export function edgeWorkload(trustedProxies: number): string {
+  const own = workload("edge/ingress", "{ app: ingress, gateway.networking.k8s.io/gateway-name: front }");
+  const config = `gatewayTopology: { numTrustedProxies: ${trustedProxies} }`;
+  return own.replace(
+    "kind: WorkloadEntry\nmetadata: { name: ingress, namespace: edge }",
+    `kind: WorkloadEntry\nmetadata: { name: ingress, namespace: edge, annotations: { proxy.istio.io/config: "${config}" } }`,
+  );
+}
 
 function gateways({ http, https, middle }: GatewayPorts): string {
   return `apiVersion: networking.istio.io/v1
@@ -85,6 +93,8 @@ spec:
   gateways: [public]
   http:
     - match: [{ uri: { prefix: /orders } }, { uri: { exact: /health }, method: { exact: GET } }]
+      route: [{ destination: { host: orders.shop.svc.cluster.local } }]
+    - match: [{ uri: { exact: /headers }, headers: { x-two: { exact: "2" }, accept: { exact: "a,b" }, x-there: {} } }]
       route: [{ destination: { host: orders.shop.svc.cluster.local } }]
     - match: [{ uri: { prefix: /gone } }]
       route: [{ destination: { host: gone.shop.svc.cluster.local } }]
@@ -191,11 +201,10 @@ spec:
 
 const NAMESPACES = ["edge", "middle", "shop"].map((name) => `apiVersion: v1\nkind: Namespace\nmetadata: { name: ${name} }\n---\n`).join("");
 
-/** All but policies and secrets of the gateway. */
+/** All but the gateway's workload, its policies and its secrets. */
 export function gatewayMesh(ports: GatewayPorts): string {
   return [
     NAMESPACES,
-    EDGE,
     workload("middle/proxy"),
     workload("shop/orders"),
     workload("shop/client"),

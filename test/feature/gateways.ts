@@ -6,8 +6,9 @@ import { before, describe, test } from "node:test";
 import { OutsideCa } from "../fakes/outside-ca.ts";
 import { until } from "../fakes/processes.ts";
 import { SigningKey } from "../fixture/tokens.ts";
+import { enrol, openAds } from "./caller.ts";
 import type { FaultOptions } from "./faults.ts";
-import { edgePolicy, type GatewayPorts, gatewayMesh, ISSUER, secret, tlsSecret } from "./gateway-mesh.ts";
+import { edgePolicy, edgeWorkload, type GatewayPorts, gatewayMesh, ISSUER, secret, tlsSecret } from "./gateway-mesh.ts";
 import { pickPort } from "./mesh.ts";
 import { type Ask, ask, askHosts } from "./outsider.ts";
 import { Place } from "./place.ts";
@@ -18,6 +19,7 @@ interface Seen {
   readonly headers: IncomingHttpHeaders;
 }
 
+const SECRET = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret";
 const SHOP = "shop.example.org";
 const PARTNERS = "partners.example.org";
 
@@ -52,6 +54,7 @@ export function describeGateways(name: string, flags: ProxyFlags, { skip = false
       const [http, https, middle, orders, application, outbound] = await Promise.all(Array.from({ length: 6 }, pickPort));
       ports = { http, https, middle, orders, application, outbound } as GatewayPorts;
       place.write("mesh.yaml", gatewayMesh(ports));
+      place.write("edge-workload.yaml", edgeWorkload(0));
       place.write("edge.yaml", edgePolicy("targetRefs", jwks));
       place.write("shop-cert.yaml", tlsSecret("shop-cert", ca.issue(SHOP)));
       place.write(
@@ -143,6 +146,16 @@ export function describeGateways(name: string, flags: ProxyFlags, { skip = false
       assert.deepEqual(await statuses({ host: "nobody.example.org" }, { path: "/gone" }), [404, 503]);
     });
 
+    test("each line of a header is tried by a route, the lines of a few as one, and an empty one is there", async () => {
+      const right = { "x-two": ["1", "2"], accept: ["a", "b"], "x-there": "" };
+      const wrong = [{ "x-two": "1,2" }, { accept: "a" }, { accept: ["b", "a"] }];
+      const all = [right, { ...right, accept: "a,b" }, ...wrong.map((more) => ({ ...right, ...more })), { "x-two": "2", accept: "a,b" }];
+      const statuses = await Promise.all(
+        all.map(async (more) => (await ask({ ...shop("/headers"), headers: { ...token, ...more } })).status),
+      );
+      assert.deepEqual(statuses, [200, 200, 404, 404, 404, 404]);
+    });
+
     test("a host of another server of the port is misdirected, whatever connection it comes by", async () => {
       assert.equal((await ask({ ...shop("/orders/1", token), host: PARTNERS })).status, 421);
       assert.deepEqual(await askHosts(shop("/orders/1", token), [SHOP, PARTNERS, "nobody.example.org", SHOP]), [200, 421, 404, 200]);
@@ -184,6 +197,32 @@ export function describeGateways(name: string, flags: ProxyFlags, { skip = false
       await until("the other path is denied", async () => (await ask(shop("/orders/2", token))).status === 403);
       assert.equal((await ask(shop("/orders/secret", token))).status, 200);
       assert.equal((await ask(shop("/orders/1"))).status, 403);
+    });
+
+    test("with a trusted proxy in front, the client is the one that it names, and no other", async () => {
+      const blocked = '  action: DENY\n  rules: [{ from: [{ source: { remoteIpBlocks: ["192.0.2.7"] } }] }]\n';
+      place.write(
+        "blocked.yaml",
+        `apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: { name: blocked, namespace: edge }\nspec:\n${blocked}`,
+      );
+      const from = async (addresses: string): Promise<number> =>
+        (await ask(shop("/orders/1", { ...token, "x-forwarded-for": addresses }))).status;
+      assert.equal(await from("192.0.2.7"), 200);
+      place.write("edge-workload.yaml", edgeWorkload(1));
+      await until("the header is believed", async () => (await from("192.0.2.7")) === 403);
+      assert.deepEqual(await Promise.all(["192.0.2.7, 192.0.2.8", "192.0.2.8, 192.0.2.7", "nonsense"].map(from)), [200, 403, 200]);
+      place.write("edge-workload.yaml", edgeWorkload(0));
+      await until("it is not believed any more", async () => (await from("192.0.2.7")) === 200);
+      place.remove("blocked.yaml");
+    });
+
+    test("another workload's proxy does not get the gateway's secrets (CVE-2021-34824)", async () => {
+      const { stdout } = await place.run("token", "shop/client");
+      const material = await enrol(place.controlPlane(), "spiffe://cluster.local/ns/shop/sa/client", stdout.trim());
+      const request = { typeUrl: SECRET, names: ["edge/shop-cert/certificate"], proxy: "envoy" };
+      assert.deepEqual(await openAds(place.controlPlane(), "shop/client", request, material), { code: "OK", answer: [] });
+      const refused = await openAds(place.controlPlane(), "edge/ingress", request, material);
+      assert.equal(refused.code, "PERMISSION_DENIED");
     });
 
     test("a renewed certificate is for new connections, and a bad one leaves the last good one in force", async () => {

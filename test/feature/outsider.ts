@@ -13,7 +13,7 @@ export interface Ask {
   readonly name: string;
   readonly host?: string;
   readonly method?: string;
-  readonly headers?: Readonly<Record<string, string>>;
+  readonly headers?: Readonly<Record<string, string | readonly string[]>>;
   readonly certificate?: OutsideCertificate;
 }
 
@@ -34,7 +34,7 @@ export function ask({ port, path, ca, name, host = name, method = "GET", headers
   const { promise, resolve } = Promise.withResolvers<Reply>();
   const own = certificate === undefined ? {} : { cert: certificate.cert, key: certificate.key };
   const address = { host: "127.0.0.1", port, servername: name, ca, ...own, agent: false, timeout: TIMEOUT_MS } as const;
-  const sent = request({ ...address, path, method, headers: { host, ...headers } }, (response) => {
+  const sent = request({ ...address, path, method, headers: { host, ...(headers as Record<string, string | string[]>) } }, (response) => {
     const server = (response.socket as import("node:tls").TLSSocket).getPeerX509Certificate()?.toString() ?? "";
     let body = "";
     response.setEncoding("utf8").on("data", (text: string) => {
@@ -59,7 +59,7 @@ export async function askHosts({ port, path, ca, name, headers = {} }: Ask, host
     const statuses: number[] = [];
     for (const host of hosts) {
       const { promise, resolve } = Promise.withResolvers<number>();
-      const stream = session.request({ ":path": path, ":authority": host, ...headers });
+      const stream = session.request({ ":path": path, ":authority": host, ...(headers as Record<string, string | string[]>) });
       stream.once("response", (answer) => resolve(answer[":status"] ?? 0)).once("error", () => resolve(0));
       stream.resume();
       statuses.push(await promise);

@@ -134,6 +134,7 @@ export function gatewayListener(policy: WorkloadPolicy, listener: GatewayListene
     statPrefix: listener.name,
     address: toAddress({ kind: "tcp", host: listener.bind, port: listener.port }),
     ...ALONE,
+    perConnectionBufferLimitBytes: 32_768,
     trafficDirection: TrafficDirection.INBOUND,
     listenerFilters: isPlain ? [] : [namedConfig("envoy.filters.listener.tls_inspector", TlsInspectorSchema, {})],
     filterChains: listener.servers.map((server) => filterChain(policy, listener, server)),

@@ -96,6 +96,9 @@ export function inboundHttp(settings: InboundHttpSettings): FilterInit {
   });
 }
 
+/** What Envoy advises at the edge: a client may not make the proxy keep much of it (its "configuring Envoy as an edge proxy"). */
+const EDGE_HTTP2 = { maxConcurrentStreams: 100, initialStreamWindowSize: 65_536, initialConnectionWindowSize: 1_048_576 };
+
 /**
  * At a gateway, which adds the client's address to X-Forwarded-For. A certificate of an outsider ends here: what it says
  * must not be taken for what the mesh says.
@@ -105,6 +108,7 @@ export function gatewayHttp(settings: InboundHttpSettings, ofMesh: boolean): Fil
   return namedConfig("envoy.filters.network.http_connection_manager", HttpConnectionManagerSchema, {
     ...common(settings),
     ...incoming(settings),
+    http2ProtocolOptions: EDGE_HTTP2,
     forwardClientCertDetails: ofMesh ? SANITIZE_SET : SANITIZE,
     setCurrentClientCertDetails: { uri: ofMesh },
   });
