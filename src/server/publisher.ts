@@ -35,8 +35,10 @@ interface Published {
   readonly view: ProxyView;
   /** Streams that are open for this view. */
   streams: number;
-  /** What was last rendered, as JSON with a digest of its secrets; undefined for a workload that is gone. */
-  policy: string | undefined;
+  /** The policy last rendered; undefined for a workload that is gone. */
+  policy: WorkloadPolicy | undefined;
+  /** The same as JSON, with a digest of its secrets. */
+  text: string | undefined;
 }
 
 function digestOf(secrets: readonly GatewaySecret[]): string {
@@ -67,7 +69,7 @@ export class Publisher {
       entry.streams += 1;
       return;
     }
-    const added: Published = { view: parseProxyView(key), streams: 1, policy: undefined };
+    const added: Published = { view: parseProxyView(key), streams: 1, policy: undefined, text: undefined };
     this.#published.set(key, added);
     this.#render(key, added, true);
   }
@@ -90,10 +92,13 @@ export class Publisher {
   /** A workload that is gone gets nothing, so its proxy closes its listeners. */
   #render(key: string, entry: Published, first: boolean): void {
     const policy = this.#mesh.policies.get(entry.view.workload);
+    // The compiler keeps what is the same; what it made anew may still say the same. Secrets are no part of it.
+    if (!first && policy === entry.policy && policy?.gateway === undefined) return;
     const secrets = policy === undefined ? [] : gatewaySecrets(this.#mesh.snapshot, policy);
     const text = policy === undefined ? undefined : JSON.stringify(policy) + digestOf(secrets);
-    if (!first && text === entry.policy) return;
-    entry.policy = text;
+    const same = !first && text === entry.text;
+    [entry.policy, entry.text] = [policy, text];
+    if (same) return;
     try {
       this.#cache.set(key, policy === undefined ? NOTHING : this.#renderers[entry.view.kind](policy, secrets));
     } catch (error) {
