@@ -11,6 +11,7 @@ import { Place } from "./place.ts";
 const POLICY = "apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\n";
 const PEERS = "apiVersion: security.istio.io/v1\nkind: PeerAuthentication\n";
 const SERVICE = "apiVersion: v1\nkind: Service\n";
+const ENTRY = "apiVersion: networking.istio.io/v1\nkind: WorkloadEntry\n";
 const GATEWAY = "apiVersion: networking.istio.io/v1\nkind: Gateway\n";
 const ROUTES = "apiVersion: networking.istio.io/v1\nkind: VirtualService\n";
 
@@ -126,8 +127,8 @@ const MISTAKES = {
     told: /^DENY policy `shop\/g201` has HTTP fields, which fall away on TCP ports: it denies every connection to shop\/tcp:20005$/,
   },
   GAR0301: {
-    text: `${GATEWAY}metadata: { name: g301, namespace: shop }\nspec: { selector: { app: client }, servers: [{ port: { number: 20099, protocol: HTTP }, hosts: [a.example.org] }] }\n---\n${ROUTES}metadata: { name: g301, namespace: shop }\nspec: { hosts: [b.example.org], gateways: [g301], http: [{ route: [{ destination: { host: server } }] }] }\n`,
-    at: [6, 1],
+    text: `${ENTRY}metadata: { name: g301, namespace: shop }\nspec: { address: 127.0.0.1, serviceAccount: client, labels: { app: g301 } }\n---\n${GATEWAY}metadata: { name: g301, namespace: shop }\nspec: { selector: { app: g301 }, servers: [{ port: { number: 20099, protocol: HTTP }, hosts: [a.example.org] }] }\n---\n${ROUTES}metadata: { name: g301, namespace: shop }\nspec: { hosts: [b.example.org], gateways: [g301], http: [{ route: [{ destination: { host: server } }] }] }\n`,
+    at: [11, 1],
     told: /^VirtualService `shop\/g301` has no host that its Gateways serve$/,
   },
 } as const satisfies Readonly<Record<DiagnosticCode, Mistake>>;
