@@ -33,6 +33,11 @@ export const DIAGNOSTICS = {
   GAR0106: { severity: "warning", title: "a policy is ignored in this place" },
   GAR0107: { severity: "error", title: "a field of the mesh contradicts what is fixed" },
   GAR0201: { severity: "warning", title: "HTTP fields on a TCP port" },
+  GAR0202: { severity: "warning", title: "a rule allows all but some paths or hosts" },
+  GAR0203: { severity: "warning", title: "a rule denies paths or hosts that another spelling evades" },
+  GAR0204: { severity: "warning", title: "a rule asks for identities where mutual TLS is not required" },
+  GAR0205: { severity: "warning", title: "a rule asks for a token that nothing verifies" },
+  GAR0206: { severity: "warning", title: "tokens are verified, and nothing requires one" },
   GAR0301: { severity: "warning", title: "routes are not reached" },
 } as const satisfies Record<`GAR${string}`, { readonly severity: Severity; readonly title: string }>;
 
