@@ -46,6 +46,19 @@ export function toUpstream(snapshot: MeshSnapshot, target: Target): UpstreamServ
   };
 }
 
+/** The port of a service by its host, whoever asks; undefined where there is no such service or port. */
+export function findUpstream(
+  snapshot: MeshSnapshot,
+  { namespace, host }: { readonly namespace: string | undefined; readonly host: string },
+  port: number,
+): UpstreamService | undefined {
+  const service = snapshot.services.find(
+    (candidate) => serviceHost(snapshot, candidate) === host && (namespace === undefined || namespace === candidate.meta.namespace),
+  );
+  const servicePort = service?.ports.find((candidate) => candidate.port === port);
+  return service === undefined || servicePort === undefined ? undefined : toUpstream(snapshot, { service, port: servicePort });
+}
+
 /**
  * What a listener reaches: of the services that its hosts name, the ports with the listener's number (as Istio does).
  * Where there is none, and one exact host names one service, its only port or its port of the listener's name: so that

@@ -5,6 +5,7 @@ import { serviceKey } from "../mesh/services.ts";
 import type { MeshSnapshot, Workload } from "../mesh/snapshot.ts";
 import type { AuthorizationPolicyObject, PeerAuthenticationObject, RequestAuthenticationObject, TargetRef } from "../policy/model.ts";
 import { objectKey } from "../policy/model.ts";
+import { checkCustom } from "./custom-status.ts";
 import { checkGateways } from "./gateway-status.ts";
 import { policyWarnings } from "./warnings/warnings.ts";
 import type { WorkloadPolicy } from "./workload-policy.ts";
@@ -133,6 +134,7 @@ export function checkMesh(
     ...unselecting(snapshot, selections),
     ...policyWarnings(compiled, selections),
     ...clashingListeners(snapshot, compiled),
+    ...checkCustom(snapshot, compiled),
     ...checkGateways(snapshot),
   ];
 }

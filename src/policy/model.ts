@@ -142,7 +142,7 @@ export interface PeerAuthenticationObject {
   readonly portLevelMtls: ReadonlyMap<number, MtlsMode>;
 }
 
-export type PolicyAction = "ALLOW" | "DENY" | "AUDIT";
+export type PolicyAction = "ALLOW" | "DENY" | "AUDIT" | "CUSTOM";
 
 /** One field of a rule, or one negative field: `values` are joined by OR, then negated (Istio AZ-3). Never empty. */
 export interface Clause {
@@ -169,7 +169,9 @@ export interface AuthorizationPolicyObject {
   /** Never empty. With them, the selector says nothing. */
   readonly targetRefs?: readonly TargetRef[];
   readonly action: PolicyAction;
-  /** No rules: an ALLOW that matches nothing (AZ-4). `invalid` is closed: ALLOW matches nothing, DENY matches everything. */
+  /** The name of the extension provider that a CUSTOM policy asks; undefined for every other action. */
+  readonly provider?: string;
+  /** No rules: an ALLOW that matches nothing (AZ-4). `invalid` is closed: ALLOW matches nothing, DENY and CUSTOM deny everything. */
   readonly rules: readonly Rule[] | "invalid";
 }
 

@@ -7,7 +7,9 @@ import type { Logger } from "../core/logger.ts";
 import { DEFAULT_MESH_TLS } from "../policy/mesh-config.ts";
 import type { Endpoint } from "../policy/model.ts";
 import { Acceptor, formatEndpoint } from "./acceptor.ts";
+import { AuthorizerClients } from "./authorizer-clients.ts";
 import type { Credentials } from "./credentials.ts";
+import { ExternalAuthorization } from "./external-authorization.ts";
 import { GatewayPort } from "./gateway-port.ts";
 import { type GatewaySecrets, NO_SECRETS } from "./gateway-secrets.ts";
 import { InboundPort } from "./inbound-port.ts";
@@ -61,6 +63,8 @@ function wantedListeners({ inbound, outbound, gateway }: WorkloadPolicy, secrets
 export class EmbeddedProxy {
   readonly #options: EmbeddedProxyOptions;
   readonly #limits: Limits;
+  readonly #clients: AuthorizerClients;
+  readonly #external: ExternalAuthorization;
   readonly #bound = new Map<string, Bound>();
   #state: PolicyState | undefined;
   #closed = false;
@@ -70,6 +74,9 @@ export class EmbeddedProxy {
   constructor(options: EmbeddedProxyOptions) {
     this.#options = options;
     this.#limits = { ...DEFAULT_LIMITS, ...options.limits };
+    const { credentials, recorder, logger } = options;
+    this.#clients = new AuthorizerClients({ credentials, recorder, logger, limits: this.#limits });
+    this.#external = new ExternalAuthorization(this.#clients);
   }
 
   /** Whether a policy is in force. */
@@ -107,6 +114,7 @@ export class EmbeddedProxy {
     clearTimeout(timer);
     for (const { port } of bound) port.close();
     this.#bound.clear();
+    this.#clients.close();
   }
 
   async #apply(policy: WorkloadPolicy, secrets: GatewaySecrets): Promise<void> {
@@ -120,6 +128,7 @@ export class EmbeddedProxy {
     // 2. What cannot be listened on is left out: neither the other listeners nor the decisions may wait for it.
     const { opened, failures } = await this.#open([...wanted].filter(([key]) => !this.#bound.has(key)));
     // 3. From here on nothing fails: decisions first, so that no new listener serves by an old policy.
+    this.#clients.update(policy.authorizers ?? [], policy.identity);
     if (this.#state === undefined) this.#state = new PolicyState(compiled);
     else this.#state.replace(compiled);
     for (const [key, bound] of [...this.#bound]) if (!wanted.has(key)) this.#release(key, bound);
@@ -181,7 +190,7 @@ export class EmbeddedProxy {
     before?.port.close();
     acceptor.disconnect();
     const { credentials, recorder, logger } = this.#options;
-    const shared = { state, credentials, recorder, logger, limits: this.#limits };
+    const shared = { state, credentials, recorder, logger, limits: this.#limits, external: this.#external };
     switch (wanted.kind) {
       case "inbound":
         return { acceptor, ...wanted, port: new InboundPort({ listener: wanted.listener, port: acceptor.port, ...shared }) };

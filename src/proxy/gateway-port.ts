@@ -9,6 +9,7 @@ import type { Logger } from "../core/logger.ts";
 import { forwardedCertificate, type PeerConnection } from "./client-facts.ts";
 import { type ClientHello, clientHello } from "./client-hello.ts";
 import type { Credentials } from "./credentials.ts";
+import type { ExternalAuthorization } from "./external-authorization.ts";
 import { mostSpecific, RouteTable } from "./gateway-routes.ts";
 import type { GatewaySecrets } from "./gateway-secrets.ts";
 import { HttpConnections } from "./http-connections.ts";
@@ -34,6 +35,7 @@ export interface GatewayPortOptions {
   readonly limits: Limits;
   readonly recorder: Recorder;
   readonly logger: Logger;
+  readonly external: ExternalAuthorization;
 }
 
 /** A server in force. */
@@ -61,12 +63,13 @@ export class GatewayPort {
   #secrets = "";
 
   constructor(options: GatewayPortOptions) {
-    const { listener, secrets, credentials, limits, state, recorder } = options;
+    const { listener, secrets, credentials, limits, state, recorder, external } = options;
     this.#options = options;
     const http = new InboundHttp({
       state,
       limits,
       recorder,
+      external,
       service: () => "",
       forward: (_permit, head, connection) => this.#forward(head, connection),
       edge: true,
@@ -219,6 +222,7 @@ export class GatewayPort {
     return {
       peer,
       sourceIp: socket.remoteAddress ?? "",
+      sourcePort: socket.remotePort ?? 0,
       destinationIp: socket.localAddress ?? "",
       destinationPort: this.#options.port,
       sni,

@@ -4,6 +4,7 @@ import type { TLSSocket } from "node:tls";
 import type { EffectiveMtls, InboundListener } from "../compile/workload-policy.ts";
 import { forwardedCertificate, type PeerConnection } from "./client-facts.ts";
 import type { Credentials } from "./credentials.ts";
+import type { ExternalAuthorization } from "./external-authorization.ts";
 import { HttpConnections } from "./http-connections.ts";
 import { InboundHttp } from "./inbound-http.ts";
 import { InboundTcp } from "./inbound-tcp.ts";
@@ -24,6 +25,7 @@ export interface InboundPortOptions {
   readonly credentials: Credentials;
   readonly limits: Limits;
   readonly recorder: Recorder;
+  readonly external: ExternalAuthorization;
 }
 
 export class InboundPort {
@@ -35,11 +37,11 @@ export class InboundPort {
   #endpoint: LocalEndpoint;
 
   constructor(options: InboundPortOptions) {
-    const { listener, credentials, limits, state, recorder } = options;
+    const { listener, credentials, limits, state, recorder, external } = options;
     this.#options = options;
     this.#listener = listener;
     this.#endpoint = new LocalEndpoint(listener.endpoint, listener.protocol, limits);
-    const shared = { state, limits, recorder };
+    const shared = { state, limits, recorder, external };
     const http = new InboundHttp({
       ...shared,
       service: () => this.#listener.services[0] ?? "",
@@ -130,6 +132,7 @@ export class InboundPort {
     return {
       peer,
       sourceIp: socket.remoteAddress ?? "",
+      sourcePort: socket.remotePort ?? 0,
       destinationIp: socket.localAddress ?? "",
       destinationPort: this.#options.port,
       sni,

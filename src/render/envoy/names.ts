@@ -16,5 +16,12 @@ export const PAYLOAD_KEY = "payload";
 /** The secret with the roots to trust. */
 export const ROOTS_SECRET = "ROOTCA";
 
+/** The filters that leave which rule matched among the metadata of a request or connection, under their own names. */
+export const HTTP_RBAC = "envoy.filters.http.rbac";
+export const TCP_RBAC = "envoy.filters.network.rbac";
+
+/** Before the keys of metadata that say which CUSTOM rule matched (AZ-12). */
+export const CUSTOM_MARK = "istio_ext_authz_";
+
 /** Ends the name of a gateway's log of clients that have no identity of the mesh. */
 export const OUTSIDE_LOG = "/outside";

@@ -9,6 +9,7 @@ import { ListenerSchema } from "../../gen/envoy/config/listener/v3/listener_pb.j
 import { RouteConfigurationSchema } from "../../gen/envoy/config/route/v3/route_pb.js";
 import { typeUrl } from "./any.ts";
 import { authorizationFilters, type Scope } from "./authorization.ts";
+import { customFilters } from "./external-authorization.ts";
 import { gatewayListener, gatewayRoutes } from "./gateway.ts";
 import { inboundCluster, inboundListener } from "./inbound.ts";
 import { outboundCluster, outboundClusterName, outboundEndpoints, outboundListener } from "./outbound.ts";
@@ -42,24 +43,27 @@ function serialize<M extends DescMessage>(
 
 /** Each service's port once, however many listeners reach it. */
 function upstreamServices(policy: WorkloadPolicy): readonly UpstreamService[] {
-  const services = [...policy.outbound.flatMap((listener) => listener.services), ...(policy.gateway?.services ?? [])];
+  const asked = policy.authorizers?.map(({ upstream }) => upstream) ?? [];
+  const services = [...policy.outbound.flatMap((listener) => listener.services), ...(policy.gateway?.services ?? []), ...asked];
   return [...new Map(services.map((service) => [outboundClusterName(service), service])).values()];
 }
 
 /** The filters of the transports that an inbound listener speaks. A proxy never asks for others, and would count as behind for ever. */
-function filtersOf({ workload, inbound, gateway, http, tcp, requestAuthentication }: WorkloadPolicy): readonly TypedExtensionConfig[] {
+function filtersOf(policy: WorkloadPolicy): readonly TypedExtensionConfig[] {
+  const { workload, inbound, gateway, http, tcp } = policy;
   const kinds = gateway?.listeners.flatMap(({ servers }) => servers.map(({ security }) => security.kind)) ?? [];
   const scopes: readonly Scope[] = [
     ...inbound.map(({ protocol }) => (protocol === "tcp" ? "tcp" : "http")),
     ...kinds.map((kind) => (kind === "mesh" ? "http" : "outside")),
   ];
   return [
-    ...(scopes.some((scope) => scope !== "tcp") ? requestAuthenticationFilters(workload, requestAuthentication) : []),
+    ...(scopes.some((scope) => scope !== "tcp") ? [...requestAuthenticationFilters(policy), ...customFilters(policy, "http")] : []),
+    ...(scopes.includes("tcp") ? customFilters(policy, "tcp") : []),
     ...[...new Set(scopes)].sort().flatMap((scope) => authorizationFilters(workload, scope, scope === "tcp" ? tcp : http)),
   ];
 }
 
-/** Clusters, endpoints, listeners, token and RBAC filters (ECDS) of a workload, and a gateway's routes (RDS). */
+/** Clusters, endpoints, listeners, the filters that decide (ECDS) of a workload, and a gateway's routes (RDS). */
 export function renderEnvoy(policy: WorkloadPolicy): EnvoyResources {
   const { inbound, outbound, gateway } = policy;
   const services = upstreamServices(policy);
