@@ -15,6 +15,7 @@ import {
   type RevokedCredentials,
 } from "../mesh/snapshot.ts";
 import type { MeshObject } from "../policy/model.ts";
+import { SecretCheck } from "./secrets.ts";
 
 export interface Configuration {
   readonly objects: readonly MeshObject[];
@@ -34,12 +35,15 @@ export class MeshState {
   readonly #settings: MeshSettings;
   readonly #logger: Logger;
   readonly #keysOf: JwksLookup;
+  readonly #secrets = new SecretCheck();
   readonly #compiler = new MeshCompiler();
   readonly #fixed: FixedSettings;
   readonly #revoked: () => RevokedCredentials;
   readonly #listeners: Listener[] = [];
   /** What the last configuration came to. */
   #objects: readonly MeshObject[] = [];
+  /** Of these, what is in force. */
+  #usable: readonly MeshObject[] = [];
   #current: MeshView;
   #told: ReadonlySet<string> = new Set();
 
@@ -70,18 +74,20 @@ export class MeshState {
 
   /** Compiles a configuration and puts it in force. */
   apply(configuration: Configuration): void {
-    const { objects, diagnostics: refused } = admitMeshConfig(this.#settings, this.#fixed, configuration.objects, this.#objects);
-    this.#objects = objects;
+    const { objects: admitted, diagnostics: refused } = admitMeshConfig(this.#settings, this.#fixed, configuration.objects, this.#objects);
+    this.#objects = admitted;
+    const { objects, diagnostics: unusable } = this.#secrets.check(admitted);
+    this.#usable = objects;
     const compiled = this.#compiler.compile(this.#snapshotOf(objects), this.#keysOf);
     const references = checkReferences(compiled.snapshot, objects);
-    const diagnostics = [...configuration.diagnostics, ...refused, ...references, ...compiled.diagnostics];
+    const diagnostics = [...configuration.diagnostics, ...refused, ...unusable, ...references, ...compiled.diagnostics];
     this.#publish({ ...compiled, diagnostics, generation: this.#current.generation + 1 });
     this.#tell(diagnostics);
   }
 
   /** The same configuration with what is revoked at this moment. */
   refreshRevoked(): void {
-    const compiled = this.#compiler.compile(this.#snapshotOf(this.#objects), this.#keysOf);
+    const compiled = this.#compiler.compile(this.#snapshotOf(this.#usable), this.#keysOf);
     this.#publish({ ...this.#current, ...compiled, diagnostics: this.#current.diagnostics });
   }
 
