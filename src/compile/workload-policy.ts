@@ -7,6 +7,7 @@ import type { PublicJwk } from "../policy/jwks.ts";
 import type { MeshTls, PathNormalization } from "../policy/mesh-config.ts";
 import type { Clause, Endpoint, JwtRuleFields, PolicyAction, Protocol } from "../policy/model.ts";
 import type { Origin } from "../policy/origin.ts";
+import type { GatewayListener } from "./gateway-policy.ts";
 
 /** `STRICT` only mutual TLS, `PERMISSIVE` also plaintext, `DISABLE` only plaintext. */
 export type EffectiveMtls = "STRICT" | "PERMISSIVE" | "DISABLE";
@@ -118,6 +119,13 @@ export interface OutboundListener {
   readonly services: readonly UpstreamService[];
 }
 
+/** What a workload has that a Gateway selects, in place of inbound and outbound listeners. */
+export interface GatewayPolicy {
+  readonly listeners: readonly GatewayListener[];
+  /** What routes lead to, each port once; routes name them `HOST:PORT`. */
+  readonly services: readonly UpstreamService[];
+}
+
 /** A rule for tokens: every field in force, defaults filled in. Without keys, no token of it is accepted. */
 export interface CompiledJwtRule extends JwtRuleFields {
   readonly keys: readonly PublicJwk[];
@@ -141,8 +149,12 @@ export interface WorkloadPolicy {
   readonly tls?: MeshTls;
   readonly inbound: readonly InboundListener[];
   readonly outbound: readonly OutboundListener[];
+  /** Absent for all but gateways. */
+  readonly gateway?: GatewayPolicy;
   /** Rules for the tokens of requests, by issuer; absent where there is none. They are asked before `http`. */
   readonly requestAuthentication?: readonly CompiledJwtRule[];
+  /** SHA-256 of the DER of each revoked certificate, in hex: whoever proves itself by one is denied, and none is called. Absent where there is none. */
+  readonly revoked?: readonly string[];
   /** By name; absent where no rule asks any. */
   readonly authorizers?: readonly Authorizer[];
   readonly http: AuthorizationLayers;

@@ -38,6 +38,7 @@ export const DIAGNOSTICS = {
   GAR0204: { severity: "warning", title: "a rule asks for identities where mutual TLS is not required" },
   GAR0205: { severity: "warning", title: "a rule asks for a token that nothing verifies" },
   GAR0206: { severity: "warning", title: "tokens are verified, and nothing requires one" },
+  GAR0301: { severity: "warning", title: "routes are not reached" },
 } as const satisfies Record<`GAR${string}`, { readonly severity: Severity; readonly title: string }>;
 
 export type DiagnosticCode = keyof typeof DIAGNOSTICS;

@@ -17,6 +17,8 @@ export interface PeerConnection {
   readonly sni: string;
   /** The certificate header that the application gets; undefined for plaintext. */
   readonly forwardedCertificate: string | undefined;
+  /** The name of the gateway's server that took it; absent at other ports. */
+  readonly server?: string;
   /** No further request is taken. */
   draining: boolean;
 }
@@ -77,6 +79,7 @@ export function factsOf(connection: PeerConnection, head: RequestHead | undefine
   const forwarded = head === undefined || trustedProxies === 0 ? [] : valuesOf(head.headers, "x-forwarded-for");
   return {
     peer: peer?.identity,
+    ...(peer === undefined ? {} : { peerCertificate: peer.digest }),
     sourceIp,
     remoteIp: remoteAddress(sourceIp, forwarded, trustedProxies),
     destinationIp,

@@ -32,9 +32,15 @@ export function isNamingRefusal(error: unknown): error is AppError {
 }
 
 /** Why the server of a verified certificate may not answer for the endpoint; undefined when it may (secure naming, for each endpoint). */
-export function namingFlaw(der: Uint8Array, expected: string, aliases: readonly string[] = []): AppError | undefined {
+export function namingFlaw(
+  der: Uint8Array,
+  expected: string,
+  aliases: readonly string[] = [],
+  revoked: readonly string[] = [],
+): AppError | undefined {
   try {
-    const { identity } = peerOf(der);
+    const { identity, digest } = peerOf(der);
+    if (revoked.includes(digest)) return new AppError("permission-denied", "secure naming: the server's certificate is revoked");
     if (identity === expected || aliases.includes(identity)) return undefined;
     return new AppError("permission-denied", `secure naming: the server is \`${identity.slice(0, 300)}\`, not \`${expected}\``);
   } catch (thrown) {
@@ -54,9 +60,11 @@ export interface DialOptions {
   readonly endpoint: ServiceEndpoint;
   readonly credentials: Credentials;
   readonly limits: Limits;
+  /** SHA-256 of the DER of each revoked certificate, in hex. */
+  readonly revoked?: readonly string[];
 }
 
-function dialTls({ service, endpoint, credentials, limits }: DialOptions): Promise<TLSSocket> {
+function dialTls({ service, endpoint, credentials, limits, revoked }: DialOptions): Promise<TLSSocket> {
   const options: ConnectionOptions & { readonly allowHalfOpen: true } = {
     host: endpoint.address,
     port: endpoint.port,
@@ -65,7 +73,7 @@ function dialTls({ service, endpoint, credentials, limits }: DialOptions): Promi
     ALPNProtocols: [...CLIENT_ALPN[service.protocol]],
     rejectUnauthorized: true,
     // Runs after the chain is verified and before the connection is handed over: not one byte is sent to a wrong server.
-    checkServerIdentity: (_name, certificate) => namingFlaw(certificate.raw, endpoint.identity, endpoint.aliases),
+    checkServerIdentity: (_name, certificate) => namingFlaw(certificate.raw, endpoint.identity, endpoint.aliases, revoked),
     allowHalfOpen: true,
   };
   const socket = connectTls(options);

@@ -103,8 +103,9 @@ export class OutboundPort {
   }
 
   #upstream(service: UpstreamService): ServiceUpstream {
-    const { credentials, limits } = this.#options;
-    return new ServiceUpstream({ service, credentials, limits, onRefused: (...refused) => this.#refused(...refused) });
+    const { credentials, limits, state } = this.#options;
+    const revoked = () => state.policy.revoked ?? [];
+    return new ServiceUpstream({ service, credentials, limits, revoked, onRefused: (...refused) => this.#refused(...refused) });
   }
 
   #index(): ReadonlyMap<string, ServiceUpstream> {

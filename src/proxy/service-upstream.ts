@@ -15,6 +15,8 @@ export interface ServiceUpstreamOptions {
   readonly service: UpstreamService;
   readonly credentials: Credentials;
   readonly limits: Limits;
+  /** Revoked certificates of the moment, by the SHA-256 of their DER in hex. */
+  readonly revoked?: () => readonly string[];
   /** A server that is not who it must be. */
   readonly onRefused: (service: UpstreamService, endpoint: ServiceEndpoint, error: AppError) => void;
 }
@@ -59,8 +61,8 @@ export class ServiceUpstream implements Upstream {
   }
 
   #dial(endpoint: ServiceEndpoint): Promise<Socket> {
-    const { service, credentials, limits } = this.#options;
-    return dial({ service, endpoint, credentials, limits });
+    const { service, credentials, limits, revoked } = this.#options;
+    return dial({ service, endpoint, credentials, limits, ...(revoked === undefined ? {} : { revoked: revoked() }) });
   }
 
   #pool(endpoint: ServiceEndpoint): Upstream {

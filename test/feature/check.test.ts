@@ -11,6 +11,9 @@ import { Place } from "./place.ts";
 const POLICY = "apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\n";
 const PEERS = "apiVersion: security.istio.io/v1\nkind: PeerAuthentication\n";
 const SERVICE = "apiVersion: v1\nkind: Service\n";
+const ENTRY = "apiVersion: networking.istio.io/v1\nkind: WorkloadEntry\n";
+const GATEWAY = "apiVersion: networking.istio.io/v1\nkind: Gateway\n";
+const ROUTES = "apiVersion: networking.istio.io/v1\nkind: VirtualService\n";
 
 function workload(name: string, port: number, protocol: string): string {
   return `apiVersion: networking.istio.io/v1
@@ -170,6 +173,11 @@ const MISTAKES = {
     ),
     at: [13, 1],
     told: /^RequestAuthentication `default\/g206` does not require a token, and no rule asks for one: requests without any pass at default\/g206$/,
+  },
+  GAR0301: {
+    text: `${ENTRY}metadata: { name: g301, namespace: shop }\nspec: { address: 127.0.0.1, serviceAccount: client, labels: { app: g301 } }\n---\n${GATEWAY}metadata: { name: g301, namespace: shop }\nspec: { selector: { app: g301 }, servers: [{ port: { number: 20099, protocol: HTTP }, hosts: [a.example.org] }] }\n---\n${ROUTES}metadata: { name: g301, namespace: shop }\nspec: { hosts: [b.example.org], gateways: [g301], http: [{ route: [{ destination: { host: server } }] }] }\n`,
+    at: [11, 1],
+    told: /^VirtualService `shop\/g301` has no host that its Gateways serve$/,
   },
 } as const satisfies Readonly<Record<DiagnosticCode, Mistake>>;
 

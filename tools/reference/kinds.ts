@@ -30,15 +30,21 @@ function offered(text: string): readonly string[] {
   return diagnostics.flatMap(({ help = "" }) => [...help.matchAll(/`([^`]+)`/g)].map(([, word = ""]) => word));
 }
 
-/** The object of `objects/KIND.yaml`, which must be valid and have every field there is. */
-function wholeObject(kind: string): { readonly text: string; readonly fields: ObservedFields } {
+type Shown = Pick<ObservedFields, "refused" | "accepted" | "unused">;
+
+/** The objects of `objects/KIND.yaml`, which must be valid, and together have every field there is: some exclude each other. */
+function wholeObject(kind: string): { readonly text: string; readonly fields: Shown } {
   const file = join(OBJECTS, `${kind}.yaml`);
   const text = readFileSync(file, "utf8");
-  const fields = observeFields(oneDocument(text, file));
-  const problems = fields.decoded.diagnostics.map(formatDiagnostic);
+  const objects = parseYamlDocuments(text, file).documents.map(observeFields);
+  const problems = objects.flatMap(({ decoded }) => decoded.diagnostics.map(formatDiagnostic));
   if (problems.length > 0) throw new Error(`an object that the reference shows is not right:\n${problems.join("\n")}`);
-  if (fields.missing.length > 0) throw new Error(`${file} must show every field that is read, and lacks ${fields.missing.join(", ")}`);
-  return { text, fields };
+  const present = new Set(objects.flatMap((object) => object.present));
+  const missing = objects.flatMap((object) => object.missing).filter((path) => !present.has(path));
+  if (missing.length > 0) throw new Error(`${file} must show every field that is read, and lacks ${missing.join(", ")}`);
+  const refused = new Map(objects.flatMap((object) => [...object.refused]));
+  const [accepted, unused] = [new Set(objects.flatMap((object) => object.accepted)), new Set(objects.flatMap((object) => object.unused))];
+  return { text, fields: { refused, accepted: [...accepted], unused: [...unused] } };
 }
 
 function section(kind: string): string {

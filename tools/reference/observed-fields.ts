@@ -15,6 +15,8 @@ export interface ObservedFields {
   readonly refused: ReadonlyMap<string, string>;
   /** Fields of `read` that the object does not have: nothing is known of what is below them. */
   readonly missing: readonly string[];
+  /** Fields of `read` that it has. */
+  readonly present: readonly string[];
 }
 
 function pathOf(fields: Fields, name: string): string {
@@ -82,6 +84,7 @@ export function observeFields(node: RawNode): ObservedFields {
       unused: [...unused],
       refused,
       missing: [...read].filter((path) => !present.has(path)),
+      present: [...present],
     };
   } finally {
     stop();

@@ -13,10 +13,12 @@ import { RBACSchema as NetworkRbacSchema } from "../../gen/envoy/extensions/filt
 import { attributeRow } from "../../policy/attributes.ts";
 import { DRY_RUN_PREFIX } from "../../policy/dry-run.ts";
 import type { Clause } from "../../policy/model.ts";
-import { formatEnvoyPolicyId } from "../../policy/origin.ts";
+import { formatEnvoyPolicyId, REVOKED } from "../../policy/origin.ts";
 import type { ValueMatch } from "../../policy/pattern.ts";
 import { pack } from "./any.ts";
 import { ENVOY_ATTRIBUTES, type EnvoyAttribute, type PermissionInit, type PrincipalInit } from "./attributes.ts";
+import { certificateIsOneOf } from "./cel.ts";
+import { withoutPeers } from "./outside-rules.ts";
 import { type Logic, PERMISSIONS, PRINCIPALS } from "./rbac-logic.ts";
 
 export type Transport = "http" | "tcp";
@@ -30,9 +32,16 @@ type RulesInit = MessageInitShape<typeof RBACSchema>;
 const LAYERS = { http: ["audit", "deny", "allow"], tcp: ["audit", "deny", "dry-run", "allow"] } as const;
 type Layer = (typeof LAYERS)["tcp"][number];
 
-/** The names of a workload's filters for one transport, in the order in which a listener asks them. */
-export function authorizationFilterNames(workload: string, transport: Transport): readonly string[] {
-  return LAYERS[transport].map((layer) => `${workload}/${transport}/${layer}`);
+/** Whose requests and connections: `outside` is HTTP whose clients have no identity of the mesh, whatever certificate they show. */
+export type Scope = Transport | "outside";
+
+function transportOf(scope: Scope): Transport {
+  return scope === "tcp" ? "tcp" : "http";
+}
+
+/** The names of a workload's filters for one scope, in the order in which a listener asks them. */
+export function authorizationFilterNames(workload: string, scope: Scope): readonly string[] {
+  return LAYERS[transportOf(scope)].map((layer) => `${workload}/${scope}/${layer}`);
 }
 
 // === A rule ===
@@ -88,6 +97,11 @@ export function toPolicy(condition: Condition, transport: Transport): PolicyInit
   };
 }
 
+/** Everything that comes by one of these certificates, on connections that are open already too. */
+function revokedPolicy(digests: readonly string[]): PolicyInit {
+  return { permissions: [PERMISSIONS.all([])], principals: [PRINCIPALS.all([])], condition: certificateIsOneOf(digests) };
+}
+
 // === A filter ===
 
 const ACTION = {
@@ -97,7 +111,9 @@ const ACTION = {
   allow: RBAC_Action.ALLOW,
 } as const satisfies Record<Layer, RBAC_Action>;
 
-function toRules(layer: Layer, rules: readonly CompiledRule[], transport: Transport): RulesInit {
+type Rules = Required<Pick<RulesInit, "action" | "policies">>;
+
+function toRules(layer: Layer, rules: readonly CompiledRule[], transport: Transport): Rules {
   const policies: Record<string, PolicyInit> = {};
   for (const { origin, condition } of rules) {
     const id = formatEnvoyPolicyId(origin);
@@ -108,9 +124,16 @@ function toRules(layer: Layer, rules: readonly CompiledRule[], transport: Transp
 }
 
 /** A layer without rules is a filter without rules, which lets everything pass; an ALLOW with an empty list is one that lets nothing pass. */
-function enforcedRules(layer: Layer, layers: AuthorizationLayers): readonly CompiledRule[] | undefined {
-  if (layer === "allow") return layers.allow;
-  return layer === "deny" && layers.deny.length > 0 ? layers.deny : undefined;
+function enforcedRules(
+  layer: Layer,
+  { deny, allow }: AuthorizationLayers,
+  transport: Transport,
+  revoked: readonly string[],
+): RulesInit | undefined {
+  if (layer === "allow") return allow === undefined ? undefined : toRules(layer, allow, transport);
+  if (layer !== "deny" || deny.length + revoked.length === 0) return undefined;
+  const { action, policies } = toRules(layer, deny, transport);
+  return { action, policies: revoked.length === 0 ? policies : { ...policies, [formatEnvoyPolicyId(REVOKED)]: revokedPolicy(revoked) } };
 }
 
 interface Shadow {
@@ -138,20 +161,27 @@ function shadowRules(layer: Layer, transport: Transport, { audit, allow, dryRun 
   }
 }
 
-function filterConfig(layer: Layer, layers: AuthorizationLayers, transport: Transport): Any {
-  const enforced = enforcedRules(layer, layers);
+function filterConfig(layer: Layer, layers: AuthorizationLayers, transport: Transport, revoked: readonly string[]): Any {
+  const enforced = enforcedRules(layer, layers, transport, revoked);
   const { rules: shadow, prefix } = shadowRules(layer, transport, layers);
   const body = {
-    ...(enforced === undefined ? {} : { rules: toRules(layer, enforced, transport) }),
+    ...(enforced === undefined ? {} : { rules: enforced }),
     ...(shadow === undefined ? {} : { shadowRules: toRules(layer, shadow, transport), shadowRulesStatPrefix: prefix }),
   };
   return transport === "http" ? pack(HttpRbacSchema, body) : pack(NetworkRbacSchema, { ...body, statPrefix: `tcp_${layer}.` });
 }
 
-/** The extension configs of a workload for one transport: all layers, whether they hold rules or not. */
-export function authorizationFilters(workload: string, transport: Transport, layers: AuthorizationLayers): readonly TypedExtensionConfig[] {
-  const names = authorizationFilterNames(workload, transport);
+/** The extension configs of a workload for one scope: all layers, whether they hold rules or not. */
+export function authorizationFilters(
+  workload: string,
+  scope: Scope,
+  asked: AuthorizationLayers,
+  revoked: readonly string[] = [],
+): readonly TypedExtensionConfig[] {
+  const names = authorizationFilterNames(workload, scope);
+  const transport = transportOf(scope);
+  const layers = scope === "outside" ? withoutPeers(asked) : asked;
   return LAYERS[transport].map((layer, index) =>
-    create(TypedExtensionConfigSchema, { name: names[index] ?? "", typedConfig: filterConfig(layer, layers, transport) }),
+    create(TypedExtensionConfigSchema, { name: names[index] ?? "", typedConfig: filterConfig(layer, layers, transport, revoked) }),
   );
 }
