@@ -170,9 +170,9 @@ for (const kind of ["sotw", "delta"] as const) {
 
     it("ends with NOT_FOUND for a name that does not exist, and the log tells which", async () => {
       const stream = client.open(kind);
-      stream.send({ subscribe: ["default", "file-root:system"] });
+      stream.send({ subscribe: ["default", "file-root:other"] });
       assert.equal((await stream.ended).code, status.NOT_FOUND);
-      assert.match(String((await logger.line("an SDS stream was ended")).fields.error), /`file-root:system`/);
+      assert.match(String((await logger.line("an SDS stream was ended")).fields.error), /`file-root:other`/);
       assert.equal(server.streams, 0);
     });
 

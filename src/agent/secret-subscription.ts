@@ -3,7 +3,7 @@ import { AppError } from "../core/error.ts";
 import type { SecretResponse, WantedSecrets } from "./sds-messages.ts";
 import { isSecretName, type SecretName, type SecretStore } from "./secrets.ts";
 
-/** The proxy asks for two; whoever asks for many more is not one. */
+/** The proxy asks for three; whoever asks for many more is not one. */
 const MAX_NAMES_PER_REQUEST = 16;
 
 /** How far a stream has come with one version of a secret. */
@@ -97,7 +97,7 @@ function checkNames(names: readonly string[]): SecretName[] {
   return names.map((name) => {
     if (isSecretName(name)) return name;
     throw new AppError("not-found", `there is no secret \`${name.slice(0, 100)}\``, {
-      help: "the secrets of a workload are `default` and `ROOTCA`",
+      help: "the secrets of a workload are `default`, `ROOTCA` and `file-root:system`",
     });
   });
 }

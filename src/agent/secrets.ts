@@ -1,9 +1,10 @@
-/** What the workload's proxy may fetch by SDS: its key with its chain, and the roots that it trusts (Istio's names, AG-2). */
+/** What the workload's proxy may fetch by SDS: its key with its chain, the mesh's roots, and the machine's (Istio's names, AG-2). */
 import { createHash } from "node:crypto";
+import { readSystemRoots } from "../x509/system-roots.ts";
 import { exportKey, type IssuedCertificate } from "./issued-certificate.ts";
 import { encodeKeyAndChain, encodeTrustedRoots, type NamedSecret } from "./sds-messages.ts";
 
-export const SECRET_NAMES = ["default", "ROOTCA"] as const;
+export const SECRET_NAMES = ["default", "ROOTCA", "file-root:system"] as const;
 
 export type SecretName = (typeof SECRET_NAMES)[number];
 
@@ -16,11 +17,22 @@ export function isSecretName(name: string): name is SecretName {
   return (SECRET_NAMES as readonly string[]).includes(name);
 }
 
+function digestOf(text: string): string {
+  return createHash("sha256").update(text).digest("hex").slice(0, 16);
+}
+
+/** With no root on the machine the mesh's own stand in: no server outside has a certificate by them. */
+function systemRoots(meshRoots: string): string {
+  const roots = readSystemRoots();
+  return roots === "" ? meshRoots : roots;
+}
+
 function secretsOf({ chain, privateKey, roots, serial }: IssuedCertificate): readonly VersionedSecret[] {
-  const digest = createHash("sha256").update(roots).digest("hex").slice(0, 16);
+  const system = systemRoots(roots);
   return [
     { name: "default", version: serial, body: encodeKeyAndChain("default", chain, exportKey(privateKey)) },
-    { name: "ROOTCA", version: digest, body: encodeTrustedRoots("ROOTCA", roots) },
+    { name: "ROOTCA", version: digestOf(roots), body: encodeTrustedRoots("ROOTCA", roots) },
+    { name: "file-root:system", version: digestOf(system), body: encodeTrustedRoots("file-root:system", system) },
   ];
 }
 

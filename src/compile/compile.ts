@@ -38,10 +38,16 @@ function compileWorkload(
   return { policy, diagnostics: [...inbound.diagnostics, ...outbound.diagnostics] };
 }
 
+/** Each once: what several workloads meet in one object is told there, not at each of them. */
+function distinct(diagnostics: readonly Diagnostic[]): readonly Diagnostic[] {
+  const keyOf = ({ code, message, place }: Diagnostic) => `${code} ${place.file}:${place.line}:${place.column} ${message}`;
+  return [...new Map(diagnostics.map((diagnostic) => [keyOf(diagnostic), diagnostic])).values()];
+}
+
 /** Everything. Pure: equal snapshots and keys give equal results. */
 export function compileMesh(snapshot: MeshSnapshot, keysOf: JwksLookup = NO_REMOTE_KEYS): CompiledMesh {
   const results = [...snapshot.workloads.values()].map((workload) => compileWorkload(snapshot, workload, keysOf));
   const policies = new Map(results.map(({ policy }) => [policy.workload, policy]));
-  const diagnostics = [...results.flatMap((result) => result.diagnostics), ...checkMesh(snapshot, policies)];
+  const diagnostics = distinct([...results.flatMap((result) => result.diagnostics), ...checkMesh(snapshot, policies)]);
   return { snapshot, policies, statuses: policyStatuses(snapshot), diagnostics };
 }

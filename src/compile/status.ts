@@ -1,11 +1,11 @@
 /** Compiling also yields what became of each policy object, so that a refusal always has a reader. */
 import type { Diagnostic } from "../core/diagnostic.ts";
-import { policyApplies, workloadsOfService } from "../mesh/selection.ts";
-import { serviceKey } from "../mesh/services.ts";
+import { policyApplies } from "../mesh/selection.ts";
 import type { MeshSnapshot } from "../mesh/snapshot.ts";
 import { attributeRow } from "../policy/attributes.ts";
 import type { AuthorizationPolicyObject, PeerAuthenticationObject, RequestAuthenticationObject, Rule } from "../policy/model.ts";
 import { objectKey } from "../policy/model.ts";
+import { checkServices } from "./outbound-status.ts";
 import type { WorkloadPolicy } from "./workload-policy.ts";
 
 export interface ObjectStatus {
@@ -63,17 +63,6 @@ function unselecting(snapshot: MeshSnapshot): readonly Diagnostic[] {
   });
 }
 
-function emptyServices(snapshot: MeshSnapshot): readonly Diagnostic[] {
-  return snapshot.services
-    .filter((service) => workloadsOfService(snapshot, service).length === 0)
-    .map((service) => ({
-      code: "GAR0101",
-      message: `service \`${serviceKey(service)}\` selects no workload: calls to it fail`,
-      place: service.meta.place,
-      help: "its selector must match the labels of a WorkloadEntry in the same namespace",
-    }));
-}
-
 function usesHttp(rule: Rule): boolean {
   return [...rule.from, ...rule.to, rule.when].some((clauses) => clauses.some(({ attribute }) => attributeRow(attribute).layer === 7));
 }
@@ -128,7 +117,7 @@ function clashingListeners(snapshot: MeshSnapshot, compiled: ReadonlyMap<string,
 /** What a reader should know of a mesh that compiles. */
 export function checkMesh(snapshot: MeshSnapshot, compiled: ReadonlyMap<string, WorkloadPolicy>): readonly Diagnostic[] {
   return [
-    ...emptyServices(snapshot),
+    ...checkServices(snapshot),
     ...unselecting(snapshot),
     ...widenedDenies(snapshot, compiled),
     ...clashingListeners(snapshot, compiled),

@@ -23,6 +23,7 @@ export const DIAGNOSTICS = {
   GAR0010: { severity: "error", title: "the file cannot be read" },
   GAR0011: { severity: "warning", title: "a selector is empty" },
   GAR0012: { severity: "warning", title: "a key is not used" },
+  GAR0013: { severity: "warning", title: "a setting is not in force" },
   GAR0101: { severity: "warning", title: "a service selects no workload" },
   GAR0102: { severity: "error", title: "an object refers to something that does not exist" },
   GAR0103: { severity: "warning", title: "a selector selects no workload" },
@@ -30,6 +31,11 @@ export const DIAGNOSTICS = {
   GAR0105: { severity: "error", title: "a workload has no listener" },
   GAR0106: { severity: "warning", title: "a policy is ignored in this place" },
   GAR0201: { severity: "warning", title: "HTTP fields on a TCP port" },
+  GAR0401: { severity: "warning", title: "a destination rule is for no known service" },
+  GAR0402: { severity: "warning", title: "calls are refused by the server's mode" },
+  GAR0403: { severity: "warning", title: "a server is not verified" },
+  GAR0404: { severity: "error", title: "an endpoint has no identity" },
+  GAR0405: { severity: "error", title: "a key is named from another namespace" },
 } as const satisfies Record<`GAR${string}`, { readonly severity: Severity; readonly title: string }>;
 
 export type DiagnosticCode = keyof typeof DIAGNOSTICS;

@@ -4,11 +4,13 @@ import { formatSpiffeId } from "../identity/spiffe-id.ts";
 import type { TrustDomain } from "../identity/trust-domain.ts";
 import type {
   AuthorizationPolicyObject,
+  DestinationRuleObject,
   MeshObject,
   NamespaceObject,
   PeerAuthenticationObject,
   RequestAuthenticationObject,
   ServiceAccountObject,
+  ServiceEntryObject,
   ServiceObject,
   SidecarObject,
   WorkloadEntryObject,
@@ -44,6 +46,10 @@ export interface MeshSnapshot {
   /** By `NAMESPACE/NAME`. */
   readonly workloads: ReadonlyMap<string, Workload>;
   readonly services: readonly ServiceObject[];
+  /** Oldest first. */
+  readonly serviceEntries: readonly ServiceEntryObject[];
+  /** Oldest first. */
+  readonly destinationRules: readonly DestinationRuleObject[];
   readonly sidecars: readonly SidecarObject[];
   /** Oldest first (PA-2). */
   readonly peerAuthentications: readonly PeerAuthenticationObject[];
@@ -88,6 +94,8 @@ export function buildSnapshot(settings: MeshSettings, objects: readonly MeshObje
     settings,
     workloads: new Map(workloads.map((workload) => [workload.key, workload])),
     services: ofKind(objects, "Service").sort(byAge),
+    serviceEntries: ofKind(objects, "ServiceEntry").sort(byAge),
+    destinationRules: ofKind(objects, "DestinationRule").sort(byAge),
     sidecars: ofKind(objects, "Sidecar").sort(byAge),
     peerAuthentications: ofKind(objects, "PeerAuthentication").sort(byAge),
     requestAuthentications: ofKind(objects, "RequestAuthentication").sort(byAge),

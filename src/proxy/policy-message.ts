@@ -1,6 +1,6 @@
 /** The policy as it comes over ADS. */
 import { fromBinary } from "@bufbuild/protobuf";
-import type { WorkloadPolicy } from "../compile/workload-policy.ts";
+import type { UpstreamService, WorkloadPolicy } from "../compile/workload-policy.ts";
 import { AppError } from "../core/error.ts";
 import { ProxyPolicySchema } from "../gen/garrison/v1/proxy_pb.js";
 
@@ -21,6 +21,14 @@ function isKnownRule({ presence, ...rule }: Readonly<Record<string, unknown>>): 
   return (presence === "OPTIONAL" || presence === "REQUIRED") && lists.every((name) => Array.isArray(rule[name]));
 }
 
+const RESOLUTIONS: ReadonlySet<unknown> = new Set([undefined, "DNS", "DNS_ROUND_ROBIN"]);
+
+/** What says whether a server is verified, and how its address is found. */
+function isKnownService({ tls, resolution, endpoints }: UpstreamService): boolean {
+  const verified = tls === undefined || tls.verify === "nothing" || (Array.isArray(tls.verify?.names) && tls.verify.names.length > 0);
+  return verified && RESOLUTIONS.has(resolution) && Array.isArray(endpoints) && endpoints.every(({ mtls }) => typeof mtls === "boolean");
+}
+
 /**
  * Checks what the engine's own compiling does not: the rules are closed unions there, so that what this version does
  * not know is refused and never passed over.
@@ -36,6 +44,9 @@ function check(policy: WorkloadPolicy, workload: string): void {
     if (!PROTOCOLS.has(protocol)) throw mismatch(`an unknown protocol at \`${name}\``);
   }
   for (const { name, protocol } of policy.outbound) if (!PROTOCOLS.has(protocol)) throw mismatch(`an unknown protocol at \`${name}\``);
+  for (const { name, services } of policy.outbound)
+    if (!Array.isArray(services) || !services.every(isKnownService))
+      throw mismatch(`a service of another form than this version knows at \`${name}\``);
 }
 
 /** The policy of `workload` from a `garrison.v1.ProxyPolicy`. Throws `invalid-configuration`. */

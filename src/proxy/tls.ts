@@ -13,9 +13,12 @@ const CIPHERS = [
   "ECDHE-RSA-AES256-GCM-SHA384",
 ].join(":");
 
+/** Of every connection, by whosever certificates. */
+export const TLS_PARAMETERS = { minVersion: "TLSv1.2", maxVersion: "TLSv1.3", ciphers: CIPHERS, honorCipherOrder: true } as const;
+
 /** For servers and clients alike: both present the workload's certificate and trust the same roots. */
 export function contextOptions({ key, chain, roots }: TlsMaterial): SecureContextOptions {
-  return { key, cert: chain, ca: roots, minVersion: "TLSv1.2", maxVersion: "TLSv1.3", ciphers: CIPHERS, honorCipherOrder: true };
+  return { key, cert: chain, ca: roots, ...TLS_PARAMETERS };
 }
 
 /** The context of new client connections. Throws what OpenSSL makes of bad PEM. */

@@ -5,6 +5,7 @@ import { type JwksLookup, NO_REMOTE_KEYS } from "../compile/request-authenticati
 import type { Diagnostic } from "../core/diagnostic.ts";
 import { formatDiagnostic, severityOf } from "../core/diagnostic.ts";
 import type { Logger } from "../core/logger.ts";
+import { meshServices } from "../mesh/registry.ts";
 import { buildSnapshot, checkReferences, type MeshSettings } from "../mesh/snapshot.ts";
 import type { MeshObject } from "../policy/model.ts";
 
@@ -79,7 +80,7 @@ export class MeshState {
     this.#logger.log("info", "configuration in force", {
       generation,
       workloads: snapshot.workloads.size,
-      services: snapshot.services.length,
+      services: meshServices(snapshot).length,
       policies: snapshot.authorizationPolicies.length + snapshot.peerAuthentications.length + snapshot.requestAuthentications.length,
       problems: diagnostics.length,
     });

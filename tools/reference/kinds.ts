@@ -17,25 +17,24 @@ here: they are listed, as are those of Istio and Kubernetes that are refused, ea
 \`garrison check FOLDER\`.
 `;
 
-function oneDocument(text: string, file: string): RawNode {
+function documentsOf(text: string, file: string): readonly RawNode[] {
   const { documents, diagnostic } = parseYamlDocuments(text, file);
-  const [document, ...others] = documents;
-  if (document !== undefined && others.length === 0) return document;
-  throw new Error(diagnostic === undefined ? `${file} has not exactly one document` : formatDiagnostic(diagnostic));
+  if (diagnostic !== undefined || documents.length === 0)
+    throw new Error(diagnostic === undefined ? `${file} has no document` : formatDiagnostic(diagnostic));
+  return documents;
 }
 
 /** The words that a diagnostic offers for a value that is certainly none. */
 function offered(text: string): readonly string[] {
-  const { diagnostics } = decodeObject(oneDocument(text, "?"));
-  return diagnostics.flatMap(({ help = "" }) => [...help.matchAll(/`([^`]+)`/g)].map(([, word = ""]) => word));
+  return documentsOf(text, "?").flatMap(decodeObject).flatMap(({ diagnostics }) => diagnostics).flatMap(({ help = "" }) => [...help.matchAll(/`([^`]+)`/g)].map(([, word = ""]) => word));
 }
 
-/** The object of `objects/KIND.yaml`, which must be valid and have every field there is. */
+/** The objects of `objects/KIND.yaml`, which must be valid and have every field there is: two where some exclude each other. */
 function wholeObject(kind: string): { readonly text: string; readonly fields: ObservedFields } {
   const file = join(OBJECTS, `${kind}.yaml`);
   const text = readFileSync(file, "utf8");
-  const fields = observeFields(oneDocument(text, file));
-  const problems = fields.decoded.diagnostics.map(formatDiagnostic);
+  const fields = observeFields(documentsOf(text, file));
+  const problems = fields.diagnostics.map(formatDiagnostic);
   if (problems.length > 0) throw new Error(`an object that the reference shows is not right:\n${problems.join("\n")}`);
   if (fields.missing.length > 0) throw new Error(`${file} must show every field that is read, and lacks ${fields.missing.join(", ")}`);
   return { text, fields };
@@ -43,6 +42,7 @@ function wholeObject(kind: string): { readonly text: string; readonly fields: Ob
 
 function section(kind: string): string {
   const { text, fields } = wholeObject(kind);
+  const setAside = [...fields.setAside].map(([path, help]) => [`\`${path}\``, help]);
   const refused = [...fields.refused].map(([path, help]) => [`\`${path}\``, help]);
   const ignored = fields.accepted.map((path) => `\`${path}\``).join(", ");
   return [
@@ -52,6 +52,7 @@ function section(kind: string): string {
       .join(", ")}`,
     `\`\`\`yaml\n${text.trimEnd()}\n\`\`\``,
     ...(refused.length === 0 ? [] : [`Refused:\n\n${table(["field", "instead"], refused)}`]),
+    ...(setAside.length === 0 ? [] : [`Taken with a warning (GAR0013), and not in force:\n\n${table(["field", "why"], setAside)}`]),
     `Taken, without meaning here: ${ignored}.`,
   ].join("\n\n");
 }

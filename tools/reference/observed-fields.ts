@@ -1,17 +1,21 @@
 /** What a decoder does with the fields of an object, seen while it decodes one that has them all. */
-import { type DecodedObject, decodeObject } from "../../src/policy/decode/decode.ts";
+import type { Diagnostic } from "../../src/core/diagnostic.ts";
+import { decodeObject } from "../../src/policy/decode/decode.ts";
 import type { RawNode } from "../../src/policy/decode/raw-node.ts";
 import { Fields } from "../../src/policy/decode/reader.ts";
 
 export interface ObservedFields {
-  readonly decoded: DecodedObject;
+  /** What is wrong with the objects. */
+  readonly diagnostics: readonly Diagnostic[];
   /** Paths such as `spec.rules[].from[].source`, in the order in which the decoder asks. */
   readonly read: readonly string[];
   /** Taken, and without meaning here. */
   readonly accepted: readonly string[];
   /** Path to what to do instead. */
   readonly refused: ReadonlyMap<string, string>;
-  /** Fields of `read` that the object does not have: nothing is known of what is below them. */
+  /** Taken with a warning: path to why. */
+  readonly setAside: ReadonlyMap<string, string>;
+  /** Fields of `read` that no object has: nothing is known of what is below them. */
   readonly missing: readonly string[];
 }
 
@@ -24,6 +28,7 @@ class Notes {
   readonly read = new Set<string>();
   readonly accepted = new Set<string>();
   readonly refused = new Map<string, string>();
+  readonly setAside = new Map<string, string>();
   readonly present = new Set<string>();
 
   take(fields: Fields, names: readonly string[], kind: "read" | "accepted"): void {
@@ -37,7 +42,7 @@ class Notes {
 
 /** Lets `notes` hear what every decoder asks of `Fields`, until the function that it answers is called. */
 function listen(notes: Notes): () => void {
-  const { optional, required, expect, accept, refuse } = Fields.prototype;
+  const { optional, required, expect, accept, refuse, setAside } = Fields.prototype;
   Fields.prototype.optional = function (name, decoder) {
     notes.take(this, [name], "read");
     return optional.call(this, name, decoder) as ReturnType<typeof decoder>;
@@ -58,17 +63,34 @@ function listen(notes: Notes): () => void {
     for (const [name, help] of Object.entries(rows)) notes.refused.set(pathOf(this, name), help);
     refuse.call(this, rows);
   };
-  return () => void Object.assign(Fields.prototype, { optional, required, expect, accept, refuse });
+  Fields.prototype.setAside = function (rows) {
+    for (const [name, help] of Object.entries(rows)) notes.setAside.set(pathOf(this, name), help);
+    setAside.call(this, rows);
+  };
+  return () => void Object.assign(Fields.prototype, { optional, required, expect, accept, refuse, setAside });
 }
 
-/** Decodes an object, and tells what became of each of its fields. */
-export function observeFields(node: RawNode): ObservedFields {
+/** A field within its record: a record that stands in several places is shown whole in one of them. */
+function ending(path: string): string {
+  return path.split(".").slice(-2).join(".");
+}
+
+/** Decodes objects of one kind, and tells what became of each of their fields. */
+export function observeFields(nodes: readonly RawNode[]): ObservedFields {
   const notes = new Notes();
   const stop = listen(notes);
   try {
-    const decoded = decodeObject(node);
-    const { read, accepted, refused, present } = notes;
-    return { decoded, read: [...read], accepted: [...accepted], refused, missing: [...read].filter((path) => !present.has(path)) };
+    const diagnostics = nodes.flatMap((node) => decodeObject(node).diagnostics);
+    const { read, accepted, refused, setAside, present } = notes;
+    const shown = new Set([...present].map(ending));
+    return {
+      diagnostics,
+      read: [...read],
+      accepted: [...accepted],
+      refused,
+      setAside,
+      missing: [...read].filter((path) => !shown.has(ending(path))),
+    };
   } finally {
     stop();
   }

@@ -2,6 +2,7 @@
 import type { Diagnostic } from "../../core/diagnostic.ts";
 import { type MeshObject, type ObjectKind, type ObjectMeta, objectKey } from "../model.ts";
 import { decodeAuthorizationPolicy } from "./authorization-policy.ts";
+import { decodeDestinationRule } from "./destination-rule.ts";
 import { isDnsLabel, isDnsSubdomain } from "./kubernetes-name.ts";
 import { DEFAULT_NAMESPACE, isClusterScoped, metadata } from "./metadata.ts";
 import { decodeNamespace } from "./namespace.ts";
@@ -12,6 +13,7 @@ import { quote, Report } from "./report.ts";
 import { decodeRequestAuthentication } from "./request-authentication.ts";
 import { decodeService } from "./service.ts";
 import { decodeServiceAccount } from "./service-account.ts";
+import { decodeServiceEntry } from "./service-entry.ts";
 import { decodeSidecar } from "./sidecar.ts";
 import { closest, suggestion } from "./suggest.ts";
 import { decodeWorkloadEntry } from "./workload-entry.ts";
@@ -49,6 +51,8 @@ const KINDS: Readonly<Record<ObjectKind, KindRow>> = {
   Service: { apiVersions: CORE, decode: decodeService },
   WorkloadEntry: { apiVersions: NETWORKING, decode: decodeWorkloadEntry },
   Sidecar: { apiVersions: NETWORKING, decode: decodeSidecar },
+  ServiceEntry: { apiVersions: NETWORKING, decode: decodeServiceEntry },
+  DestinationRule: { apiVersions: NETWORKING, decode: decodeDestinationRule },
   PeerAuthentication: { apiVersions: SECURITY, decode: decodePeerAuthentication },
   RequestAuthentication: { apiVersions: SECURITY, decode: decodeRequestAuthentication },
   AuthorizationPolicy: { apiVersions: SECURITY, decode: decodeAuthorizationPolicy },
@@ -126,6 +130,8 @@ export function closedForm(object: MeshObject): MeshObject | undefined {
   if (object.kind === "AuthorizationPolicy") return { ...object, rules: "invalid" };
   if (object.kind === "PeerAuthentication") return { ...object, mtls: "invalid", portLevelMtls: new Map() };
   if (object.kind === "RequestAuthentication") return { ...object, jwtRules: "invalid" };
+  // Without it, what it encrypts to a server outside would go out in the clear.
+  if (object.kind === "DestinationRule") return { ...object, trafficPolicy: "invalid" };
   return undefined;
 }
 
@@ -133,6 +139,7 @@ export function closedForm(object: MeshObject): MeshObject | undefined {
 export function isClosedForm(object: MeshObject): boolean {
   if (object.kind === "AuthorizationPolicy") return object.rules === "invalid";
   if (object.kind === "RequestAuthentication") return object.jwtRules === "invalid";
+  if (object.kind === "DestinationRule") return object.trafficPolicy === "invalid";
   return object.kind === "PeerAuthentication" && object.mtls === "invalid";
 }
 

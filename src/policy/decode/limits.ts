@@ -26,6 +26,12 @@ export const LIMITS = {
   jwks: 1_048_576,
   /** Ports of a Service or WorkloadEntry, listeners of a Sidecar. */
   ports: 1024,
+  /** Endpoints of a ServiceEntry. */
+  endpoints: 1024,
+  /** Names of a server, namespaces of `exportTo`. */
+  names: 256,
+  /** Characters of a file's path (PATH_MAX of Linux). */
+  path: 4095,
   /** Hosts of an egress listener. */
   hosts: 4096,
 } as const;

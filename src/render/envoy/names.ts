@@ -15,3 +15,6 @@ export const PAYLOAD_KEY = "payload";
 
 /** The secret with the roots to trust. */
 export const ROOTS_SECRET = "ROOTCA";
+
+/** The secret with the roots that the machine trusts, for servers outside the mesh. */
+export const SYSTEM_ROOTS_SECRET = "file-root:system";

@@ -9,7 +9,8 @@ import { ListenerSchema } from "../../gen/envoy/config/listener/v3/listener_pb.j
 import { typeUrl } from "./any.ts";
 import { authorizationFilters } from "./authorization.ts";
 import { inboundCluster, inboundListener } from "./inbound.ts";
-import { outboundCluster, outboundClusterName, outboundEndpoints, outboundListener } from "./outbound.ts";
+import { outboundListener } from "./outbound.ts";
+import { isResolved, outboundCluster, outboundClusterName, outboundEndpoints } from "./outbound-cluster.ts";
 import { requestAuthenticationFilters } from "./request-authentication.ts";
 
 /** One resource, serialized. */
@@ -61,7 +62,11 @@ export function renderEnvoy(policy: WorkloadPolicy): EnvoyResources {
   ];
   return new Map([
     serialize(ClusterSchema, [...inbound.map(inboundCluster), ...services.map(outboundCluster)], ({ name }) => name),
-    serialize(ClusterLoadAssignmentSchema, services.map(outboundEndpoints), ({ clusterName }) => clusterName),
+    serialize(
+      ClusterLoadAssignmentSchema,
+      services.filter((service) => !isResolved(service)).map(outboundEndpoints),
+      ({ clusterName }) => clusterName,
+    ),
     serialize(ListenerSchema, listeners, ({ name }) => name),
     serialize(TypedExtensionConfigSchema, filtersOf(policy), ({ name }) => name),
   ]);

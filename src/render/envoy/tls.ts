@@ -38,6 +38,13 @@ const CIPHER_SUITES = [
   "ECDHE-RSA-AES128-GCM-SHA256",
 ];
 
+/** Of every connection, by whosever certificates. */
+export const TLS_PARAMETERS = {
+  tlsMinimumProtocolVersion: TlsParameters_TlsProtocol.TLSv1_2,
+  tlsMaximumProtocolVersion: TlsParameters_TlsProtocol.TLSv1_3,
+  cipherSuites: CIPHER_SUITES,
+};
+
 function uri(matcher: StringMatcherInit): MessageInitShape<typeof SubjectAltNameMatcherSchema> {
   return { sanType: SubjectAltNameMatcher_SanType.URI, matcher };
 }
@@ -45,11 +52,7 @@ function uri(matcher: StringMatcherInit): MessageInitShape<typeof SubjectAltName
 /** The workload's own certificate, the mesh's roots, and the names that a peer may have. */
 function commonContext(alpn: readonly string[], peers: readonly StringMatcherInit[]): MessageInitShape<typeof CommonTlsContextSchema> {
   return {
-    tlsParams: {
-      tlsMinimumProtocolVersion: TlsParameters_TlsProtocol.TLSv1_2,
-      tlsMaximumProtocolVersion: TlsParameters_TlsProtocol.TLSv1_3,
-      cipherSuites: CIPHER_SUITES,
-    },
+    tlsParams: TLS_PARAMETERS,
     alpnProtocols: [...alpn],
     tlsCertificateSdsSecretConfigs: [agentSecret(IDENTITY_SECRET)],
     validationContextType: {
@@ -79,10 +82,17 @@ export function serverTls(trustDomains: readonly string[], protocol: Protocol): 
   return create(TransportSocketSchema, tls);
 }
 
-/** The client's side (SN-3, SN-4): the server must be just this identity. */
-export function clientTls(identity: string, sni: string, protocol: Protocol): TransportSocket {
+/** An identity that no certificate can hold (`#` is in no SPIFFE ID). */
+export const NOBODY = "spiffe://nobody#";
+
+/** The client's side (SN-3, SN-4): the server must be one of just these identities. */
+export function clientTls(identities: readonly string[], sni: string, protocol: Protocol): TransportSocket {
   const tls = namedConfig("envoy.transport_sockets.tls", UpstreamTlsContextSchema, {
-    commonTlsContext: commonContext(CLIENT_ALPN[protocol], [stringMatcher({ kind: "exact", value: identity })]),
+    commonTlsContext: commonContext(
+      CLIENT_ALPN[protocol],
+      // No name to match would match every name.
+      (identities.length === 0 ? [NOBODY] : identities).map((value) => stringMatcher({ kind: "exact", value })),
+    ),
     sni,
     maxSessionKeys: 0,
   });

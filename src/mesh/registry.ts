@@ -1,0 +1,160 @@
+/** Every service that clients can name: Services of Kubernetes, and the hosts of ServiceEntries. */
+import type { Diagnostic, Place } from "../core/diagnostic.ts";
+import { formatSpiffeId } from "../identity/spiffe-id.ts";
+import type { EntryEndpoint, Selector, ServiceEntryObject, ServiceObject, ServicePort } from "../policy/model.ts";
+import { selectorMatches } from "./selection.ts";
+import { serviceHost, serviceKey, workloadPortOf } from "./services.ts";
+import type { MeshSnapshot, Workload } from "./snapshot.ts";
+
+export interface MeshService {
+  /** `NAMESPACE/NAME` of a Service, `NAMESPACE/HOST` of a ServiceEntry's host. */
+  readonly key: string;
+  readonly namespace: string;
+  readonly host: string;
+  readonly ports: readonly ServicePort[];
+  /** The entry that says it; undefined for a Service. */
+  readonly entry: ServiceEntryObject | undefined;
+  /** The Service that says it; undefined for a ServiceEntry. */
+  readonly service: ServiceObject | undefined;
+  readonly place: Place;
+}
+
+/** A place that serves a port of a service. */
+export interface RegistryEndpoint {
+  /** An IP address, or a DNS name where the entry says that it is resolved. */
+  readonly address: string;
+  readonly port: number;
+  readonly labels: ReadonlyMap<string, string>;
+  /** A SPIFFE ID; undefined where nothing says who runs there. */
+  readonly identity: string | undefined;
+  /** Undefined for an endpoint that is no object of its own. */
+  readonly workload: Workload | undefined;
+}
+
+// === Services ===
+
+interface Registry {
+  readonly services: readonly MeshService[];
+  readonly diagnostics: readonly Diagnostic[];
+}
+
+/** The namespace that a host of the cluster's own domain belongs to; undefined for any other host. */
+function ownerOf(snapshot: MeshSnapshot, host: string): string | undefined {
+  const end = `.svc.${snapshot.settings.clusterDomain}`;
+  return host.endsWith(end) ? host.slice(0, -end.length).split(".").at(-1) : undefined;
+}
+
+/**
+ * Why a host of an entry is not taken: it would answer for somebody else's service. The root namespace may name hosts
+ * of any namespace, but none that is there already.
+ */
+function claimProblem(snapshot: MeshSnapshot, { meta }: ServiceEntryObject, host: string, taken: ReadonlySet<string>): string | undefined {
+  const owner = ownerOf(snapshot, host);
+  if (owner !== undefined && owner !== meta.namespace && meta.namespace !== snapshot.settings.rootNamespace)
+    return `\`${host}\` belongs to namespace \`${owner}\``;
+  return taken.has(host) || taken.has(`${meta.namespace}/${host}`) ? `\`${host}\` is a service already` : undefined;
+}
+
+function buildRegistry(snapshot: MeshSnapshot): Registry {
+  const services: MeshService[] = snapshot.services.map((service) => {
+    const { namespace, place } = service.meta;
+    const host = serviceHost(snapshot, service);
+    return { key: serviceKey(service), namespace, host, ports: service.ports, entry: undefined, service, place };
+  });
+  const taken = new Set(services.map(({ host }) => host));
+  const diagnostics: Diagnostic[] = [];
+  for (const entry of snapshot.serviceEntries) {
+    const { namespace, name, place } = entry.meta;
+    for (const host of entry.hosts) {
+      const key = `${namespace}/${host}`;
+      const problem = claimProblem(snapshot, entry, host, taken);
+      if (problem === undefined) services.push({ key, namespace, host, ports: entry.ports, entry, service: undefined, place });
+      else {
+        const message = `host of ServiceEntry \`${namespace}/${name}\` is not taken: ${problem}`;
+        diagnostics.push({ code: "GAR0104", message, place, help: "remove the host from the entry, or name another" });
+      }
+      taken.add(key);
+    }
+  }
+  return { services, diagnostics };
+}
+
+const registries = new WeakMap<MeshSnapshot, Registry>();
+
+function registryOf(snapshot: MeshSnapshot): Registry {
+  const known = registries.get(snapshot) ?? buildRegistry(snapshot);
+  registries.set(snapshot, known);
+  return known;
+}
+
+/** All services, Services before entries, oldest first. Made once for each snapshot. */
+export function meshServices(snapshot: MeshSnapshot): readonly MeshService[] {
+  return registryOf(snapshot).services;
+}
+
+/** Hosts that no service could be made of. */
+export function registryDiagnostics(snapshot: MeshSnapshot): readonly Diagnostic[] {
+  return registryOf(snapshot).diagnostics;
+}
+
+/** Istio `exportTo`: whether what is of `owner` is seen in `namespace`. */
+export function isExportedTo(exportTo: readonly string[], owner: string, namespace: string): boolean {
+  return exportTo.length === 0 || exportTo.includes("*") || exportTo.includes(namespace) || (exportTo.includes(".") && owner === namespace);
+}
+
+/** What a client in `namespace` sees. Of several services with one host, that of its own namespace, or else the oldest. */
+export function visibleServices(snapshot: MeshSnapshot, namespace: string): readonly MeshService[] {
+  const seen = new Map<string, MeshService>();
+  for (const service of meshServices(snapshot)) {
+    if (!isExportedTo(service.entry?.exportTo ?? [], service.namespace, namespace)) continue;
+    const before = seen.get(service.host);
+    if (before === undefined || (before.namespace !== namespace && service.namespace === namespace)) seen.set(service.host, service);
+  }
+  return [...seen.values()];
+}
+
+// === Endpoints ===
+
+/** The labels by which a service selects workloads; undefined for one with endpoints of its own. */
+function selectorOf({ service, entry }: MeshService): Selector | undefined {
+  if (service !== undefined) return service.selector;
+  return entry?.endpoints.kind === "selected" ? entry.endpoints.selector : undefined;
+}
+
+/** Whether a workload serves a service: of the same namespace, by a selector that is not empty. */
+export function selectsWorkload(service: MeshService, workload: Workload): boolean {
+  const selector = selectorOf(service);
+  if (selector === undefined || selector.size === 0) return false;
+  return service.namespace === workload.namespace && selectorMatches(selector, workload.labels);
+}
+
+/** Whether a service finds its endpoints by labels, and finds none. */
+export function selectsNobody(snapshot: MeshSnapshot, service: MeshService): boolean {
+  return selectorOf(service) !== undefined && workloadsOf(snapshot, service).length === 0;
+}
+
+function workloadsOf(snapshot: MeshSnapshot, service: MeshService): readonly Workload[] {
+  return [...snapshot.workloads.values()].filter((workload) => selectsWorkload(service, workload));
+}
+
+function ofWorkload(workload: Workload, port: ServicePort): readonly RegistryEndpoint[] {
+  const { address, labels, identity } = workload;
+  const workloadPort = workloadPortOf(port, workload);
+  return workloadPort === undefined ? [] : [{ address, port: workloadPort, labels, identity, workload }];
+}
+
+function ofEntry(snapshot: MeshSnapshot, namespace: string, endpoint: EntryEndpoint, port: ServicePort): RegistryEndpoint {
+  const { address, ports, labels, serviceAccount } = endpoint;
+  const { trustDomain } = snapshot.settings;
+  const identity = serviceAccount === undefined ? undefined : formatSpiffeId({ trustDomain, namespace, serviceAccount });
+  return { address, port: ports.get(port.name) ?? Number(port.targetPort), labels, identity, workload: undefined };
+}
+
+/** Where a port of a service is served. Resolved by DNS and without endpoints, that is the host itself. */
+export function endpointsOf(snapshot: MeshSnapshot, service: MeshService, port: ServicePort): readonly RegistryEndpoint[] {
+  const { entry, namespace, host } = service;
+  if (entry?.endpoints.kind !== "inline") return workloadsOf(snapshot, service).flatMap((workload) => ofWorkload(workload, port));
+  const { list } = entry.endpoints;
+  if (list.length > 0 || entry.resolution === "STATIC") return list.map((endpoint) => ofEntry(snapshot, namespace, endpoint, port));
+  return [{ address: host, port: Number(port.targetPort), labels: new Map(), identity: undefined, workload: undefined }];
+}
