@@ -3,8 +3,9 @@ import type { Clock } from "../core/clock.ts";
 import { AppError } from "../core/error.ts";
 import type { SpiffeId } from "../identity/spiffe-id.ts";
 import type { TrustDomain } from "../identity/trust-domain.ts";
-import { type Certificate, parseCertificate } from "../x509/certificate.ts";
+import { parseCertificate } from "../x509/certificate.ts";
 import { verifyChain } from "../x509/chain.ts";
+import type { TrustAnchors } from "./authority.ts";
 import type { TokenIssuer } from "./service-account-token.ts";
 
 /** What a call brings along. */
@@ -41,14 +42,14 @@ function checkTrustDomain(identity: SpiffeId, trustDomain: TrustDomain): SpiffeI
  */
 export function clientCertificateAuthenticator(options: {
   readonly trustDomain: TrustDomain;
-  readonly roots: () => readonly Certificate[];
+  readonly trust: () => TrustAnchors;
   readonly clock: Clock;
 }): Authenticator {
   return {
     name: "client certificate",
     async authenticate({ certificate }) {
       if (certificate === undefined) return undefined;
-      const input = { leaf: parseCertificate(certificate), intermediates: [], roots: options.roots(), time: options.clock.now() };
+      const input = { leaf: parseCertificate(certificate), ...options.trust(), time: options.clock.now() };
       return checkTrustDomain(verifyChain({ ...input, purpose: "client" }).identity, options.trustDomain);
     },
   };

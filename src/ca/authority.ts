@@ -10,9 +10,12 @@ import { type CertificateRequest, parseCsr } from "../x509/csr.ts";
 import type { Issuer, PreparedCertificate } from "../x509/issuer.ts";
 import { formatPem } from "../x509/pem.ts";
 import { Profile } from "../x509/profile.ts";
+import { keyKindOf } from "../x509/public-key.ts";
 import { type IntentId, Ledger } from "./ledger.ts";
-import { openIssuer } from "./root-store.ts";
-import { ensurePrivateFolder } from "./state-files.ts";
+import { PluggedCa } from "./plugged-ca.ts";
+import { openOwnCa } from "./root-store.ts";
+import { areAmong, type SigningSet } from "./signing-set.ts";
+import { ensurePrivateFolder, replacePrivateFile } from "./state-files.ts";
 
 export interface AuthorityOptions {
   /** Made with mode 0700 where there is none. */
@@ -20,6 +23,30 @@ export interface AuthorityOptions {
   readonly trustDomain: TrustDomain;
   readonly clock: Clock;
   readonly logger: Logger;
+  /** The folder of the operator's own CA; without it the CA is made here on the first start. */
+  readonly caFolder?: string;
+}
+
+/** What certificates of this CA are verified by. */
+export interface TrustAnchors {
+  readonly roots: readonly Certificate[];
+  /** Of every issuer since the start, since connections do not tell of those that a peer brought. */
+  readonly intermediates: readonly Certificate[];
+}
+
+/** What the CA tells of itself. */
+export interface AuthorityStatus {
+  /** `own`, or the folder that the operator's CA is in. */
+  readonly source: string;
+  readonly keyKind: string;
+  /** Of the certificate that signs; lower-case hex. */
+  readonly serial: string;
+  /** When it or one above it expires, in milliseconds. */
+  readonly notAfter: number;
+  readonly intermediates: number;
+  readonly roots: number;
+  /** Why the newest files are not in force. */
+  readonly problem?: string;
 }
 
 export interface IssueRequest {
@@ -76,38 +103,80 @@ function checkSigned(signed: Certificate, prepared: PreparedCertificate, uri: st
   if (!asMeant) throw new AppError("internal", "the signed certificate is not what was asked for");
 }
 
+/** A signing set with the texts that every answer carries. */
+interface Signing {
+  readonly set: SigningSet;
+  readonly intermediates: readonly string[];
+  readonly rootsPem: string;
+}
+
+function signingOf(set: SigningSet): Signing {
+  const pem = ({ der }: Certificate) => formatPem("CERTIFICATE", der);
+  return { set, intermediates: set.intermediates.map(pem), rootsPem: set.roots.map(pem).join("") };
+}
+
 export class Authority {
   readonly trustDomain: TrustDomain;
   readonly ledger: Ledger;
-  readonly #issuer: Issuer;
+  /** The trusted roots as one PEM file, kept up to date: what workloads of this machine start with. */
+  readonly rootsFile: string;
   readonly #clock: Clock;
   readonly #logger: Logger;
-  readonly #rootsPem: string;
+  readonly #plugged: PluggedCa | undefined;
+  readonly #listeners: (() => void)[] = [];
+  #signing: Signing;
+  #intermediates: readonly Certificate[] = [];
 
   /** `openAuthority` makes it. */
-  constructor(options: {
-    readonly trustDomain: TrustDomain;
-    readonly issuer: Issuer;
-    readonly ledger: Ledger;
-    readonly clock: Clock;
-    readonly logger: Logger;
-  }) {
-    this.trustDomain = options.trustDomain;
-    this.ledger = options.ledger;
-    this.#issuer = options.issuer;
-    this.#clock = options.clock;
-    this.#logger = options.logger;
-    this.#rootsPem = formatPem("CERTIFICATE", options.issuer.certificate.der);
-  }
-
-  /** The trusted roots. */
-  get roots(): readonly Certificate[] {
-    return [this.#issuer.certificate];
+  constructor(options: AuthorityOptions) {
+    const { stateFolder, trustDomain, clock, logger, caFolder } = options;
+    const folder = join(stateFolder, "ca");
+    this.trustDomain = trustDomain;
+    this.#clock = clock;
+    this.#logger = logger;
+    this.rootsFile = caFolder === undefined ? join(folder, "root-cert.pem") : join(stateFolder, "root-cert.pem");
+    if (caFolder === undefined) {
+      this.#signing = signingOf(openOwnCa(folder, { trustDomain, now: clock.now(), backdateSeconds: BACKDATE_SECONDS }));
+    } else {
+      ensurePrivateFolder(folder);
+      this.#plugged = new PluggedCa({ folder: caFolder, clock, logger, onChange: (set) => this.#replace(set) });
+      this.#signing = signingOf(this.#plugged.current);
+    }
+    try {
+      this.ledger = new Ledger(join(folder, "ledger.sqlite"));
+      this.#publish();
+    } catch (error) {
+      this.#plugged?.close();
+      throw error;
+    }
   }
 
   /** The trusted roots as one PEM text. */
   get rootsPem(): string {
-    return this.#rootsPem;
+    return this.#signing.rootsPem;
+  }
+
+  get trust(): TrustAnchors {
+    return { roots: this.#signing.set.roots, intermediates: this.#intermediates };
+  }
+
+  get status(): AuthorityStatus {
+    const { issuer, intermediates, roots } = this.#signing.set;
+    const problem = this.#plugged?.problem;
+    return {
+      source: this.#plugged?.folder ?? "own",
+      keyKind: keyKindOf(issuer.certificate.spki).name,
+      serial: issuer.certificate.serial,
+      notAfter: issuer.validUntil,
+      intermediates: intermediates.length,
+      roots: roots.length,
+      ...(problem === undefined ? {} : { problem }),
+    };
+  }
+
+  /** Calls `listener` whenever other keys or roots have come into force. */
+  onChange(listener: () => void): void {
+    this.#listeners.push(listener);
   }
 
   /**
@@ -134,12 +203,28 @@ export class Authority {
   }
 
   close(): void {
+    this.#plugged?.close();
     this.ledger.close();
+  }
+
+  /** The intermediates of former issuers stay known as long as they are valid: leaves that they signed live on. */
+  #publish(): void {
+    const { set, rootsPem } = this.#signing;
+    const former = this.#intermediates.filter(({ notAfter }) => notAfter > this.#clock.now());
+    this.#intermediates = [...former.filter((certificate) => !areAmong([certificate], set.intermediates)), ...set.intermediates];
+    if (this.#plugged !== undefined) replacePrivateFile(this.rootsFile, rootsPem);
+  }
+
+  #replace(set: SigningSet): void {
+    this.#signing = signingOf(set);
+    this.#publish();
+    for (const listener of this.#listeners) listener();
   }
 
   #issue(request: IssueRequest, profile: Profile, dnsNames: readonly string[]): IssuedCertificate {
     const uri = formatSpiffeId(request.identity);
     const now = this.#clock.now();
+    const { set, intermediates, rootsPem } = this.#signing;
     try {
       // Step 1: sign for this trust domain alone.
       if (request.identity.trustDomain !== this.trustDomain) {
@@ -149,16 +234,16 @@ export class Authority {
       const parsed = parseCsr(request.csr);
       checkNames(parsed, uri);
       // Step 3: prepare the certificate, with its serial and validity. Nothing has happened yet.
-      const prepared = this.#issuer.prepare(profile, { spki: parsed.spki, uri, dnsNames, ttlSeconds: request.ttlSeconds, now });
+      const prepared = set.issuer.prepare(profile, { spki: parsed.spki, uri, dnsNames, ttlSeconds: request.ttlSeconds, now });
       // Step 4: record the intent. From here on, a crash leaves a trace.
       const { serial, notBefore, notAfter } = prepared;
       const intent = this.ledger.intend({ serial, identity: uri, caller: request.caller, notBefore, notAfter }, now);
       // Steps 5 and 6: sign, once, and check what was signed.
-      const leaf = this.#sign(prepared, intent, (signed) => checkSigned(signed, prepared, uri, parsed));
+      const leaf = this.#sign(set.issuer, prepared, intent, (signed) => checkSigned(signed, prepared, uri, parsed));
       // Step 7: record the outcome. A crash before it is written leaves an intent that the next start marks as interrupted.
       this.ledger.issue(intent);
       // Step 8: answer.
-      return { leaf: formatPem("CERTIFICATE", leaf.der), intermediates: [], roots: this.#rootsPem, serial, notBefore, notAfter };
+      return { leaf: formatPem("CERTIFICATE", leaf.der), intermediates, roots: rootsPem, serial, notBefore, notAfter };
     } catch (error) {
       const refusal = AppError.from(error);
       this.recordRefusal(request.caller, uri, refusal);
@@ -166,9 +251,9 @@ export class Authority {
     }
   }
 
-  #sign(prepared: PreparedCertificate, intent: IntentId, check: (signed: Certificate) => void): Certificate {
+  #sign(issuer: Issuer, prepared: PreparedCertificate, intent: IntentId, check: (signed: Certificate) => void): Certificate {
     try {
-      const signed = this.#issuer.sign(prepared);
+      const signed = issuer.sign(prepared);
       check(signed);
       return signed;
     } catch (error) {
@@ -179,16 +264,13 @@ export class Authority {
 }
 
 /**
- * Opens the CA of a state folder; the first time, makes its key and its root certificate. Throws `unsafe-permissions` when
+ * Opens the CA of a state folder, or with `caFolder` the operator's own; the first time, makes its key and its root certificate. Throws `unsafe-permissions` when
  * others may use the folder, `invalid-configuration` when its files do not fit together.
  */
-export function openAuthority({ stateFolder, trustDomain, clock, logger }: AuthorityOptions): Authority {
-  ensurePrivateFolder(stateFolder);
-  const folder = join(stateFolder, "ca");
-  const issuer = openIssuer(folder, { trustDomain, now: clock.now(), backdateSeconds: BACKDATE_SECONDS });
-  const ledger = new Ledger(join(folder, "ledger.sqlite"));
-  if (ledger.interrupted > 0) {
-    logger.log("warn", "the last run ended while it was signing", { certificates: ledger.interrupted });
-  }
-  return new Authority({ trustDomain, issuer, ledger, clock, logger });
+export function openAuthority(options: AuthorityOptions): Authority {
+  ensurePrivateFolder(options.stateFolder);
+  const authority = new Authority(options);
+  const { interrupted } = authority.ledger;
+  if (interrupted > 0) options.logger.log("warn", "the last run ended while it was signing", { certificates: interrupted });
+  return authority;
 }

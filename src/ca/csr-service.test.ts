@@ -21,6 +21,7 @@ import { buildCsr, generateKey, spkiOf } from "../x509/csr-builder.ts";
 import { sequence } from "../x509/der-writer.ts";
 import { basicConstraints, extendedKeyUsage, extension, KEY_USAGE, keyUsage } from "../x509/extensions.ts";
 import { formatGeneralNames } from "../x509/general-names.ts";
+import { signatureAlgorithmOf } from "../x509/key-kinds.ts";
 import { OID } from "../x509/oids.ts";
 import { formatPem } from "../x509/pem.ts";
 import { writeSigned } from "../x509/signed.ts";
@@ -59,7 +60,7 @@ before(async () => {
   const service = certificateService({
     authority,
     authenticators: [
-      clientCertificateAuthenticator({ trustDomain: DEFAULT_TRUST_DOMAIN, roots: () => authority.roots, clock }),
+      clientCertificateAuthenticator({ trustDomain: DEFAULT_TRUST_DOMAIN, trust: () => authority.trust, clock }),
       tokenAuthenticator({ trustDomain: DEFAULT_TRUST_DOMAIN, tokens }),
     ],
     knows: ({ namespace, serviceAccount }) => KNOWN.includes(`${namespace}/${serviceAccount}`),
@@ -145,6 +146,7 @@ function selfSignedMaterial(issuerName: Uint8Array): TlsMaterial {
   const key = generateKey();
   const now = Date.now();
   const tbs = encodeTbs({
+    algorithm: signatureAlgorithmOf(key),
     serial: randomSerial(),
     issuer: issuerName,
     subject: issuerName,
@@ -241,7 +243,7 @@ describe("a caller is refused as unauthenticated", () => {
 
   test("with a self-signed certificate that claims an identity", async () => {
     const ownName = sequence();
-    const [root] = authority.roots;
+    const [root] = authority.trust.roots;
     for (const name of [ownName, root?.subject ?? ownName]) {
       await refuses(ask(connect(selfSignedMaterial(name)), new Metadata()), status.UNAUTHENTICATED, none("not presented"));
     }

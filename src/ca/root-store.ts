@@ -10,6 +10,7 @@ import { Issuer, makeRoot } from "../x509/issuer.ts";
 import { formatPem } from "../x509/pem.ts";
 import { verifySigned } from "../x509/signed.ts";
 import { organizationName } from "../x509/tbs.ts";
+import type { SigningSet } from "./signing-set.ts";
 import { ensurePrivateFolder, readPrivateFile, writePrivateFolder } from "./state-files.ts";
 
 const CERTIFICATE_FILE = "root-cert.pem";
@@ -44,7 +45,10 @@ function checkRoot(where: string, root: Certificate, others: readonly Certificat
 
 function create(folder: string, trustDomain: TrustDomain, now: number, backdateSeconds: number): void {
   if (readdirSync(folder).length > 0)
-    throw broken(folder, `the CA folder has files, but neither \`${KEY_FILE}\` nor \`${CERTIFICATE_FILE}\``);
+    throw broken(
+      folder,
+      `the CA folder has files, but neither \`${KEY_FILE}\` nor \`${CERTIFICATE_FILE}\`: was it started with \`--ca-folder\`?`,
+    );
   const key = generateKey();
   const root = makeRoot(key, { organization: trustDomain, now, backdateSeconds });
   writePrivateFolder(folder, {
@@ -54,14 +58,14 @@ function create(folder: string, trustDomain: TrustDomain, now: number, backdateS
 }
 
 /**
- * The issuer whose key and certificate are in `folder`; where there is none, a new one is put there first, whole or not
+ * The CA whose key and certificate are in `folder`; where there is none, a new one is put there first, whole or not
  * at all. Throws `unsafe-permissions` when others may read the folder or a file, and `invalid-configuration` when a file is missing, damaged, or of
  * another trust domain.
  */
-export function openIssuer(
+export function openOwnCa(
   folder: string,
   options: { readonly trustDomain: TrustDomain; readonly now: number; readonly backdateSeconds: number },
-): Issuer {
+): SigningSet {
   ensurePrivateFolder(folder);
   const paths = { certificate: join(folder, CERTIFICATE_FILE), key: join(folder, KEY_FILE) };
   const read = () => ({ certificate: readPrivateFile(paths.certificate), key: readPrivateFile(paths.key) });
@@ -78,5 +82,6 @@ export function openIssuer(
   parseFile(paths.certificate, () => publicKeyOf(root));
   checkRoot(paths.certificate, root, others, options.trustDomain);
   const key: KeyObject = parseFile(paths.key, () => createPrivateKey(keyText));
-  return parseFile(paths.key, () => new Issuer(root, key));
+  const issuer = parseFile(paths.key, () => new Issuer(root, key));
+  return { issuer, intermediates: [], root, roots: [root] };
 }

@@ -84,5 +84,10 @@ export function startServing({
   }
 
   cancel = schedule(attempt, renew());
+  // Other roots or another issuer: peers are to see the newest chain, and only the roots of now are trusted.
+  authority.onChange(() => {
+    cancel();
+    attempt();
+  });
   return { material, close: () => cancel() };
 }

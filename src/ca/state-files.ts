@@ -110,6 +110,15 @@ export function writePrivateFile(path: string, text: string): void {
   syncFolder(dirname(path));
 }
 
+/** Puts a file of mode 0600 in the place of the one that may be there: a reader sees the one or the other. */
+export function replacePrivateFile(path: string, text: string): void {
+  const temporary = `${path}.new`;
+  rmSync(temporary, { force: true });
+  writeNewFile(temporary, text);
+  renameSync(temporary, path);
+  syncFolder(dirname(path));
+}
+
 /** Puts a folder of mode 0700 with these files in place, all of them or nothing. An empty folder is replaced; throws `already-exists` for any other. */
 export function writePrivateFolder(path: string, files: Readonly<Record<string, string>>): void {
   const temporary = `${path}.new`;

@@ -20,6 +20,11 @@ export const command: Command = {
   options: {
     config: { type: "value", value: "FOLDER", doc: "the folder of YAML; an edit takes effect at once", default: "mesh" },
     state: STATE_OPTION,
+    "ca-folder": {
+      type: "value",
+      value: "FOLDER",
+      doc: "your own CA: ca-cert.pem, ca-key.pem, root-cert.pem and cert-chain.pem, or tls.crt, tls.key and ca.crt",
+    },
     listen: { type: "value", value: "HOST:PORT", doc: "where agents and proxies connect, by mutual TLS", default: "127.0.0.1:15012" },
     "trust-domain": { type: "value", value: "NAME", doc: "the trust domain of every identity", default: "cluster.local" },
     "root-namespace": { type: "value", value: "NAME", doc: "its policies hold for the whole mesh", default: DEFAULT_ROOT_NAMESPACE },
@@ -32,6 +37,7 @@ export const command: Command = {
   },
   examples: [
     "garrison serve --config examples/photo/mesh",
+    "garrison serve --config mesh --ca-folder cacerts",
     "garrison serve --config mesh --listen 10.0.0.5:15012 --trust-domain example.org",
   ],
   run: async (parsed) => {
@@ -41,6 +47,7 @@ export const command: Command = {
       rootNamespace: required(parsed, "root-namespace"),
       clusterDomain: DEFAULT_CLUSTER_DOMAIN,
     };
+    const caFolder = parsed.value("ca-folder");
     // Before anybody can know that it serves: from then on it ends well.
     const asked = endRequest();
     const controlPlane = await startControlPlane({
@@ -49,6 +56,7 @@ export const command: Command = {
       listen: parseHostPort(required(parsed, "listen")),
       settings,
       version: version(),
+      ...(caFolder === undefined ? {} : { caFolder }),
       jwksAllow: jwksAllow(parsed.values("jwks-allow"), process.env.GARRISON_JWKS_ALLOW),
       logger,
     });

@@ -1,3 +1,4 @@
+import type { AuthorityStatus } from "../ca/authority.ts";
 import type { MeshStatus, ProxyStatus } from "../server/status.ts";
 import { callAdmin, controlPlaneSocket } from "./admin-client.ts";
 import type { Command } from "./command.ts";
@@ -11,11 +12,19 @@ export interface StatusAnswer extends MeshStatus {
   readonly trustDomain: string;
   readonly rssBytes: number;
   readonly uptimeSeconds: number;
+  readonly ca: AuthorityStatus;
 }
 
 function describeProxy(proxy: ProxyStatus): string {
   const refused = proxy.refused.map(({ names, message }) => `; refused ${names.join(", ")}: ${message}`).join("");
   return `${proxy.kind} (${proxy.variant}) ${proxy.state}${refused}`;
+}
+
+function describeCa({ source, keyKind, serial, notAfter, intermediates, roots, problem }: AuthorityStatus): readonly string[] {
+  const from = source === "own" ? "made here" : `from ${source}`;
+  const chain = `${intermediates} intermediate${intermediates === 1 ? "" : "s"}, ${roots} root${roots === 1 ? "" : "s"}`;
+  const line = `CA: ${from}, ${keyKind}, serial ${serial}, signs until ${new Date(notAfter).toISOString()}, ${chain}`;
+  return problem === undefined ? [line] : [line, `  the newest files are not taken: ${problem}`];
 }
 
 /** What a person reads. */
@@ -35,6 +44,7 @@ export function formatStatus(status: StatusAnswer): string {
   );
   return [
     `garrison ${status.version} on ${status.listen}, trust domain ${status.trustDomain}, up ${Math.round(status.uptimeSeconds)} s, ${Math.round(status.rssBytes / 2 ** 20)} MiB, configuration ${status.generation}`,
+    ...describeCa(status.ca),
     "",
     "Workloads:",
     ...workloads,

@@ -2,6 +2,7 @@
 import type { Diagnostic, Place } from "../core/diagnostic.ts";
 import { formatSpiffeId } from "../identity/spiffe-id.ts";
 import type { TrustDomain } from "../identity/trust-domain.ts";
+import type { ExtensionProvider } from "../policy/extension-provider.ts";
 import type {
   AuthorizationPolicyObject,
   DestinationRuleObject,
@@ -24,6 +25,8 @@ export interface MeshSettings {
   readonly rootNamespace: string;
   /** The end of every service's host: `NAME.NAMESPACE.svc.DOMAIN`. */
   readonly clusterDomain: string;
+  /** Those that CUSTOM policies may name, by name; absent where the mesh has none. */
+  readonly extensionProviders?: ReadonlyMap<string, ExtensionProvider>;
 }
 
 /** One place where an application runs, with the identity it must prove. */

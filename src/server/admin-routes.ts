@@ -1,6 +1,7 @@
 /** What the admin socket answers. */
 import { viewsOf } from "../analyze/workload-view.ts";
 import type { AuditHandler } from "../audit/http.ts";
+import type { Authority } from "../ca/authority.ts";
 import type { TokenIssuer } from "../ca/service-account-token.ts";
 import { AppError } from "../core/error.ts";
 import { formatSpiffeId } from "../identity/spiffe-id.ts";
@@ -17,6 +18,7 @@ export interface AdminContext {
   readonly mesh: MeshState;
   readonly jwks: JwksResolver;
   readonly tokens: TokenIssuer;
+  readonly authority: Authority;
   readonly connections: () => readonly XdsConnection[];
   readonly audit: AuditHandler;
 }
@@ -74,6 +76,7 @@ export function adminRoutes(context: AdminContext): AdminRoutes {
       pid: process.pid,
       rssBytes: process.memoryUsage.rss(),
       uptimeSeconds: process.uptime(),
+      ca: context.authority.status,
       ...meshStatus(mesh.current, context.connections()),
     }),
     "GET /v1/workloads": () => workloadSummaries(mesh.current),

@@ -1,11 +1,12 @@
 /** Who may open a stream, and as what: the certificate must carry the identity of the workload that the node claims to be. */
 
 import type { ReportingWorkload } from "../audit/reporting-stream.ts";
+import type { TrustAnchors } from "../ca/authority.ts";
 import type { Clock } from "../core/clock.ts";
 import { AppError } from "../core/error.ts";
 import { formatSpiffeId } from "../identity/spiffe-id.ts";
 import type { MeshSnapshot, Workload } from "../mesh/snapshot.ts";
-import { type Certificate, parseCertificate } from "../x509/certificate.ts";
+import { parseCertificate } from "../x509/certificate.ts";
 import { verifyChain } from "../x509/chain.ts";
 import type { Admission } from "../xds/stream.ts";
 import { formatProxyView, type ProxyKind, type ProxyView } from "./publisher.ts";
@@ -50,7 +51,7 @@ function proxyKind(text: string): ProxyKind {
 
 export interface AdmissionOptions {
   readonly snapshot: () => MeshSnapshot;
-  readonly roots: () => readonly Certificate[];
+  readonly trust: () => TrustAnchors;
   readonly clock: Clock;
 }
 
@@ -61,14 +62,14 @@ interface Caller {
 }
 
 /** Who called, by the certificate of the connection; verified here again, since connections live longer than handshakes. Throws `unauthenticated`. */
-function callerOf(der: Uint8Array | undefined, { roots, clock }: AdmissionOptions): Caller {
+function callerOf(der: Uint8Array | undefined, { trust, clock }: AdmissionOptions): Caller {
   if (der === undefined) {
     throw new AppError("unauthenticated", "the connection has no verified client certificate", {
       help: "connect with the workload's certificate",
     });
   }
   const leaf = parseCertificate(der);
-  const { identity } = verifyChain({ leaf, intermediates: [], roots: roots(), time: clock.now(), purpose: "client" });
+  const { identity } = verifyChain({ leaf, ...trust(), time: clock.now(), purpose: "client" });
   return { identity: formatSpiffeId(identity), expiresAt: leaf.notAfter };
 }
 

@@ -49,6 +49,8 @@ export interface ControlPlaneOptions {
   readonly clock?: Clock;
   /** Where keys of tokens may be fetched from besides the public internet, and by HTTP too. */
   readonly jwksAllow?: readonly IpBlock[];
+  /** The folder of the operator's own CA. */
+  readonly caFolder?: string;
 }
 
 export interface ControlPlane {
@@ -79,7 +81,8 @@ function stopServer(server: Server): Promise<void> {
 function openState(options: ControlPlaneOptions, clock: Clock) {
   const { settings, logger } = options;
   const folder = resolve(options.state);
-  const authority = openAuthority({ stateFolder: folder, trustDomain: settings.trustDomain, clock, logger });
+  const caFolder = options.caFolder === undefined ? {} : { caFolder: resolve(options.caFolder) };
+  const authority = openAuthority({ stateFolder: folder, trustDomain: settings.trustDomain, clock, logger, ...caFolder });
   const tokens = new TokenIssuer({ stateFolder: folder, issuer: `https://${settings.trustDomain}`, clock });
   const store = new AuditStore({ file: join(folder, "audit.sqlite"), clock, logger });
   const close = (): void => {
@@ -120,7 +123,7 @@ function addServices(
 ): void {
   const { logger, settings } = options;
   const { authority, tokens, store } = state;
-  const { clock, roots } = admission;
+  const { clock, trust } = admission;
   const reports = { append: store.append.bind(store), admit: reporterAdmission(admission), clock, logger };
   const serviceOf = (workload: string, listener: string): string =>
     mesh.current.policies.get(workload)?.inbound.find(({ name }) => name === listener)?.services[0] ?? "";
@@ -129,7 +132,7 @@ function addServices(
     logger,
     knows: (caller) => mesh.current.snapshot.identities.has(formatSpiffeId(caller)),
     authenticators: [
-      clientCertificateAuthenticator({ trustDomain: settings.trustDomain, roots, clock }),
+      clientCertificateAuthenticator({ trustDomain: settings.trustDomain, trust, clock }),
       tokenAuthenticator({ trustDomain: settings.trustDomain, tokens }),
     ],
   });
@@ -174,7 +177,7 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
     cleanup.push(() => watcher.close());
     refuseUnknown(watcher.current.diagnostics);
 
-    const admission = { snapshot: () => mesh.current.snapshot, roots: () => state.authority.roots, clock };
+    const admission = { snapshot: () => mesh.current.snapshot, trust: () => state.authority.trust, clock };
     const ads = openPublishing(options, mesh, admission);
     const server = new Server(ADS_SERVER_OPTIONS);
     cleanup.push(() => stopServer(server));
@@ -190,6 +193,7 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
       mesh,
       jwks,
       tokens: state.tokens,
+      authority: state.authority,
       connections: () => ads.connections(),
       audit: auditHandler(state.store, { clock }),
     });
@@ -199,13 +203,12 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
       admin.closeAllConnections();
     });
     const identity = formatSpiffeId(servingIdentity(settings.trustDomain));
-    const rootCertificate = join(state.folder, "ca", "root-cert.pem");
     writeControlPlaneFile(state.folder, {
       pid: process.pid,
       ...listen,
       identity,
       trustDomain: settings.trustDomain,
-      rootCertificate,
+      rootCertificate: state.authority.rootsFile,
       adminSocket,
     });
     logger.log("info", "control plane serves", { listen: `${listen.host}:${port}`, identity, config, state: state.folder });

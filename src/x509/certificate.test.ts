@@ -4,9 +4,10 @@ import { parseCertificate, parseCertificates } from "./certificate.ts";
 import { generateKey, spkiOf } from "./csr-builder.ts";
 import { bitString, boolean, element, octetString, sequence, unsignedInteger } from "./der-writer.ts";
 import { basicConstraints } from "./extensions.ts";
+import { KEY_KINDS } from "./key-kinds.ts";
 import { OID } from "./oids.ts";
 import { formatPem } from "./pem.ts";
-import { SIGNATURE_ALGORITHM, writeSigned } from "./signed.ts";
+import { writeSigned } from "./signed.ts";
 import { organizationName } from "./tbs.ts";
 import { time } from "./time.ts";
 
@@ -19,7 +20,7 @@ const NOW = Date.UTC(2026, 10, 22);
 const GOOD = {
   version: element(0xa0, unsignedInteger(hex("02"))),
   serial: unsignedInteger(hex("0123")),
-  algorithm: SIGNATURE_ALGORITHM,
+  algorithm: KEY_KINDS.p256.signature.identifier,
   issuer: organizationName("a"),
   validity: sequence(time(NOW), time(NOW + 1000)),
   subject: organizationName("b"),
@@ -68,7 +69,7 @@ describe("parseCertificate()", () => {
   });
 
   test("refuses a signature of odd bits", () => {
-    const der = sequence(sequence(...Object.values(GOOD)), SIGNATURE_ALGORITHM, bitString(hex("0100"), 1));
+    const der = sequence(sequence(...Object.values(GOOD)), KEY_KINDS.p256.signature.identifier, bitString(hex("0100"), 1));
     assert.throws(() => parseCertificate(der), { code: "invalid-argument", message: /not whole bytes/ });
   });
 

@@ -125,7 +125,7 @@ export function parseCertificates(pem: string): readonly Certificate[] {
 
 const publicKeys = new WeakMap<Certificate, KeyObject>();
 
-/** The certificate's public key, made once. Throws `invalid-argument` for any kind but P-256. */
+/** The certificate's public key, made once. Throws `invalid-argument` for a kind that is not accepted. */
 export function publicKeyOf(certificate: Certificate): KeyObject {
   const known = publicKeys.get(certificate);
   if (known !== undefined) return known;

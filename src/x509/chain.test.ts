@@ -15,6 +15,7 @@ import {
   subjectKeyIdentifier,
 } from "./extensions.ts";
 import { formatGeneralNames } from "./general-names.ts";
+import { signatureAlgorithmOf } from "./key-kinds.ts";
 import { OID } from "./oids.ts";
 import { keyIdentifier } from "./public-key.ts";
 import { writeSigned } from "./signed.ts";
@@ -48,6 +49,7 @@ function certify(issuer: Party | undefined, options: Options & { readonly extens
   const { name = "", key = generateKey(), from = NOW - DAY, to = NOW + DAY } = options;
   const distinguished = (text: string) => (text === "" ? sequence() : organizationName(text));
   const tbs = encodeTbs({
+    algorithm: signatureAlgorithmOf(issuer?.key ?? key),
     serial: randomSerial(),
     issuer: distinguished(issuer?.name ?? name),
     subject: distinguished(name),

@@ -34,17 +34,25 @@ function refuse(why: string, cause?: unknown): AppError {
   return new AppError("unauthenticated", why, { cause });
 }
 
+/** What holds for every certificate of a path. */
+interface PathRules extends Pick<ChainInput, "intermediates" | "roots" | "time"> {
+  /** Each must be allowed. */
+  readonly purposes: readonly Purpose[];
+  /** How many CA certificates the path begins with below its first issuer: 0 for a leaf, 1 for a CA. */
+  readonly below: 0 | 1;
+}
+
 /** Why `certificate` may have no place in a path at all; undefined when it may. */
-function flawOf(certificate: Certificate, { time, purpose }: ChainInput): string | undefined {
+function flawOf(certificate: Certificate, { time, purposes }: PathRules): string | undefined {
   if (time < certificate.notBefore) return "is not valid yet";
   if (time > certificate.notAfter) return "has expired";
   if (certificate.unprocessed.length > 0) return "has an extension that must be processed and is not supported";
-  if (certificate.extendedKeyUsage?.includes(PURPOSE_ID[purpose]) === false) return `is not meant for a ${purpose}`;
-  return undefined;
+  const missing = purposes.find((purpose) => certificate.extendedKeyUsage?.includes(PURPOSE_ID[purpose]) === false);
+  return missing === undefined ? undefined : `is not meant for a ${missing}`;
 }
 
 /** SPIFFE X509-SVID §5.2. */
-function leafFlaw(leaf: Certificate, input: ChainInput): string | undefined {
+function leafFlaw(leaf: Certificate, input: PathRules): string | undefined {
   if (leaf.isCa) return "is a CA's";
   const usage = leaf.keyUsage ?? 0;
   if ((usage & KEY_USAGE.digitalSignature) === 0) return "has no key usage `digitalSignature`";
@@ -53,7 +61,7 @@ function leafFlaw(leaf: Certificate, input: ChainInput): string | undefined {
 }
 
 /** `below` counts the CA certificates between the issuer and the leaf. */
-function issuerFlaw(issuer: Certificate, below: number, input: ChainInput): string | undefined {
+function issuerFlaw(issuer: Certificate, below: number, input: PathRules): string | undefined {
   if (!issuer.isCa) return "is not a CA's";
   if (((issuer.keyUsage ?? 0) & KEY_USAGE.keyCertSign) === 0) return "has no key usage `keyCertSign`";
   if (issuer.pathLength !== undefined && issuer.pathLength < below) return "allows fewer CA certificates below it";
@@ -69,11 +77,11 @@ function claimsToIssue(issuer: Certificate, subject: Certificate): boolean {
 
 /** Looks for a path depth first: several issuers may have one name, and one of them may be the right one. */
 class PathSearch {
-  readonly #input: ChainInput;
+  readonly #input: PathRules;
   #signatures = 0;
   #flaw: string | undefined;
 
-  constructor(input: ChainInput) {
+  constructor(input: PathRules) {
     this.#input = input;
   }
 
@@ -98,7 +106,7 @@ class PathSearch {
 
   #issued(issuer: Certificate, subject: Certificate, path: readonly Certificate[]): boolean {
     if (!claimsToIssue(issuer, subject)) return false;
-    const flaw = issuerFlaw(issuer, path.length - 1, this.#input) ?? this.#signatureFlaw(issuer, subject);
+    const flaw = issuerFlaw(issuer, path.length - 1 + this.#input.below, this.#input) ?? this.#signatureFlaw(issuer, subject);
     this.#flaw = flaw === undefined ? undefined : `an issuer's certificate ${flaw}`;
     return flaw === undefined;
   }
@@ -125,12 +133,28 @@ function leafIdentity(leaf: Certificate): SpiffeId {
  * The leaf's identity and its path to one of `roots`: signatures, names and key identifiers, validity, CA flags, key usage,
  * path length, purpose, and exactly one URI name. Throws `unauthenticated` with the reason.
  */
-export function verifyChain(input: ChainInput): VerifiedChain {
-  const flaw = leafFlaw(input.leaf, input);
+export function verifyChain({ leaf, purpose, ...rest }: ChainInput): VerifiedChain {
+  const input = { ...rest, purposes: [purpose], below: 0 } as const;
+  const flaw = leafFlaw(leaf, input);
   if (flaw !== undefined) throw refuse(`the certificate ${flaw}`);
-  const identity = leafIdentity(input.leaf);
+  const identity = leafIdentity(leaf);
   const search = new PathSearch(input);
-  const path = search.from([input.leaf]);
+  const path = search.from([leaf]);
   if (path === undefined) throw refuse(search.reason);
   return { identity, path };
+}
+
+/**
+ * The path of a CA's own certificate, itself first and its root last, over which the leaves that it signs will be good for
+ * clients and servers alike. Throws `unauthenticated` with the reason.
+ */
+export function verifyIssuer(issuer: Certificate, trust: Pick<ChainInput, "intermediates" | "roots" | "time">): readonly Certificate[] {
+  const input = { ...trust, purposes: ["client", "server"], below: 1 } as const;
+  const flaw = issuerFlaw(issuer, 0, input);
+  if (flaw !== undefined) throw refuse(`the CA's certificate ${flaw}`);
+  if (trust.roots.some(({ der }) => Buffer.compare(der, issuer.der) === 0)) return [issuer];
+  const search = new PathSearch(input);
+  const path = search.from([issuer]);
+  if (path === undefined) throw refuse(search.reason);
+  return path;
 }

@@ -3,13 +3,16 @@ import { createPublicKey, generateKeyPairSync, type KeyObject } from "node:crypt
 import { element, sequence, set, unsignedInteger } from "./der-writer.ts";
 import { extension } from "./extensions.ts";
 import { formatGeneralNames } from "./general-names.ts";
+import type { KeyKind } from "./key-kinds.ts";
 import { OID } from "./oids.ts";
 import { formatPem } from "./pem.ts";
 import { writeSigned } from "./signed.ts";
 
-/** A new P-256 private key. */
-export function generateKey(): KeyObject {
-  return generateKeyPairSync("ec", { namedCurve: "P-256" }).privateKey;
+/** A new private key; RSA of 2048 bits. */
+export function generateKey(kind: KeyKind["name"] = "P-256"): KeyObject {
+  if (kind === "RSA") return generateKeyPairSync("rsa", { modulusLength: 2048 }).privateKey;
+  if (kind === "Ed25519") return generateKeyPairSync("ed25519").privateKey;
+  return generateKeyPairSync("ec", { namedCurve: kind }).privateKey;
 }
 
 /** The SubjectPublicKeyInfo of a private key. */
@@ -17,7 +20,7 @@ export function spkiOf(privateKey: KeyObject): Uint8Array {
   return createPublicKey(privateKey).export({ type: "spki", format: "der" });
 }
 
-/** A PEM certificate request for `privateKey` (P-256) that asks for the one URI name, with an empty subject. */
+/** A PEM certificate request for `privateKey` that asks for the one URI name, with an empty subject. */
 export function buildCsr(privateKey: KeyObject, uri: string): string {
   const names = extension(OID.subjectAltName, true, formatGeneralNames(uri));
   const attribute = sequence(OID.extensionRequest.der, set(sequence(names)));

@@ -6,10 +6,11 @@ import { AppError } from "../core/error.ts";
 import { parseCertificate } from "./certificate.ts";
 import { parseCsr } from "./csr.ts";
 import { buildCsr, generateKey, spkiOf } from "./csr-builder.ts";
-import { element, sequence, set, unsignedInteger } from "./der-writer.ts";
+import { bitString, element, sequence, set, unsignedInteger } from "./der-writer.ts";
 import { extension } from "./extensions.ts";
 import { formatGeneralNames } from "./general-names.ts";
 import { makeRoot } from "./issuer.ts";
+import { KEY_KINDS } from "./key-kinds.ts";
 import { OID } from "./oids.ts";
 import { formatPem, parseOnlyPem } from "./pem.ts";
 import { writeSigned } from "./signed.ts";
@@ -47,6 +48,21 @@ describe("parseCsr()", () => {
     assert.deepEqual(parseCsr(withAttributes(challenge, extensionRequest())).names, []);
   });
 
+  for (const kind of ["P-256", "P-384", "RSA", "Ed25519"] as const) {
+    test(`takes a request with a key of ${kind}, signed as its kind signs`, () => {
+      const own = generateKey(kind);
+      assert.deepEqual(Buffer.from(parseCsr(buildCsr(own, URI)).spki), Buffer.from(spkiOf(own)));
+    });
+  }
+
+  test("refuses a key of small order, for which anybody can make the signature", () => {
+    const point = Buffer.from(`01${"00".repeat(31)}`, "hex");
+    const spki = Buffer.concat([Buffer.from("302a300506032b6570032100", "hex"), point]);
+    const body = sequence(ZERO, sequence(), spki, element(0xa0));
+    const forged = sequence(body, KEY_KINDS.ed25519.signature.identifier, bitString(Buffer.concat([point, Buffer.alloc(32)])));
+    refuses(forged, /an Ed25519 point of small order/);
+  });
+
   test("refuses a request that is signed with another key (proof of possession)", () => {
     const other = sequence(ZERO, sequence(), spkiOf(generateKey()), element(0xa0));
     refuses(writeSigned(other, key), /not signed by the key it holds/);
@@ -60,17 +76,18 @@ describe("parseCsr()", () => {
     const rsa = generateKeyPairSync("rsa", { modulusLength: 1024 });
     refuses(
       writeSigned(sequence(ZERO, sequence(), spkiOf(rsa.privateKey), element(0xa0)), rsa.privateKey),
-      /the public key is RSA; only P-256/,
+      /the public key is RSA of 1024 bits; accepted are/,
     );
-    const p384 = generateKeyPairSync("ec", { namedCurve: "P-384" }).privateKey;
-    refuses(buildCsr(p384, URI), /the public key is P-384; only P-256/);
   });
 
   test("refuses another signature algorithm, another version and trailing bytes", () => {
     const sha384 = Buffer.from(validDer);
     const at = sha384.lastIndexOf(OID.ecdsaWithSha256.der) + OID.ecdsaWithSha256.der.length - 1;
     sha384[at] = 3;
-    refuses(sha384, /not signed with ECDSA and SHA-256/);
+    refuses(sha384, /not signed by the key it holds/);
+    const sha224 = Buffer.from(validDer);
+    sha224[at] = 1;
+    refuses(sha224, /not signed with ECDSA, RSA \(PKCS #1 v1\.5\) or Ed25519 and SHA-2/);
     refuses(writeSigned(sequence(unsignedInteger(Buffer.from([1])), sequence(), spkiOf(key), element(0xa0)), key), /not of version 1/);
     refuses(Buffer.concat([validDer, Buffer.from([5, 0])]), /after its last field/);
     refuses(writeSigned(sequence(ZERO, sequence(), spkiOf(key)), key), /ends too early/);

@@ -11,13 +11,13 @@ import { readSigned, verifySigned } from "./signed.ts";
 
 /** What a request may say: a key, whose possession is proved, and the names asked for. Subject and other extensions are for the profile to decide. */
 export interface CertificateRequest {
-  /** SubjectPublicKeyInfo of a P-256 key. */
+  /** SubjectPublicKeyInfo of an accepted key. */
   readonly spki: Uint8Array;
   readonly names: readonly GeneralName[];
 }
 
 const WHAT = "certificate request";
-/** A P-256 request has about 450 bytes, in PEM 650. */
+/** A P-256 request has about 450 bytes, one of RSA-4096 1,700. */
 const MAX_BYTES = 8 * 1024;
 const MAX_ATTRIBUTES = 16;
 
@@ -46,7 +46,7 @@ function readAttributes(attributes: DerReader): readonly GeneralName[] {
 
 /**
  * A certificate request from its PEM (exactly one block) or its DER, with its signature checked: the sender has the key.
- * Throws `invalid-argument`, also for any key but P-256.
+ * Throws `invalid-argument`, also for a key that is not accepted.
  */
 export function parseCsr(input: string | Uint8Array): CertificateRequest {
   const limit = typeof input === "string" ? MAX_BYTES * 2 : MAX_BYTES;

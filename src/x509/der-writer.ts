@@ -48,6 +48,9 @@ export function boolean(value: boolean): Uint8Array {
   return element(TAG.boolean, Buffer.from([value ? 0xff : 0]));
 }
 
+/** NULL, which has one form. */
+export const NULL: Uint8Array = element(TAG.null);
+
 export function utf8String(text: string): Uint8Array {
   return element(TAG.utf8String, Buffer.from(text, "utf8"));
 }

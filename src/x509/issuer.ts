@@ -14,14 +14,15 @@ import {
 } from "./extensions.ts";
 import { formatGeneralNames } from "./general-names.ts";
 import { hexOf } from "./hex.ts";
+import { KEY_KINDS, type KeyKind, type SignatureAlgorithm, signatureAlgorithmOf } from "./key-kinds.ts";
 import { OID } from "./oids.ts";
 import type { Profile, Validity } from "./profile.ts";
-import { keyIdentifier } from "./public-key.ts";
+import { keyIdentifier, keyKindOf } from "./public-key.ts";
 import { writeSigned } from "./signed.ts";
 import { encodeTbs, organizationName, randomSerial } from "./tbs.ts";
 
 export interface LeafRequest {
-  /** SubjectPublicKeyInfo of a P-256 key, already checked. */
+  /** SubjectPublicKeyInfo of an accepted key, already checked. */
   readonly spki: Uint8Array;
   /** The one URI name. */
   readonly uri: string;
@@ -40,27 +41,52 @@ export interface PreparedCertificate extends Validity {
 
 /** RFC 5280 §4.1.2.6: empty, as the SAN is critical and says it all. */
 const EMPTY_NAME = sequence();
-/** The same in every leaf: P-256 signs and does not encipher, so digitalSignature alone. */
-const LEAF_EXTENSIONS = [keyUsage(KEY_USAGE.digitalSignature), extendedKeyUsage(OID.serverAuth, OID.clientAuth), basicConstraints(false)];
+/** The same in every leaf of one kind of key. */
+const leafExtensions = (usage: number): readonly Uint8Array[] => [
+  keyUsage(usage),
+  extendedKeyUsage(OID.serverAuth, OID.clientAuth),
+  basicConstraints(false),
+];
+const LEAF_EXTENSIONS: ReadonlyMap<KeyKind, readonly Uint8Array[]> = new Map(
+  Object.values(KEY_KINDS).flatMap((kind) => (kind.leafUsage === undefined ? [] : [[kind, leafExtensions(kind.leafUsage)] as const])),
+);
+
+function leafExtensionsFor(spki: Uint8Array): readonly Uint8Array[] {
+  const kind = keyKindOf(spki);
+  const found = LEAF_EXTENSIONS.get(kind);
+  if (found !== undefined) return found;
+  throw new AppError(
+    "invalid-argument",
+    `the public key is ${kind.name}, and Envoy takes no such certificate from its peers: take P-256, P-384 or RSA`,
+  );
+}
 const ROOT_YEARS_MS = 10 * 365 * 24 * 3600 * 1000;
 
 /** A CA certificate with its key. Its methods throw AppError. */
 export class Issuer {
   readonly certificate: Certificate;
+  /** When the first certificate of its path to the root expires, in milliseconds: no leaf outlives it. */
+  readonly validUntil: number;
   readonly #key: KeyObject;
+  readonly #algorithm: SignatureAlgorithm;
   readonly #authorityKeyIdentifier: Uint8Array;
   /** What was prepared and not signed yet, with the bytes to be signed, which nobody else holds. */
   readonly #unspent = new WeakMap<PreparedCertificate, Uint8Array>();
 
-  /** Throws `invalid-argument` unless the certificate is a CA's and holds the public half of `key`. */
-  constructor(certificate: Certificate, key: KeyObject) {
+  /**
+   * `above` are the certificates between this one and its root, and the root. Throws `invalid-argument` unless the certificate is a CA's
+   * and holds the public half of `key`.
+   */
+  constructor(certificate: Certificate, key: KeyObject, above: readonly Certificate[] = []) {
     if (!certificate.isCa || ((certificate.keyUsage ?? 0) & KEY_USAGE.keyCertSign) === 0) {
       throw new AppError("invalid-argument", "the certificate is not a CA's: it may not sign certificates");
     }
     if (!publicKeyOf(certificate).equals(createPublicKey(key)))
       throw new AppError("invalid-argument", "the certificate and the key do not belong together");
     this.certificate = certificate;
+    this.validUntil = Math.min(...[certificate, ...above].map(({ notAfter }) => notAfter));
     this.#key = key;
+    this.#algorithm = signatureAlgorithmOf(key);
     this.#authorityKeyIdentifier = authorityKeyIdentifier(
       certificate.subjectKeyId === undefined ? keyIdentifier(certificate.spki) : Buffer.from(certificate.subjectKeyId, "hex"),
     );
@@ -71,22 +97,23 @@ export class Issuer {
    * `unavailable` when the CA's own certificate is not valid now.
    */
   prepare(profile: Profile, request: LeafRequest): PreparedCertificate {
-    if (request.now < this.certificate.notBefore || request.now >= this.certificate.notAfter) {
+    if (request.now < this.certificate.notBefore || request.now >= this.validUntil) {
       throw new AppError("unavailable", "the CA's certificate is not valid at this time", {
         help: "check this machine's clock, then the CA certificate",
       });
     }
     profile.checkDnsNames(request.dnsNames);
-    const validity = profile.validity(request.now, request.ttlSeconds, this.certificate.notAfter);
+    const validity = profile.validity(request.now, request.ttlSeconds, this.validUntil);
     const serial = randomSerial();
     const tbs = encodeTbs({
+      algorithm: this.#algorithm,
       serial,
       issuer: this.certificate.subject,
       subject: EMPTY_NAME,
       validity,
       spki: request.spki,
       extensions: [
-        ...LEAF_EXTENSIONS,
+        ...leafExtensionsFor(request.spki),
         subjectKeyIdentifier(keyIdentifier(request.spki)),
         this.#authorityKeyIdentifier,
         extension(OID.subjectAltName, true, formatGeneralNames(request.uri, request.dnsNames)),
@@ -118,6 +145,7 @@ export function makeRoot(
   const spki = createPublicKey(key).export({ type: "spki", format: "der" });
   const id = keyIdentifier(spki);
   const tbs = encodeTbs({
+    algorithm: signatureAlgorithmOf(key),
     serial: randomSerial(),
     issuer: name,
     subject: name,

@@ -3,7 +3,7 @@ import { type KeyObject, sign, verify } from "node:crypto";
 import { AppError } from "../core/error.ts";
 import { openDer, TAG } from "./der-reader.ts";
 import { bitString, sequence } from "./der-writer.ts";
-import { OID } from "./oids.ts";
+import { SIGNATURE_ALGORITHMS, signatureAlgorithmOf } from "./key-kinds.ts";
 
 export interface Signed {
   /** Such as `certificate`, for messages. */
@@ -14,9 +14,6 @@ export interface Signed {
   readonly algorithm: Uint8Array;
   readonly signature: Uint8Array;
 }
-
-/** ecdsa-with-SHA256 has no parameters (RFC 5758 §3.2). */
-export const SIGNATURE_ALGORITHM: Uint8Array = sequence(OID.ecdsaWithSha256.der);
 
 /** Throws `invalid-argument`. */
 export function readSigned(der: Uint8Array, what: string): Signed {
@@ -31,15 +28,16 @@ export function readSigned(der: Uint8Array, what: string): Signed {
   return { what, body, algorithm, signature: bits.subarray(1) };
 }
 
-/** The DER of `body` with its ECDSA signature with SHA-256. */
+/** The DER of `body` with its signature, by the algorithm of the key's kind. Throws `invalid-argument` for a kind that does not sign here. */
 export function writeSigned(body: Uint8Array, key: KeyObject): Uint8Array {
-  return sequence(body, SIGNATURE_ALGORITHM, bitString(sign("sha256", body, key)));
+  const { identifier, hash } = signatureAlgorithmOf(key);
+  return sequence(body, identifier, bitString(sign(hash, body, key)));
 }
 
-/** Whether `key` made the signature. Throws `invalid-argument` for any algorithm but ECDSA with SHA-256. */
+/** Whether `key` made the signature. Throws `invalid-argument` for an algorithm that is not accepted, such as those with SHA-1. */
 export function verifySigned(signed: Signed, key: KeyObject): boolean {
-  if (Buffer.compare(signed.algorithm, SIGNATURE_ALGORITHM) !== 0) {
-    throw new AppError("invalid-argument", `the ${signed.what} is not signed with ECDSA and SHA-256`);
-  }
-  return verify("sha256", signed.body, key, signed.signature);
+  const algorithm = SIGNATURE_ALGORITHMS.find(({ identifier }) => Buffer.compare(signed.algorithm, identifier) === 0);
+  if (algorithm === undefined)
+    throw new AppError("invalid-argument", `the ${signed.what} is not signed with ECDSA, RSA (PKCS #1 v1.5) or Ed25519 and SHA-2`);
+  return algorithm.keyType === key.asymmetricKeyType && verify(algorithm.hash, signed.body, key, signed.signature);
 }

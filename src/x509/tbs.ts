@@ -1,14 +1,16 @@
 /** The part of a certificate that is signed (RFC 5280 §4.1.2). */
 import { randomBytes } from "node:crypto";
 import { element, sequence, set, unsignedInteger, utf8String } from "./der-writer.ts";
+import type { SignatureAlgorithm } from "./key-kinds.ts";
 import { OID } from "./oids.ts";
 import type { Validity } from "./profile.ts";
-import { SIGNATURE_ALGORITHM } from "./signed.ts";
 import { time } from "./time.ts";
 
 const VERSION_3 = element(0xa0, unsignedInteger(Buffer.from([2])));
 
 export interface TbsFields {
+  /** What it will be signed with. */
+  readonly algorithm: SignatureAlgorithm;
   readonly serial: Uint8Array;
   /** DER names. */
   readonly issuer: Uint8Array;
@@ -19,13 +21,13 @@ export interface TbsFields {
   readonly extensions: readonly Uint8Array[];
 }
 
-/** The DER of a version 3 TBSCertificate for ECDSA with SHA-256. */
-export function encodeTbs({ serial, issuer, subject, validity, spki, extensions }: TbsFields): Uint8Array {
+/** The DER of a version 3 TBSCertificate. */
+export function encodeTbs({ algorithm, serial, issuer, subject, validity, spki, extensions }: TbsFields): Uint8Array {
   const dates = sequence(time(validity.notBefore), time(validity.notAfter));
   return sequence(
     VERSION_3,
     unsignedInteger(serial),
-    SIGNATURE_ALGORITHM,
+    algorithm.identifier,
     issuer,
     dates,
     subject,

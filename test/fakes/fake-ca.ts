@@ -1,5 +1,5 @@
 /** A CA that signs whatever a test wants, also what no CA should. */
-import { generateKeyPairSync, type KeyObject } from "node:crypto";
+import type { KeyObject } from "node:crypto";
 import type { TlsMaterial } from "../../src/rpc/credentials.ts";
 import type { Certificate } from "../../src/x509/certificate.ts";
 import { parseCsr } from "../../src/x509/csr.ts";
@@ -7,9 +7,10 @@ import { generateKey, spkiOf } from "../../src/x509/csr-builder.ts";
 import { element, sequence } from "../../src/x509/der-writer.ts";
 import { authorityKeyIdentifier, basicConstraints, extendedKeyUsage, extension, KEY_USAGE, keyUsage } from "../../src/x509/extensions.ts";
 import { makeRoot } from "../../src/x509/issuer.ts";
+import { signatureAlgorithmOf } from "../../src/x509/key-kinds.ts";
 import { OID } from "../../src/x509/oids.ts";
 import { formatPem } from "../../src/x509/pem.ts";
-import { keyIdentifier } from "../../src/x509/public-key.ts";
+import { keyIdentifier, keyKindOf } from "../../src/x509/public-key.ts";
 import { writeSigned } from "../../src/x509/signed.ts";
 import { encodeTbs, randomSerial } from "../../src/x509/tbs.ts";
 
@@ -27,9 +28,10 @@ export interface LeafOptions {
 
 export class FakeCa {
   readonly root: Certificate;
-  readonly #key: KeyObject = generateKeyPairSync("ec", { namedCurve: "P-256" }).privateKey;
+  readonly #key: KeyObject;
 
-  constructor(organization = "fake", now = Date.now()) {
+  constructor(organization = "fake", now = Date.now(), key = generateKey()) {
+    this.#key = key;
     this.root = makeRoot(this.#key, { organization, now: now - DAY_MS, backdateSeconds: 0 });
   }
 
@@ -42,13 +44,14 @@ export class FakeCa {
     const now = Math.floor(Date.now() / 1000) * 1000;
     const names = sequence(...identities.map((identity) => element(URI_TAG, Buffer.from(identity))));
     const tbs = encodeTbs({
+      algorithm: signatureAlgorithmOf(this.#key),
       serial: randomSerial(),
       issuer: this.root.subject,
       subject: sequence(),
       validity: { notBefore: notBefore ?? now - 120_000, notAfter: notAfter ?? now + DAY_MS },
       spki,
       extensions: [
-        keyUsage(KEY_USAGE.digitalSignature),
+        keyUsage(keyKindOf(spki).leafUsage ?? KEY_USAGE.digitalSignature),
         extendedKeyUsage(OID.serverAuth, OID.clientAuth),
         basicConstraints(false),
         authorityKeyIdentifier(keyIdentifier(this.root.spki)),
@@ -65,7 +68,11 @@ export class FakeCa {
 
   /** A new key with its certificate, for a TLS server or client. */
   material(...identities: readonly string[]): TlsMaterial {
-    const key = generateKey();
+    return this.materialFor(generateKey(), ...identities);
+  }
+
+  /** A certificate for this key, for a TLS server or client. */
+  materialFor(key: KeyObject, ...identities: readonly string[]): TlsMaterial {
     const chain = this.sign({ spki: spkiOf(key), identities });
     return { key: key.export({ type: "pkcs8", format: "pem" }).toString(), chain, roots: this.rootPem };
   }

@@ -6,9 +6,10 @@ import { bitString, element, sequence, set, unsignedInteger } from "../../src/x5
 import { basicConstraints, extendedKeyUsage, extension, KEY_USAGE, keyUsage } from "../../src/x509/extensions.ts";
 import { formatGeneralNames } from "../../src/x509/general-names.ts";
 import { hexOf } from "../../src/x509/hex.ts";
+import { KEY_KINDS, signatureAlgorithmOf } from "../../src/x509/key-kinds.ts";
 import { OID } from "../../src/x509/oids.ts";
 import { formatPem } from "../../src/x509/pem.ts";
-import { SIGNATURE_ALGORITHM, writeSigned } from "../../src/x509/signed.ts";
+import { writeSigned } from "../../src/x509/signed.ts";
 import { encodeTbs, randomSerial } from "../../src/x509/tbs.ts";
 
 const DAY_MS = 86_400_000;
@@ -51,7 +52,7 @@ export function csrOf(kind: KeyKind, uri: string): string {
 
 /** A request with somebody else's public key. */
 export function stolenCsr(uri: string): string {
-  return writeCsr(generateKey(), generateKey(), { algorithm: hexOf(SIGNATURE_ALGORITHM), digest: "sha256" }, uri);
+  return writeCsr(generateKey(), generateKey(), { algorithm: hexOf(KEY_KINDS.p256.signature.identifier), digest: "sha256" }, uri);
 }
 
 /** A key with a certificate that it signed itself, which claims `identity`. */
@@ -59,6 +60,7 @@ export function selfSigned(identity: string): TlsMaterial {
   const key = generateKey();
   const now = Math.floor(Date.now() / 1000) * 1000;
   const tbs = encodeTbs({
+    algorithm: signatureAlgorithmOf(key),
     serial: randomSerial(),
     issuer: sequence(),
     subject: sequence(),

@@ -65,8 +65,8 @@ export class Place implements Scope {
   }
 
   /** Starts the control plane and waits until it serves, on a free port unless told otherwise. */
-  async serve(listen = "127.0.0.1:0"): Promise<GarrisonProcess> {
-    const process = this.start(["serve", "--config", this.config, "--listen", listen]);
+  async serve(listen = "127.0.0.1:0", flags: readonly string[] = []): Promise<GarrisonProcess> {
+    const process = this.start(["serve", "--config", this.config, "--listen", listen, ...flags]);
     await process.line(/ control plane serves /);
     return process;
   }

@@ -96,16 +96,16 @@ export class Scene {
   }
 
   /** Starts everything; resolves when the client's call goes all the way. */
-  async start(): Promise<void> {
+  async start(serveFlags: readonly string[] = []): Promise<void> {
     await this.prepare();
-    await this.startControlPlane();
+    await this.startControlPlane(serveFlags);
     await Promise.all([this.startAgent(SERVER), this.startAgent(CLIENT)]);
     await this.untilAnswer("/open", 200);
   }
 
   /** Always on the same port. */
-  async startControlPlane(): Promise<void> {
-    this.#serve = await this.place.serve(this.#listen);
+  async startControlPlane(flags: readonly string[] = []): Promise<void> {
+    this.#serve = await this.place.serve(this.#listen, flags);
   }
 
   /** Starts a workload's agent, with a command where one is given; resolves when its proxy is ready. */
