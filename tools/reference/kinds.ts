@@ -26,7 +26,10 @@ function documentsOf(text: string, file: string): readonly RawNode[] {
 
 /** The words that a diagnostic offers for a value that is certainly none. */
 function offered(text: string): readonly string[] {
-  return documentsOf(text, "?").flatMap(decodeObject).flatMap(({ diagnostics }) => diagnostics).flatMap(({ help = "" }) => [...help.matchAll(/`([^`]+)`/g)].map(([, word = ""]) => word));
+  return documentsOf(text, "?")
+    .flatMap(decodeObject)
+    .flatMap(({ diagnostics }) => diagnostics)
+    .flatMap(({ help = "" }) => [...help.matchAll(/`([^`]+)`/g)].map(([, word = ""]) => word));
 }
 
 /** The objects of `objects/KIND.yaml`, which must be valid and have every field there is: two where some exclude each other. */

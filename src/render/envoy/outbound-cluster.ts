@@ -99,6 +99,8 @@ function discovery(service: UpstreamService) {
   return {
     clusterDiscoveryType: { case: "type", value: type },
     loadAssignment: outboundEndpoints(service),
+    // A name that does not resolve holds up neither the other clusters nor the listeners.
+    waitForWarmOnInit: false,
     dnsLookupFamily: Cluster_DnsLookupFamily.V4_PREFERRED,
     dnsRefreshRate: duration(DNS_REFRESH),
     respectDnsTtl: true,
