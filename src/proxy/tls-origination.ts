@@ -45,6 +45,8 @@ async function contextOf({ verify, certificate }: TlsOrigination): Promise<Secur
   const crl = verify === "nothing" || verify.crl === undefined ? undefined : await readPem(verify.crl);
   const pair = certificate && { cert: await readPem(certificate.clientCertificate), key: await readPem(certificate.privateKey) };
   try {
+    // Node passes over what it cannot read among roots.
+    if (ca !== undefined) new X509Certificate(ca);
     return createSecureContext({ ...TLS_PARAMETERS, ...(ca === undefined ? {} : { ca }), ...(crl === undefined ? {} : { crl }), ...pair });
   } catch (cause) {
     throw new AppError("unavailable", "the certificates or the key for the server cannot be used", { cause });

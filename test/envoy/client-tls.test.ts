@@ -3,14 +3,15 @@ import assert from "node:assert/strict";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
-import type { WorkloadPolicy } from "../../src/compile/workload-policy.ts";
+import type { UpstreamService, WorkloadPolicy } from "../../src/compile/workload-policy.ts";
 import { silentLogger } from "../../src/core/logger.ts";
 import { Credentials } from "../../src/proxy/credentials.ts";
 import { EmbeddedProxy } from "../../src/proxy/embedded-proxy.ts";
+import { renderEnvoy } from "../../src/render/envoy/render.ts";
 import { FakeCa } from "../fakes/fake-ca.ts";
 import { RecordKeeper } from "../fakes/proxy-setup.ts";
 import { meshOf } from "../fixture/yaml-mesh.ts";
-import { exchange, requestBytes } from "./client.ts";
+import { ask, exchange, requestBytes } from "./client.ts";
 import { type ClientTlsCase, ENTRY_CASES, type Files, hostOf, type Listeners, MESH_CASES, meshYaml } from "./client-tls-cases.ts";
 import { CLIENT, FILE_CLIENT, type Servers, startServers } from "./client-tls-servers.ts";
 import { workFolder } from "./envoy-process.ts";
@@ -79,6 +80,22 @@ async function callServer(port: number, name: string): Promise<{ readonly how: s
   return body === undefined ? { how: "refused", sni: "" } : (JSON.parse(body) as { how: string; sni: string });
 }
 
+/** The policy with one more listener of two services, of which one has roots in a file that is not there. */
+function sharedListener(policy: WorkloadPolicy, port: number): WorkloadPolicy {
+  const service = (host: string, roots?: string): UpstreamService => ({
+    service: `shop/${host}`,
+    host,
+    port: 80,
+    protocol: "http",
+    sni: `outbound_.80_._.${host}`,
+    ...(roots === undefined ? {} : { tls: { sni: host, verify: { names: [{ kind: "dns", value: host }], roots } } }),
+    endpoints: [{ address: "127.0.0.1", port: servers.ports.get("plain") ?? 0, mtls: false }],
+  });
+  const services = [service("good.example.com"), service("bad.example.com", join(folder.path, "nobody.pem"))];
+  const listener = { name: "shared", bind: { kind: "tcp", host: LOOPBACK, port }, protocol: "http", services } as const;
+  return { ...policy, outbound: [...policy.outbound, listener] };
+}
+
 /** Every case by one engine. */
 function askAll(engine: string, skip: false | string, listeners: () => Listeners): void {
   const run = (group: string, one: ClientTlsCase, host: string, portOf: () => number): void => {
@@ -111,6 +128,12 @@ describe("the embedded proxy", () => {
     await proxy.close(0);
   });
   askAll("embedded", false, () => listeners);
+  test("a file that is not there closes its own service, and no other of its listener", async () => {
+    const port = await freePort();
+    await proxy.apply(sharedListener(policyOf(listeners), port));
+    assert.equal((await ask({ port }, { host: "good.example.com" })).status, 200);
+    assert.equal((await ask({ port }, { host: "bad.example.com" })).status, 503);
+  });
 });
 
 describe("Envoy", () => {
@@ -125,4 +148,12 @@ describe("Envoy", () => {
   after(() => scenario?.stop());
   askAll("Envoy", skip, () => listeners);
   test("Envoy refused nothing of all this", { skip }, () => assert.deepEqual(scenario?.controlPlane.nacks, []));
+  test("a file that is not there closes its own service, and no other of its listener", { skip }, async () => {
+    assert.ok(scenario);
+    const port = await freePort();
+    await scenario.controlPlane.serve(renderEnvoy(sharedListener(policyOf(listeners), port)));
+    assert.equal((await ask({ port }, { host: "good.example.com" })).status, 200);
+    assert.equal((await ask({ port }, { host: "bad.example.com" })).status, 503);
+    assert.match(scenario.controlPlane.nacks.join(), /bad\.example\.com.*nobody\.pem/);
+  });
 });

@@ -109,7 +109,9 @@ export class FakeCa {
       time(now + DAY_MS),
       ...(revoked.length === 0 ? [] : [sequence(...revoked)]),
     );
-    const base64 = Buffer.from(writeSigned(body, this.#key)).toString("base64").replace(/.{64}/g, "$&\n");
+    const base64 = Buffer.from(writeSigned(body, this.#key))
+      .toString("base64")
+      .replace(/.{64}(?!$)/g, "$&\n");
     return `-----BEGIN X509 CRL-----\n${base64}\n-----END X509 CRL-----\n`;
   }
 }

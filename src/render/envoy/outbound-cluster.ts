@@ -12,7 +12,7 @@ import {
 import type { LbEndpointSchema } from "../../gen/envoy/config/endpoint/v3/endpoint_components_pb.js";
 import { type ClusterLoadAssignment, ClusterLoadAssignmentSchema } from "../../gen/envoy/config/endpoint/v3/endpoint_pb.js";
 import { RawBufferSchema } from "../../gen/envoy/extensions/transport_sockets/raw_buffer/v3/raw_buffer_pb.js";
-import { duration, namedConfig } from "./any.ts";
+import { namedConfig } from "./any.ts";
 import { cluster, toAddress } from "./cluster.ts";
 import { adsSource } from "./config-source.ts";
 import { clientTls, NOBODY } from "./tls.ts";
@@ -83,9 +83,6 @@ export function outboundEndpoints(service: UpstreamService): ClusterLoadAssignme
 
 const DNS_TYPES = { DNS: Cluster_DiscoveryType.STRICT_DNS, DNS_ROUND_ROBIN: Cluster_DiscoveryType.LOGICAL_DNS } as const;
 
-/** Seconds between two look-ups of a name, where its record does not say (Istio's default). */
-const DNS_REFRESH = 60;
-
 /** By EDS, or by names that Envoy resolves. A cluster by DNS with one address at a time needs its one endpoint. */
 function discovery(service: UpstreamService) {
   const { resolution, endpoints } = service;
@@ -102,8 +99,6 @@ function discovery(service: UpstreamService) {
     // A name that does not resolve holds up neither the other clusters nor the listeners.
     waitForWarmOnInit: false,
     dnsLookupFamily: Cluster_DnsLookupFamily.V4_PREFERRED,
-    dnsRefreshRate: duration(DNS_REFRESH),
-    respectDnsTtl: true,
   } as const;
 }
 

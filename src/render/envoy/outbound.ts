@@ -36,7 +36,8 @@ function httpFilter(policy: WorkloadPolicy, { name, services }: OutboundListener
       retry: RETRY,
     }),
   );
-  const routes = { name, virtualHosts, ignorePortInHostMatching: true };
+  // A cluster that Envoy does not take, for a file that is not there, must not keep the listener from the others.
+  const routes = { name, virtualHosts, ignorePortInHostMatching: true, validateClusters: false };
   return outboundHttp({ name, routes, filters: [], accessLog: refusedOutboundHttpLog(name) });
 }
 
