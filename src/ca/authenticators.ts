@@ -6,7 +6,6 @@ import type { TrustDomain } from "../identity/trust-domain.ts";
 import { parseCertificate } from "../x509/certificate.ts";
 import { verifyChain } from "../x509/chain.ts";
 import type { TrustAnchors } from "./authority.ts";
-import type { TokenIssuer } from "./service-account-token.ts";
 
 /** What a call brings along. */
 export interface CallerCredentials {
@@ -55,8 +54,14 @@ export function clientCertificateAuthenticator(options: {
   };
 }
 
+/** Who can tell whose a service account token is: this control plane's own issuer, or a Kubernetes API server. */
+export interface TokenVerifier {
+  /** Throws `unauthenticated`; `unavailable` where nobody can tell at the moment. */
+  verify(token: string, expected: { readonly audience: string }): Promise<{ readonly namespace: string; readonly name: string }>;
+}
+
 /** `authorization: Bearer TOKEN` with a service account token for the audience `istio-ca`. */
-export function tokenAuthenticator(options: { readonly trustDomain: TrustDomain; readonly tokens: TokenIssuer }): Authenticator {
+export function tokenAuthenticator(options: { readonly trustDomain: TrustDomain; readonly tokens: TokenVerifier }): Authenticator {
   return {
     name: "token",
     async authenticate({ authorization }) {

@@ -2,7 +2,8 @@ import { parseTrustDomain } from "../identity/trust-domain.ts";
 import { DEFAULT_CLUSTER_DOMAIN, DEFAULT_ROOT_NAMESPACE } from "../mesh/snapshot.ts";
 import { type IpBlock, parseIpBlock } from "../policy/ip-block.ts";
 import { startControlPlane } from "../server/control-plane.ts";
-import type { Command } from "./command.ts";
+import type { ConfigurationOrigin } from "../server/source.ts";
+import type { Command, ParsedArguments } from "./command.ts";
 import { EXIT } from "./exit.ts";
 import { createLogger } from "./log.ts";
 import { LOG_OPTION, logLevel, parseHostPort, required, STATE_OPTION } from "./options.ts";
@@ -14,11 +15,24 @@ function jwksAllow(given: readonly string[], fromEnvironment = ""): readonly IpB
   return [...given, ...fromEnvironment.split(",")].filter((text) => text !== "").map((text) => parseIpBlock(text.trim()));
 }
 
+/** A folder, or a cluster. */
+function configuration(parsed: ParsedArguments): ConfigurationOrigin {
+  const file = parsed.value("kubeconfig");
+  return parsed.flag("kubernetes") || file !== undefined
+    ? { kind: "kubernetes", file }
+    : { kind: "folder", folder: required(parsed, "config") };
+}
+
 export const command: Command = {
   name: "serve",
   summary: "Runs the control plane: CA, policy compiler, xDS, and the record of decisions.",
   options: {
     config: { type: "value", value: "FOLDER", doc: "the folder of YAML; an edit takes effect at once", default: "mesh" },
+    kubernetes: {
+      type: "flag",
+      doc: "take the configuration from a Kubernetes cluster, by KUBECONFIG, ~/.kube/config or the pod's own account",
+    },
+    kubeconfig: { type: "value", value: "FILE", doc: "the kubeconfig of that cluster" },
     state: STATE_OPTION,
     "ca-folder": {
       type: "value",
@@ -37,6 +51,7 @@ export const command: Command = {
   },
   examples: [
     "garrison serve --config examples/photo/mesh",
+    "garrison serve --kubernetes --listen 0.0.0.0:15012",
     "garrison serve --config mesh --ca-folder cacerts",
     "garrison serve --config mesh --listen 10.0.0.5:15012 --trust-domain example.org",
   ],
@@ -50,8 +65,11 @@ export const command: Command = {
     const caFolder = parsed.value("ca-folder");
     // Before anybody can know that it serves: from then on it ends well.
     const asked = endRequest();
+    const ended = new AbortController();
+    void asked.then(() => ended.abort());
     const controlPlane = await startControlPlane({
-      config: required(parsed, "config"),
+      config: configuration(parsed),
+      signal: ended.signal,
       state: required(parsed, "state"),
       listen: parseHostPort(required(parsed, "listen")),
       settings,

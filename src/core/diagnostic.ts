@@ -2,7 +2,7 @@
 
 export type Severity = "error" | "warning";
 
-/** A place in a file; `line` and `column` count from 1. */
+/** A place in a file; `line` and `column` count from 1. An object of an API server has no lines: `file` is its kind and name, `line` 0. */
 export interface Place {
   readonly file: string;
   readonly line: number;
@@ -53,9 +53,13 @@ export function severityOf(diagnostic: Diagnostic): Severity {
   return DIAGNOSTICS[diagnostic.code].severity;
 }
 
+/** `file:line:column`, or only the object's name where there are no lines. */
+function formatPlace({ file, line, column }: Place): string {
+  return line === 0 ? file : `${file}:${line}:${column}`;
+}
+
 /** `file:line:column: severity GARnnnn: message`, then the help on a line of its own. */
 export function formatDiagnostic(diagnostic: Diagnostic): string {
-  const { file, line, column } = diagnostic.place;
   const help = diagnostic.help === undefined ? "" : `\n  help: ${diagnostic.help}`;
-  return `${file}:${line}:${column}: ${severityOf(diagnostic)} ${diagnostic.code}: ${diagnostic.message}${help}`;
+  return `${formatPlace(diagnostic.place)}: ${severityOf(diagnostic)} ${diagnostic.code}: ${diagnostic.message}${help}`;
 }

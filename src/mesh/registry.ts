@@ -138,9 +138,9 @@ function workloadsOf(snapshot: MeshSnapshot, service: MeshService): readonly Wor
 }
 
 function ofWorkload(workload: Workload, port: ServicePort): readonly RegistryEndpoint[] {
-  const { address, labels, identity } = workload;
+  const { address, labels, identity, ready } = workload;
   const workloadPort = workloadPortOf(port, workload);
-  return workloadPort === undefined ? [] : [{ address, port: workloadPort, labels, identity, workload }];
+  return workloadPort === undefined || !ready ? [] : [{ address, port: workloadPort, labels, identity, workload }];
 }
 
 function ofEntry(snapshot: MeshSnapshot, namespace: string, endpoint: EntryEndpoint, port: ServicePort): RegistryEndpoint {

@@ -13,11 +13,13 @@ export function serviceHost(snapshot: MeshSnapshot, service: ServiceObject): str
 }
 
 /**
- * The workload's port behind a service's port: the entry of WorkloadEntry `ports` with the name of the target or of the
- * service port, else the target port's number. Undefined where the target is a name that the workload does not have.
+ * The workload's port behind a service's port. Of a pod: the target port, by number or by the name that a container gives it. Of a
+ * WorkloadEntry: the entry of its `ports` with the name of the target or of the service port, else the target port's number.
+ * Undefined where the target is a name that the workload does not have.
  */
 export function workloadPortOf(port: ServicePort, workload: Workload): number | undefined {
   const { name, targetPort } = port;
+  if (workload.kind === "Pod") return typeof targetPort === "string" ? workload.ports.get(targetPort) : targetPort;
   if (typeof targetPort === "string") return workload.ports.get(targetPort) ?? workload.ports.get(name);
   return workload.ports.get(name) ?? targetPort;
 }

@@ -9,6 +9,7 @@ import type {
   MeshObject,
   NamespaceObject,
   PeerAuthenticationObject,
+  PodObject,
   RequestAuthenticationObject,
   ServiceAccountObject,
   ServiceEntryObject,
@@ -31,12 +32,15 @@ export interface MeshSettings {
 
 /** One place where an application runs, with the identity it must prove. */
 export interface Workload {
+  readonly kind: "WorkloadEntry" | "Pod";
   /** `NAMESPACE/NAME`. */
   readonly key: string;
   readonly namespace: string;
   readonly name: string;
   readonly address: string;
   readonly ports: ReadonlyMap<string, number>;
+  /** Whether services may lead to it. */
+  readonly ready: boolean;
   readonly labels: ReadonlyMap<string, string>;
   readonly serviceAccount: string;
   /** A SPIFFE ID. */
@@ -74,11 +78,18 @@ function ofKind<K extends MeshObject["kind"]>(objects: readonly MeshObject[], ki
   return objects.filter((object): object is ObjectOf<K> => object.kind === kind);
 }
 
-function toWorkload(entry: WorkloadEntryObject, settings: MeshSettings): Workload {
-  const { namespace, name, place } = entry.meta;
-  const { address, ports, labels, serviceAccount } = entry;
+function toWorkload(object: WorkloadEntryObject | PodObject, settings: MeshSettings): Workload {
+  const { namespace, name, place } = object.meta;
+  const { kind, address, ports, serviceAccount } = object;
+  const labels = kind === "Pod" ? object.meta.labels : object.labels;
+  const ready = kind === "Pod" ? object.ready : true;
   const identity = formatSpiffeId({ trustDomain: settings.trustDomain, namespace, serviceAccount });
-  return { key: `${namespace}/${name}`, namespace, name, address, ports, labels, serviceAccount, identity, place };
+  return { kind, key: `${namespace}/${name}`, namespace, name, address, ports, ready, labels, serviceAccount, identity, place };
+}
+
+/** A pod comes after an entry of its name and so takes its place: an entry must not speak for a pod. */
+function workloadsOf(objects: readonly MeshObject[], settings: MeshSettings): readonly Workload[] {
+  return [...ofKind(objects, "WorkloadEntry"), ...ofKind(objects, "Pod")].map((object) => toWorkload(object, settings));
 }
 
 function identityOf(account: ServiceAccountObject, settings: MeshSettings): string {
@@ -92,7 +103,7 @@ function namespacesOf(objects: readonly NamespaceObject[], settings: MeshSetting
 
 /** Indexes decoded objects. Each object's identity (kind, namespace, name) must be unique already. */
 export function buildSnapshot(settings: MeshSettings, objects: readonly MeshObject[]): MeshSnapshot {
-  const workloads = ofKind(objects, "WorkloadEntry").map((entry) => toWorkload(entry, settings));
+  const workloads = workloadsOf(objects, settings);
   return {
     settings,
     workloads: new Map(workloads.map((workload) => [workload.key, workload])),
@@ -125,7 +136,7 @@ export function checkReferences(snapshot: MeshSnapshot, objects: readonly MeshOb
     .map(
       (workload): Diagnostic => ({
         code: "GAR0102",
-        message: `WorkloadEntry \`${workload.key}\` runs as service account \`${workload.namespace}/${workload.serviceAccount}\`, which does not exist`,
+        message: `${workload.kind} \`${workload.key}\` runs as service account \`${workload.namespace}/${workload.serviceAccount}\`, which does not exist`,
         place: workload.place,
         help: "add the ServiceAccount: without it the workload gets no certificate",
       }),

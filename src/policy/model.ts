@@ -62,6 +62,18 @@ export interface WorkloadEntryObject {
   readonly serviceAccount: string;
 }
 
+/** A Kubernetes pod that runs, or is about to: one workload. Its labels are its metadata's. */
+export interface PodObject {
+  readonly kind: "Pod";
+  readonly meta: ObjectMeta;
+  readonly address: string;
+  /** TCP ports of its containers, by name. */
+  readonly ports: ReadonlyMap<string, number>;
+  readonly serviceAccount: string;
+  /** Whether services may lead to it: its condition `Ready`. */
+  readonly ready: boolean;
+}
+
 export type Endpoint =
   | { readonly kind: "tcp"; readonly host: string; readonly port: number }
   | { readonly kind: "unix"; readonly path: string };
@@ -269,6 +281,7 @@ export type MeshObject =
   | ServiceAccountObject
   | ServiceObject
   | WorkloadEntryObject
+  | PodObject
   | SidecarObject
   | ServiceEntryObject
   | DestinationRuleObject
@@ -277,6 +290,9 @@ export type MeshObject =
   | AuthorizationPolicyObject;
 
 export type ObjectKind = MeshObject["kind"];
+
+/** The kinds that people write; a pod is only ever observed. */
+export type WrittenKind = Exclude<ObjectKind, "Pod">;
 
 /** `Kind NAMESPACE/NAME`, unique in a snapshot. */
 export function objectKey(object: { readonly kind: ObjectKind; readonly meta: Pick<ObjectMeta, "namespace" | "name"> }): string {

@@ -5,14 +5,12 @@ import { createAlsIntake } from "../audit/als-intake.ts";
 import { createDecisionLogIntake } from "../audit/decision-log-intake.ts";
 import { auditHandler } from "../audit/http.ts";
 import { AuditStore } from "../audit/store.ts";
-import { clientCertificateAuthenticator, tokenAuthenticator } from "../ca/authenticators.ts";
+import { clientCertificateAuthenticator, type TokenVerifier, tokenAuthenticator } from "../ca/authenticators.ts";
 import { openAuthority } from "../ca/authority.ts";
 import { certificateService } from "../ca/csr-service.ts";
 import { TokenIssuer } from "../ca/service-account-token.ts";
 import { servingIdentity, startServing } from "../ca/serving.ts";
 import { type Clock, systemClock } from "../core/clock.ts";
-import { type Diagnostic, type DiagnosticCode, formatDiagnostic } from "../core/diagnostic.ts";
-import { AppError } from "../core/error.ts";
 import type { Logger } from "../core/logger.ts";
 import { AccessLogService } from "../gen/envoy/service/accesslog/v3/als_pb.js";
 import { DecisionLog } from "../gen/garrison/v1/proxy_pb.js";
@@ -22,7 +20,6 @@ import type { MeshSettings } from "../mesh/snapshot.ts";
 import type { IpBlock } from "../policy/ip-block.ts";
 import { serverCredentials } from "../rpc/credentials.ts";
 import { serviceDefinition } from "../rpc/service.ts";
-import { watchFolder } from "../sources/folder-watcher.ts";
 import { ResourceCache } from "../xds/cache.ts";
 import type { XdsEvent } from "../xds/connection.ts";
 import { ADS_SERVER_OPTIONS, type AdsService, createAdsService } from "../xds/service.ts";
@@ -35,10 +32,11 @@ import { bindServer } from "./listen.ts";
 import type { MeshState } from "./mesh-state.ts";
 import { Publisher } from "./publisher.ts";
 import { RENDERERS } from "./render.ts";
+import { type ConfigurationOrigin, openSource } from "./source.ts";
 
 export interface ControlPlaneOptions {
-  /** The folder of YAML. */
-  readonly config: string;
+  /** Where the configuration is: a folder of YAML, or a Kubernetes cluster. */
+  readonly config: ConfigurationOrigin;
   /** The state folder; made with mode 0700 where there is none. */
   readonly state: string;
   /** Where gRPC is served; port 0 takes any free one. */
@@ -49,6 +47,8 @@ export interface ControlPlaneOptions {
   readonly clock?: Clock;
   /** Where keys of tokens may be fetched from besides the public internet, and by HTTP too. */
   readonly jwksAllow?: readonly IpBlock[];
+  /** Ends a start that waits for an API server. */
+  readonly signal?: AbortSignal;
   /** The folder of the operator's own CA. */
   readonly caFolder?: string;
 }
@@ -120,9 +120,10 @@ function addServices(
   mesh: MeshState,
   ads: AdsService,
   admission: AdmissionOptions,
+  verifier: TokenVerifier,
 ): void {
   const { logger, settings } = options;
-  const { authority, tokens, store } = state;
+  const { authority, store } = state;
   const { clock, trust } = admission;
   const reports = { append: store.append.bind(store), admit: reporterAdmission(admission), clock, logger };
   const serviceOf = (workload: string, listener: string): string =>
@@ -133,29 +134,13 @@ function addServices(
     knows: (caller) => mesh.current.snapshot.identities.has(formatSpiffeId(caller)),
     authenticators: [
       clientCertificateAuthenticator({ trustDomain: settings.trustDomain, trust, clock }),
-      tokenAuthenticator({ trustDomain: settings.trustDomain, tokens }),
+      tokenAuthenticator({ trustDomain: settings.trustDomain, tokens: verifier }),
     ],
   });
   server.addService(ads.definition, ads.implementation);
   server.addService(serviceDefinition(AccessLogService), createAlsIntake({ ...reports, serviceOf }).implementation);
   server.addService(serviceDefinition(DecisionLog), createDecisionLogIntake(reports).implementation);
   server.addService(serviceDefinition(IstioCertificateService), { ...csr });
-}
-
-/** What makes a whole file unusable. */
-const UNUSABLE: ReadonlySet<DiagnosticCode> = new Set(["GAR0001", "GAR0010"]);
-
-/** At a start there is no last good state: what a file that cannot be read would deny is unknown, so nothing is served. Throws `invalid-configuration`. */
-function refuseUnknown(diagnostics: readonly Diagnostic[]): void {
-  const unusable = diagnostics.find(({ code }) => UNUSABLE.has(code));
-  if (unusable === undefined) return;
-  throw new AppError(
-    "invalid-configuration",
-    `the policies of a file are unknown, so nothing can be served\n${formatDiagnostic(unusable)}`,
-    {
-      help: "mend the file, or take it out of the folder; once started, a broken edit keeps the last good state",
-    },
-  );
 }
 
 /** Starts a control plane; it serves when this resolves. Throws what the operator must put right, and leaves nothing open. */
@@ -173,16 +158,20 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
     const allowed = options.jwksAllow ?? [];
     const { mesh, jwks, apply } = openMeshWithKeys({ settings, logger, clock, folder: state.folder, allowed });
     cleanup.push(() => jwks.close());
-    const watcher = await watchFolder({ folder: resolve(config), logger, onSnapshot: apply });
-    cleanup.push(() => watcher.close());
-    refuseUnknown(watcher.current.diagnostics);
+    const source = await openSource(config, {
+      logger,
+      apply,
+      tokens: state.tokens,
+      ...(options.signal === undefined ? {} : { signal: options.signal }),
+    });
+    cleanup.push(() => source.close());
 
     const admission = { snapshot: () => mesh.current.snapshot, trust: () => state.authority.trust, clock };
     const ads = openPublishing(options, mesh, admission);
     const server = new Server(ADS_SERVER_OPTIONS);
     cleanup.push(() => stopServer(server));
     cleanup.push(() => ads.close());
-    addServices(server, options, state, mesh, ads, admission);
+    addServices(server, options, state, mesh, ads, admission, source.tokens);
     const port = await bindServer(server, options.listen, serverCredentials(serving.material));
     const listen = { host: options.listen.host, port };
 
@@ -211,7 +200,7 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
       rootCertificate: state.authority.rootsFile,
       adminSocket,
     });
-    logger.log("info", "control plane serves", { listen: `${listen.host}:${port}`, identity, config, state: state.folder });
+    logger.log("info", "control plane serves", { listen: `${listen.host}:${port}`, identity, config: source.name, state: state.folder });
     return { listen, adminSocket, close };
   } catch (error) {
     await close();

@@ -56,7 +56,12 @@ interface Outcome {
   readonly diagnostics: readonly Diagnostic[];
 }
 
-function settle(key: string, documents: readonly [DecodedDocument, ...DecodedDocument[]], previous: SourceStatus | undefined): Outcome {
+/** What one definition, or several of one name, puts in force, given what was before. */
+export function settle(
+  key: string,
+  documents: readonly [DecodedDocument, ...DecodedDocument[]],
+  previous: SourceStatus | undefined,
+): Outcome {
   const [first, ...others] = documents;
   const told = documents.flatMap((document) => document.diagnostics);
   if (others.length === 0 && first.valid) {

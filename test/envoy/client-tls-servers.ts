@@ -10,7 +10,7 @@ import type { FakeCa } from "../fakes/fake-ca.ts";
 import { portOf } from "./scenario.ts";
 
 export const CLIENT = "spiffe://cluster.local/ns/shop/sa/client";
-export const SERVER = "spiffe://cluster.local/ns/shop/sa/server";
+const SERVER = "spiffe://cluster.local/ns/shop/sa/server";
 /** The names of certificates in files. */
 export const FILE_CLIENT = "https://client.example.com/file";
 

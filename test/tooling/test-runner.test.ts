@@ -24,7 +24,7 @@ async function runTests(
   env: Readonly<Record<string, string>> = {},
 ) {
   const root = makeTree(t, { "package.json": '{"type":"module"}', ...files });
-  const none = { ENVOY_PATH: "/nonexistent/envoy", KUBEBUILDER_ASSETS: undefined, GARRISON_REQUIRE: undefined };
+  const none = { ENVOY_PATH: "/nonexistent/envoy", KUBEBUILDER_ASSETS: "/nonexistent", GARRISON_REQUIRE: undefined };
   const result = await runNode([RUNNER, "--root", root, ...args], { env: { ...none, ...env } });
   const lines = result.stdout.trimEnd().split("\n");
   return { ...result, root, lines, last: lines.at(-1) };
@@ -54,7 +54,11 @@ test("a tier that cannot run is told with its reason and how to get it, its file
   assert.equal(code, 0);
   assert.equal(last, "1 passed, 0 failed, 2 skipped");
   assert.ok(lines.some((line) => /^envoy: 1 file not run: .*\/nonexistent\/envoy.*; to get it, run `npm run setup:envoy`/.test(line)));
-  assert.ok(lines.some((line) => /^kube: 1 file not run: `KUBEBUILDER_ASSETS` is not set; to get it, /.test(line)));
+  assert.ok(
+    lines.some((line) =>
+      /^kube: 1 file not run: there is no `kube-apiserver` in `\/nonexistent`; to get it, run `npm run setup:kube`/.test(line),
+    ),
+  );
 });
 
 for (const [name, args, env] of [

@@ -1,6 +1,6 @@
 /** The tiers of tests: which files each has, and what it needs that `npm ci` does not bring. */
 import { globSync } from "node:fs";
-import { delimiter } from "node:path";
+import { delimiter, join } from "node:path";
 import process from "node:process";
 import { findEnvoy } from "../../src/cli/find-envoy.ts";
 import { AppError } from "../../src/core/error.ts";
@@ -39,11 +39,12 @@ async function envoy(): Promise<Availability> {
   }
 }
 
+/** The convention of envtest, or what `npm run setup:kube` has built. */
 async function kubernetes(): Promise<Availability> {
-  const folder = process.env.KUBEBUILDER_ASSETS;
-  if (!folder) return { ready: false, reason: "`KUBEBUILDER_ASSETS` is not set" };
+  const folder = process.env.KUBEBUILDER_ASSETS || join(import.meta.dirname, "..", "..", ".tools", "kube");
   const missing = ["kube-apiserver", "etcd"].find((name) => findExecutable([folder], [name]) === undefined);
-  return missing === undefined ? { ready: true, env: {} } : { ready: false, reason: `there is no \`${missing}\` in \`${folder}\`` };
+  if (missing !== undefined) return { ready: false, reason: `there is no \`${missing}\` in \`${folder}\`` };
+  return { ready: true, env: { KUBEBUILDER_ASSETS: folder } };
 }
 
 async function browser(): Promise<Availability> {
@@ -69,7 +70,7 @@ export const TIERS: readonly Tier[] = [
     patterns: ["test/kube/**/*.test.ts"],
     concurrency: 1,
     available: kubernetes,
-    howToGet: "set `KUBEBUILDER_ASSETS` to a folder with `kube-apiserver` and `etcd` (`setup-envtest use -p path` downloads one)",
+    howToGet: "run `npm run setup:kube` (with Go 1.26), or set `KUBEBUILDER_ASSETS` to a folder with `kube-apiserver` and `etcd`",
     required: { GARRISON_REQUIRE_KUBE: "1" },
   },
   {

@@ -8,8 +8,9 @@ import { columns } from "../command.ts";
 /** Rules that are shown of one layer. */
 const MAX_RULES = 12;
 
+/** `file:line`; an object of an API server has no lines. */
 export function formatPlace({ file, line }: Place): string {
-  return `${printable(file)}:${line}`;
+  return line === 0 ? printable(file) : `${printable(file)}:${line}`;
 }
 
 /** `PeerAuthentication NAMESPACE/NAME (file:line)`, or that there is none. */

@@ -1,6 +1,6 @@
 /** Raw tree -> object of the model, with everything that is wrong with it. */
 import type { Diagnostic } from "../../core/diagnostic.ts";
-import { type MeshObject, type ObjectKind, type ObjectMeta, objectKey } from "../model.ts";
+import { type MeshObject, type ObjectMeta, objectKey, type WrittenKind } from "../model.ts";
 import { decodeAuthorizationPolicy } from "./authorization-policy.ts";
 import { decodeDestinationRule } from "./destination-rule.ts";
 import { isDnsLabel, isDnsSubdomain } from "./kubernetes-name.ts";
@@ -20,7 +20,7 @@ import { decodeWorkloadEntry } from "./workload-entry.ts";
 
 /** Which object a document is about, as far as it can be told; undefined parts could be anything. */
 export interface ObjectClaim {
-  readonly kind: ObjectKind | undefined;
+  readonly kind: WrittenKind | undefined;
   readonly namespace: string | undefined;
   readonly name: string | undefined;
 }
@@ -45,7 +45,7 @@ const CORE = ["v1"] as const;
 const NETWORKING = ["networking.istio.io/v1", "networking.istio.io/v1beta1", "networking.istio.io/v1alpha3"] as const;
 const SECURITY = ["security.istio.io/v1", "security.istio.io/v1beta1"] as const;
 
-const KINDS: Readonly<Record<ObjectKind, KindRow>> = {
+const KINDS: Readonly<Record<WrittenKind, KindRow>> = {
   Namespace: { apiVersions: CORE, decode: decodeNamespace },
   ServiceAccount: { apiVersions: CORE, decode: decodeServiceAccount },
   Service: { apiVersions: CORE, decode: decodeService },
@@ -60,18 +60,18 @@ const KINDS: Readonly<Record<ObjectKind, KindRow>> = {
 
 const KIND_NAMES = Object.keys(KINDS);
 
-function isKind(name: string): name is ObjectKind {
+function isKind(name: string): name is WrittenKind {
   return Object.hasOwn(KINDS, name);
 }
 
-const kind: Decoder<ObjectKind> = (cursor) => {
+const kind: Decoder<WrittenKind> = (cursor) => {
   const value = text(cursor);
   if (value === undefined || isKind(value)) return value;
   cursor.report.add("GAR0002", cursor.node.place, `kind ${quote(value)} is not supported`, suggestion(value, KIND_NAMES));
   return undefined;
 };
 
-function apiVersionOf(name: ObjectKind): Decoder<string> {
+function apiVersionOf(name: WrittenKind): Decoder<string> {
   const { apiVersions } = KINDS[name];
   return (cursor) => {
     const value = text(cursor);
@@ -114,7 +114,7 @@ function claimOf(node: RawNode): ObjectClaim | undefined {
   return { kind: claimed, name: name !== undefined && isDnsSubdomain(name) ? name : undefined, namespace: claimedNamespace(claimed, meta) };
 }
 
-function claimedNamespace(claimed: ObjectKind | undefined, meta: RawNode | undefined): string | undefined {
+function claimedNamespace(claimed: WrittenKind | undefined, meta: RawNode | undefined): string | undefined {
   if (claimed !== undefined && isClusterScoped(claimed)) return "";
   const node = childOf(meta, "namespace");
   if (meta?.kind === "map" && node === undefined) return DEFAULT_NAMESPACE;

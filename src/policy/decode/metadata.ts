@@ -1,6 +1,6 @@
 /** Kubernetes `metadata`. */
 import type { Place } from "../../core/diagnostic.ts";
-import type { ObjectKind, ObjectMeta } from "../model.ts";
+import type { ObjectMeta, WrittenKind } from "../model.ts";
 import { dnsLabel, dnsSubdomain } from "./kubernetes-name.ts";
 import { labels, NO_LABELS } from "./labels.ts";
 import { LIMITS } from "./limits.ts";
@@ -11,12 +11,12 @@ import { quote } from "./report.ts";
 export const DEFAULT_NAMESPACE = "default";
 
 /** The kinds that live in no namespace. */
-export function isClusterScoped(kind: ObjectKind): boolean {
+export function isClusterScoped(kind: WrittenKind): boolean {
   return kind === "Namespace";
 }
 
 /** The kinds whose names are part of a DNS name. */
-const NAMED_BY_LABEL: ReadonlySet<ObjectKind> = new Set(["Namespace", "Service"]);
+const NAMED_BY_LABEL: ReadonlySet<WrittenKind> = new Set(["Namespace", "Service"]);
 
 export const DRY_RUN = "istio.io/dry-run";
 
@@ -41,7 +41,7 @@ const timestamp: Decoder<number> = (cursor) => {
   return wrong(cursor, "GAR0007", `is not a time: ${quote(value)}`, "write it as `2026-01-31T12:00:00Z`");
 };
 
-function readNamespace(fields: Fields, kind: ObjectKind): string | undefined {
+function readNamespace(fields: Fields, kind: WrittenKind): string | undefined {
   if (isClusterScoped(kind)) {
     fields.refuse({ namespace: `a ${kind} is in no namespace: remove the field` });
     return "";
@@ -50,7 +50,7 @@ function readNamespace(fields: Fields, kind: ObjectKind): string | undefined {
 }
 
 /** Of the object at `place`. Undefined only where its name or namespace cannot be read: nothing could be put in force under it. */
-export function metadata(kind: ObjectKind, place: Place): Decoder<ObjectMeta> {
+export function metadata(kind: WrittenKind, place: Place): Decoder<ObjectMeta> {
   return partialRecord((fields) => {
     const name = fields.required("name", NAMED_BY_LABEL.has(kind) ? dnsLabel : dnsSubdomain);
     const namespace = readNamespace(fields, kind);

@@ -1,0 +1,72 @@
+/** Where the control plane's configuration comes from, and who knows its service accounts' tokens. */
+import { resolve } from "node:path";
+import type { TokenVerifier } from "../ca/authenticators.ts";
+import { type Diagnostic, type DiagnosticCode, formatDiagnostic } from "../core/diagnostic.ts";
+import { AppError } from "../core/error.ts";
+import type { Logger } from "../core/logger.ts";
+import { watchFolder } from "../sources/folder-watcher.ts";
+import { openKubernetesApi } from "../sources/kubernetes/api.ts";
+import { watchCluster } from "../sources/kubernetes/cluster-source.ts";
+import { TokenReviewer } from "../sources/kubernetes/token-review.ts";
+import type { Configuration } from "./mesh-state.ts";
+
+export type ConfigurationOrigin =
+  | { readonly kind: "folder"; readonly folder: string }
+  /** `file`: a kubeconfig; undefined takes the usual one, or the pod's own account. */
+  | { readonly kind: "kubernetes"; readonly file: string | undefined };
+
+export interface SourceOptions {
+  readonly logger: Logger;
+  /** Takes each configuration, the first one before `openSource` resolves. */
+  readonly apply: (configuration: Configuration) => void;
+  /** The issuer of tokens where there is no cluster. */
+  readonly tokens: TokenVerifier;
+  /** Ends the wait for a cluster. */
+  readonly signal?: AbortSignal;
+}
+
+export interface OpenedSource {
+  /** For the log. */
+  readonly name: string;
+  readonly tokens: TokenVerifier;
+  close(): Promise<void>;
+}
+
+/** What makes a whole file unusable. */
+const UNUSABLE: ReadonlySet<DiagnosticCode> = new Set(["GAR0001", "GAR0010"]);
+
+/** At a start there is no last good state: what a file that cannot be read would deny is unknown, so nothing is served. Throws `invalid-configuration`. */
+function refuseUnknown(diagnostics: readonly Diagnostic[]): void {
+  const unusable = diagnostics.find(({ code }) => UNUSABLE.has(code));
+  if (unusable === undefined) return;
+  throw new AppError(
+    "invalid-configuration",
+    `the policies of a file are unknown, so nothing can be served\n${formatDiagnostic(unusable)}`,
+    {
+      help: "mend the file, or take it out of the folder; once started, a broken edit keeps the last good state",
+    },
+  );
+}
+
+async function openFolder(folder: string, { logger, apply, tokens }: SourceOptions): Promise<OpenedSource> {
+  const watcher = await watchFolder({ folder: resolve(folder), logger, onSnapshot: apply });
+  try {
+    refuseUnknown(watcher.current.diagnostics);
+  } catch (error) {
+    await watcher.close();
+    throw error;
+  }
+  return { name: folder, tokens, close: () => watcher.close() };
+}
+
+/** A cluster vouches for its own service accounts: no token of another issuer is taken. */
+async function openCluster(file: string | undefined, { logger, apply, signal }: SourceOptions): Promise<OpenedSource> {
+  const api = await openKubernetesApi({ file });
+  const cluster = await watchCluster({ api, logger, onSnapshot: apply, ...(signal === undefined ? {} : { signal }) });
+  return { name: "kubernetes", tokens: new TokenReviewer(api), close: () => cluster.close() };
+}
+
+/** Opens the source and has its first configuration applied. Throws what the operator must put right, and leaves nothing open. */
+export function openSource(origin: ConfigurationOrigin, options: SourceOptions): Promise<OpenedSource> {
+  return origin.kind === "folder" ? openFolder(origin.folder, options) : openCluster(origin.file, options);
+}

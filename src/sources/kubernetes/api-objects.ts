@@ -1,0 +1,75 @@
+/** The shapes of an API server's answers, read with care: what does not fit is an error, never a guess. */
+import { AppError } from "../../core/error.ts";
+
+/** An object as the server sends it. */
+export interface ApiObject {
+  readonly metadata: { readonly name: string; readonly namespace: string; readonly resourceVersion: string };
+  readonly body: Readonly<Record<string, unknown>>;
+}
+
+export interface ListPage {
+  readonly items: readonly ApiObject[];
+  readonly resourceVersion: string;
+  /** Where the next page begins; empty on the last. */
+  readonly next: string;
+}
+
+export type WatchEvent =
+  | { readonly type: "ADDED" | "MODIFIED" | "DELETED"; readonly object: ApiObject }
+  | { readonly type: "BOOKMARK"; readonly resourceVersion: string }
+  | { readonly type: "ERROR"; readonly code: number; readonly message: string };
+
+type Plain = Readonly<Record<string, unknown>>;
+
+export function isPlain(value: unknown): value is Plain {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+function unreadable(what: string): AppError {
+  return new AppError("unavailable", `the API server sent ${what} that cannot be read`);
+}
+
+function textOf(record: unknown, key: string): string {
+  const value = isPlain(record) ? record[key] : undefined;
+  return typeof value === "string" ? value : "";
+}
+
+/** `kind` and `apiVersion` are put in: items of a list come without. Throws `unavailable`. */
+export function readObject(value: unknown, kind: string, apiVersion: string): ApiObject {
+  if (!isPlain(value) || !isPlain(value.metadata)) throw unreadable("an object");
+  const name = textOf(value.metadata, "name");
+  const resourceVersion = textOf(value.metadata, "resourceVersion");
+  if (name === "" || resourceVersion === "") throw unreadable("an object");
+  return { metadata: { name, namespace: textOf(value.metadata, "namespace"), resourceVersion }, body: { ...value, kind, apiVersion } };
+}
+
+/** One page of a list. Throws `unavailable`. */
+export function readPage(body: unknown, kind: string, apiVersion: string): ListPage {
+  if (!isPlain(body) || !isPlain(body.metadata)) throw unreadable("a list");
+  // Go writes an empty list as null.
+  const items = body.items ?? [];
+  const resourceVersion = textOf(body.metadata, "resourceVersion");
+  if (!Array.isArray(items) || resourceVersion === "") throw unreadable("a list");
+  return { items: items.map((item) => readObject(item, kind, apiVersion)), resourceVersion, next: textOf(body.metadata, "continue") };
+}
+
+/** One line of a watch. Throws `unavailable`. */
+export function readEvent(line: string, kind: string, apiVersion: string): WatchEvent {
+  let event: unknown;
+  try {
+    event = JSON.parse(line);
+  } catch {
+    throw unreadable("an event");
+  }
+  const type = textOf(event, "type");
+  const object = isPlain(event) ? event.object : undefined;
+  if (type === "ADDED" || type === "MODIFIED" || type === "DELETED") return { type, object: readObject(object, kind, apiVersion) };
+  if (type === "BOOKMARK" && isPlain(object)) {
+    const resourceVersion = textOf(object.metadata, "resourceVersion");
+    if (resourceVersion !== "") return { type, resourceVersion };
+  }
+  if (type === "ERROR" && isPlain(object)) {
+    return { type, code: typeof object.code === "number" ? object.code : 0, message: textOf(object, "message") };
+  }
+  throw unreadable("an event");
+}

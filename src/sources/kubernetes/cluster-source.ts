@@ -1,0 +1,163 @@
+/** A Kubernetes cluster as a configuration that follows every change. */
+import { performance } from "node:perf_hooks";
+import type { Place } from "../../core/diagnostic.ts";
+import { AppError } from "../../core/error.ts";
+import type { Logger } from "../../core/logger.ts";
+import { decodeObject } from "../../policy/decode/decode.ts";
+import { objectKey } from "../../policy/model.ts";
+import { settle } from "../last-good.ts";
+import type { ConfigurationSnapshot, DecodedDocument, SourceStatus } from "../snapshot.ts";
+import type { KubernetesApi } from "./api.ts";
+import type { ApiObject } from "./api-objects.ts";
+import { objectTree } from "./object-tree.ts";
+import { observe } from "./observed.ts";
+import { Reflector, type ReflectorOptions } from "./reflector.ts";
+import { WATCHED_KINDS, type WatchedKind } from "./watched-kinds.ts";
+
+/** Between one snapshot and the next while changes keep coming; the first change is told at once. */
+const STORM_MS = 50;
+
+export interface ClusterSourceOptions {
+  readonly api: KubernetesApi;
+  readonly logger: Logger;
+  /** Called with the first snapshot before `watchCluster` resolves, and then with each that differs. */
+  readonly onSnapshot: (snapshot: ConfigurationSnapshot) => void;
+  /** Ends the wait for the first snapshot. */
+  readonly signal?: AbortSignal;
+  readonly limits?: ReflectorOptions["limits"];
+}
+
+export interface ClusterSource {
+  /** What is in force now. */
+  readonly current: ConfigurationSnapshot;
+  /** Ends watching; nothing is called once it resolves. */
+  close(): Promise<void>;
+}
+
+function placeOf(kind: WatchedKind, { metadata }: ApiObject): Place {
+  const name = metadata.namespace === "" ? metadata.name : `${metadata.namespace}/${metadata.name}`;
+  // No line: the message says which field.
+  return { file: `${kind.kind} ${name}`, line: 0, column: 0 };
+}
+
+function decode(kind: WatchedKind, object: ApiObject): DecodedDocument | undefined {
+  const place = placeOf(kind, object);
+  if (kind.reading === "decoded") return { ...decodeObject(objectTree(object.body, place)), place };
+  const observed = observe(kind.kind, object, place);
+  if (observed === undefined) return undefined;
+  return { object: observed, valid: true, key: objectKey(observed), claim: undefined, diagnostics: [], place };
+}
+
+function byKey(left: SourceStatus, right: SourceStatus): number {
+  return left.key < right.key ? -1 : 1;
+}
+
+class Watching implements ClusterSource {
+  readonly #options: ClusterSourceOptions;
+  readonly #reflectors: readonly { readonly kind: WatchedKind; readonly reflector: Reflector }[];
+  /** An object is decoded once: the server sends another when it changes. */
+  readonly #decoded = new WeakMap<ApiObject, { readonly document: DecodedDocument | undefined }>();
+  readonly #first = Promise.withResolvers<void>();
+  #current: ConfigurationSnapshot | undefined;
+  #timer: NodeJS.Timeout | undefined;
+  #last = Number.NEGATIVE_INFINITY;
+  #closed = false;
+
+  constructor(options: ClusterSourceOptions) {
+    this.#options = options;
+    const { api, logger, limits } = options;
+    const onChange = (): void => this.#changed();
+    this.#reflectors = WATCHED_KINDS.map((kind) => ({
+      kind,
+      reflector: new Reflector({ api, kind, logger, onChange, ...(limits === undefined ? {} : { limits }) }),
+    }));
+  }
+
+  get current(): ConfigurationSnapshot {
+    if (this.#current === undefined) throw new AppError("internal", "the cluster has not been read yet");
+    return this.#current;
+  }
+
+  async start(): Promise<this> {
+    const { signal } = this.#options;
+    const ended = (): void => this.#first.reject(new AppError("unavailable", "the cluster was never read: the wait was ended"));
+    signal?.addEventListener("abort", ended, { once: true });
+    if (signal?.aborted) ended();
+    try {
+      await this.#first.promise;
+    } catch (error) {
+      await this.close();
+      throw error;
+    } finally {
+      signal?.removeEventListener("abort", ended);
+    }
+    return this;
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+    clearTimeout(this.#timer);
+    await Promise.all(this.#reflectors.map(({ reflector }) => reflector.close()));
+  }
+
+  /** A burst is one snapshot: what one answer brings is read whole before anything is told. */
+  #changed(): void {
+    if (this.#closed || this.#timer !== undefined) return;
+    const delay = Math.max(0, this.#last + STORM_MS - performance.now());
+    this.#timer = setTimeout(() => {
+      this.#timer = undefined;
+      this.#publish();
+    }, delay);
+  }
+
+  #documents(): readonly DecodedDocument[] | undefined {
+    const documents: DecodedDocument[] = [];
+    for (const { kind, reflector } of this.#reflectors) {
+      if (reflector.objects === undefined) return undefined;
+      for (const object of reflector.objects.values()) {
+        const document = this.#decode(kind, object);
+        if (document !== undefined) documents.push(document);
+      }
+    }
+    return documents;
+  }
+
+  #decode(kind: WatchedKind, object: ApiObject): DecodedDocument | undefined {
+    const known = this.#decoded.get(object);
+    if (known !== undefined) return known.document;
+    const document = decode(kind, object);
+    this.#decoded.set(object, { document });
+    return document;
+  }
+
+  /** Nothing is in force before every kind has been read: half a state could lack just the DENY. */
+  #publish(): void {
+    const documents = this.#documents();
+    if (documents === undefined) return;
+    this.#last = performance.now();
+    const previous = new Map(this.#current?.statuses.map((status) => [status.key, status]));
+    const named = documents.filter((document): document is DecodedDocument & { readonly key: string } => document.key !== undefined);
+    const outcomes = named.map((document) => settle(document.key, [document], previous.get(document.key)));
+    const statuses = outcomes.map(({ status }) => status).sort(byKey);
+    const snapshot: ConfigurationSnapshot = {
+      objects: statuses.map(({ object }) => object).filter((object) => object !== undefined),
+      diagnostics: outcomes.flatMap(({ diagnostics }) => diagnostics),
+      statuses,
+    };
+    this.#current = snapshot;
+    try {
+      this.#options.onSnapshot(snapshot);
+    } catch (thrown) {
+      this.#options.logger.log("error", "a configuration could not be put in force", { reason: AppError.from(thrown).message });
+    }
+    this.#first.resolve();
+  }
+}
+
+/**
+ * Watches a cluster. Resolves once its first snapshot has been told; while the API server is away it waits, and afterwards what was
+ * seen last stays in force. Throws `unavailable` when `signal` ends the wait.
+ */
+export function watchCluster(options: ClusterSourceOptions): Promise<ClusterSource> {
+  return new Watching(options).start();
+}

@@ -1,0 +1,35 @@
+/** An object of an API server as the tree that decoders read. It has no lines: its place is its name. */
+import type { Place } from "../../core/diagnostic.ts";
+import type { RawEntry, RawNode } from "../../policy/decode/raw-node.ts";
+import { isPlain } from "./api-objects.ts";
+
+/** kubectl's copy of the manifest, up to 256 KiB of no meaning here. */
+const LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration";
+
+/** Deeper than any schema of ours; decoders take none of what is below. */
+const MAX_DEPTH = 64;
+
+function toNode(value: unknown, place: Place, depth: number): RawNode {
+  if (depth > MAX_DEPTH) return { kind: "unusable", reason: "is nested too deep", help: "flatten it", place };
+  if (Array.isArray(value)) return { kind: "list", items: value.map((item) => toNode(item, place, depth + 1)), place };
+  if (isPlain(value)) {
+    const entries = Object.entries(value).map(([key, child]): RawEntry => ({ key, place, value: toNode(child, place, depth + 1) }));
+    return { kind: "map", entries, place };
+  }
+  const scalar = typeof value === "string" || typeof value === "number" || typeof value === "boolean" ? value : null;
+  return { kind: "scalar", value: scalar, place };
+}
+
+function withoutBookkeeping(metadata: unknown): unknown {
+  if (!isPlain(metadata)) return metadata;
+  const { managedFields: _, annotations, ...rest } = metadata;
+  if (!isPlain(annotations)) return rest;
+  const { [LAST_APPLIED]: __, ...others } = annotations;
+  return { ...rest, annotations: others };
+}
+
+/** The tree of an object, each node at `place`. */
+export function objectTree(body: Readonly<Record<string, unknown>>, place: Place): RawNode {
+  const { status: _, metadata, ...rest } = body;
+  return toNode({ ...rest, metadata: withoutBookkeeping(metadata) }, place, 0);
+}

@@ -1,0 +1,109 @@
+/**
+ * What a cluster says of itself: namespaces, service accounts, services, pods. The API server has checked them and most of what they
+ * hold concerns others, so only what the mesh needs is read; what cannot be served (UDP, `ExternalName`) is left out.
+ */
+import type { Place } from "../../core/diagnostic.ts";
+import { protocolOfPort } from "../../policy/decode/port-protocol.ts";
+import { parseIpAddress } from "../../policy/ip-block.ts";
+import type { MeshObject, ObjectMeta, PodObject, ServiceObject, ServicePort } from "../../policy/model.ts";
+import { type ApiObject, isPlain } from "./api-objects.ts";
+
+type Plain = Readonly<Record<string, unknown>>;
+
+function child(record: unknown, key: string): unknown {
+  return isPlain(record) ? record[key] : undefined;
+}
+
+function text(record: unknown, key: string): string {
+  const value = child(record, key);
+  return typeof value === "string" ? value : "";
+}
+
+function items(record: unknown, key: string): readonly Plain[] {
+  const value = child(record, key);
+  return Array.isArray(value) ? value.filter(isPlain) : [];
+}
+
+function stringMap(record: unknown, key: string): ReadonlyMap<string, string> {
+  const value = child(record, key);
+  if (!isPlain(value)) return new Map();
+  return new Map(Object.entries(value).flatMap(([name, each]): [string, string][] => (typeof each === "string" ? [[name, each]] : [])));
+}
+
+function metaOf({ metadata, body }: ApiObject, place: Place): ObjectMeta {
+  const created = Date.parse(text(body.metadata, "creationTimestamp"));
+  return {
+    name: metadata.name,
+    namespace: metadata.namespace,
+    labels: stringMap(body.metadata, "labels"),
+    annotations: stringMap(body.metadata, "annotations"),
+    created: Number.isNaN(created) ? 0 : created,
+    place,
+  };
+}
+
+function portOf(port: Plain, place: Place): readonly ServicePort[] {
+  const number = port.port;
+  if (typeof number !== "number" || (text(port, "protocol") || "TCP") !== "TCP") return [];
+  const name = text(port, "name");
+  const target = port.targetPort;
+  const appProtocol = text(port, "appProtocol");
+  return [
+    {
+      name,
+      port: number,
+      targetPort: typeof target === "number" || (typeof target === "string" && target !== "") ? target : number,
+      protocol: protocolOfPort(name, appProtocol === "" ? undefined : appProtocol),
+      place,
+    },
+  ];
+}
+
+function service(object: ApiObject, place: Place): ServiceObject | undefined {
+  const { spec } = object.body;
+  if (text(spec, "type") === "ExternalName") return undefined;
+  const ports = items(spec, "ports").flatMap((port) => portOf(port, place));
+  return ports.length === 0 ? undefined : { kind: "Service", meta: metaOf(object, place), selector: stringMap(spec, "selector"), ports };
+}
+
+/** TCP ports by name, of sidecars that are init containers with `restartPolicy: Always` too; the first of a name, as Kubernetes takes it. */
+function podPorts(spec: unknown): ReadonlyMap<string, number> {
+  const ports = new Map<string, number>();
+  for (const container of [...items(spec, "containers"), ...items(spec, "initContainers")]) {
+    for (const port of items(container, "ports")) {
+      const name = text(port, "name");
+      const number = port.containerPort;
+      if (name === "" || typeof number !== "number" || (text(port, "protocol") || "TCP") !== "TCP" || ports.has(name)) continue;
+      ports.set(name, number);
+    }
+  }
+  return ports;
+}
+
+function isReady(status: unknown): boolean {
+  return items(status, "conditions").some((condition) => text(condition, "type") === "Ready" && text(condition, "status") === "True");
+}
+
+/** A pod that has ended, or has no address yet, is no workload. */
+function pod(object: ApiObject, place: Place): PodObject | undefined {
+  const { spec, status } = object.body;
+  const phase = text(status, "phase");
+  const address = text(status, "podIP");
+  if (phase === "Succeeded" || phase === "Failed" || parseIpAddress(address) === undefined) return undefined;
+  return {
+    kind: "Pod",
+    meta: metaOf(object, place),
+    address,
+    ports: podPorts(spec),
+    serviceAccount: text(spec, "serviceAccountName") || "default",
+    ready: isReady(status) && child(object.body.metadata, "deletionTimestamp") === undefined,
+  };
+}
+
+/** Undefined for what the mesh has no use for. */
+export function observe(kind: string, object: ApiObject, place: Place): MeshObject | undefined {
+  if (kind === "Namespace") return { kind, meta: { ...metaOf(object, place), namespace: "" } };
+  if (kind === "ServiceAccount") return { kind, meta: metaOf(object, place) };
+  if (kind === "Service") return service(object, place);
+  return kind === "Pod" ? pod(object, place) : undefined;
+}

@@ -1,0 +1,191 @@
+import assert from "node:assert/strict";
+import { type TestContext, test } from "node:test";
+import { FakeKubernetesApi } from "../../../test/fakes/fake-kubernetes-api.ts";
+import { until } from "../../../test/fakes/processes.ts";
+import { RecordingLogger } from "../../../test/fakes/recording-logger.ts";
+import { AppError } from "../../core/error.ts";
+import { Reflector } from "./reflector.ts";
+import type { WatchedKind } from "./watched-kinds.ts";
+
+const KIND: WatchedKind = {
+  kind: "AuthorizationPolicy",
+  resource: "authorizationpolicies",
+  group: "security.istio.io",
+  versions: ["v1", "v1beta1"],
+  reading: "decoded",
+};
+const PATH = "/apis/security.istio.io/v1/authorizationpolicies";
+const OLD_PATH = "/apis/security.istio.io/v1beta1/authorizationpolicies";
+
+function object(name: string, resourceVersion: string) {
+  return { metadata: { name, namespace: "shop", resourceVersion } };
+}
+
+function page(items: readonly unknown[], resourceVersion: string, next = "") {
+  return { status: 200, body: { metadata: { resourceVersion, continue: next }, items } };
+}
+
+function setUp(test: TestContext, api: FakeKubernetesApi) {
+  const logger = new RecordingLogger();
+  let changes = 0;
+  const reflector = new Reflector({
+    api,
+    kind: KIND,
+    logger,
+    onChange: () => {
+      changes += 1;
+    },
+    random: () => 0,
+    limits: { firstRetryMs: 2, lastRetryMs: 4, vanishedMs: 30 },
+  });
+  test.after(() => reflector.close());
+  const names = (): readonly string[] | undefined => (reflector.objects === undefined ? undefined : [...reflector.objects.keys()].sort());
+  const untilNames = (...wanted: readonly string[]) =>
+    until(`the copy holds ${wanted.join(", ")}`, () => names()?.join() === wanted.join());
+  return { reflector, logger, names, untilNames, changes: () => changes };
+}
+
+/** The next watch after `count` others. */
+async function watchAfter(api: FakeKubernetesApi, count: number) {
+  await until(`there are more than ${count} watches`, () => api.watches.length > count);
+  const watch = api.watches[count];
+  assert.ok(watch);
+  return watch;
+}
+
+test("a list is taken whole, page by page, and the watch begins where it was taken", async (t) => {
+  const api = new FakeKubernetesApi();
+  api.answer = (path) => (path.includes("continue=more%2F1") ? page([object("b", "8")], "9") : page([object("a", "7")], "9", "more/1"));
+  const { untilNames, changes } = setUp(t, api);
+  await untilNames("shop/a", "shop/b");
+  assert.equal(changes(), 1);
+  const watch = await watchAfter(api, 0);
+  assert.match(watch.path, /watch=1&allowWatchBookmarks=true&timeoutSeconds=300&resourceVersion=9$/);
+});
+
+test("events add, change and remove; the kind and its version are put into objects that come without", async (t) => {
+  const api = new FakeKubernetesApi();
+  api.answer = () => page([object("a", "1")], "1");
+  const { reflector, untilNames } = setUp(t, api);
+  const watch = await watchAfter(api, 0);
+  watch.send({ type: "ADDED", object: object("b", "2") }, { type: "DELETED", object: object("a", "3") });
+  await untilNames("shop/b");
+  watch.send({ type: "MODIFIED", object: { ...object("b", "4"), spec: { action: "DENY" } } });
+  await until("b is changed", () => reflector.objects?.get("shop/b")?.metadata.resourceVersion === "4");
+  assert.deepEqual(reflector.objects?.get("shop/b")?.body, {
+    ...object("b", "4"),
+    spec: { action: "DENY" },
+    kind: "AuthorizationPolicy",
+    apiVersion: "security.istio.io/v1",
+  });
+});
+
+test("a watch that ends or breaks is resumed where it was, bookmarks included, without another list", async (t) => {
+  const api = new FakeKubernetesApi();
+  api.answer = () => page([object("a", "1")], "1");
+  const { untilNames } = setUp(t, api);
+  const first = await watchAfter(api, 0);
+  first.send({ type: "ADDED", object: object("b", "5") });
+  await untilNames("shop/a", "shop/b");
+  first.end(new AppError("unavailable", "cut"));
+  const second = await watchAfter(api, 1);
+  assert.match(second.path, /resourceVersion=5$/);
+  second.send({ type: "BOOKMARK", object: { metadata: { resourceVersion: "77" } } });
+  second.end();
+  assert.match((await watchAfter(api, 2)).path, /resourceVersion=77$/);
+  assert.equal(api.asked.filter((path) => path.includes("limit=500")).length, 1);
+});
+
+for (const [how, expire] of [
+  [
+    "by an event",
+    (api: FakeKubernetesApi) => api.watches[0]?.send({ type: "ERROR", object: { code: 410, message: "too old resource version" } }),
+  ],
+  [
+    "when a watch begins",
+    (api: FakeKubernetesApi) => {
+      api.watchStatus = (path) => (path.endsWith("resourceVersion=1") ? 410 : 200);
+      api.watches[0]?.end(new AppError("unavailable", "cut"));
+    },
+  ],
+] as const) {
+  test(`410 Gone ${how} leads to a new list, and what is gone leaves with its last page, not before`, async (t) => {
+    const api = new FakeKubernetesApi();
+    api.answer = () => page([object("a", "1"), object("b", "1")], "1");
+    const { untilNames, names } = setUp(t, api);
+    await watchAfter(api, 0);
+    const seen: (readonly string[] | undefined)[] = [];
+    api.answer = (path) => {
+      seen.push(names());
+      return path.includes("continue=") ? page([object("d", "8")], "9") : page([object("c", "8")], "9", "more");
+    };
+    expire(api);
+    await untilNames("shop/c", "shop/d");
+    assert.deepEqual(seen, [
+      ["shop/a", "shop/b"],
+      ["shop/a", "shop/b"],
+    ]);
+  });
+}
+
+for (const [what, line] of [
+  ["is not JSON", "{"],
+  ["has no object", { type: "ADDED" }],
+  ["is of an unknown type", { type: "REPLACED", object: object("a", "2") }],
+  ["is an error of the server's own", { type: "ERROR", object: { code: 500, message: "internal" } }],
+] as const) {
+  test(`an event that ${what} leads to a new list: nothing is lost with it`, async (t) => {
+    const api = new FakeKubernetesApi();
+    api.answer = () => page([object("a", "1")], "1");
+    const { untilNames, names } = setUp(t, api);
+    const watch = await watchAfter(api, 0);
+    api.answer = () => page([object("a", "1"), object("b", "2")], "2");
+    watch.send(line);
+    assert.deepEqual(names(), ["shop/a"]);
+    await untilNames("shop/a", "shop/b");
+  });
+}
+
+test("a server that is away leaves the copy as it was, and is told of once", async (t) => {
+  const api = new FakeKubernetesApi();
+  api.answer = () => page([object("a", "1")], "1");
+  const { untilNames, names, logger } = setUp(t, api);
+  const watch = await watchAfter(api, 0);
+  await untilNames("shop/a");
+  api.answer = () => new AppError("unavailable", "refused");
+  api.watchStatus = () => 503;
+  watch.end(new AppError("unavailable", "cut"));
+  await until("it is tried again and again", () => api.asked.length > 8);
+  assert.deepEqual(names(), ["shop/a"]);
+  assert.equal(logger.lines.filter(({ level }) => level === "warn").length, 1);
+});
+
+test("the older version of a kind is watched where the server lacks the newer", async (t) => {
+  const api = new FakeKubernetesApi();
+  api.answer = (path) => (path.startsWith(OLD_PATH) ? page([object("a", "1")], "1") : { status: 404, body: undefined });
+  const { untilNames } = setUp(t, api);
+  await untilNames("shop/a");
+  assert.ok((await watchAfter(api, 0)).path.startsWith(OLD_PATH));
+});
+
+test("a kind that was never installed is empty, and is taken up when it appears", async (t) => {
+  const api = new FakeKubernetesApi();
+  const { untilNames } = setUp(t, api);
+  await untilNames();
+  api.answer = (path) => (path.startsWith(PATH) ? page([object("a", "1")], "1") : { status: 404, body: undefined });
+  await untilNames("shop/a");
+});
+
+test("a kind that vanishes keeps its objects in force for a while: a server that starts does not know it yet", async (t) => {
+  const api = new FakeKubernetesApi();
+  api.answer = () => page([object("a", "1")], "1");
+  const { untilNames, names } = setUp(t, api);
+  const watch = await watchAfter(api, 0);
+  api.answer = () => ({ status: 404, body: undefined });
+  api.watchStatus = () => 404;
+  const before = api.asked.length;
+  watch.end(new AppError("unavailable", "cut"));
+  await until("it is asked for again", () => api.asked.length > before + 2);
+  assert.deepEqual(names(), ["shop/a"]);
+  await untilNames();
+});

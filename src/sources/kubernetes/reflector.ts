@@ -1,0 +1,224 @@
+/**
+ * A copy of all objects of one kind that follows the API server: a list, then a watch from where the list was taken, resumed where it
+ * breaks. What was seen last stays until something newer has been seen whole: a list replaces the copy only with its last page
+ * (Kubernetes API concepts, "Efficient detection of changes").
+ */
+import { setTimeout as sleep } from "node:timers/promises";
+import { AppError } from "../../core/error.ts";
+import type { Logger } from "../../core/logger.ts";
+import type { KubernetesApi } from "./api.ts";
+import { type ApiObject, readEvent, readPage, type WatchEvent } from "./api-objects.ts";
+import { collectionPath, type WatchedKind } from "./watched-kinds.ts";
+
+export const REFLECTOR_LIMITS = {
+  /** Objects of a page. */
+  page: 500,
+  /** Objects of one kind. */
+  objects: 200_000,
+  /** Seconds until the server ends a watch, which is then resumed. */
+  watchSeconds: 300,
+  /** Milliseconds before the first attempt after a failure; it doubles up to the second. */
+  firstRetryMs: 200,
+  lastRetryMs: 30_000,
+  /** A kind that the server has no more is taken for gone after so long: a server that is starting does not know its custom kinds yet. */
+  vanishedMs: 60_000,
+} as const;
+
+export interface ReflectorOptions {
+  readonly api: KubernetesApi;
+  readonly kind: WatchedKind;
+  readonly logger: Logger;
+  /** After each change, and once after the first list. */
+  readonly onChange: () => void;
+  /** In [0, 1): spreads the attempts of several replicas. */
+  readonly random?: () => number;
+  readonly limits?: Partial<Record<keyof typeof REFLECTOR_LIMITS, number>>;
+}
+
+/** What the server cannot serve from any more: a resource version that was compacted. */
+class Expired extends Error {}
+/** The server has no such kind. */
+class Unknown extends Error {}
+
+function keyOf({ metadata }: ApiObject): string {
+  return `${metadata.namespace}/${metadata.name}`;
+}
+
+export class Reflector {
+  readonly #options: ReflectorOptions;
+  readonly #limits: Readonly<Record<keyof typeof REFLECTOR_LIMITS, number>>;
+  readonly #abort = new AbortController();
+  readonly #done: Promise<void>;
+  #objects: Map<string, ApiObject> | undefined;
+  #version: string | undefined;
+  #position = "";
+  #failures = 0;
+  #missingSince: number | undefined;
+
+  constructor(options: ReflectorOptions) {
+    this.#options = options;
+    this.#limits = { ...REFLECTOR_LIMITS, ...options.limits };
+    this.#done = this.#run();
+  }
+
+  /** By `NAMESPACE/NAME`, as of now; undefined until the first list is whole. An object that changes is another object. */
+  get objects(): ReadonlyMap<string, ApiObject> | undefined {
+    return this.#objects;
+  }
+
+  /** Ends it; nothing is called once it resolves. */
+  async close(): Promise<void> {
+    this.#abort.abort();
+    await this.#done;
+  }
+
+  async #run(): Promise<void> {
+    while (!this.#abort.signal.aborted) {
+      try {
+        if (this.#position === "") await this.#list();
+        await this.#watch();
+      } catch (error) {
+        if (this.#abort.signal.aborted) return;
+        await this.#failed(error);
+      }
+    }
+  }
+
+  /** What is in the copy stays. */
+  async #failed(error: unknown): Promise<void> {
+    if (error instanceof Expired) {
+      this.#position = "";
+      return;
+    }
+    if (error instanceof Unknown) this.#missing();
+    else {
+      const { message, code } = AppError.from(error);
+      if (code === "resource-exhausted") this.#position = "";
+      const level = this.#failures === 0 ? "warn" : "debug";
+      this.#options.logger.log(level, "objects cannot be watched: the last ones seen stay in force", {
+        kind: this.#options.kind.kind,
+        reason: message,
+      });
+    }
+    const { firstRetryMs, lastRetryMs } = this.#limits;
+    const wait = Math.min(lastRetryMs, firstRetryMs * 2 ** Math.min(this.#failures, 16));
+    this.#failures += 1;
+    const random = this.#options.random ?? Math.random;
+    await sleep(wait * (0.5 + random() / 2), undefined, { signal: this.#abort.signal }).catch(() => undefined);
+  }
+
+  /** The server does not know the kind: it was never installed, or it is starting, or it was taken away. */
+  #missing(): void {
+    this.#version = undefined;
+    this.#position = "";
+    this.#missingSince ??= performance.now();
+    const empty = this.#objects === undefined || this.#objects.size === 0;
+    if (!empty && performance.now() - this.#missingSince < this.#limits.vanishedMs) return;
+    if (this.#objects?.size === 0) return;
+    this.#options.logger.log("warn", "the API server has no such kind", { kind: this.#options.kind.kind, group: this.#options.kind.group });
+    this.#replace(new Map());
+  }
+
+  #replace(objects: Map<string, ApiObject>): void {
+    this.#objects = objects;
+    this.#options.onChange();
+  }
+
+  #works(): void {
+    if (this.#failures > 0) this.#options.logger.log("info", "objects are watched", { kind: this.#options.kind.kind });
+    this.#failures = 0;
+    this.#missingSince = undefined;
+  }
+
+  /** The first version of the kind that the server has. */
+  async #served(): Promise<string> {
+    if (this.#version !== undefined) return this.#version;
+    for (const version of this.#options.kind.versions) {
+      const { status, body } = await this.#options.api.call("GET", `${collectionPath(this.#options.kind, version)}?limit=1`);
+      if (status === 404) continue;
+      if (status !== 200) throw refused(status, body);
+      this.#version = version;
+      return version;
+    }
+    throw new Unknown();
+  }
+
+  async #list(): Promise<void> {
+    const version = await this.#served();
+    const found = new Map<string, ApiObject>();
+    for (let next = ""; ; ) {
+      const query = `limit=${this.#limits.page}${next === "" ? "" : `&continue=${encodeURIComponent(next)}`}`;
+      const { status, body } = await this.#options.api.call("GET", `${collectionPath(this.#options.kind, version)}?${query}`);
+      if (status === 410) throw new Expired();
+      if (status === 404) throw new Unknown();
+      if (status !== 200) throw refused(status, body);
+      const page = readPage(body, this.#options.kind.kind, this.#apiVersion(version));
+      for (const object of page.items) found.set(keyOf(object), object);
+      if (found.size > this.#limits.objects) {
+        throw new AppError("resource-exhausted", `there are more than ${this.#limits.objects} objects of kind ${this.#options.kind.kind}`);
+      }
+      if (page.next === "") {
+        this.#position = page.resourceVersion;
+        this.#works();
+        return this.#replace(found);
+      }
+      next = page.next;
+    }
+  }
+
+  async #watch(): Promise<void> {
+    const version = await this.#served();
+    const query = `watch=1&allowWatchBookmarks=true&timeoutSeconds=${this.#limits.watchSeconds}&resourceVersion=${encodeURIComponent(this.#position)}`;
+    const path = `${collectionPath(this.#options.kind, version)}?${query}`;
+    const { status, lines } = await this.#options.api.watch(path, this.#abort.signal);
+    if (status === 410) throw new Expired();
+    if (status === 404) throw new Unknown();
+    if (status !== 200) throw refused(status, undefined);
+    const began = performance.now();
+    for await (const line of lines) {
+      this.#take(this.#read(line, version));
+      this.#works();
+    }
+    // A server that ends each watch at once must not be asked without a pause.
+    if (performance.now() - began < this.#limits.firstRetryMs) throw new AppError("unavailable", "the watch ended at once");
+  }
+
+  /** Resumed where it was, a watch would bring an event that cannot be read again and again: only a list goes past it. */
+  #read(line: string, version: string): WatchEvent {
+    try {
+      return readEvent(line, this.#options.kind.kind, this.#apiVersion(version));
+    } catch (error) {
+      this.#position = "";
+      throw error;
+    }
+  }
+
+  #apiVersion(version: string): string {
+    const { group } = this.#options.kind;
+    return group === "" ? version : `${group}/${version}`;
+  }
+
+  #take(event: WatchEvent): void {
+    if (event.type === "ERROR") {
+      if (event.code === 410) throw new Expired();
+      // A watch that fails for a reason of its own may have lost an event.
+      this.#position = "";
+      throw new AppError("unavailable", `the watch failed: ${event.message}`);
+    }
+    if (event.type === "BOOKMARK") {
+      this.#position = event.resourceVersion;
+      return;
+    }
+    const { object } = event;
+    if (event.type === "DELETED") this.#objects?.delete(keyOf(object));
+    else this.#objects?.set(keyOf(object), object);
+    this.#position = object.metadata.resourceVersion;
+    this.#options.onChange();
+  }
+}
+
+function refused(status: number, body: unknown): AppError {
+  const message = typeof body === "object" && body !== null && "message" in body ? String(body.message) : "";
+  const code = status === 401 || status === 403 ? "permission-denied" : "unavailable";
+  return new AppError(code, `the API server answers ${status}${message === "" ? "" : `: ${message.slice(0, 300)}`}`);
+}

@@ -1,0 +1,179 @@
+/** A real API server on loopback, with an etcd of its own: processes that never outlive their test. */
+import { type ChildProcess, execFileSync, spawn } from "node:child_process";
+import { once } from "node:events";
+import { closeSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { Agent, get } from "node:https";
+import { createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { until } from "../fakes/processes.ts";
+import type { Scope } from "../feature/garrison.ts";
+
+const START_TIMEOUT_MS = 60_000;
+
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const address = server.address();
+  server.close();
+  await once(server, "close");
+  if (address === null || typeof address === "string") throw new Error("no port");
+  return address.port;
+}
+
+function assets(name: string): string {
+  const folder = process.env.KUBEBUILDER_ASSETS;
+  if (!folder) throw new Error("KUBEBUILDER_ASSETS is not set");
+  return join(folder, name);
+}
+
+/** The cluster's own CA, the certificates of its server and of its administrator, and the key of its service account tokens. */
+function makePki(folder: string): void {
+  const openssl = (...args: readonly string[]): void => void execFileSync("openssl", args, { cwd: folder, stdio: "ignore" });
+  const key = (name: string): void => openssl("ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", `${name}.key`);
+  key("ca");
+  openssl("req", "-x509", "-new", "-key", "ca.key", "-days", "2", "-subj", "/CN=kubernetes", "-out", "ca.crt");
+  const issue = (name: string, subject: string, extensions: string): void => {
+    key(name);
+    writeFileSync(join(folder, `${name}.ext`), extensions);
+    openssl("req", "-new", "-key", `${name}.key`, "-subj", subject, "-out", `${name}.csr`);
+    openssl(
+      "x509",
+      "-req",
+      "-in",
+      `${name}.csr`,
+      "-CA",
+      "ca.crt",
+      "-CAkey",
+      "ca.key",
+      "-CAcreateserial",
+      "-days",
+      "2",
+      "-extfile",
+      `${name}.ext`,
+      "-out",
+      `${name}.crt`,
+    );
+  };
+  issue("server", "/CN=kube-apiserver", "subjectAltName=IP:127.0.0.1,DNS:localhost\nextendedKeyUsage=serverAuth\n");
+  issue("admin", "/O=system:masters/CN=admin", "extendedKeyUsage=clientAuth\n");
+  openssl("genrsa", "-out", "tokens.key", "2048");
+  openssl("rsa", "-in", "tokens.key", "-pubout", "-out", "tokens.pub");
+}
+
+export class ApiServer {
+  /** The administrator's. */
+  readonly kubeconfig: string;
+  readonly #folder: string;
+  readonly #port: number;
+  readonly #etcdPort: number;
+  readonly #processes = new Map<string, ChildProcess>();
+
+  private constructor(folder: string, port: number, etcdPort: number) {
+    this.#folder = folder;
+    this.#port = port;
+    this.#etcdPort = etcdPort;
+    this.kubeconfig = this.writeKubeconfig("admin", { "client-certificate": this.#pki("admin.crt"), "client-key": this.#pki("admin.key") });
+  }
+
+  /** Starts one and waits until it is ready; it ends with `scope`. */
+  static async start(scope: Scope): Promise<ApiServer> {
+    const folder = mkdtempSync(join(tmpdir(), "gk-"));
+    mkdirSync(join(folder, "pki"));
+    makePki(join(folder, "pki"));
+    const server = new ApiServer(folder, await freePort(), await freePort());
+    scope.after(async () => {
+      await server.stop("kube-apiserver");
+      await server.stop("etcd");
+      rmSync(folder, { recursive: true, force: true });
+    });
+    const etcd = `http://127.0.0.1:${server.#etcdPort}`;
+    const peer = `http://127.0.0.1:${await freePort()}`;
+    const peers = ["--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer, "--initial-cluster", `default=${peer}`];
+    server.#spawn("etcd", ["--data-dir", join(folder, "etcd"), "--listen-client-urls", etcd, "--advertise-client-urls", etcd, ...peers]);
+    await server.startServing();
+    return server;
+  }
+
+  get url(): string {
+    return `https://127.0.0.1:${this.#port}`;
+  }
+
+  /** A kubeconfig of this server for another user; its path. */
+  writeKubeconfig(name: string, user: Readonly<Record<string, string>>): string {
+    const file = join(this.#folder, `${name}.kubeconfig`);
+    const cluster = { server: this.url, "certificate-authority": this.#pki("ca.crt") };
+    const config = {
+      apiVersion: "v1",
+      kind: "Config",
+      "current-context": "test",
+      clusters: [{ name: "test", cluster }],
+      users: [{ name, user }],
+      contexts: [{ name: "test", context: { cluster: "test", user: name } }],
+    };
+    writeFileSync(file, JSON.stringify(config));
+    return file;
+  }
+
+  /** Starts the API server over the same etcd. */
+  async startServing(): Promise<void> {
+    const issuer = "https://kubernetes.default.svc.cluster.local";
+    this.#spawn("kube-apiserver", [
+      `--etcd-servers=http://127.0.0.1:${this.#etcdPort}`,
+      "--bind-address=127.0.0.1",
+      `--secure-port=${this.#port}`,
+      "--advertise-address=127.0.0.1",
+      "--endpoint-reconciler-type=none",
+      `--tls-cert-file=${this.#pki("server.crt")}`,
+      `--tls-private-key-file=${this.#pki("server.key")}`,
+      `--client-ca-file=${this.#pki("ca.crt")}`,
+      `--cert-dir=${join(this.#folder, "run")}`,
+      `--service-account-issuer=${issuer}`,
+      `--service-account-signing-key-file=${this.#pki("tokens.key")}`,
+      `--service-account-key-file=${this.#pki("tokens.pub")}`,
+      "--authorization-mode=RBAC",
+      "--service-cluster-ip-range=10.96.0.0/16",
+      "--allow-privileged=true",
+      // No controller makes the accounts' default tokens and mounts here.
+      "--disable-admission-plugins=ServiceAccount",
+    ]);
+    await until("the API server is ready", () => this.#isReady(), START_TIMEOUT_MS);
+  }
+
+  /** Ends one of the processes and waits for its end. */
+  async stop(name: "kube-apiserver" | "etcd"): Promise<void> {
+    const child = this.#processes.get(name);
+    this.#processes.delete(name);
+    if (child === undefined || child.exitCode !== null || child.signalCode !== null) return;
+    const ended = once(child, "exit");
+    child.kill("SIGKILL");
+    await ended;
+  }
+
+  #pki(name: string): string {
+    return join(this.#folder, "pki", name);
+  }
+
+  #spawn(name: "kube-apiserver" | "etcd", args: readonly string[]): void {
+    const log = openSync(join(this.#folder, `${name}.log`), "a");
+    this.#processes.set(name, spawn(assets(name), args, { stdio: ["ignore", log, log] }));
+    closeSync(log);
+  }
+
+  #isReady(): Promise<boolean> {
+    const child = this.#processes.get("kube-apiserver");
+    if (child?.exitCode !== null)
+      throw new Error(`the API server ended:\n${readFileSync(join(this.#folder, "kube-apiserver.log"), "utf8").slice(-2000)}`);
+    const agent = new Agent({
+      ca: readFileSync(this.#pki("ca.crt")),
+      cert: readFileSync(this.#pki("admin.crt")),
+      key: readFileSync(this.#pki("admin.key")),
+    });
+    return new Promise((resolve) => {
+      get(`${this.url}/readyz`, { agent, timeout: 2000 }, (answer) => {
+        answer.resume();
+        resolve(answer.statusCode === 200);
+      }).on("error", () => resolve(false));
+    });
+  }
+}

@@ -1,0 +1,127 @@
+/** What the tests do to a cluster, by the client library that others write theirs with. */
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { CoreV1Api, KubeConfig, type KubernetesObject, KubernetesObjectApi } from "@kubernetes/client-node";
+import { parseAllDocuments } from "yaml";
+import { until } from "../fakes/processes.ts";
+import type { Scope } from "../feature/garrison.ts";
+import { ApiServer } from "./api-server.ts";
+
+const ROOT = join(import.meta.dirname, "..", "..");
+/** Kinds of Istio's that a control plane of ours watches. */
+const CUSTOM_KINDS = [
+  ["security.istio.io", "PeerAuthentication", "peerauthentications"],
+  ["security.istio.io", "RequestAuthentication", "requestauthentications"],
+  ["security.istio.io", "AuthorizationPolicy", "authorizationpolicies"],
+  ["networking.istio.io", "WorkloadEntry", "workloadentries"],
+  ["networking.istio.io", "Sidecar", "sidecars"],
+  ["networking.istio.io", "ServiceEntry", "serviceentries"],
+  ["networking.istio.io", "DestinationRule", "destinationrules"],
+] as const;
+
+/** Takes whatever is written, so that malformed objects get past it. */
+function looseDefinition([group, kind, plural]: (typeof CUSTOM_KINDS)[number]): KubernetesObject {
+  // The client library's own name for `x-kubernetes-preserve-unknown-fields`.
+  const schema = { openAPIV3Schema: { type: "object", x_kubernetes_preserve_unknown_fields: true } };
+  return {
+    apiVersion: "apiextensions.k8s.io/v1",
+    kind: "CustomResourceDefinition",
+    metadata: { name: `${plural}.${group}` },
+    spec: {
+      group,
+      scope: "Namespaced",
+      names: { kind, plural, singular: kind.toLowerCase(), listKind: `${kind}List` },
+      versions: [{ name: "v1", served: true, storage: true, schema }],
+    },
+  } as KubernetesObject;
+}
+
+export class Cluster {
+  readonly server: ApiServer;
+  readonly #objects: KubernetesObjectApi;
+  readonly #core: CoreV1Api;
+
+  private constructor(server: ApiServer) {
+    this.server = server;
+    const config = new KubeConfig();
+    config.loadFromFile(server.kubeconfig);
+    this.#objects = KubernetesObjectApi.makeApiClient(config);
+    this.#core = config.makeApiClient(CoreV1Api);
+  }
+
+  /** A cluster with our kinds and our control plane's account; it ends with `scope`. */
+  static async start(scope: Scope): Promise<Cluster> {
+    const cluster = new Cluster(await ApiServer.start(scope));
+    for (const kind of CUSTOM_KINDS) await cluster.create(looseDefinition(kind));
+    await cluster.applyFile(join(ROOT, "deploy", "kubernetes", "control-plane-rbac.yaml"));
+    return cluster;
+  }
+
+  async create(object: KubernetesObject): Promise<void> {
+    await this.#objects.create(object);
+  }
+
+  /** Creates each document of a YAML text. A kind that was defined a moment ago is waited for. */
+  async apply(text: string): Promise<void> {
+    for (const document of parseAllDocuments(text)) {
+      const object = document.toJS() as KubernetesObject;
+      let refusal: unknown;
+      await until(`${object.kind} ${object.metadata?.name} is created (${String(refusal)})`, async () => {
+        try {
+          await this.#objects.create(object);
+          return true;
+        } catch (error) {
+          refusal = error;
+          return false;
+        }
+      });
+    }
+  }
+
+  applyFile(file: string): Promise<void> {
+    return this.apply(readFileSync(file, "utf8"));
+  }
+
+  /** Puts another spec in the place of an object's. */
+  async replaceSpec(object: KubernetesObject & { readonly spec: unknown }): Promise<void> {
+    const { metadata, ...rest } = object;
+    const current = await this.#objects.read({ ...object, metadata: { name: metadata?.name ?? "", namespace: metadata?.namespace ?? "" } });
+    await this.#objects.replace({ ...rest, metadata: current.metadata } as KubernetesObject);
+  }
+
+  async remove(object: KubernetesObject): Promise<void> {
+    await this.#objects.delete(object, undefined, undefined, 0);
+  }
+
+  /** A pod with a status as its node would write it. */
+  async pod(
+    namespace: string,
+    name: string,
+    options: { readonly account: string; readonly ip: string; readonly labels?: Record<string, string>; readonly ready?: boolean },
+  ): Promise<void> {
+    const ports = [{ name: "web", containerPort: 8080 }];
+    const spec = { serviceAccountName: options.account, nodeName: "node-1", containers: [{ name: "app", image: "none", ports }] };
+    await this.#core.createNamespacedPod({ namespace, body: { metadata: { name, labels: options.labels ?? {} }, spec } });
+    const conditions = [{ type: "Ready", status: options.ready === false ? "False" : "True" }];
+    const status = { phase: "Running", podIP: options.ip, conditions };
+    const current = await this.#core.readNamespacedPod({ namespace, name });
+    await this.#core.replaceNamespacedPodStatus({ namespace, name, body: { ...current, status } });
+  }
+
+  /** A token of a service account, bound to a pod where one is named. */
+  async token(namespace: string, name: string, options: { readonly audience?: string; readonly pod?: string } = {}): Promise<string> {
+    const bound = options.pod === undefined ? {} : { boundObjectRef: { apiVersion: "v1", kind: "Pod", name: options.pod } };
+    const audiences = options.audience === undefined ? [] : [options.audience];
+    const answer = await this.#core.createNamespacedServiceAccountToken({
+      namespace,
+      name,
+      body: { spec: { audiences, expirationSeconds: 3600, ...bound } },
+    });
+    return answer.status?.token ?? "";
+  }
+
+  /** The kubeconfig of the control plane's own account, with no more rights than it is given. */
+  async controlPlaneKubeconfig(): Promise<string> {
+    return this.server.writeKubeconfig("garrison", { token: await this.token("garrison-system", "garrison") });
+  }
+}
