@@ -64,3 +64,54 @@ export async function compare({ bench, ours, peer, peerName, count, rounds = 7 }
   console.log(JSON.stringify(result));
   return result;
 }
+
+export interface Timing {
+  readonly perSecond: number;
+  /** Of one call; the clock's own time, some tens of nanoseconds, is in it. */
+  readonly medianNs: number;
+  readonly p99Ns: number;
+}
+
+/** So many calls between two looks at the clock, where a single one is hardly longer than the look. */
+const BATCH = 64;
+
+/**
+ * Calls `work` with 0, 1, 2, … for about `seconds`, after a warm-up of half as long. The rate and the median are of batches,
+ * whose share of the clock is nothing; the 99th percentile is of calls that are timed one by one.
+ */
+export function timeCalls(work: (index: number) => unknown, seconds: number): Timing {
+  let index = 0;
+  const until = (duration: number, step: () => void): void => {
+    for (const end = performance.now() + duration * 1000; performance.now() < end; ) step();
+  };
+  until(seconds / 2, () => work(index++));
+  const batches: number[] = [];
+  const start = performance.now();
+  const first = index;
+  until(seconds, () => {
+    const began = process.hrtime.bigint();
+    const size = batches.length > 0 && (batches.at(-1) ?? 0) > 100_000 ? 1 : BATCH;
+    for (let call = 0; call < size; call++) work(index++);
+    batches.push(Number(process.hrtime.bigint() - began) / size);
+  });
+  const perSecond = Math.round((index - first) / ((performance.now() - start) / 1000));
+  const singles: number[] = [];
+  until(seconds, () => {
+    const began = process.hrtime.bigint();
+    work(index++);
+    singles.push(Number(process.hrtime.bigint() - began));
+  });
+  singles.sort((left, right) => left - right);
+  return { perSecond, medianNs: Math.round(median(batches)), p99Ns: singles[Math.floor(singles.length * 0.99)] ?? Number.NaN };
+}
+
+/** Bytes that are in use, after a collection where Node lets one be asked for (`--expose-gc`). */
+export function heapUsed(): number {
+  for (let round = 0; round < 3; round++) globalThis.gc?.();
+  return process.memoryUsage().heapUsed;
+}
+
+/** One line of JSON, with the machine. */
+export function print(result: object): void {
+  console.log(JSON.stringify({ ...result, node: process.version, cpu: cpus()[0]?.model ?? "unknown" }));
+}

@@ -1,18 +1,17 @@
 /** What the tests do to a cluster, by the client library that others write theirs with. */
-import { readFileSync } from "node:fs";
+import { globSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { CoreV1Api, KubeConfig, type KubernetesObject, KubernetesObjectApi } from "@kubernetes/client-node";
-import { parseAllDocuments } from "yaml";
+import { parse, parseAllDocuments } from "yaml";
+import { type ApiAnswer, type KubernetesApi, openKubernetesApi } from "../../src/sources/kubernetes/api.ts";
 import { until } from "../fakes/processes.ts";
 import type { Scope } from "../feature/garrison.ts";
 import { ApiServer } from "./api-server.ts";
 
 const ROOT = join(import.meta.dirname, "..", "..");
-/** Kinds of Istio's that a control plane of ours watches. */
-const CUSTOM_KINDS = [
-  ["security.istio.io", "PeerAuthentication", "peerauthentications"],
-  ["security.istio.io", "RequestAuthentication", "requestauthentications"],
-  ["security.istio.io", "AuthorizationPolicy", "authorizationpolicies"],
+const DEPLOY = join(ROOT, "deploy", "kubernetes");
+/** Kinds of Istio's that are watched and have no schema of ours. */
+const LOOSE_KINDS = [
   ["networking.istio.io", "WorkloadEntry", "workloadentries"],
   ["networking.istio.io", "Sidecar", "sidecars"],
   ["networking.istio.io", "ServiceEntry", "serviceentries"],
@@ -20,7 +19,7 @@ const CUSTOM_KINDS = [
 ] as const;
 
 /** Takes whatever is written, so that malformed objects get past it. */
-function looseDefinition([group, kind, plural]: (typeof CUSTOM_KINDS)[number]): KubernetesObject {
+function looseDefinition([group, kind, plural]: (typeof LOOSE_KINDS)[number]): KubernetesObject {
   // The client library's own name for `x-kubernetes-preserve-unknown-fields`.
   const schema = { openAPIV3Schema: { type: "object", x_kubernetes_preserve_unknown_fields: true } };
   return {
@@ -34,6 +33,14 @@ function looseDefinition([group, kind, plural]: (typeof CUSTOM_KINDS)[number]): 
       versions: [{ name: "v1", served: true, storage: true, schema }],
     },
   } as KubernetesObject;
+}
+
+/** An object as a file has it. */
+export interface Manifest {
+  readonly apiVersion: string;
+  readonly kind: string;
+  readonly metadata: { readonly name: string; readonly namespace?: string };
+  readonly spec?: unknown;
 }
 
 export class Cluster {
@@ -52,9 +59,35 @@ export class Cluster {
   /** A cluster with our kinds and our control plane's account; it ends with `scope`. */
   static async start(scope: Scope): Promise<Cluster> {
     const cluster = new Cluster(await ApiServer.start(scope));
-    for (const kind of CUSTOM_KINDS) await cluster.create(looseDefinition(kind));
-    await cluster.applyFile(join(ROOT, "deploy", "kubernetes", "control-plane-rbac.yaml"));
+    for (const kind of LOOSE_KINDS) await cluster.create(looseDefinition(kind));
+    await cluster.installSchemas();
+    await cluster.applyFile(join(DEPLOY, "control-plane-rbac.yaml"));
     return cluster;
+  }
+
+  /** As they stand in their files: the client library would drop what it does not know. */
+  async installSchemas(): Promise<void> {
+    const api = await this.#api();
+    for (const file of globSync("crds/*.yaml", { cwd: DEPLOY })) {
+      const definition = parse(readFileSync(join(DEPLOY, file), "utf8")) as unknown;
+      const { status, body } = await api.call("POST", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", definition);
+      if (status !== 201) throw new Error(`${file}: ${JSON.stringify(body)}`);
+    }
+    await until(
+      "the schemas are in force",
+      async () => (await api.call("GET", "/apis/security.istio.io/v1/authorizationpolicies")).status === 200,
+    );
+  }
+
+  /** What the API server would say to a new object of the group `security.istio.io`, fields that it does not know refused; it is not kept. */
+  async tryOut(object: Manifest): Promise<ApiAnswer> {
+    const plural = { AuthorizationPolicy: "authorizationpolicies" }[object.kind] ?? `${object.kind.toLowerCase()}s`;
+    const path = `/apis/${object.apiVersion}/namespaces/${object.metadata.namespace}/${plural}?dryRun=All&fieldValidation=Strict`;
+    return (await this.#api()).call("POST", path, object);
+  }
+
+  #api(): Promise<KubernetesApi> {
+    return openKubernetesApi({ file: this.server.kubeconfig });
   }
 
   async create(object: KubernetesObject): Promise<void> {

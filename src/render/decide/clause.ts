@@ -2,8 +2,8 @@
 import type { Facts } from "../../policy/decision.ts";
 import type { Clause } from "../../policy/model.ts";
 import { OBSERVE_ATTRIBUTE } from "./attributes.ts";
+import { compileClause } from "./condition.ts";
 import { DecisionContext } from "./context.ts";
-import { compileClause } from "./decide.ts";
 
 /** Whether a clause holds, and the values of its attribute; none where there is nothing to see. Throws as `compileDecision`. */
 export function askClause(clause: Clause, facts: Facts): { readonly holds: boolean; readonly seen: readonly string[] } {

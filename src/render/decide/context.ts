@@ -6,8 +6,11 @@ import { foldCase } from "./matchers.ts";
 
 const SCHEME = "spiffe://";
 
-function workloadIdentity(peer: string | undefined): SpiffeId | undefined {
-  if (peer === undefined) return undefined;
+/** Identities that were looked at already: a few peers send all the requests. When there are more, each is looked at anew. */
+const identities = new Map<string, SpiffeId | undefined>();
+const MAX_IDENTITIES = 4096;
+
+function parseIdentity(peer: string): SpiffeId | undefined {
   try {
     return parseSpiffeId(peer);
   } catch {
@@ -15,9 +18,19 @@ function workloadIdentity(peer: string | undefined): SpiffeId | undefined {
   }
 }
 
+function workloadIdentity(peer: string | undefined): SpiffeId | undefined {
+  if (peer === undefined) return undefined;
+  if (identities.has(peer)) return identities.get(peer);
+  if (identities.size >= MAX_IDENTITIES) identities.clear();
+  const identity = parseIdentity(peer);
+  identities.set(peer, identity);
+  return identity;
+}
+
 /** `undefined` of a fact means "there is none", so no positive clause matches it; `null` in here means "not asked yet". */
 export class DecisionContext {
   readonly facts: Facts;
+  #principal: string | undefined | null = null;
   #identity: SpiffeId | undefined | null = null;
   #sourceIp: IpAddress | undefined | null = null;
   #remoteIp: IpAddress | undefined | null = null;
@@ -31,8 +44,11 @@ export class DecisionContext {
 
   /** The peer without `spiffe://`; undefined for plaintext. */
   get principal(): string | undefined {
-    const { peer } = this.facts;
-    return peer?.startsWith(SCHEME) === true ? peer.slice(SCHEME.length) : undefined;
+    if (this.#principal === null) {
+      const { peer } = this.facts;
+      this.#principal = peer?.startsWith(SCHEME) === true ? peer.slice(SCHEME.length) : undefined;
+    }
+    return this.#principal;
   }
 
   /** The peer as a workload identity; undefined for plaintext, and for a SPIFFE ID of another form. */

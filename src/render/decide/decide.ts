@@ -2,14 +2,13 @@
  * The decision engine: a workload's rules compiled once into closures and asked for every request and connection. It
  * answers as an Envoy configured from the same policy does, with the same effect and the same origin.
  */
-import type { AuthorizationLayers, CompiledRule, Condition, WorkloadPolicy } from "../../compile/workload-policy.ts";
-import { AppError } from "../../core/error.ts";
-import type { AttributeKey } from "../../policy/attributes.ts";
+import type { AuthorizationLayers, CompiledRule, WorkloadPolicy } from "../../compile/workload-policy.ts";
 import type { Decision, Facts } from "../../policy/decision.ts";
-import type { Clause, PolicyAction } from "../../policy/model.ts";
+import type { PolicyAction } from "../../policy/model.ts";
 import type { Origin } from "../../policy/origin.ts";
-import { COMPILE_ATTRIBUTE, type Predicate } from "./attributes.ts";
+import { compileCondition } from "./condition.ts";
 import { DecisionContext } from "./context.ts";
+import { type IndexedRule, RuleIndex } from "./rule-index.ts";
 
 /** `http` for requests, `tcp` for connections of which nothing above layer 4 is known. Neither throws. */
 export interface DecisionEngine {
@@ -18,8 +17,7 @@ export interface DecisionEngine {
 }
 
 /** What an audit rule adds to a decision is rare, so the decisions themselves are made once. */
-interface Rule {
-  readonly applies: Predicate;
+interface Rule extends IndexedRule {
   readonly origin: Origin;
   readonly decision: Decision;
 }
@@ -28,81 +26,39 @@ const NO_AUDIT: readonly Origin[] = [];
 const NO_POLICY: Decision = { effect: "allow", because: { kind: "no-policy" }, audit: NO_AUDIT };
 const DEFAULT_DENY: Decision = { effect: "deny", because: { kind: "default" }, audit: NO_AUDIT };
 
-function every(predicates: readonly Predicate[]): Predicate {
-  const [only] = predicates;
-  if (only !== undefined && predicates.length === 1) return only;
-  return (context) => {
-    for (const predicate of predicates) if (!predicate(context)) return false;
-    return true;
-  };
-}
-
-function some(predicates: readonly Predicate[]): Predicate {
-  const [only] = predicates;
-  if (only !== undefined && predicates.length === 1) return only;
-  return (context) => {
-    for (const predicate of predicates) if (predicate(context)) return true;
-    return false;
-  };
-}
-
-/** Throws `invalid-configuration` for an attribute that this version does not know. */
-export function compileClause(clause: Clause): Predicate {
-  // A policy may come from a control plane of another version: an attribute that this table lacks must not be passed over.
-  if (!Object.hasOwn(COMPILE_ATTRIBUTE, clause.attribute)) {
-    throw new AppError("invalid-configuration", `the attribute \`${String(clause.attribute)}\` is unknown`, {
-      help: "the control plane and this proxy are of different versions: use the same one for both",
-    });
-  }
-  const attribute: AttributeKey = clause.attribute;
-  const matches = COMPILE_ATTRIBUTE[attribute](clause.values, clause.argument);
-  return clause.negated ? (context) => !matches(context) : matches;
-}
-
-/** OR of AND; no element is no constraint. */
-function compileAlternatives(alternatives: readonly (readonly Clause[])[]): readonly Predicate[] {
-  return alternatives.length === 0 ? [] : [some(alternatives.map((clauses) => every(clauses.map(compileClause))))];
-}
-
-function compileCondition(condition: Condition): Predicate {
-  switch (condition.kind) {
-    case "never":
-      return () => false;
-    case "always":
-      return () => true;
-    case "when":
-      return every([...compileAlternatives(condition.from), ...compileAlternatives(condition.to), ...condition.when.map(compileClause)]);
-    default:
-      throw new AppError("invalid-configuration", "a rule's condition is of an unknown kind");
-  }
-}
-
-function compileRules(action: PolicyAction, rules: readonly CompiledRule[]): readonly Rule[] {
+function compileRules(action: PolicyAction, rules: readonly CompiledRule[], offset = 0): readonly Rule[] {
   const effect = action === "DENY" ? "deny" : "allow";
-  return rules.map(({ origin, condition }) => ({
+  return rules.map(({ origin, condition }, index) => ({
+    position: offset + index,
+    condition,
     applies: compileCondition(condition),
     origin,
     decision: { effect, because: { kind: "rule", action, origin }, audit: NO_AUDIT },
   }));
 }
 
-function firstMatch(rules: readonly Rule[], context: DecisionContext): Decision | undefined {
-  for (const rule of rules) if (rule.applies(context)) return rule.decision;
-  return undefined;
+/** Arranged when it is first asked: of most workloads, one of the two protocols never is. */
+function lazyIndex(rules: readonly Rule[]): () => RuleIndex<Rule> {
+  let index: RuleIndex<Rule> | undefined;
+  return () => {
+    index ??= new RuleIndex(rules);
+    return index;
+  };
 }
 
 /** AUDIT collects and never blocks, then the first DENY, then the first ALLOW, all in list order (Istio AZ-1). */
 function compileLayers(layers: AuthorizationLayers): (facts: Facts) => Decision {
-  const audit = compileRules("AUDIT", layers.audit);
-  const deny = compileRules("DENY", layers.deny);
-  const allow = layers.allow === undefined ? undefined : compileRules("ALLOW", layers.allow);
-  const verdict = (context: DecisionContext): Decision =>
-    firstMatch(deny, context) ?? (allow === undefined ? NO_POLICY : (firstMatch(allow, context) ?? DEFAULT_DENY));
-  if (audit.length === 0) return (facts) => verdict(new DecisionContext(facts));
+  const { deny, allow } = layers;
+  // One list, since the first ALLOW counts only where no DENY applies, which is what the first rule of both says.
+  const rules = lazyIndex([...compileRules("DENY", deny), ...compileRules("ALLOW", allow ?? [], deny.length)]);
+  const otherwise = allow === undefined ? NO_POLICY : DEFAULT_DENY;
+  if (layers.audit.length === 0) return (facts) => rules().first(new DecisionContext(facts))?.decision ?? otherwise;
+  const audit = lazyIndex(compileRules("AUDIT", layers.audit));
   return (facts) => {
     const context = new DecisionContext(facts);
-    const matched = audit.filter((rule) => rule.applies(context)).map((rule) => rule.origin);
-    return matched.length === 0 ? verdict(context) : { ...verdict(context), audit: matched };
+    const verdict = rules().first(context)?.decision ?? otherwise;
+    const matched = audit().all(context);
+    return matched.length === 0 ? verdict : { ...verdict, audit: matched.map(({ origin }) => origin) };
   };
 }
 
