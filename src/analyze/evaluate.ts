@@ -3,7 +3,9 @@ import type { InboundListener, WorkloadPolicy } from "../compile/workload-policy
 import { AppError } from "../core/error.ts";
 import { parseSpiffeId } from "../identity/spiffe-id.ts";
 import { type Decision, type Facts, formatBecause, type HttpFacts } from "../policy/decision.ts";
+import type { PathNormalization } from "../policy/mesh-config.ts";
 import { formatOrigin } from "../policy/origin.ts";
+import { remoteAddress } from "../policy/remote-address.ts";
 import type { TestCase } from "./test-case.ts";
 import type { TestRequest } from "./test-request.ts";
 
@@ -12,7 +14,7 @@ export interface Engine {
   http(facts: Facts): Decision;
   tcp(facts: Facts): Decision;
   /** A path as the proxy sees it, or undefined for one that it refuses. */
-  normalizePath(path: string): string | undefined;
+  normalizePath(path: string, mode: PathNormalization): string | undefined;
 }
 
 export interface Outcome {
@@ -58,13 +60,13 @@ function httpFacts({ method, headers }: TestRequest, path: string, host: string)
   return { method, path, host, headers: new Map([...headers, ["host", [host]]]) };
 }
 
-function factsOf(listener: InboundListener, request: TestRequest, http: HttpFacts | undefined): Facts {
+function factsOf(listener: InboundListener, request: TestRequest, http: HttpFacts | undefined, trustedProxies = 0): Facts {
   const sourceIp = request.sourceIp ?? "127.0.0.1";
+  const forwarded = http?.headers.get("x-forwarded-for") ?? [];
   return {
     peer: request.from,
     sourceIp,
-    // No proxy is trusted to tell of another client, whatever X-Forwarded-For says.
-    remoteIp: sourceIp,
+    remoteIp: remoteAddress(sourceIp, forwarded, trustedProxies),
     destinationIp: listener.bind,
     destinationPort: listener.port,
     sni: request.sni ?? "",
@@ -91,13 +93,13 @@ export function arrive({ normalizePath }: Pick<Engine, "normalizePath">, policy:
     );
   }
   if (!isHttp) return { kind: "arrived", listener, facts: factsOf(listener, request, undefined) };
-  const path = normalizePath(request.path);
+  const path = normalizePath(request.path, policy.pathNormalization ?? "BASE");
   if (path === undefined) return refuse("the path is not one that a proxy takes");
   // A question carries no token, so that it is what a request without one is (JW-8).
   if (policy.requestAuthentication?.some(({ presence }) => presence === "REQUIRED") === true) return refuse("a token is required");
   const host = hostOf(policy, request);
   if (!AUTHORITY.test(host)) return refuse("the host is not one that a proxy takes");
-  return { kind: "arrived", listener, facts: factsOf(listener, request, httpFacts(request, path, host)) };
+  return { kind: "arrived", listener, facts: factsOf(listener, request, httpFacts(request, path, host), policy.numTrustedProxies) };
 }
 
 /** What comes of a request. Throws as `arrive`. */

@@ -14,7 +14,8 @@ export interface LocalMeshOptions {
   readonly state: string;
   /** `HOST:PORT`; port 0 takes any free one. */
   readonly listen: string;
-  readonly trustDomain: string;
+  /** Undefined leaves it to the MeshConfig. */
+  readonly trustDomain: string | undefined;
   readonly proxy: "envoy" | "embedded";
   /** The application's command for a workload; none for those that somebody else starts. */
   readonly commandOf: (workload: string) => readonly string[];
@@ -48,7 +49,16 @@ async function startControlPlane(
   logs: string,
 ): Promise<{ readonly child: Child; readonly adminSocket: string }> {
   const { config, state, listen, trustDomain, onLine } = options;
-  const args = ["serve", "--config", config, "--state", state, "--listen", listen, "--trust-domain", trustDomain];
+  const args = [
+    "serve",
+    "--config",
+    config,
+    "--state",
+    state,
+    "--listen",
+    listen,
+    ...(trustDomain === undefined ? [] : ["--trust-domain", trustDomain]),
+  ];
   const child = startChild({ name: "control-plane", args, logFile: join(logs, "control-plane.log"), onLine });
   const adminSocket = await untilReady(child, READY_MS, async () => {
     const file = readControlPlaneFile(state);

@@ -1,35 +1,56 @@
 /** A folder of YAML compiled as `garrison serve` would, with nothing running. */
 import { type CompiledMesh, compileMesh } from "../compile/compile.ts";
 import type { Diagnostic } from "../core/diagnostic.ts";
-import { parseTrustDomain } from "../identity/trust-domain.ts";
+import { DEFAULT_TRUST_DOMAIN, parseTrustDomain } from "../identity/trust-domain.ts";
+import { admitMeshConfig, type FixedSettings } from "../mesh/mesh-config.ts";
 import { buildSnapshot, checkReferences, DEFAULT_CLUSTER_DOMAIN, DEFAULT_ROOT_NAMESPACE, type MeshSettings } from "../mesh/snapshot.ts";
+import { brokenMeshConfig } from "../sources/broken-mesh-config.ts";
 import { readFolder } from "../sources/folder-source.ts";
 import type { OptionSpec, ParsedArguments } from "./command.ts";
-import { existingFolder, required } from "./options.ts";
+import { existingFolder } from "./options.ts";
 
-/** What the whole mesh shares. */
+export const TRUST_DOMAIN_OPTION = {
+  type: "value",
+  value: "NAME",
+  doc: "the trust domain of every identity; without it the MeshConfig's, or cluster.local",
+} as const satisfies OptionSpec;
+
+/** What the whole mesh shares. The MeshConfig may say it as well, but not otherwise. */
 export const SETTINGS_OPTIONS = {
-  "trust-domain": { type: "value", value: "NAME", doc: "the trust domain of every identity", default: "cluster.local" },
-  "root-namespace": { type: "value", value: "NAME", doc: "its policies hold for the whole mesh", default: DEFAULT_ROOT_NAMESPACE },
+  "trust-domain": TRUST_DOMAIN_OPTION,
+  "root-namespace": {
+    type: "value",
+    value: "NAME",
+    doc: `the ConfigMap istio is there, and its policies hold for the whole mesh; without it ${DEFAULT_ROOT_NAMESPACE}`,
+  },
 } as const satisfies Readonly<Record<string, OptionSpec>>;
 
-function settingsOf(parsed: ParsedArguments): MeshSettings {
-  return {
-    trustDomain: parseTrustDomain(required(parsed, "trust-domain")),
-    rootNamespace: required(parsed, "root-namespace"),
-    clusterDomain: DEFAULT_CLUSTER_DOMAIN,
+/** What a command line says of the mesh (SETTINGS_OPTIONS), and what of that the MeshConfig may not contradict. Throws `invalid-argument`. */
+export function settingsOf(parsed: ParsedArguments): { readonly settings: MeshSettings; readonly fixed: FixedSettings } {
+  const [trustDomain, rootNamespace] = [parsed.value("trust-domain"), parsed.value("root-namespace")];
+  const fixed: FixedSettings = {
+    ...(trustDomain === undefined ? {} : { trustDomain: parseTrustDomain(trustDomain) }),
+    ...(rootNamespace === undefined ? {} : { rootNamespace }),
   };
+  const defaults = { trustDomain: DEFAULT_TRUST_DOMAIN, rootNamespace: DEFAULT_ROOT_NAMESPACE, clusterDomain: DEFAULT_CLUSTER_DOMAIN };
+  return { settings: { ...defaults, ...fixed }, fixed };
 }
 
 export interface OfflineMesh extends CompiledMesh {
   /** All that is wrong with the folder; what is in force is compiled all the same. */
   readonly diagnostics: readonly Diagnostic[];
+  /** Why the mesh's configuration is not in force as its file says: every answer could be another one. */
+  readonly brokenMeshConfig: Diagnostic | undefined;
 }
 
 /** Compiles a folder with the settings of a command line (SETTINGS_OPTIONS). Throws `not-found` where there is no such folder. */
 export async function loadMesh(folder: string, parsed: ParsedArguments): Promise<OfflineMesh> {
-  const { objects, diagnostics } = await readFolder(existingFolder(folder));
-  const snapshot = buildSnapshot(settingsOf(parsed), objects);
+  const { settings, fixed } = settingsOf(parsed);
+  const configuration = await readFolder(existingFolder(folder));
+  const { objects, diagnostics: refused } = admitMeshConfig(settings, fixed, configuration.objects);
+  const snapshot = buildSnapshot(settings, objects);
   const compiled = compileMesh(snapshot);
-  return { ...compiled, diagnostics: [...diagnostics, ...checkReferences(snapshot, objects), ...compiled.diagnostics] };
+  const broken = brokenMeshConfig(configuration, settings.rootNamespace) ?? refused.find(({ code }) => code === "GAR0107");
+  const diagnostics = [...configuration.diagnostics, ...refused, ...checkReferences(snapshot, objects), ...compiled.diagnostics];
+  return { ...compiled, diagnostics, brokenMeshConfig: broken };
 }

@@ -1,11 +1,10 @@
-import { parseTrustDomain } from "../identity/trust-domain.ts";
-import { DEFAULT_CLUSTER_DOMAIN, DEFAULT_ROOT_NAMESPACE } from "../mesh/snapshot.ts";
 import { type IpBlock, parseIpBlock } from "../policy/ip-block.ts";
 import { startControlPlane } from "../server/control-plane.ts";
 import type { ConfigurationOrigin } from "../server/source.ts";
 import type { Command, ParsedArguments } from "./command.ts";
 import { EXIT } from "./exit.ts";
 import { createLogger } from "./log.ts";
+import { SETTINGS_OPTIONS, settingsOf } from "./offline-mesh.ts";
 import { LOG_OPTION, logLevel, parseHostPort, required, STATE_OPTION } from "./options.ts";
 import { endRequest } from "./signals.ts";
 import { version } from "./version.ts";
@@ -40,8 +39,7 @@ export const command: Command = {
       doc: "your own CA: ca-cert.pem, ca-key.pem, root-cert.pem and cert-chain.pem, or tls.crt, tls.key and ca.crt",
     },
     listen: { type: "value", value: "HOST:PORT", doc: "where agents and proxies connect, by mutual TLS", default: "127.0.0.1:15012" },
-    "trust-domain": { type: "value", value: "NAME", doc: "the trust domain of every identity", default: "cluster.local" },
-    "root-namespace": { type: "value", value: "NAME", doc: "its policies hold for the whole mesh", default: DEFAULT_ROOT_NAMESPACE },
+    ...SETTINGS_OPTIONS,
     "jwks-allow": {
       type: "many",
       value: "CIDR",
@@ -57,11 +55,6 @@ export const command: Command = {
   ],
   run: async (parsed) => {
     const logger = createLogger(logLevel(parsed));
-    const settings = {
-      trustDomain: parseTrustDomain(required(parsed, "trust-domain")),
-      rootNamespace: required(parsed, "root-namespace"),
-      clusterDomain: DEFAULT_CLUSTER_DOMAIN,
-    };
     const caFolder = parsed.value("ca-folder");
     // Before anybody can know that it serves: from then on it ends well.
     const asked = endRequest();
@@ -72,7 +65,7 @@ export const command: Command = {
       signal: ended.signal,
       state: required(parsed, "state"),
       listen: parseHostPort(required(parsed, "listen")),
-      settings,
+      ...settingsOf(parsed),
       version: version(),
       ...(caFolder === undefined ? {} : { caFolder }),
       jwksAllow: jwksAllow(parsed.values("jwks-allow"), process.env.GARRISON_JWKS_ALLOW),

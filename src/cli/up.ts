@@ -4,6 +4,7 @@ import type { Command } from "./command.ts";
 import { EXIT } from "./exit.ts";
 import { chooseProxy, PROXY_OPTION } from "./find-envoy.ts";
 import { type LocalMesh, startLocalMesh } from "./local-mesh.ts";
+import { TRUST_DOMAIN_OPTION } from "./offline-mesh.ts";
 import { existingFolder, required, STATE_OPTION } from "./options.ts";
 import { endRequest } from "./signals.ts";
 
@@ -27,7 +28,7 @@ export const command: Command = {
   options: {
     state: STATE_OPTION,
     listen: { type: "value", value: "HOST:PORT", doc: "where the control plane serves", default: "127.0.0.1:15012" },
-    "trust-domain": { type: "value", value: "NAME", doc: "the trust domain of every identity", default: "cluster.local" },
+    "trust-domain": TRUST_DOMAIN_OPTION,
     proxy: PROXY_OPTION,
     verbose: { type: "flag", doc: "print every log line; without it warnings and errors" },
   },
@@ -43,7 +44,7 @@ export const command: Command = {
       config,
       state,
       listen: required(parsed, "listen"),
-      trustDomain: required(parsed, "trust-domain"),
+      trustDomain: parsed.value("trust-domain"),
       proxy: proxy.kind,
       commandOf: () => [],
       environmentOf: (): Readonly<Record<string, string>> => (proxy.kind === "envoy" ? { ENVOY_PATH: proxy.path } : {}),

@@ -4,6 +4,7 @@ import type { MeshSnapshot, Workload } from "../mesh/snapshot.ts";
 import { attributeRow } from "../policy/attributes.ts";
 import type { AuthorizationPolicyObject, Clause, PolicyAction, Rule } from "../policy/model.ts";
 import { formatEnvoyPolicyId, type Origin } from "../policy/origin.ts";
+import { trustDomainsOf, withAliases } from "./trust-domains.ts";
 import type { AuthorizationLayers, CompiledRule, Condition } from "./workload-policy.ts";
 
 type Transport = "http" | "tcp";
@@ -85,6 +86,7 @@ export function compileAuthorization(
   snapshot: MeshSnapshot,
   workload: Workload,
 ): { readonly http: AuthorizationLayers; readonly tcp: AuthorizationLayers } {
-  const policies = policiesOf(snapshot, workload);
+  const trustDomains = trustDomainsOf(snapshot);
+  const policies = policiesOf(snapshot, workload).map((policy) => withAliases(policy, trustDomains));
   return { http: layers(policies, "http"), tcp: layers(policies, "tcp") };
 }

@@ -124,7 +124,7 @@ describe("how a client speaks to a service of the mesh", () => {
     const spec = `endpoints: [{ address: 10.0.0.1, serviceAccount: ledger }], subjectAltNames: ["${identity("old")}", ledger.internal]`;
     const base = client("shop/ledger.internal") + internal(spec);
     assert.deepEqual(reached(base).services[0]?.endpoints, [
-      { address: "10.0.0.1", port: 80, mtls: true, identity: identity("ledger"), alternatives: [identity("old")] },
+      { address: "10.0.0.1", port: 80, mtls: true, identity: identity("ledger"), aliases: [identity("old")] },
     ]);
     const replaced = rule(
       "shop/ledger",
@@ -133,6 +133,26 @@ describe("how a client speaks to a service of the mesh", () => {
     const [service] = reached(base + replaced).services;
     assert.deepEqual(service?.endpoints, [{ address: "10.0.0.1", port: 80, mtls: true, identity: identity("new") }]);
     assert.equal(service?.sni, "other.internal");
+  });
+
+  it("speaks mutual TLS where a rule says so, though auto mTLS is off, and lets the trust domain's other names answer", () => {
+    const config = `---\napiVersion: v1\nkind: ConfigMap\nmetadata: { name: istio, namespace: istio-system }\ndata:\n  mesh: |\n    enableAutoMtls: false\n    trustDomainAliases: [old.example]\n`;
+    const base = client("shop/ledger.internal") + internal("endpoints: [{ address: 10.0.0.1, serviceAccount: ledger }]") + config;
+    assert.deepEqual(
+      reached(base).services[0]?.endpoints.map(({ mtls }) => mtls),
+      [false],
+    );
+    const names = `["${identity("new")}", "spiffe://elsewhere.example/x"]`;
+    const demanded = rule("shop/x", `{ host: ledger.internal, trafficPolicy: { tls: { mode: ISTIO_MUTUAL, subjectAltNames: ${names} } } }`);
+    assert.deepEqual(reached(base + demanded).services[0]?.endpoints, [
+      {
+        address: "10.0.0.1",
+        port: 80,
+        mtls: true,
+        identity: identity("new"),
+        aliases: ["spiffe://old.example/ns/shop/sa/new", "spiffe://elsewhere.example/x"],
+      },
+    ]);
   });
 
   it("finds workloads by an entry's labels, and they listen for it", () => {

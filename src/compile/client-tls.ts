@@ -5,6 +5,7 @@ import { endpointsOf, type MeshService, type RegistryEndpoint } from "../mesh/re
 import type { MeshSnapshot, Workload } from "../mesh/snapshot.ts";
 import type { ClientTls, DestinationRuleObject, ServerName, ServicePort } from "../policy/model.ts";
 import { effectiveMtls } from "./mtls.ts";
+import { trustDomainsOf } from "./trust-domains.ts";
 import type { ServiceEndpoint, TlsOrigination, UpstreamService } from "./workload-policy.ts";
 
 /** A service's port, and the client that reaches it. */
@@ -33,11 +34,24 @@ function spiffeIds(names: readonly ServerName[]): readonly string[] {
   return names.filter(({ kind, value }) => kind === "uri" && value.startsWith("spiffe://")).map(({ value }) => value);
 }
 
+/** An identity of the mesh by every name of its trust domain; of another domain, as it is. */
+function byEveryName(identity: string, trustDomains: readonly string[]): readonly string[] {
+  const [, domain = "", path = ""] = /^spiffe:\/\/([^/]+)(\/.*)$/.exec(identity) ?? [];
+  if (!trustDomains.includes(domain)) return [identity];
+  return [identity, ...trustDomains.map((name) => `spiffe://${name}${path}`)];
+}
+
 /** The identities that may answer at an endpoint: its own, and those that the entry names for the whole service; a rule's names replace them (SN-4). */
-function identitiesOf(endpoint: RegistryEndpoint, service: MeshService, replacing: readonly ServerName[]): readonly string[] {
-  if (replacing.length > 0) return spiffeIds(replacing);
+function identitiesOf(
+  endpoint: RegistryEndpoint,
+  service: MeshService,
+  replacing: readonly ServerName[],
+  trustDomains: readonly string[],
+): readonly string[] {
   const own = endpoint.identity === undefined ? [] : [endpoint.identity];
-  return [...new Set([...own, ...spiffeIds(service.entry?.subjectAltNames ?? [])])];
+  const declared = spiffeIds(service.entry?.subjectAltNames ?? []);
+  const names = replacing.length > 0 ? spiffeIds(replacing) : [...own, ...declared];
+  return [...new Set(names.flatMap((name) => byEveryName(name, trustDomains)))];
 }
 
 /** Undefined for an endpoint of which nobody says who runs there: nothing is sent to it. */
@@ -50,19 +64,20 @@ function mutual({
   port: number;
   identities: readonly string[];
 }): ServiceEndpoint | undefined {
-  const [identity, ...alternatives] = identities;
+  const [identity, ...aliases] = identities;
   if (identity === undefined) return undefined;
-  return { address, port, mtls: true, identity, ...(alternatives.length === 0 ? {} : { alternatives }) };
+  return { address, port, mtls: true, identity, ...(aliases.length === 0 ? {} : { aliases }) };
 }
 
 function plaintext({ address, port, identity }: RegistryEndpoint): ServiceEndpoint {
   return { address, port, mtls: false, ...(identity === undefined ? {} : { identity }) };
 }
 
-/** Whether an endpoint takes mutual TLS, as far as anything says: the label, then the mode of its workload's port. */
+/** Whether mutual TLS is spoken to an endpoint by itself: the mesh's setting, the endpoint's label, the mode of its workload's port. */
 function takesMutualTls(snapshot: MeshSnapshot, { labels, workload, port }: RegistryEndpoint): boolean {
   const label = labels.get(TLS_MODE);
   if (label !== undefined && label !== "istio") return false;
+  if (!snapshot.meshConfig.enableAutoMtls) return false;
   return workload === undefined || effectiveMtls(snapshot, workload, port) !== "DISABLE";
 }
 
@@ -84,10 +99,12 @@ function meshSecured(
 ): Secured {
   const { service, port } = reach;
   const external = service.entry?.location === "MESH_EXTERNAL";
+  const trustDomains = trustDomainsOf(snapshot);
   const unknown: RegistryEndpoint[] = [];
   const endpoints = endpointsOf(snapshot, service, port).flatMap((endpoint) => {
     if (demanded === undefined && (external || !takesMutualTls(snapshot, endpoint))) return [plaintext(endpoint)];
-    const secured = mutual({ ...endpoint, identities: identitiesOf(endpoint, service, demanded?.subjectAltNames ?? []) });
+    const identities = identitiesOf(endpoint, service, demanded?.subjectAltNames ?? [], trustDomains);
+    const secured = mutual({ ...endpoint, identities });
     if (secured === undefined) unknown.push(endpoint);
     return secured === undefined ? [] : [secured];
   });

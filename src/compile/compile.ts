@@ -1,11 +1,13 @@
 /** The compiler: a snapshot of the mesh -> what each workload enforces, and what became of every object. */
 import type { Diagnostic } from "../core/diagnostic.ts";
 import type { MeshSnapshot, Workload } from "../mesh/snapshot.ts";
+import { DEFAULT_MESH_CONFIG } from "../policy/mesh-config.ts";
 import { compileAuthorization } from "./authorization.ts";
 import { compileInbound } from "./inbound.ts";
 import { compileOutbound } from "./outbound.ts";
 import { compileRequestAuthentication, type JwksLookup, NO_REMOTE_KEYS } from "./request-authentication.ts";
 import { checkMesh, type ObjectStatus, policyStatuses } from "./status.ts";
+import { trustDomainsOf } from "./trust-domains.ts";
 import type { WorkloadPolicy } from "./workload-policy.ts";
 
 export interface CompiledMesh {
@@ -14,6 +16,16 @@ export interface CompiledMesh {
   readonly policies: ReadonlyMap<string, WorkloadPolicy>;
   readonly statuses: readonly ObjectStatus[];
   readonly diagnostics: readonly Diagnostic[];
+}
+
+/** What the mesh's configuration says of every proxy, where it is not the usual. */
+function meshWideOf({ meshConfig }: MeshSnapshot, { numTrustedProxies }: Workload): Partial<WorkloadPolicy> {
+  const { pathNormalization, meshMtls } = meshConfig;
+  return {
+    ...(pathNormalization === DEFAULT_MESH_CONFIG.pathNormalization ? {} : { pathNormalization }),
+    ...(numTrustedProxies === 0 ? {} : { numTrustedProxies }),
+    ...(meshMtls === DEFAULT_MESH_CONFIG.meshMtls ? {} : { tls: meshMtls }),
+  };
 }
 
 /** What one workload enforces. */
@@ -29,7 +41,8 @@ function compileWorkload(
     workload: workload.key,
     address: workload.address,
     identity: workload.identity,
-    trustDomains: [snapshot.settings.trustDomain],
+    trustDomains: trustDomainsOf(snapshot),
+    ...meshWideOf(snapshot, workload),
     inbound: inbound.listeners,
     outbound: outbound.listeners,
     ...(requestAuthentication === undefined ? {} : { requestAuthentication }),

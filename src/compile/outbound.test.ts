@@ -1,6 +1,8 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { labels, meta, snapshotOf, workloadEntry } from "../../test/fixture/objects.ts";
+import { parseTrustDomain } from "../identity/trust-domain.ts";
+import { DEFAULT_MESH_CONFIG, type MeshConfig } from "../policy/mesh-config.ts";
 import type { EgressListener, MeshObject, Protocol, SidecarObject } from "../policy/model.ts";
 import { compileOutbound } from "./outbound.ts";
 
@@ -25,7 +27,7 @@ function egress(
   };
 }
 
-function compileWith(listener: EgressListener) {
+function compileWith(listener: EgressListener, mesh: Partial<MeshConfig> = {}) {
   const sidecar: SidecarObject = {
     kind: "Sidecar",
     meta: meta("shop/cart"),
@@ -40,6 +42,7 @@ function compileWith(listener: EgressListener) {
     service("shop/pay", { http: 80 }, "pay"),
     service("bank/vault", { http: 80, admin: 81 }, "vault"),
     sidecar,
+    { kind: "ConfigMap", meta: meta("istio-system/istio"), mesh: { ...DEFAULT_MESH_CONFIG, ...mesh } },
   ]);
   const workload = snapshot.workloads.get("shop/cart");
   assert.ok(workload);
@@ -51,6 +54,20 @@ function reached(listener: EgressListener): readonly string[] {
 }
 
 describe("compileOutbound", () => {
+  it("speaks plaintext to everybody where auto mTLS is off", () => {
+    const endpoints = (mesh: Partial<MeshConfig>) =>
+      compileWith(egress(80, ["./*"]), mesh).listeners.flatMap(({ services }) => services.flatMap((one) => one.endpoints));
+    const payments = { address: "10.0.0.2", port: 1080, identity: "spiffe://cluster.local/ns/shop/sa/payments" };
+    assert.deepEqual(endpoints({ enableAutoMtls: true }), [{ ...payments, mtls: true }]);
+    assert.deepEqual(endpoints({ enableAutoMtls: false }), [{ ...payments, mtls: false }]);
+  });
+
+  it("lets each endpoint answer by the aliases of the trust domain too", () => {
+    const mesh = { trustDomainAliases: [parseTrustDomain("old.example"), parseTrustDomain("cluster.local")] };
+    const [endpoint] = compileWith(egress(80, ["./*"]), mesh).listeners.flatMap(({ services }) => services.flatMap((one) => one.endpoints));
+    assert.deepEqual(endpoint?.mtls === true && endpoint.aliases, ["spiffe://old.example/ns/shop/sa/payments"]);
+  });
+
   it("reaches every service that the hosts name on the listener's port, as in Istio", () => {
     assert.deepEqual(reached(egress(80, ["*/*"])), ["shop/pay:80", "bank/vault:80"]);
   });

@@ -3,6 +3,7 @@
  * can be shown, compared, pushed to an embedded proxy and kept.
  */
 import type { PublicJwk } from "../policy/jwks.ts";
+import type { MeshTls, PathNormalization } from "../policy/mesh-config.ts";
 import type { Clause, ClientCertificateFiles, Endpoint, JwtRuleFields, PolicyAction, Protocol, ServerName } from "../policy/model.ts";
 import type { Origin } from "../policy/origin.ts";
 
@@ -56,10 +57,11 @@ export type ServiceEndpoint = {
   readonly port: number;
 } & (
   | {
-      /** The endpoint is spoken to by the mesh's mutual TLS, and must prove this SPIFFE ID, or one of the others that the configuration names. */
+      /** The endpoint is spoken to by the mesh's mutual TLS, and must prove this SPIFFE ID, or one of the aliases. */
       readonly mtls: true;
       readonly identity: string;
-      readonly alternatives?: readonly string[];
+      /** The same account by other names of the trust domain, and what the configuration names for the service (SN-4). */
+      readonly aliases?: readonly string[];
     }
   | {
       /** Plaintext, or the service's own `tls`. Who is meant to be there, if that is known; it proves nothing. */
@@ -125,8 +127,14 @@ export interface WorkloadPolicy {
   readonly address: string;
   /** The workload's own SPIFFE ID. */
   readonly identity: string;
-  /** Peers of other trust domains are refused in the handshake (XD-4). */
+  /** The mesh's own, then its aliases. Peers of other trust domains are refused in the handshake (XD-4). */
   readonly trustDomains: readonly string[];
+  /** What becomes of the paths of peers; absent is BASE. */
+  readonly pathNormalization?: PathNormalization;
+  /** The client's address is the one so far from the end of X-Forwarded-For; absent is 0, the connection's own. */
+  readonly numTrustedProxies?: number;
+  /** Of mutual TLS, in both directions; absent is `DEFAULT_MESH_TLS`. */
+  readonly tls?: MeshTls;
   readonly inbound: readonly InboundListener[];
   readonly outbound: readonly OutboundListener[];
   /** Rules for the tokens of requests, by issuer; absent where there is none. They are asked before `http`. */

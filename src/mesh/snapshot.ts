@@ -1,8 +1,7 @@
 /** The mesh at one moment: immutable, indexed for compilation. */
 import type { Diagnostic, Place } from "../core/diagnostic.ts";
 import { formatSpiffeId } from "../identity/spiffe-id.ts";
-import type { TrustDomain } from "../identity/trust-domain.ts";
-import type { ExtensionProvider } from "../policy/extension-provider.ts";
+import type { MeshConfig } from "../policy/mesh-config.ts";
 import type {
   AuthorizationPolicyObject,
   DestinationRuleObject,
@@ -17,18 +16,10 @@ import type {
   SidecarObject,
   WorkloadEntryObject,
 } from "../policy/model.ts";
+import { effectiveSettings, type MeshSettings, meshConfigOf } from "./mesh-config.ts";
 import { byAge } from "./order.ts";
 
-/** What the whole mesh shares. */
-export interface MeshSettings {
-  readonly trustDomain: TrustDomain;
-  /** Policies of this namespace hold for the whole mesh. */
-  readonly rootNamespace: string;
-  /** The end of every service's host: `NAME.NAMESPACE.svc.DOMAIN`. */
-  readonly clusterDomain: string;
-  /** Those that CUSTOM policies may name, by name; absent where the mesh has none. */
-  readonly extensionProviders?: ReadonlyMap<string, ExtensionProvider>;
-}
+export type { MeshSettings } from "./mesh-config.ts";
 
 /** One place where an application runs, with the identity it must prove. */
 export interface Workload {
@@ -45,11 +36,15 @@ export interface Workload {
   readonly serviceAccount: string;
   /** A SPIFFE ID. */
   readonly identity: string;
+  /** How many proxies in front of its own are trusted to name the client in X-Forwarded-For. */
+  readonly numTrustedProxies: number;
   readonly place: Place;
 }
 
 export interface MeshSnapshot {
+  /** What holds, of the command line and the mesh's configuration. */
   readonly settings: MeshSettings;
+  readonly meshConfig: MeshConfig;
   /** By `NAMESPACE/NAME`. */
   readonly workloads: ReadonlyMap<string, Workload>;
   readonly services: readonly ServiceObject[];
@@ -78,18 +73,21 @@ function ofKind<K extends MeshObject["kind"]>(objects: readonly MeshObject[], ki
   return objects.filter((object): object is ObjectOf<K> => object.kind === kind);
 }
 
-function toWorkload(object: WorkloadEntryObject | PodObject, settings: MeshSettings): Workload {
+function toWorkload(object: WorkloadEntryObject | PodObject, settings: MeshSettings, { defaultConfig }: MeshConfig): Workload {
   const { namespace, name, place } = object.meta;
   const { kind, address, ports, serviceAccount } = object;
   const labels = kind === "Pod" ? object.meta.labels : object.labels;
   const ready = kind === "Pod" ? object.ready : true;
   const identity = formatSpiffeId({ trustDomain: settings.trustDomain, namespace, serviceAccount });
-  return { kind, key: `${namespace}/${name}`, namespace, name, address, ports, ready, labels, serviceAccount, identity, place };
+  const ownProxies = kind === "Pod" ? undefined : object.proxyConfig?.numTrustedProxies;
+  const numTrustedProxies = ownProxies ?? defaultConfig.numTrustedProxies ?? 0;
+  const own = { labels, serviceAccount, identity, numTrustedProxies, place };
+  return { kind, key: `${namespace}/${name}`, namespace, name, address, ports, ready, ...own };
 }
 
 /** A pod comes after an entry of its name and so takes its place: an entry must not speak for a pod. */
-function workloadsOf(objects: readonly MeshObject[], settings: MeshSettings): readonly Workload[] {
-  return [...ofKind(objects, "WorkloadEntry"), ...ofKind(objects, "Pod")].map((object) => toWorkload(object, settings));
+function workloadsOf(objects: readonly MeshObject[], settings: MeshSettings, config: MeshConfig): readonly Workload[] {
+  return [...ofKind(objects, "WorkloadEntry"), ...ofKind(objects, "Pod")].map((object) => toWorkload(object, settings, config));
 }
 
 function identityOf(account: ServiceAccountObject, settings: MeshSettings): string {
@@ -101,11 +99,13 @@ function namespacesOf(objects: readonly NamespaceObject[], settings: MeshSetting
   return new Set(["default", settings.rootNamespace, ...objects.map((object) => object.meta.name)]);
 }
 
-/** Indexes decoded objects. Each object's identity (kind, namespace, name) must be unique already. */
-export function buildSnapshot(settings: MeshSettings, objects: readonly MeshObject[]): MeshSnapshot {
-  const workloads = workloadsOf(objects, settings);
+/** Indexes decoded objects. Each object's identity (kind, namespace, name) must be unique already; `given` is of the command line. */
+export function buildSnapshot(given: MeshSettings, objects: readonly MeshObject[]): MeshSnapshot {
+  const [settings, meshConfig] = [effectiveSettings(given, objects), meshConfigOf(given, objects)];
+  const workloads = workloadsOf(objects, settings, meshConfig);
   return {
     settings,
+    meshConfig,
     workloads: new Map(workloads.map((workload) => [workload.key, workload])),
     services: ofKind(objects, "Service").sort(byAge),
     serviceEntries: ofKind(objects, "ServiceEntry").sort(byAge),

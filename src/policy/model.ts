@@ -5,6 +5,7 @@
 import type { Place } from "../core/diagnostic.ts";
 import type { AttributeKey } from "./attributes.ts";
 import type { PublicJwk } from "./jwks.ts";
+import type { MeshConfig, ProxyConfig } from "./mesh-config.ts";
 import type { ValueMatch } from "./pattern.ts";
 
 /** What every object has. `namespace` is empty only for kind Namespace. */
@@ -60,6 +61,16 @@ export interface WorkloadEntryObject {
   /** `spec.labels`, over `metadata.labels`. */
   readonly labels: ReadonlyMap<string, string>;
   readonly serviceAccount: string;
+  /** Of the annotation `proxy.istio.io/config`; absent where there is none. */
+  readonly proxyConfig?: ProxyConfig;
+}
+
+/** Kubernetes `v1` ConfigMap, of which only one means anything to the mesh. */
+export interface ConfigMapObject {
+  readonly kind: "ConfigMap";
+  readonly meta: ObjectMeta;
+  /** Of a ConfigMap `istio` with the key `mesh`; undefined for every other, which is its application's own. */
+  readonly mesh: MeshConfig | undefined;
 }
 
 /** A Kubernetes pod that runs, or is about to: one workload. Its labels are its metadata's. */
@@ -280,6 +291,7 @@ export type MeshObject =
   | NamespaceObject
   | ServiceAccountObject
   | ServiceObject
+  | ConfigMapObject
   | WorkloadEntryObject
   | PodObject
   | SidecarObject

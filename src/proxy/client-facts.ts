@@ -1,6 +1,8 @@
 /** What all requests of one connection have in common, and the facts that decisions are made on. */
 import type { Facts, HttpFacts } from "../policy/decision.ts";
+import { remoteAddress } from "../policy/remote-address.ts";
 import type { Requester } from "../policy/requester.ts";
+import { valuesOf } from "./headers.ts";
 import type { HeaderList, RequestHead } from "./message.ts";
 import type { Peer } from "./peer-certificate.ts";
 
@@ -68,13 +70,14 @@ class RequestFacts implements HttpFacts {
   }
 }
 
-/** The facts of a connection, or of a request on it. There are no trusted proxies, so the remote address is the source's. */
-export function factsOf(connection: PeerConnection, head: RequestHead | undefined, requester?: Requester): Facts {
+/** The facts of a connection, or of a request on it that came by so many trusted proxies. */
+export function factsOf(connection: PeerConnection, head: RequestHead | undefined, requester?: Requester, trustedProxies = 0): Facts {
   const { peer, sourceIp, destinationIp, destinationPort, sni } = connection;
+  const forwarded = head === undefined || trustedProxies === 0 ? [] : valuesOf(head.headers, "x-forwarded-for");
   return {
     peer: peer?.identity,
     sourceIp,
-    remoteIp: sourceIp,
+    remoteIp: remoteAddress(sourceIp, forwarded, trustedProxies),
     destinationIp,
     destinationPort,
     sni,

@@ -1,18 +1,25 @@
-/** The workload's certificate and roots of the moment, for every TLS connection that begins from now on. */
-import type { SecureContext } from "node:tls";
+/** The workload's certificate and roots of the moment, and how TLS is spoken, for every TLS connection that begins from now on. */
+import { createSecureContext, type SecureContext, type SecureContextOptions } from "node:tls";
 import { AppError } from "../core/error.ts";
+import { DEFAULT_MESH_TLS, type MeshTls } from "../policy/mesh-config.ts";
 import { RotatingTlsMaterial, type TlsMaterial } from "../rpc/credentials.ts";
-import { clientContext } from "./tls.ts";
+import { contextOptions } from "./tls.ts";
 
 export class Credentials {
   /** The same material for gRPC channels. */
   readonly grpc = new RotatingTlsMaterial();
-  readonly #listeners = new Set<(material: TlsMaterial) => void>();
+  readonly #listeners = new Set<(context: SecureContextOptions) => void>();
+  #tls: MeshTls = DEFAULT_MESH_TLS;
   #client: SecureContext | undefined;
 
   /** Undefined until the agent has sent the first. */
   get material(): TlsMaterial | undefined {
     return this.grpc.current;
+  }
+
+  /** For connections of peers; undefined before the first certificate. */
+  get serverContext(): SecureContextOptions | undefined {
+    return this.material === undefined ? undefined : contextOptions(this.material, this.#tls);
   }
 
   /** For a connection to a peer. Throws `unavailable` before the first certificate. */
@@ -26,18 +33,35 @@ export class Credentials {
     try {
       // OpenSSL takes an empty text for "none".
       if (Object.values(material).includes("")) throw new AppError("invalid-argument", "a part of it is empty");
-      this.#client = clientContext(material);
+      this.#client = createSecureContext(contextOptions(material, this.#tls));
     } catch (thrown) {
       // The cause is kept for the log; OpenSSL's words never hold key material.
       throw new AppError("invalid-argument", "the certificate, its key or the roots cannot be used", { cause: thrown });
     }
     this.grpc.update(material);
-    for (const listener of this.#listeners) listener(material);
+    this.#tell(contextOptions(material, this.#tls));
+  }
+
+  /** How TLS is spoken from now on. Throws `invalid-configuration` for what this machine's OpenSSL does not know, and keeps the old. */
+  configure(tls: MeshTls): void {
+    const { material } = this;
+    try {
+      const context = createSecureContext(material === undefined ? {} : contextOptions(material, tls));
+      if (material !== undefined) this.#client = context;
+    } catch (thrown) {
+      throw new AppError("invalid-configuration", "this machine's OpenSSL does not take the mesh's TLS settings", { cause: thrown });
+    }
+    this.#tls = tls;
+    if (material !== undefined) this.#tell(contextOptions(material, tls));
   }
 
   /** Calls `listener` with each change. Returns what ends it. */
-  subscribe(listener: (material: TlsMaterial) => void): () => void {
+  subscribe(listener: (context: SecureContextOptions) => void): () => void {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
+  }
+
+  #tell(context: SecureContextOptions): void {
+    for (const listener of this.#listeners) listener(context);
   }
 }

@@ -93,7 +93,7 @@ async function ownTls({ protocol }: UpstreamService, origination: OriginationCon
 /** How the endpoint is secured; undefined for plaintext. A service with `tls` is never spoken to without. */
 async function tlsOptions(options: DialOptions): Promise<TlsOptions | undefined> {
   const { service, endpoint, origination } = options;
-  if (endpoint.mtls) return meshTls(options, [endpoint.identity, ...(endpoint.alternatives ?? [])]);
+  if (endpoint.mtls) return meshTls(options, [endpoint.identity, ...(endpoint.aliases ?? [])]);
   if (service.tls === undefined) return undefined;
   if (origination === undefined) throw new AppError("internal", "there is no TLS for a service that must have it");
   return ownTls(service, origination);

@@ -1,7 +1,9 @@
 /** The proxy of one workload: its listeners, and the policy that they all read. */
+import { isDeepStrictEqual } from "node:util";
 import type { InboundListener, OutboundListener, WorkloadPolicy } from "../compile/workload-policy.ts";
 import { AppError } from "../core/error.ts";
 import type { Logger } from "../core/logger.ts";
+import { DEFAULT_MESH_TLS } from "../policy/mesh-config.ts";
 import type { Endpoint } from "../policy/model.ts";
 import { Acceptor, formatEndpoint } from "./acceptor.ts";
 import type { Credentials } from "./credentials.ts";
@@ -106,6 +108,9 @@ export class EmbeddedProxy {
     // 1. What cannot be understood changes nothing.
     const compiled = compilePolicy(policy);
     const wanted = wantedListeners(policy);
+    const { tls = DEFAULT_MESH_TLS } = policy;
+    const sameTls = isDeepStrictEqual(tls, this.#state?.policy.tls ?? DEFAULT_MESH_TLS);
+    this.#options.credentials.configure(tls);
     // 2. What cannot be listened on is left out: neither the other listeners nor the decisions may wait for it.
     const { opened, failures } = await this.#open([...wanted].filter(([key]) => !this.#bound.has(key)));
     // 3. From here on nothing fails: decisions first, so that no new listener serves by an old policy.
@@ -113,6 +118,7 @@ export class EmbeddedProxy {
     else this.#state.replace(compiled);
     for (const [key, bound] of [...this.#bound]) if (!wanted.has(key)) this.#release(key, bound);
     for (const [key, one] of wanted) this.#serve(key, one, opened.get(key), this.#state);
+    if (!sameTls) for (const { port } of this.#bound.values()) port.retireTls();
     const { inbound, outbound } = policy;
     this.#options.logger.log("info", "policy in force", { workload: policy.workload, inbound: inbound.length, outbound: outbound.length });
     const [first] = failures;

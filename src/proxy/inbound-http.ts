@@ -1,7 +1,8 @@
 /** HTTP from peers: check, authenticate, decide, and only then forward. */
 import type { InboundListener } from "../compile/workload-policy.ts";
 import type { AppError } from "../core/error.ts";
-import { type Decision, formatBecause } from "../policy/decision.ts";
+import { type Decision, type Facts, formatBecause } from "../policy/decision.ts";
+import type { Requester } from "../policy/requester.ts";
 import { factsOf, type PeerConnection } from "./client-facts.ts";
 import { type Downstream, Exchange, type Outcome } from "./exchange.ts";
 import { JwtFailure } from "./jwt-parse.ts";
@@ -39,7 +40,10 @@ export class InboundHttp {
     const start = performance.now();
     // 1. Refuse what could be understood in two ways.
     const { forwardedCertificate } = connection;
-    const head = checkRequest(raw, { maxHeaders: this.#options.limits.headers, normalize: true, forwardedCertificate });
+    const { limits, state } = this.#options;
+    const { pathNormalization = "BASE", numTrustedProxies = 0 } = state.policy;
+    const options = { maxHeaders: limits.headers, pathNormalization, trustsScheme: numTrustedProxies > 0, forwardedCertificate };
+    const head = checkRequest(raw, options);
     if (isRefused(head)) {
       downstream.last();
       replyLocally(downstream, head.status, head.refused, NO_HEADERS);
@@ -47,7 +51,7 @@ export class InboundHttp {
       return;
     }
     // 2. Authenticate, where a rule looks at tokens.
-    const { authentication } = this.#options.state;
+    const { authentication } = state;
     if (authentication === undefined) this.#decide({ head, requester: undefined }, downstream, connection, start);
     else void this.#authenticate(authentication, head, downstream, connection, start);
   }
@@ -74,7 +78,7 @@ export class InboundHttp {
 
   #decide({ head, requester }: Authenticated, downstream: Downstream, connection: PeerConnection, start: number): void {
     // 3. Decide, by the policy of this moment.
-    const facts = factsOf(connection, head, requester);
+    const facts = this.#factsOf(connection, head, requester);
     const decision = this.#options.state.engine.http(facts);
     const permit = connection.draining ? undefined : grant(decision);
     if (permit === undefined) {
@@ -88,6 +92,10 @@ export class InboundHttp {
     new Exchange(head, downstream, upstream, (outcome) =>
       this.#finish(connection, { head, requester }, permit.decision, outcome, start),
     ).start();
+  }
+
+  #factsOf(connection: PeerConnection, head: RequestHead, requester: Requester | undefined): Facts {
+    return factsOf(connection, head, requester, this.#options.state.policy.numTrustedProxies);
   }
 
   /** What no parser accepts; there may be no request to speak of. */
@@ -115,7 +123,7 @@ export class InboundHttp {
     let detail: RecordInit = {};
     const unwatch = state.watch({
       reconsider: () => {
-        const decision = state.engine.http(factsOf(connection, head, requester));
+        const decision = state.engine.http(this.#factsOf(connection, head, requester));
         if (decision.effect === "allow") return;
         detail = { detail: `cut by a new policy: ${formatBecause(decision.because)}` };
         tunnel.cut();

@@ -86,6 +86,11 @@ export class InboundPort {
     for (const { connection, retire } of [...this.#accepted]) if (!this.#welcomes(connection.peer, listener.mtls)) retire();
   }
 
+  /** Ends what was agreed on by other TLS settings than those of the moment. */
+  retireTls(): void {
+    for (const { connection, retire } of [...this.#accepted]) if (connection.peer !== undefined) retire();
+  }
+
   /** Lets requests in flight finish, and ends what has none. */
   drain(): void {
     for (const { retire } of [...this.#accepted]) retire();

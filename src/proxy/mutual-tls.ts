@@ -5,7 +5,6 @@ import { Server, type TLSSocket } from "node:tls";
 import { AppError } from "../core/error.ts";
 import type { Credentials } from "./credentials.ts";
 import { isOfTrustDomains, type Peer, peerOf } from "./peer-certificate.ts";
-import { contextOptions } from "./tls.ts";
 
 /** A handshake that did not come to its end. */
 export interface RefusedHandshake {
@@ -56,7 +55,7 @@ export class MutualTls {
     const { credentials, handshakeMs, allowHalfOpen, chooseAlpn } = options;
     this.#options = options;
     this.#server = new Server({
-      ...(credentials.material === undefined ? {} : contextOptions(credentials.material)),
+      ...credentials.serverContext,
       requestCert: true,
       // The verdict on the certificate is read in #secured, before anything is read from the peer: refused by Node
       // itself, a connection would leave no trace of where it came from.
@@ -70,8 +69,8 @@ export class MutualTls {
     });
     this.#server.on("secureConnection", (socket) => this.#secured(socket));
     this.#server.on("tlsClientError", (error, socket) => this.#failed(error, socket));
-    this.#unsubscribe = credentials.subscribe((material) =>
-      this.#server.setSecureContext({ ...contextOptions(material), secureOptions: constants.SSL_OP_NO_TICKET }),
+    this.#unsubscribe = credentials.subscribe((context) =>
+      this.#server.setSecureContext({ ...context, secureOptions: constants.SSL_OP_NO_TICKET }),
     );
   }
 

@@ -86,6 +86,14 @@ export class OutboundPort {
     for (const upstream of before) if (!this.#upstreams.includes(upstream)) upstream.close();
   }
 
+  /** Lets go of connections that were agreed on by other TLS settings than those of the moment; requests in flight finish. */
+  retireTls(): void {
+    const before = this.#upstreams;
+    this.#upstreams = before.map(({ service }) => this.#upstream(service));
+    this.#byName = this.#index();
+    for (const upstream of before) upstream.close();
+  }
+
   /** Lets requests in flight finish, and ends what has none. */
   drain(): void {
     this.#http1.drain();
@@ -135,7 +143,12 @@ export class OutboundPort {
 
   #handle(raw: RawRequest, downstream: Downstream): void {
     const { limits, logger } = this.#options;
-    const head = checkRequest(raw, { maxHeaders: limits.headers, normalize: false, forwardedCertificate: undefined });
+    const head = checkRequest(raw, {
+      maxHeaders: limits.headers,
+      pathNormalization: undefined,
+      trustsScheme: true,
+      forwardedCertificate: undefined,
+    });
     if (isRefused(head)) {
       downstream.last();
       replyLocally(downstream, head.status, head.refused, NO_HEADERS);

@@ -3,6 +3,7 @@ import { fromBinary } from "@bufbuild/protobuf";
 import type { UpstreamService, WorkloadPolicy } from "../compile/workload-policy.ts";
 import { AppError } from "../core/error.ts";
 import { ProxyPolicySchema } from "../gen/garrison/v1/proxy_pb.js";
+import { DEFAULT_MESH_TLS } from "../policy/mesh-config.ts";
 
 export const PROXY_POLICY_TYPE = `type.googleapis.com/${ProxyPolicySchema.typeName}`;
 
@@ -29,6 +30,17 @@ function isKnownService({ tls, resolution, endpoints }: UpstreamService): boolea
   return verified && RESOLUTIONS.has(resolution) && Array.isArray(endpoints) && endpoints.every(({ mtls }) => typeof mtls === "boolean");
 }
 
+const VERSIONS: ReadonlySet<unknown> = new Set(["1.2", "1.3"]);
+const NORMALIZATIONS: ReadonlySet<unknown> = new Set([undefined, "NONE", "BASE", "MERGE_SLASHES", "DECODE_AND_MERGE_SLASHES"]);
+
+/** What holds for the whole proxy. */
+function checkSettings({ pathNormalization, numTrustedProxies = 0, tls = DEFAULT_MESH_TLS }: WorkloadPolicy): void {
+  if (!NORMALIZATIONS.has(pathNormalization)) throw mismatch("an unknown normalization of paths");
+  if (!Number.isSafeInteger(numTrustedProxies) || numTrustedProxies < 0) throw mismatch("an unusable number of trusted proxies");
+  if (!VERSIONS.has(tls.minVersion) || !Array.isArray(tls.cipherSuites) || !Array.isArray(tls.ecdhCurves))
+    throw mismatch("TLS settings of another form than this version knows");
+}
+
 /**
  * Checks what the engine's own compiling does not: the rules are closed unions there, so that what this version does
  * not know is refused and never passed over.
@@ -39,6 +51,7 @@ function check(policy: WorkloadPolicy, workload: string): void {
     if (!Array.isArray(list)) throw mismatch("another form than this version knows");
   const { requestAuthentication: rules = [] } = policy;
   if (!Array.isArray(rules) || !rules.every(isKnownRule)) throw mismatch("a rule for tokens of another form than this version knows");
+  checkSettings(policy);
   for (const { name, mtls, protocol } of policy.inbound) {
     if (!MODES.has(mtls)) throw mismatch(`an unknown mTLS mode at \`${name}\``);
     if (!PROTOCOLS.has(protocol)) throw mismatch(`an unknown protocol at \`${name}\``);

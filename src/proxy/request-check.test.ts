@@ -4,7 +4,7 @@ import { sanitizeResponse, sanitizeTrailers } from "./headers.ts";
 import type { RequestHead } from "./message.ts";
 import { type CheckOptions, checkRequest, isRefused, type RawRequest } from "./request-check.ts";
 
-const OPTIONS: CheckOptions = { maxHeaders: 100, normalize: true, forwardedCertificate: undefined };
+const OPTIONS: CheckOptions = { maxHeaders: 100, pathNormalization: "BASE", trustsScheme: false, forwardedCertificate: undefined };
 
 function raw(partial: Partial<RawRequest> = {}): RawRequest {
   return {
@@ -77,7 +77,7 @@ describe("the target", () => {
     assert.deepEqual(accepted({ target: "HTTP://x" }).path, { path: "/", query: "" });
   });
   test("is kept as written where the next proxy normalizes it", () => {
-    const head = accepted({ target: "/a/../b?c" }, { ...OPTIONS, normalize: false });
+    const head = accepted({ target: "/a/../b?c" }, { ...OPTIONS, pathNormalization: undefined });
     assert.equal(head.path.path + head.path.query, "/a/../b?c");
   });
 });
@@ -119,8 +119,10 @@ describe("what the application gets", () => {
       "https",
     ]);
   });
-  test("the scheme that an earlier proxy saw is kept", () => {
-    assert.deepEqual(accepted({ headers: [...host, "X-Forwarded-Proto", "http"] }).headers, ["x-forwarded-proto", "http"]);
+  test("the scheme that a trusted proxy saw is kept, and a peer's own word for it is not", () => {
+    const headers = [...host, "X-Forwarded-Proto", "http"];
+    assert.deepEqual(accepted({ headers }, { ...OPTIONS, trustsScheme: true }).headers, ["x-forwarded-proto", "http"]);
+    assert.deepEqual(accepted({ headers }).headers, ["x-forwarded-proto", "https"]);
   });
   test("a body whose length is known, unknown, or none", () => {
     assert.equal(accepted({ headers: [...host, "content-length", "12"] }).bodyLength, 12);

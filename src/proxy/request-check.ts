@@ -1,4 +1,5 @@
 /** From what a parser understood to a request that may be decided on and forwarded; whatever is ambiguous is refused. */
+import type { PathNormalization } from "../policy/mesh-config.ts";
 import { normalizePath } from "../render/decide/normalize-path.ts";
 import { type SanitizedRequest, sanitizeRequest } from "./headers.ts";
 import type { RequestHead } from "./message.ts";
@@ -29,8 +30,10 @@ export interface Refusal {
 export interface CheckOptions {
   /** Header pairs at most. */
   readonly maxHeaders: number;
-  /** Outbound requests go to a proxy that normalizes; here they are kept as the application wrote them. */
-  readonly normalize: boolean;
+  /** What becomes of the path; undefined keeps it as it was written, for a proxy further on that normalizes. */
+  readonly pathNormalization: PathNormalization | undefined;
+  /** Whether a scheme that the header already names is believed. */
+  readonly trustsScheme: boolean;
   /** What the proxy itself says of the peer; a client's own word for it is dropped. */
   readonly forwardedCertificate: string | undefined;
 }
@@ -80,15 +83,22 @@ function isRefusal(value: unknown): value is Refusal {
   return typeof value === "object" && value !== null && "refused" in value;
 }
 
+/** The scheme by which a request came, whatever the peer says of it. */
+function withScheme(headers: readonly string[], scheme: string): string[] {
+  const kept = headers.filter((_, index) => headers[index & ~1] !== "x-forwarded-proto");
+  return [...kept, "x-forwarded-proto", scheme];
+}
+
 /** The request to decide on, or why it is refused and with which status. */
-export function checkRequest(raw: RawRequest, { maxHeaders, normalize, forwardedCertificate }: CheckOptions): RequestHead | Refusal {
+export function checkRequest(raw: RawRequest, options: CheckOptions): RequestHead | Refusal {
+  const { maxHeaders, pathNormalization, trustsScheme, forwardedCertificate } = options;
   if (raw.version === "1.0") return refuse(426, "HTTP/1.0");
   if (raw.method === "CONNECT") return refuse(405, "CONNECT");
   if (!TOKEN.test(raw.method)) return refuse(400, "malformed method");
   if (raw.headers.length > 2 * maxHeaders) return refuse(431, `more than ${maxHeaders} headers`);
   const sanitized = sanitizeRequest(raw.headers);
   const target = raw.version === "2" ? { authority: undefined, path: raw.target } : splitTarget(raw.target);
-  const path = normalizePath(target.path);
+  const path = normalizePath(target.path, pathNormalization);
   if (path === undefined) return refuse(400, "malformed path");
   const authority = authorityOf(raw, sanitized, target.authority);
   if (isRefusal(authority)) return authority;
@@ -97,13 +107,13 @@ export function checkRequest(raw: RawRequest, { maxHeaders, normalize, forwarded
   if (raw.webSocket && (bodyLength !== 0 || raw.method !== "GET")) return refuse(400, "a WebSocket request with a body");
   const { expect } = sanitized;
   if (expect !== undefined && expect.toLowerCase() !== "100-continue") return refuse(417, "an unknown expectation");
-  if (!sanitized.forwardedProto) sanitized.headers.push("x-forwarded-proto", raw.scheme);
-  if (forwardedCertificate !== undefined) sanitized.headers.push("x-forwarded-client-cert", forwardedCertificate);
+  const headers = trustsScheme && sanitized.forwardedProto ? sanitized.headers : withScheme(sanitized.headers, raw.scheme);
+  if (forwardedCertificate !== undefined) headers.push("x-forwarded-client-cert", forwardedCertificate);
   return {
     method: raw.method,
     authority,
-    path: normalize ? path : { path: target.path, query: "" },
-    headers: sanitized.headers,
+    path: pathNormalization === undefined ? { path: target.path, query: "" } : path,
+    headers,
     bodyLength,
     webSocket: raw.webSocket,
     expectsContinue: expect !== undefined,

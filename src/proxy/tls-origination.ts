@@ -7,7 +7,7 @@ import { AppError } from "../core/error.ts";
 import type { Protocol, ServerName } from "../policy/model.ts";
 import { parseCertificate } from "../x509/certificate.ts";
 import { readSystemRoots } from "../x509/system-roots.ts";
-import { TLS_PARAMETERS } from "./tls.ts";
+import { tlsParameters } from "./tls.ts";
 
 /** What a server outside knows to choose from; over TCP the application's protocol is its own. */
 export const ORIGINATION_ALPN = { http: ["http/1.1"], http2: ["h2"], tcp: [] } as const satisfies Record<Protocol, readonly string[]>;
@@ -47,7 +47,7 @@ async function contextOf({ verify, certificate }: TlsOrigination): Promise<Secur
   try {
     // Node passes over what it cannot read among roots.
     if (ca !== undefined) new X509Certificate(ca);
-    return createSecureContext({ ...TLS_PARAMETERS, ...(ca === undefined ? {} : { ca }), ...(crl === undefined ? {} : { crl }), ...pair });
+    return createSecureContext({ ...tlsParameters(), ...(ca === undefined ? {} : { ca }), ...(crl === undefined ? {} : { crl }), ...pair });
   } catch (cause) {
     throw new AppError("unavailable", "the certificates or the key for the server cannot be used", { cause });
   }

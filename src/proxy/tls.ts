@@ -1,29 +1,26 @@
 /** The TLS of the mesh: mutual, 1.2 or later, authenticated encryption only. */
-import { createSecureContext, type SecureContext, type SecureContextOptions } from "node:tls";
+import type { SecureContextOptions } from "node:tls";
+import { DEFAULT_MESH_TLS, type MeshTls } from "../policy/mesh-config.ts";
 import type { Protocol } from "../policy/model.ts";
 import type { TlsMaterial } from "../rpc/credentials.ts";
 
-/** TLS 1.3's suites, and of 1.2 those with forward secrecy and GCM (Istio XD-3); no CBC (CVE-2026-47775). */
-const CIPHERS = [
-  "TLS_AES_128_GCM_SHA256",
-  "TLS_AES_256_GCM_SHA384",
-  "ECDHE-ECDSA-AES128-GCM-SHA256",
-  "ECDHE-RSA-AES128-GCM-SHA256",
-  "ECDHE-ECDSA-AES256-GCM-SHA384",
-  "ECDHE-RSA-AES256-GCM-SHA384",
-].join(":");
+/** TLS 1.3's suites, which no setting changes; all with authenticated encryption and forward secrecy. */
+const SUITES_1_3 = ["TLS_AES_128_GCM_SHA256", "TLS_AES_256_GCM_SHA384"];
 
-/** Of every connection, by whosever certificates. */
-export const TLS_PARAMETERS = { minVersion: "TLSv1.2", maxVersion: "TLSv1.3", ciphers: CIPHERS, honorCipherOrder: true } as const;
-
-/** For servers and clients alike: both present the workload's certificate and trust the same roots. */
-export function contextOptions({ key, chain, roots }: TlsMaterial): SecureContextOptions {
-  return { key, cert: chain, ca: roots, ...TLS_PARAMETERS };
+/** Of a connection, by whosever certificates. No CBC (CVE-2026-47775). */
+export function tlsParameters({ minVersion, cipherSuites, ecdhCurves }: MeshTls = DEFAULT_MESH_TLS): SecureContextOptions {
+  return {
+    minVersion: `TLSv${minVersion}`,
+    maxVersion: "TLSv1.3",
+    ciphers: [...SUITES_1_3, ...cipherSuites].join(":"),
+    honorCipherOrder: true,
+    ...(ecdhCurves.length === 0 ? {} : { ecdhCurve: ecdhCurves.join(":") }),
+  };
 }
 
-/** The context of new client connections. Throws what OpenSSL makes of bad PEM. */
-export function clientContext(material: TlsMaterial): SecureContext {
-  return createSecureContext(contextOptions(material));
+/** For servers and clients alike: both present the workload's certificate and trust the same roots. */
+export function contextOptions({ key, chain, roots }: TlsMaterial, tls?: MeshTls): SecureContextOptions {
+  return { key, cert: chain, ca: roots, ...tlsParameters(tls) };
 }
 
 /** What a proxy offers to a peer: Istio's names first, for proxies that tell mesh traffic by them (Istio SN-3). */

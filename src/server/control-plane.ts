@@ -16,6 +16,7 @@ import { AccessLogService } from "../gen/envoy/service/accesslog/v3/als_pb.js";
 import { DecisionLog } from "../gen/garrison/v1/proxy_pb.js";
 import { IstioCertificateService } from "../gen/istio/v1/auth/ca_pb.js";
 import { formatSpiffeId } from "../identity/spiffe-id.ts";
+import type { FixedSettings } from "../mesh/mesh-config.ts";
 import type { MeshSettings } from "../mesh/snapshot.ts";
 import type { IpBlock } from "../policy/ip-block.ts";
 import { serverCredentials } from "../rpc/credentials.ts";
@@ -33,6 +34,7 @@ import type { MeshState } from "./mesh-state.ts";
 import { Publisher } from "./publisher.ts";
 import { RENDERERS } from "./render.ts";
 import { type ConfigurationOrigin, openSource } from "./source.ts";
+import { refuseContradiction, settleSettings } from "./start.ts";
 
 export interface ControlPlaneOptions {
   /** Where the configuration is: a folder of YAML, or a Kubernetes cluster. */
@@ -41,7 +43,10 @@ export interface ControlPlaneOptions {
   readonly state: string;
   /** Where gRPC is served; port 0 takes any free one. */
   readonly listen: { readonly host: string; readonly port: number };
+  /** What holds where the mesh's configuration says nothing. */
   readonly settings: MeshSettings;
+  /** What the mesh's configuration may not contradict. */
+  readonly fixed?: FixedSettings;
   readonly version: string;
   readonly logger: Logger;
   readonly clock?: Clock;
@@ -144,8 +149,10 @@ function addServices(
 }
 
 /** Starts a control plane; it serves when this resolves. Throws what the operator must put right, and leaves nothing open. */
-export async function startControlPlane(options: ControlPlaneOptions): Promise<ControlPlane> {
-  const { settings, logger, clock = systemClock, version, config } = options;
+export async function startControlPlane(given: ControlPlaneOptions): Promise<ControlPlane> {
+  const { settings, fixed } = await settleSettings(given.config, given.settings, given.fixed ?? {});
+  const options = { ...given, settings };
+  const { logger, clock = systemClock, version, config } = options;
   const cleanup: (() => void | Promise<void>)[] = [];
   const close = async (): Promise<void> => {
     for (const step of cleanup.splice(0).reverse()) await step();
@@ -156,7 +163,7 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
     const serving = startServing({ authority: state.authority, clock, logger });
     cleanup.push(() => serving.close());
     const allowed = options.jwksAllow ?? [];
-    const { mesh, jwks, apply } = openMeshWithKeys({ settings, logger, clock, folder: state.folder, allowed });
+    const { mesh, jwks, apply } = openMeshWithKeys({ settings, fixed, logger, clock, folder: state.folder, allowed });
     cleanup.push(() => jwks.close());
     const source = await openSource(config, {
       logger,
@@ -165,6 +172,7 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
       ...(options.signal === undefined ? {} : { signal: options.signal }),
     });
     cleanup.push(() => source.close());
+    refuseContradiction(mesh.current.diagnostics);
 
     const admission = { snapshot: () => mesh.current.snapshot, trust: () => state.authority.trust, clock };
     const ads = openPublishing(options, mesh, admission);

@@ -7,12 +7,15 @@ import { AddressGuard } from "../jwks/address-guard.ts";
 import { downloadJwks } from "../jwks/download.ts";
 import { JwksResolver } from "../jwks/resolver.ts";
 import { JwksStore } from "../jwks/store.ts";
+import type { FixedSettings } from "../mesh/mesh-config.ts";
 import { buildSnapshot, type MeshSettings } from "../mesh/snapshot.ts";
 import type { IpBlock } from "../policy/ip-block.ts";
 import { type Configuration, MeshState } from "./mesh-state.ts";
 
 export interface MeshWithKeysOptions {
   readonly settings: MeshSettings;
+  /** What no configuration may change. */
+  readonly fixed?: FixedSettings;
   readonly logger: Logger;
   readonly clock: Clock;
   /** The state folder. */
@@ -29,7 +32,7 @@ export interface MeshWithKeys {
 }
 
 /** A mesh whose token rules get their keys as they come. */
-export function openMeshWithKeys({ settings, logger, clock, folder, allowed }: MeshWithKeysOptions): MeshWithKeys {
+export function openMeshWithKeys({ settings, fixed = {}, logger, clock, folder, allowed }: MeshWithKeysOptions): MeshWithKeys {
   const guard = new AddressGuard(allowed);
   const jwks: JwksResolver = new JwksResolver({
     download: (source) => downloadJwks(source, { guard }),
@@ -38,7 +41,7 @@ export function openMeshWithKeys({ settings, logger, clock, folder, allowed }: M
     logger,
     onChange: () => mesh.refreshKeys(),
   });
-  const mesh: MeshState = new MeshState(settings, logger, (source) => jwks.keysOf(source));
+  const mesh: MeshState = new MeshState(settings, logger, (source) => jwks.keysOf(source), fixed);
   const apply = (configuration: Configuration): void => {
     // First the keys: those that were kept on disk hold from the configuration's first moment.
     jwks.want(remoteJwksOf(buildSnapshot(settings, configuration.objects)));

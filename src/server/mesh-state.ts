@@ -5,6 +5,7 @@ import { type JwksLookup, NO_REMOTE_KEYS } from "../compile/request-authenticati
 import type { Diagnostic } from "../core/diagnostic.ts";
 import { formatDiagnostic, severityOf } from "../core/diagnostic.ts";
 import type { Logger } from "../core/logger.ts";
+import { admitMeshConfig, type FixedSettings } from "../mesh/mesh-config.ts";
 import { meshServices } from "../mesh/registry.ts";
 import { buildSnapshot, checkReferences, type MeshSettings } from "../mesh/snapshot.ts";
 import type { MeshObject } from "../policy/model.ts";
@@ -27,13 +28,17 @@ export class MeshState {
   readonly #settings: MeshSettings;
   readonly #logger: Logger;
   readonly #keysOf: JwksLookup;
+  readonly #fixed: FixedSettings;
   readonly #listeners: Listener[] = [];
+  /** What the last configuration came to. */
+  #objects: readonly MeshObject[] = [];
   #current: MeshView;
   #told: ReadonlySet<string> = new Set();
 
-  /** `keysOf`: the keys of tokens that were fetched by now. */
-  constructor(settings: MeshSettings, logger: Logger, keysOf: JwksLookup = NO_REMOTE_KEYS) {
+  /** `keysOf`: the keys of tokens that were fetched by now. `fixed`: what no configuration may change. */
+  constructor(settings: MeshSettings, logger: Logger, keysOf: JwksLookup = NO_REMOTE_KEYS, fixed: FixedSettings = {}) {
     this.#settings = settings;
+    this.#fixed = fixed;
     this.#logger = logger;
     this.#keysOf = keysOf;
     this.#current = { ...compileMesh(buildSnapshot(settings, [])), generation: 0 };
@@ -50,9 +55,11 @@ export class MeshState {
 
   /** Compiles a configuration and puts it in force. */
   apply(configuration: Configuration): void {
-    const snapshot = buildSnapshot(this.#settings, configuration.objects);
+    const { objects, diagnostics: refused } = admitMeshConfig(this.#settings, this.#fixed, configuration.objects, this.#objects);
+    this.#objects = objects;
+    const snapshot = buildSnapshot(this.#settings, objects);
     const compiled = compileMesh(snapshot, this.#keysOf);
-    const diagnostics = [...configuration.diagnostics, ...checkReferences(snapshot, configuration.objects), ...compiled.diagnostics];
+    const diagnostics = [...configuration.diagnostics, ...refused, ...checkReferences(snapshot, objects), ...compiled.diagnostics];
     this.#publish({ ...compiled, diagnostics, generation: this.#current.generation + 1 });
     this.#tell(diagnostics);
   }

@@ -36,7 +36,7 @@ export interface OpenedSource {
 const UNUSABLE: ReadonlySet<DiagnosticCode> = new Set(["GAR0001", "GAR0010"]);
 
 /** At a start there is no last good state: what a file that cannot be read would deny is unknown, so nothing is served. Throws `invalid-configuration`. */
-function refuseUnknown(diagnostics: readonly Diagnostic[]): void {
+export function refuseUnknown(diagnostics: readonly Diagnostic[]): void {
   const unusable = diagnostics.find(({ code }) => UNUSABLE.has(code));
   if (unusable === undefined) return;
   throw new AppError(

@@ -191,3 +191,69 @@ describe("parseYamlDocuments", () => {
     );
   });
 });
+
+/** What the text under the key `mesh` says as YAML. */
+function embedded(text: string): RawNode | undefined {
+  const { documents, diagnostic } = parseYamlDocuments(text, "f.yaml");
+  assert.equal(diagnostic, undefined);
+  const [document] = documents;
+  const node = childOf(document, "mesh");
+  return node?.kind === "scalar" ? node.embedded : undefined;
+}
+
+/** Where its value `b` stands. */
+function placeOfB(text: string): string {
+  const node = childOf(embedded(text), "b");
+  assert.ok(node);
+  return `${node.place.line}:${node.place.column}`;
+}
+
+describe("YAML within a string", () => {
+  it("has the places of its block, whatever its indentation, its header and the ends of lines", () => {
+    assert.equal(placeOfB("mesh: |\n  a: 1\n  b: 2\n"), "3:6");
+    assert.equal(placeOfB("mesh: |-\n      a: 1\n\n      b: 2"), "4:10");
+    assert.equal(placeOfB("mesh: | # a comment\n\n\n  # another\n  a: {\n    c: 1 }\n  b: 2\n"), "7:6");
+    assert.equal(placeOfB("mesh: |2\n    b: 2\n"), "2:8");
+    assert.equal(placeOfB("mesh: |+\r\n  a: 1\r\n  b: 2\r\n\r\n"), "3:6");
+    assert.equal(placeOfB("# a comment\nx:\n  z: 1\nmesh: |\n  b: 2\n"), "5:6");
+  });
+
+  it("has the place of its string where lines are folded or quoted", () => {
+    assert.equal(placeOfB("mesh: >\n  a: 1\n\n  b: 2\n"), "1:7");
+    assert.equal(placeOfB('mesh: "a: 1\\nb: 2"\n'), "1:7");
+    assert.equal(placeOfB("mesh: 'b: 2'\n"), "1:7");
+  });
+
+  it("is read under its keys only, once, and not where an alias stands for it", () => {
+    assert.deepEqual(
+      parseYamlDocuments("other: |\n  b: 1\n", "f.yaml").documents.map((node) => childOf(node, "other")),
+      [{ kind: "scalar", value: "b: 1\n", place: { file: "f.yaml", line: 1, column: 8 } }],
+    );
+    assert.equal(embedded("x: &text |\n  b: 1\nmesh: *text\n"), undefined);
+    const within = childOf(embedded("mesh: |\n  mesh: 'b: 1'\n"), "mesh");
+    assert.deepEqual(within, { kind: "scalar", value: "b: 1", place: { file: "f.yaml", line: 2, column: 9 } });
+  });
+
+  it("that is none harms nothing but who reads it", () => {
+    for (const [text, reason] of [
+      ["[", /^cannot be read: the text is not YAML: /],
+      ["a: 1\n  ---\n  b: 1", /^holds several documents$/],
+      ["a: 1\n  a: 2", /^cannot be read: the key `a` comes twice$/],
+    ] as const) {
+      const node = embedded(`mesh: |\n  ${text}\n`);
+      assert.match(node?.kind === "unusable" ? node.reason : "", reason);
+    }
+  });
+
+  it("counts among the values of its file", () => {
+    const bomb = [
+      "a: &a [1,1,1,1,1,1,1,1,1,1]",
+      ...["b", "c", "d", "e"].map((name, at) => `${name}: &${name} [${Array(10).fill(`*${"abcd"[at]}`)}]`),
+    ];
+    const lines = bomb.map((line) => `  ${line}\n`).join("");
+    const files = Array.from({ length: 8 }, () => `mesh: |\n${lines}`).join("---\n");
+    const { documents } = parseYamlDocuments(files, "f.yaml");
+    const last = childOf(documents.at(-1), "mesh");
+    assert.deepEqual(documents.length, 0, JSON.stringify(last));
+  });
+});

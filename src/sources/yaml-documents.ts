@@ -14,8 +14,10 @@ import {
   type YAMLSeq,
 } from "yaml";
 import type { Diagnostic, DiagnosticCode, Place } from "../core/diagnostic.ts";
+import { EMBEDDED_YAML_KEYS } from "../policy/decode/embedded-yaml.ts";
 import type { RawEntry, RawNode } from "../policy/decode/raw-node.ts";
 import { printable, quote } from "../policy/decode/report.ts";
+import { type PlaceAt, placesWithin } from "./block-scalar.ts";
 import { readingOfYaml11 } from "./plain-scalar.ts";
 
 /** Nested lists and maps, one within the other. */
@@ -44,21 +46,31 @@ interface Built {
   readonly height: number;
 }
 
+/** What trees may still grow by. Those of YAML within the strings of a file count as well. */
+interface Budget {
+  nodes: number;
+}
+
+/** A text that is read as YAML. */
+interface Source {
+  readonly text: string;
+  readonly placeAt: PlaceAt;
+  readonly budget: Budget;
+  /** A string of a file, and not the file itself: strings in it are strings. */
+  readonly embedded: boolean;
+}
+
 /** Builds the raw trees of one file. Aliases share the tree of their anchor, and count in full. */
 class TreeBuilder {
-  readonly #file: string;
-  readonly #lines: LineCounter;
+  readonly #source: Source;
   readonly #anchors = new Map<string, Built>();
-  #nodes = 0;
 
-  constructor(file: string, lines: LineCounter) {
-    this.#file = file;
-    this.#lines = lines;
+  constructor(source: Source) {
+    this.#source = source;
   }
 
   placeAt(offset: number): Place {
-    const { line, col } = this.#lines.linePos(offset);
-    return { file: this.#file, line: Math.max(1, line), column: Math.max(1, col) };
+    return this.#source.placeAt(offset);
   }
 
   /** The tree of one document. Anchors hold within it. */
@@ -72,8 +84,9 @@ class TreeBuilder {
   }
 
   #count(size: number, place: Place): void {
-    this.#nodes += size;
-    if (this.#nodes > MAX_NODES)
+    const { budget } = this.#source;
+    budget.nodes += size;
+    if (budget.nodes > MAX_NODES)
       throw new Refusal("GAR0009", place, `the file has more than ${MAX_NODES} values`, "split it, or use fewer aliases");
   }
 
@@ -135,9 +148,21 @@ class TreeBuilder {
       seen.set(key, keyPlace);
       const value = this.#build(pair.value as Node | null, depth + 1, keyPlace);
       built.push(value);
-      return { key, place: keyPlace, value: value.node };
+      return { key, place: keyPlace, value: this.#withEmbedded(key, value.node, pair.value) };
     });
     return this.#counted({ kind: "map", entries, place }, built);
+  }
+
+  /**
+   * A string with the tree of the YAML that it holds; what is wrong with that concerns only who reads it. Each text is read
+   * once: not those within it, and not where an alias stands for it.
+   */
+  #withEmbedded(key: string, node: RawNode, written: unknown): RawNode {
+    const { text, placeAt, budget, embedded } = this.#source;
+    if (embedded || !EMBEDDED_YAML_KEYS.has(key) || !isScalar(written)) return node;
+    if (node.kind !== "scalar" || typeof node.value !== "string") return node;
+    const inner = { text: node.value, placeAt: placesWithin(written as Scalar, text, placeAt), budget, embedded: true };
+    return { ...node, embedded: embeddedTree(inner) };
   }
 
   /** A string, or a whole number, which JSON would have as a string too (`portLevelMtls`). */
@@ -181,10 +206,29 @@ export interface YamlDocuments {
   readonly diagnostic?: Diagnostic;
 }
 
-function build(text: string, file: string): YamlDocuments {
-  const lineCounter = new LineCounter();
-  const parsed = parseAllDocuments(text, { ...UNTOLD, lineCounter });
-  const builder = new TreeBuilder(file, lineCounter);
+function placesOf(file: string, lines: LineCounter): PlaceAt {
+  return (offset) => {
+    const { line, col } = lines.linePos(offset);
+    return { file, line: Math.max(1, line), column: Math.max(1, col) };
+  };
+}
+
+/** The one document of a string; unusable where there is none that could be used. */
+function embeddedTree(source: Source): RawNode {
+  const { documents, diagnostic } = parse(source);
+  const [document, another] = documents;
+  if (diagnostic !== undefined) {
+    const { message, place, help = "mend it" } = diagnostic;
+    return { kind: "unusable", reason: `cannot be read: ${message.replace("the file", "the text")}`, help, place };
+  }
+  if (another !== undefined)
+    return { kind: "unusable", reason: "holds several documents", help: "remove the line `---`", place: another.place };
+  return document ?? { kind: "scalar", value: null, place: source.placeAt(0) };
+}
+
+function build(source: Source, lineCounter?: LineCounter): YamlDocuments {
+  const parsed = parseAllDocuments(source.text, { ...UNTOLD, ...(lineCounter === undefined ? {} : { lineCounter }) });
+  const builder = new TreeBuilder(source);
   const documents: RawNode[] = [];
   for (const { errors, contents, directives } of parsed) {
     const [error] = errors;
@@ -200,14 +244,19 @@ function build(text: string, file: string): YamlDocuments {
   return { documents };
 }
 
-/** The documents of a YAML file, in order. Never throws: a file is used whole or not at all. */
-export function parseYamlDocuments(text: string, file: string): YamlDocuments {
+function parse(source: Source, lineCounter?: LineCounter): YamlDocuments {
   try {
-    return build(text, file);
+    return build(source, lineCounter);
   } catch (thrown) {
     if (thrown instanceof Refusal) return { documents: [], diagnostic: thrown.diagnostic };
     if (thrown instanceof RangeError)
-      return { documents: [], diagnostic: syntaxError({ file, line: 1, column: 1 }, "Maximum call stack size exceeded") };
+      return { documents: [], diagnostic: syntaxError(source.placeAt(0), "Maximum call stack size exceeded") };
     throw thrown;
   }
+}
+
+/** The documents of a YAML file, in order. Never throws: a file is used whole or not at all. */
+export function parseYamlDocuments(text: string, file: string): YamlDocuments {
+  const lineCounter = new LineCounter();
+  return parse({ text, placeAt: placesOf(file, lineCounter), budget: { nodes: 0 }, embedded: false }, lineCounter);
 }

@@ -5,5 +5,5 @@ import { normalizePath } from "../../src/render/decide/normalize-path.ts";
 
 /** The decision engine as the evaluation of test cases asks it. */
 export function decisionEngine(policy: WorkloadPolicy): Engine {
-  return { ...compileDecision(policy), normalizePath: (path) => normalizePath(path)?.path };
+  return { ...compileDecision(policy), normalizePath: (path, mode) => normalizePath(path, mode)?.path };
 }

@@ -5,6 +5,7 @@ import type { Plain } from "./corpus-policies.ts";
 import {
   ADDRESSES,
   CLEAN_PATHS,
+  FORWARDED,
   HEADER_NAMES,
   HEADER_VALUES,
   HOSTS,
@@ -87,7 +88,8 @@ function nearBlock(text: string): readonly string[] {
 
 function headersLike(policies: readonly Plain[]): Arbitrary<Plain> {
   const named = HEADER_NAMES.chain((name) => {
-    const value = related(valuesOf(policies, new RegExp(`^request\\.headers\\[${name}\\]$`, "i")), HEADER_VALUES, nearTo);
+    const otherwise = name === "x-forwarded-for" ? FORWARDED : HEADER_VALUES;
+    const value = related(valuesOf(policies, new RegExp(`^request\\.headers\\[${name}\\]$`, "i")), otherwise, nearTo);
     const clean = value.map((text) => text.trim());
     const lines = fc.oneof(
       clean,
@@ -96,14 +98,14 @@ function headersLike(policies: readonly Plain[]): Arbitrary<Plain> {
     );
     return lines.map((content) => [name, content] as const);
   });
-  return fc.array(named, { maxLength: 3 }).map(Object.fromEntries);
+  return fc.array(named, { maxLength: 4 }).map(Object.fromEntries);
 }
 
 // === Requests ===
 
 const AUTHORITY = /^[A-Za-z0-9\-._~!$&'()*+,;=%:[\]]+$/;
 const METHOD = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
-const IDENTITY = /^cluster\.local\/ns\/[a-z]([a-z.]*[a-z])?\/sa\/[a-z]([a-z.]*[a-z])?$/;
+const IDENTITY = /^(cluster\.local|old|old\.example|other)\/ns\/[a-z]([a-z.]*[a-z])?\/sa\/[a-z]([a-z.]*[a-z])?$/;
 
 function maybe<T>(arbitrary: Arbitrary<T>): Arbitrary<T | undefined> {
   return fc.option(arbitrary, { nil: undefined, freq: 3 });

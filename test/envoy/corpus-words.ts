@@ -13,7 +13,12 @@ function joined(parts: Arbitrary<string>, maxLength: number): Arbitrary<string> 
 
 export const NAMESPACES = one("a", "ab", "a.b", "b", "shop");
 export const ACCOUNTS = one("x", "xy", "x.y", "a");
-export const PRINCIPALS = fc.tuple(NAMESPACES, ACCOUNTS).map(([namespace, account]) => `cluster.local/ns/${namespace}/sa/${account}`);
+/** What a mesh may have for aliases of `cluster.local`. */
+export const ALIASES = ["old.example", "old"];
+const TRUST_DOMAINS = fc.oneof({ weight: 5, arbitrary: one("cluster.local") }, { weight: 1, arbitrary: one(...ALIASES, "other") });
+export const PRINCIPALS = fc
+  .tuple(TRUST_DOMAINS, NAMESPACES, ACCOUNTS)
+  .map(([trustDomain, namespace, account]) => `${trustDomain}/ns/${namespace}/sa/${account}`);
 export const HOSTS = one("a.b", "A.B", "a.b:80", "ab", "x.a.b", "a.b.", "web", "a+b", "[::1]");
 /** HTTP/1.1 takes no others. */
 export const KNOWN_METHODS = ["GET", "PUT", "HEAD", "POST", "PATCH", "OPTIONS", "PROPFIND"] as const;
@@ -35,6 +40,19 @@ export const ADDRESSES = one(
   "127.1.255.255",
   "127.2.0.0",
 );
+/** What proxies in front, and anybody else, write into X-Forwarded-For. */
+export const FORWARDED = fc
+  .array(
+    fc.oneof(
+      { weight: 6, arbitrary: ADDRESSES },
+      { weight: 1, arbitrary: one("", " ", "unknown", "2001:db8::1", "[::1]", "127.1.0.1:80", "127.1") },
+    ),
+    {
+      minLength: 1,
+      maxLength: 4,
+    },
+  )
+  .chain((elements) => one(",", ", ", " ,\t").map((comma) => elements.join(comma).trim()));
 const PREFIXES = one(0, 1, 8, 14, 15, 16, 17, 18, 23, 24, 29, 30, 31, 32);
 export const BLOCKS = fc.oneof(
   { weight: 2, arbitrary: ADDRESSES },

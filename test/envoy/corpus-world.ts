@@ -4,6 +4,7 @@ import { stringify } from "yaml";
 import { type CorpusFile, readCases } from "../corpus/load.ts";
 import { type Plain, peerAuthentication, policies } from "./corpus-policies.ts";
 import { PORTS, requestLike } from "./corpus-requests.ts";
+import { ALIASES } from "./corpus-words.ts";
 
 const NAMESPACE = "shop";
 export const WORKLOAD = `${NAMESPACE}/all`;
@@ -36,7 +37,21 @@ const WORKLOAD_OBJECTS: readonly Plain[] = [
   },
 ];
 
-const drawnPolicies = fc.tuple(peerAuthentication(NAMESPACE), policies(NAMESPACE)).map((parts) => parts.flat());
+/** What the mesh says of paths, of proxies in front and of its own name. */
+const meshConfig: Arbitrary<Plain> = fc
+  .record({
+    pathNormalization: fc.record({ normalization: fc.constantFrom("NONE", "BASE", "MERGE_SLASHES", "DECODE_AND_MERGE_SLASHES") }),
+    trustDomainAliases: fc.subarray(ALIASES),
+    defaultConfig: fc.record({ gatewayTopology: fc.record({ numTrustedProxies: fc.integer({ min: 0, max: 3 }) }) }),
+  })
+  .map((mesh) => ({
+    apiVersion: "v1",
+    kind: "ConfigMap",
+    metadata: { name: "istio", namespace: "istio-system" },
+    data: { mesh: stringify(mesh) },
+  }));
+
+const drawnPolicies = fc.tuple(meshConfig, peerAuthentication(NAMESPACE), policies(NAMESPACE)).map((parts) => parts.flat());
 
 const world: Arbitrary<World> = drawnPolicies.chain((drawn) =>
   fc

@@ -97,6 +97,16 @@ const MISTAKES = {
     at: [4, 23],
     told: /^`spec\.subsets` is not in force$/,
   },
+  GAR0014: {
+    text: "apiVersion: v1\nkind: ConfigMap\nmetadata: { name: istio-canary, namespace: istio-system }\ndata:\n  mesh: '{}'\n",
+    at: [1, 1],
+    told: /^ConfigMap `istio-canary` is not used by Garrison$/,
+  },
+  GAR0015: {
+    text: "apiVersion: v1\nkind: ConfigMap\nmetadata: { name: istio, namespace: shop }\ndata:\n  mesh: |\n    enableAutoMtls: false\n",
+    at: [6, 21],
+    told: /^`enableAutoMtls` is false: proxies call each other in plaintext$/,
+  },
   GAR0101: {
     text: `${SERVICE}metadata: { name: g101, namespace: shop }\nspec: { selector: { app: nobody }, ports: [{ port: 80 }] }\n`,
     at: [1, 1],
@@ -126,6 +136,11 @@ const MISTAKES = {
     text: `${PEERS}metadata: { name: g106, namespace: istio-system }\nspec: { selector: { matchLabels: { app: client } }, mtls: { mode: STRICT } }\n`,
     at: [1, 1],
     told: /^PeerAuthentication `g106` has a selector in the root namespace, where it is ignored$/,
+  },
+  GAR0107: {
+    text: "apiVersion: v1\nkind: ConfigMap\nmetadata: { name: istio, namespace: istio-system }\ndata:\n  mesh: |\n    trustDomain: example.org\n",
+    at: [1, 1],
+    told: /^`trustDomain` would be `example\.org`, and is `cluster\.local`$/,
   },
   GAR0201: {
     text: `${workload("tcp", 20_005, "TCP")}---\n${POLICY}metadata: { name: g201, namespace: shop }\nspec: { action: DENY, selector: { matchLabels: { app: tcp } }, rules: [{ to: [{ operation: { methods: [GET] } }] }] }\n`,
@@ -177,7 +192,7 @@ type Line = Diagnostic & { readonly severity: Severity };
 describe("garrison check", { timeout: 60_000 }, () => {
   test("tells each kind of mistake with its file, line, column, severity and code", async (t) => {
     const place = placeWith(t, CODES);
-    const { exit, stdout } = await garrison(["check", place.config, "--json"]);
+    const { exit, stdout } = await garrison(["check", place.config, "--json", "--trust-domain", "cluster.local"]);
     assert.equal(exit, 1);
     const lines = stdout
       .trim()

@@ -48,6 +48,7 @@ function section(kind: string): string {
   const setAside = [...fields.setAside].map(([path, help]) => [`\`${path}\``, help]);
   const refused = [...fields.refused].map(([path, help]) => [`\`${path}\``, help]);
   const ignored = fields.accepted.map((path) => `\`${path}\``).join(", ");
+  const unused = fields.unused.map((path) => `\`${path}\``).join(", ");
   return [
     `## ${kind}`,
     `\`apiVersion\`: ${offered(`kind: ${kind}\napiVersion: "?"`)
@@ -57,6 +58,7 @@ function section(kind: string): string {
     ...(refused.length === 0 ? [] : [`Refused:\n\n${table(["field", "instead"], refused)}`]),
     ...(setAside.length === 0 ? [] : [`Taken with a warning (GAR0013), and not in force:\n\n${table(["field", "why"], setAside)}`]),
     `Taken, without meaning here: ${ignored}.`,
+    ...(fields.unused.length === 0 ? [] : [`Told with a warning (GAR0014), without effect: ${unused}.`]),
   ].join("\n\n");
 }
 

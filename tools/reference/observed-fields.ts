@@ -11,6 +11,8 @@ export interface ObservedFields {
   readonly read: readonly string[];
   /** Taken, and without meaning here. */
   readonly accepted: readonly string[];
+  /** Told with a warning, and without effect. */
+  readonly unused: readonly string[];
   /** Path to what to do instead. */
   readonly refused: ReadonlyMap<string, string>;
   /** Taken with a warning: path to why. */
@@ -27,11 +29,12 @@ function pathOf(fields: Fields, name: string): string {
 class Notes {
   readonly read = new Set<string>();
   readonly accepted = new Set<string>();
+  readonly unused = new Set<string>();
   readonly refused = new Map<string, string>();
   readonly setAside = new Map<string, string>();
   readonly present = new Set<string>();
 
-  take(fields: Fields, names: readonly string[], kind: "read" | "accepted"): void {
+  take(fields: Fields, names: readonly string[], kind: "read" | "accepted" | "unused"): void {
     for (const name of names) {
       const path = pathOf(fields, name);
       this[kind].add(path);
@@ -42,7 +45,7 @@ class Notes {
 
 /** Lets `notes` hear what every decoder asks of `Fields`, until the function that it answers is called. */
 function listen(notes: Notes): () => void {
-  const { optional, required, expect, accept, refuse, setAside } = Fields.prototype;
+  const { optional, required, expect, accept, refuse, setAside, tellUnused } = Fields.prototype;
   Fields.prototype.optional = function (name, decoder) {
     notes.take(this, [name], "read");
     return optional.call(this, name, decoder) as ReturnType<typeof decoder>;
@@ -67,7 +70,11 @@ function listen(notes: Notes): () => void {
     for (const [name, help] of Object.entries(rows)) notes.setAside.set(pathOf(this, name), help);
     setAside.call(this, rows);
   };
-  return () => void Object.assign(Fields.prototype, { optional, required, expect, accept, refuse, setAside });
+  Fields.prototype.tellUnused = function (names, help) {
+    notes.take(this, names, "unused");
+    tellUnused.call(this, names, help);
+  };
+  return () => void Object.assign(Fields.prototype, { optional, required, expect, accept, refuse, setAside, tellUnused });
 }
 
 /** A field within its record: a record that stands in several places is shown whole in one of them. */
@@ -81,12 +88,13 @@ export function observeFields(nodes: readonly RawNode[]): ObservedFields {
   const stop = listen(notes);
   try {
     const diagnostics = nodes.flatMap((node) => decodeObject(node).diagnostics);
-    const { read, accepted, refused, setAside, present } = notes;
+    const { read, accepted, unused, refused, setAside, present } = notes;
     const shown = new Set([...present].map(ending));
     return {
       diagnostics,
       read: [...read],
       accepted: [...accepted],
+      unused: [...unused],
       refused,
       setAside,
       missing: [...read].filter((path) => !shown.has(ending(path))),

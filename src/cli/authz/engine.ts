@@ -6,7 +6,7 @@ import { askClause } from "../../render/decide/clause.ts";
 import { compileDecision } from "../../render/decide/decide.ts";
 import { normalizePath } from "../../render/decide/normalize-path.ts";
 
-const pathOf = (target: string): string | undefined => normalizePath(target)?.path;
+const pathOf: Engine["normalizePath"] = (target, mode) => normalizePath(target, mode)?.path;
 
 export const EXPLAINING: ExplainingEngine = { ask: askClause, normalizePath: pathOf };
 

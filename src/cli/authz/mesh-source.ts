@@ -1,6 +1,7 @@
 /** Who is asked for what is in force: a folder of YAML, or a control plane that runs. */
 import { viewsOf, type WorkloadView } from "../../analyze/workload-view.ts";
 import { formatDiagnostic, severityOf } from "../../core/diagnostic.ts";
+import { AppError } from "../../core/error.ts";
 import { callAdmin, controlPlaneSocket } from "../admin-client.ts";
 import type { OptionSpec, ParsedArguments } from "../command.ts";
 import { loadMesh, SETTINGS_OPTIONS } from "../offline-mesh.ts";
@@ -29,6 +30,10 @@ export async function openSource(parsed: ParsedArguments): Promise<ViewSource> {
   const folder = parsed.value("folder");
   if (folder === undefined) return liveSource(required(parsed, "state"));
   const mesh = await loadMesh(folder, parsed);
+  if (mesh.brokenMeshConfig !== undefined) {
+    const message = `the mesh's configuration cannot be taken, so nothing can be said\n${formatDiagnostic(mesh.brokenMeshConfig)}`;
+    throw new AppError("invalid-configuration", message, { help: "mend the ConfigMap: it concerns every answer" });
+  }
   const errors = mesh.diagnostics.filter((diagnostic) => severityOf(diagnostic) === "error");
   for (const diagnostic of errors) process.stderr.write(`${formatDiagnostic(diagnostic)}\n`);
   return async (name) => viewsOf(mesh, name);

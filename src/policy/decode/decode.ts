@@ -2,6 +2,7 @@
 import type { Diagnostic } from "../../core/diagnostic.ts";
 import { type MeshObject, type ObjectMeta, objectKey, type WrittenKind } from "../model.ts";
 import { decodeAuthorizationPolicy } from "./authorization-policy.ts";
+import { decodeConfigMap } from "./config-map.ts";
 import { decodeDestinationRule } from "./destination-rule.ts";
 import { isDnsLabel, isDnsSubdomain } from "./kubernetes-name.ts";
 import { DEFAULT_NAMESPACE, isClusterScoped, metadata } from "./metadata.ts";
@@ -49,6 +50,7 @@ const KINDS: Readonly<Record<WrittenKind, KindRow>> = {
   Namespace: { apiVersions: CORE, decode: decodeNamespace },
   ServiceAccount: { apiVersions: CORE, decode: decodeServiceAccount },
   Service: { apiVersions: CORE, decode: decodeService },
+  ConfigMap: { apiVersions: CORE, decode: decodeConfigMap },
   WorkloadEntry: { apiVersions: NETWORKING, decode: decodeWorkloadEntry },
   Sidecar: { apiVersions: NETWORKING, decode: decodeSidecar },
   ServiceEntry: { apiVersions: NETWORKING, decode: decodeServiceEntry },

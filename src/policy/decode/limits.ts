@@ -32,6 +32,8 @@ export const LIMITS = {
   names: 256,
   /** Characters of a file's path (PATH_MAX of Linux). */
   path: 4095,
+  /** Elements of a list of a MeshConfig. */
+  meshValues: 256,
   /** Hosts of an egress listener. */
   hosts: 4096,
 } as const;

@@ -5,6 +5,8 @@ export interface RawScalar {
   readonly kind: "scalar";
   readonly value: string | number | boolean | null;
   readonly place: Place;
+  /** What the text says as YAML; only of a string under a key that holds YAML (`EMBEDDED_YAML_KEYS`). */
+  readonly embedded?: RawNode;
 }
 
 export interface RawList {

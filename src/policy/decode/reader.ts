@@ -118,6 +118,16 @@ export class Fields {
     }
   }
 
+  /** Fields that have no effect here, and none on who may do what: each is told as a warning. */
+  tellUnused(names: readonly string[], help: string): void {
+    for (const name of names) {
+      this.#accepted.add(name);
+      const entry = this.#entries.get(name);
+      if (entry === undefined) continue;
+      this.cursor.report.add("GAR0014", entry.place, `${quote(pathOf(this.cursor.path, name))} is not used by Garrison`, help);
+    }
+  }
+
   /** Reports each key that nobody asked for. */
   finish(): void {
     const { report, path } = this.cursor;

@@ -19,8 +19,9 @@ export function quote(text: string): string {
 export class Report {
   readonly #diagnostics: Diagnostic[] = [];
   #errors = 0;
+  #warnings = 0;
 
-  /** The first problems, at most `LIMITS.diagnostics`. */
+  /** The first problems, at most `LIMITS.diagnostics` of each severity: warnings crowd out no error. */
   get diagnostics(): readonly Diagnostic[] {
     return this.#diagnostics;
   }
@@ -30,13 +31,13 @@ export class Report {
     return this.#errors;
   }
 
-  /** Nothing more would be told. */
+  /** No more errors would be told. */
   get full(): boolean {
-    return this.#diagnostics.length >= LIMITS.diagnostics;
+    return this.#errors >= LIMITS.diagnostics;
   }
 
   add(code: DiagnosticCode, place: Place, message: string, help?: string): void {
-    if (DIAGNOSTICS[code].severity === "error") this.#errors++;
-    if (!this.full) this.#diagnostics.push({ code, message, place, ...(help === undefined ? {} : { help }) });
+    const told = DIAGNOSTICS[code].severity === "error" ? this.#errors++ : this.#warnings++;
+    if (told < LIMITS.diagnostics) this.#diagnostics.push({ code, message, place, ...(help === undefined ? {} : { help }) });
   }
 }

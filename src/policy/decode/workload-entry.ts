@@ -4,6 +4,7 @@ import type { ObjectMeta, WorkloadEntryObject } from "../model.ts";
 import { dnsSubdomain, isDnsSubdomain, portName } from "./kubernetes-name.ts";
 import { labels } from "./labels.ts";
 import { LIMITS } from "./limits.ts";
+import { annotatedProxyConfig } from "./proxy-config.ts";
 import { type Decoder, type Fields, integer, mapOf, record, text, wrong } from "./reader.ts";
 import { quote } from "./report.ts";
 
@@ -65,5 +66,7 @@ function specOf(meta: ObjectMeta): Decoder<Omit<WorkloadEntryObject, "kind" | "m
 
 export function decodeWorkloadEntry(root: Fields, meta: ObjectMeta): WorkloadEntryObject | undefined {
   const spec = root.required("spec", specOf(meta));
-  return spec === undefined ? undefined : { kind: "WorkloadEntry", meta, ...spec };
+  const proxyConfig = annotatedProxyConfig(root.cursor);
+  if (spec === undefined) return undefined;
+  return { kind: "WorkloadEntry", meta, ...spec, ...(proxyConfig === undefined ? {} : { proxyConfig }) };
 }

@@ -1,8 +1,8 @@
 /**
- * A request's path as Envoy sees it under Istio's BASE mode (`normalize_path`, Istio AZ-10), so that both engines
- * decide on the same text and applications receive the same text. Held equal to a real Envoy 1.40 by
- * `test/envoy/normalize-path.test.ts`.
+ * A request's path as Envoy sees it under each of Istio's modes (AZ-10), so that both engines decide on the same text and
+ * applications receive the same text. Held equal to a real Envoy 1.40 by `test/envoy/normalize-path.test.ts`.
  */
+import type { PathNormalization } from "../../policy/mesh-config.ts";
 
 /** `path` is what policies match; `query` is empty or begins with `?`. Their concatenation is what is forwarded. */
 export interface NormalizedPath {
@@ -72,19 +72,43 @@ function removeDotSegments(path: string): string {
   return `/${kept.join("/")}`;
 }
 
+/** Slashes that are escaped, of both kinds (Envoy's UNESCAPE_AND_FORWARD). */
+function unescapeSlashes(path: string): string {
+  return path.replace(/%2f/gi, "/").replace(/%5c/gi, "\\");
+}
+
+/** Runs of slashes become one; of a path of nothing else two are left, as its beginning and its end. */
+function mergeSlashes(path: string): string {
+  if (!path.includes("//")) return path;
+  const inner = path.split("/").filter((segment) => segment !== "");
+  return `/${inner.join("/")}${path.endsWith("/") ? "/" : ""}`;
+}
+
+/** Envoy's `normalize_path`; undefined for a path that it refuses. */
+function canonicalize(path: string): string | undefined {
+  if (PLAIN.test(path)) return path;
+  const literal = path.replace(DOT_SEGMENT_PARAMETERS, "$1");
+  return literal.includes("%00") ? undefined : removeDotSegments(rewriteCharacters(literal));
+}
+
+/** Each mode does what the one before it does, and more, in this order. */
+function normalize(path: string, mode: PathNormalization): string | undefined {
+  if (mode === "NONE") return path;
+  const canonical = canonicalize(mode === "DECODE_AND_MERGE_SLASHES" ? unescapeSlashes(path) : path);
+  return canonical === undefined || mode === "BASE" ? canonical : mergeSlashes(canonical);
+}
+
 /**
  * The normalized path and the query of a request target in origin form; the fragment is dropped. Undefined where the
- * target is to be refused with 400: it does not begin with a slash, holds a byte outside printable ASCII, or `%00`.
+ * target is to be refused with 400: it does not begin with a slash, holds a byte outside printable ASCII, or, where it
+ * is normalized at all, `%00`.
  */
-export function normalizePath(target: string): NormalizedPath | undefined {
-  if (PLAIN.test(target)) return { path: target, query: "" };
+export function normalizePath(target: string, mode: PathNormalization = "BASE"): NormalizedPath | undefined {
   if (target.charCodeAt(0) !== 0x2f || !PRINTABLE.test(target)) return undefined;
   const hash = target.indexOf("#");
   const visible = hash < 0 ? target : target.slice(0, hash);
   const mark = visible.indexOf("?");
   const raw = mark < 0 ? visible : visible.slice(0, mark);
-  const query = mark < 0 ? "" : visible.slice(mark);
-  if (PLAIN.test(raw)) return { path: raw, query };
-  const literal = raw.replace(DOT_SEGMENT_PARAMETERS, "$1");
-  return literal.includes("%00") ? undefined : { path: removeDotSegments(rewriteCharacters(literal)), query };
+  const path = normalize(raw, mode);
+  return path === undefined ? undefined : { path, query: mark < 0 ? "" : visible.slice(mark) };
 }

@@ -82,6 +82,17 @@ function cidr(value: ValueMatch): { readonly addressPrefix: string; readonly pre
   return { addressPrefix: formatAddress(value.block), prefixLen: value.block.prefix };
 }
 
+/** Proxies write IPv4 clients of a socket that takes both families as `::ffff:192.0.2.1`, which Envoy takes for another address. */
+function remoteIp(value: ValueMatch): PrincipalInit {
+  const { addressPrefix, prefixLen } = cidr(value);
+  const inBlock = (range: { readonly addressPrefix: string; readonly prefixLen: number }): PrincipalInit => ({
+    identifier: { case: "remoteIp", value: range },
+  });
+  if (addressPrefix.includes(":")) return inBlock({ addressPrefix, prefixLen });
+  const ids = [inBlock({ addressPrefix, prefixLen }), inBlock({ addressPrefix: `::ffff:${addressPrefix}`, prefixLen: 96 + prefixLen })];
+  return { identifier: { case: "orIds", value: { ids } } };
+}
+
 function destinationPort(value: ValueMatch): PermissionInit {
   if (value.kind !== "port") throw unexpected(value);
   return { rule: { case: "destinationPort", value: value.port } };
@@ -123,7 +134,7 @@ export const ENVOY_ATTRIBUTES = {
   serviceAccount: { side: "principal", match: serviceAccount },
   trustDomain: { side: "principal", match: (value) => identity({ trustDomain: regexPart(asString(value), TRUST_DOMAIN) }) },
   sourceIp: { side: "principal", match: (value) => ({ identifier: { case: "directRemoteIp", value: cidr(value) } }) },
-  remoteIp: { side: "principal", match: (value) => ({ identifier: { case: "remoteIp", value: cidr(value) } }) },
+  remoteIp: { side: "principal", match: remoteIp },
   host: { side: "permission", match: (value) => header(":authority", value, true) },
   method: { side: "permission", match: (value) => header(":method", value) },
   path: { side: "permission", match: path },

@@ -12,6 +12,7 @@ import {
   HttpConnectionManagerSchema,
   type HttpFilterSchema,
 } from "../../gen/envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager_pb.js";
+import type { PathNormalization } from "../../policy/mesh-config.ts";
 import { duration, namedConfig } from "./any.ts";
 
 type FilterInit = MessageInitShape<typeof FilterSchema>;
@@ -51,18 +52,35 @@ function common({ name, routes, filters, accessLog }: HttpSettings) {
   };
 }
 
+/** What is said of the HTTP of peers besides. */
+export interface InboundHttpSettings extends HttpSettings {
+  readonly pathNormalization: PathNormalization | undefined;
+  readonly numTrustedProxies: number | undefined;
+}
+
+const { KEEP_UNCHANGED, UNESCAPE_AND_FORWARD } = HttpConnectionManager_PathWithEscapedSlashesAction;
+
+/** Each mode does what the one before it does, and more (AZ-10). */
+const NORMALIZATION = {
+  NONE: { normalizePath: false, mergeSlashes: false, pathWithEscapedSlashesAction: KEEP_UNCHANGED },
+  BASE: { normalizePath: true, mergeSlashes: false, pathWithEscapedSlashesAction: KEEP_UNCHANGED },
+  MERGE_SLASHES: { normalizePath: true, mergeSlashes: true, pathWithEscapedSlashesAction: KEEP_UNCHANGED },
+  DECODE_AND_MERGE_SLASHES: { normalizePath: true, mergeSlashes: true, pathWithEscapedSlashesAction: UNESCAPE_AND_FORWARD },
+} as const satisfies Record<PathNormalization, object>;
+
 /**
- * From peers. The path is normalized before it is matched and forwarded (AZ-10, mode BASE). The client's address is the
- * connection's own: X-Forwarded-For is passed on and never believed. X-Forwarded-Client-Cert holds the peer alone:
- * Istio appends to what the peer sent, and an application that reads the first element then believes a forged one.
+ * From peers. The path is normalized before it is matched and forwarded (AZ-10). The client's address is the connection's
+ * own, unless proxies in front are trusted to name it; X-Forwarded-For is passed on as it came. X-Forwarded-Client-Cert
+ * holds the peer alone: Istio appends to what the peer sent, and an application that reads the first element then believes
+ * a forged one.
  */
-export function inboundHttp(settings: HttpSettings): FilterInit {
+export function inboundHttp(settings: InboundHttpSettings): FilterInit {
+  const { pathNormalization = "BASE", numTrustedProxies = 0 } = settings;
   return namedConfig("envoy.filters.network.http_connection_manager", HttpConnectionManagerSchema, {
     ...common(settings),
-    normalizePath: true,
-    mergeSlashes: false,
-    pathWithEscapedSlashesAction: HttpConnectionManager_PathWithEscapedSlashesAction.KEEP_UNCHANGED,
+    ...NORMALIZATION[pathNormalization],
     useRemoteAddress: true,
+    xffNumTrustedHops: numTrustedProxies,
     skipXffAppend: true,
     forwardClientCertDetails: HttpConnectionManager_ForwardClientCertDetails.SANITIZE_SET,
     setCurrentClientCertDetails: { uri: true },

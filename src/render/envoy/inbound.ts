@@ -47,14 +47,15 @@ function requestAuthentication(workload: string) {
   }));
 }
 
-function httpFilters(workload: string, listener: InboundListener): readonly FilterInit[] {
+function httpFilters(policy: WorkloadPolicy, listener: InboundListener): readonly FilterInit[] {
   const { name } = listener;
+  const { workload, pathNormalization, numTrustedProxies } = policy;
   const routes = { name, virtualHosts: [virtualHost({ name, domains: ["*"], cluster: clusterName(listener) })] };
   const filters = [...requestAuthentication(workload), ...authorization(workload, "http")];
-  return [inboundHttp({ name, routes, filters, accessLog: httpLog(name) })];
+  return [inboundHttp({ name, routes, filters, accessLog: httpLog(name), pathNormalization, numTrustedProxies })];
 }
 
-function tcpFilters(workload: string, listener: InboundListener): readonly FilterInit[] {
+function tcpFilters({ workload }: WorkloadPolicy, listener: InboundListener): readonly FilterInit[] {
   const { name } = listener;
   return [...authorization(workload, "tcp"), inboundTcp({ name, cluster: clusterName(listener), accessLog: tcpLog(name) })];
 }
@@ -70,8 +71,8 @@ const HANDSHAKE_SECONDS = 15;
  */
 function filterChains(policy: WorkloadPolicy, listener: InboundListener): FilterChainInit[] {
   const { protocol, mtls } = listener;
-  const filters = [...(protocol === "tcp" ? tcpFilters : httpFilters)(policy.workload, listener)];
-  const transportSocket = serverTls(policy.trustDomains, protocol);
+  const filters = [...(protocol === "tcp" ? tcpFilters : httpFilters)(policy, listener)];
+  const transportSocket = serverTls(policy.trustDomains, protocol, policy.tls);
   const mutual = { name: "mtls", filters, transportSocket, transportSocketConnectTimeout: duration(HANDSHAKE_SECONDS) };
   if (mtls === "DISABLE") return [{ name: "plaintext", filters }];
   if (mtls === "STRICT") return [{ ...mutual, filterChainMatch: { transportProtocol: "tls" } }];

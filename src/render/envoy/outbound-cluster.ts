@@ -12,6 +12,7 @@ import {
 import type { LbEndpointSchema } from "../../gen/envoy/config/endpoint/v3/endpoint_components_pb.js";
 import { type ClusterLoadAssignment, ClusterLoadAssignmentSchema } from "../../gen/envoy/config/endpoint/v3/endpoint_pb.js";
 import { RawBufferSchema } from "../../gen/envoy/extensions/transport_sockets/raw_buffer/v3/raw_buffer_pb.js";
+import type { MeshTls } from "../../policy/mesh-config.ts";
 import { namedConfig } from "./any.ts";
 import { cluster, toAddress } from "./cluster.ts";
 import { adsSource } from "./config-source.ts";
@@ -37,19 +38,19 @@ function socketKey(endpoint: ServiceEndpoint): { readonly identity: string } | {
   return endpoint.mtls ? { identity: identitiesOf(endpoint).join(" ") } : { mtls: "DISABLE" };
 }
 
-function identitiesOf({ identity, alternatives = [] }: Extract<ServiceEndpoint, { readonly mtls: true }>): readonly string[] {
-  return [identity, ...alternatives];
+function identitiesOf({ identity, aliases = [] }: Extract<ServiceEndpoint, { readonly mtls: true }>): readonly string[] {
+  return [identity, ...aliases];
 }
 
 /** One for each identity that serves the service, so that each endpoint must prove its own and no other's. */
-function socketMatches(service: UpstreamService): SocketMatchInit[] {
+function socketMatches(service: UpstreamService, tls: MeshTls | undefined): SocketMatchInit[] {
   const { endpoints, sni, protocol } = service;
   const byKey = new Map(
     endpoints.flatMap((endpoint) => (endpoint.mtls ? [[identitiesOf(endpoint).join(" "), identitiesOf(endpoint)]] : [])),
   );
   const mutual = [...byKey]
     .sort(([left], [right]) => (left < right ? -1 : 1))
-    .map(([name, identities]) => ({ name, match: { identity: name }, transportSocket: clientTls(identities, sni, protocol) }));
+    .map(([name, identities]) => ({ name, match: { identity: name }, transportSocket: clientTls({ identities, sni, protocol }, tls) }));
   const plaintext = {
     name: "plaintext",
     match: { mtls: "DISABLE" },
@@ -59,10 +60,11 @@ function socketMatches(service: UpstreamService): SocketMatchInit[] {
 }
 
 /** What has no match of its own is not connected to: without a default transport socket Envoy would speak plaintext to it. */
-function transport(service: UpstreamService) {
-  const { tls, sni, protocol } = service;
-  if (tls !== undefined) return { transportSocket: originationTls(tls, protocol) };
-  return { transportSocket: clientTls([NOBODY], sni, protocol), transportSocketMatches: socketMatches(service) };
+function transport(service: UpstreamService, tls: MeshTls | undefined) {
+  const { sni, protocol } = service;
+  if (service.tls !== undefined) return { transportSocket: originationTls(service.tls, protocol) };
+  const nobody = clientTls({ identities: [NOBODY], sni, protocol }, tls);
+  return { transportSocket: nobody, transportSocketMatches: socketMatches(service, tls) };
 }
 
 // === Endpoints ===
@@ -103,11 +105,11 @@ function discovery(service: UpstreamService) {
 }
 
 /** The cluster of a service's port. */
-export function outboundCluster(service: UpstreamService): Cluster {
+export function outboundCluster(service: UpstreamService, tls: MeshTls | undefined): Cluster {
   return create(ClusterSchema, {
     ...cluster(outboundClusterName(service), service.protocol),
     ...discovery(service),
     lbPolicy: Cluster_LbPolicy.LEAST_REQUEST,
-    ...transport(service),
+    ...transport(service, tls),
   });
 }

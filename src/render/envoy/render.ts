@@ -61,7 +61,11 @@ export function renderEnvoy(policy: WorkloadPolicy): EnvoyResources {
     ...outbound.map((listener) => outboundListener(policy, listener)),
   ];
   return new Map([
-    serialize(ClusterSchema, [...inbound.map(inboundCluster), ...services.map(outboundCluster)], ({ name }) => name),
+    serialize(
+      ClusterSchema,
+      [...inbound.map(inboundCluster), ...services.map((service) => outboundCluster(service, policy.tls))],
+      ({ name }) => name,
+    ),
     serialize(
       ClusterLoadAssignmentSchema,
       services.filter((service) => !isResolved(service)).map(outboundEndpoints),

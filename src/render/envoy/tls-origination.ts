@@ -7,12 +7,13 @@ import {
   type SubjectAltNameMatcherSchema,
 } from "../../gen/envoy/extensions/transport_sockets/tls/v3/common_pb.js";
 import { type CommonTlsContextSchema, UpstreamTlsContextSchema } from "../../gen/envoy/extensions/transport_sockets/tls/v3/tls_pb.js";
+import { DEFAULT_MESH_TLS } from "../../policy/mesh-config.ts";
 import type { Protocol, ServerName } from "../../policy/model.ts";
 import { namedConfig } from "./any.ts";
 import { agentSecret } from "./config-source.ts";
 import { SYSTEM_ROOTS_SECRET } from "./names.ts";
 import { stringMatcher } from "./string-matcher.ts";
-import { TLS_PARAMETERS } from "./tls.ts";
+import { tlsParameters } from "./tls.ts";
 
 /** What a server outside knows to choose from; over TCP the application's protocol is its own. */
 const ALPN = { http: ["http/1.1"], http2: ["h2"], tcp: [] } as const satisfies Record<Protocol, readonly string[]>;
@@ -46,7 +47,7 @@ function validationOf(verify: TlsOrigination["verify"]): { readonly validationCo
 function commonContext({ verify, certificate }: TlsOrigination, protocol: Protocol): MessageInitShape<typeof CommonTlsContextSchema> {
   const pair = certificate && { certificateChain: fileOf(certificate.clientCertificate), privateKey: fileOf(certificate.privateKey) };
   return {
-    tlsParams: TLS_PARAMETERS,
+    tlsParams: tlsParameters(DEFAULT_MESH_TLS),
     alpnProtocols: [...ALPN[protocol]],
     tlsCertificates: pair === undefined ? [] : [pair],
     ...validationOf(verify),

@@ -6,12 +6,14 @@ import {
   SubjectAltNameMatcher_SanType,
   type SubjectAltNameMatcherSchema,
   TlsParameters_TlsProtocol,
+  type TlsParametersSchema,
 } from "../../gen/envoy/extensions/transport_sockets/tls/v3/common_pb.js";
 import {
   type CommonTlsContextSchema,
   DownstreamTlsContextSchema,
   UpstreamTlsContextSchema,
 } from "../../gen/envoy/extensions/transport_sockets/tls/v3/tls_pb.js";
+import { DEFAULT_MESH_TLS, type MeshTls } from "../../policy/mesh-config.ts";
 import type { Protocol } from "../../policy/model.ts";
 import { namedConfig } from "./any.ts";
 import { agentSecret } from "./config-source.ts";
@@ -30,29 +32,33 @@ const CLIENT_ALPN = {
 
 const SERVER_ALPN = ["h2", "http/1.1"];
 
-/** AEAD with forward secrecy only; TLS 1.3's own suites are all of that kind. */
-const CIPHER_SUITES = [
-  "ECDHE-ECDSA-AES256-GCM-SHA384",
-  "ECDHE-RSA-AES256-GCM-SHA384",
-  "ECDHE-ECDSA-AES128-GCM-SHA256",
-  "ECDHE-RSA-AES128-GCM-SHA256",
-];
-
-/** Of every connection, by whosever certificates. */
-export const TLS_PARAMETERS = {
-  tlsMinimumProtocolVersion: TlsParameters_TlsProtocol.TLSv1_2,
-  tlsMaximumProtocolVersion: TlsParameters_TlsProtocol.TLSv1_3,
-  cipherSuites: CIPHER_SUITES,
-};
-
 function uri(matcher: StringMatcherInit): MessageInitShape<typeof SubjectAltNameMatcherSchema> {
   return { sanType: SubjectAltNameMatcher_SanType.URI, matcher };
 }
 
-/** The workload's own certificate, the mesh's roots, and the names that a peer may have. */
-function commonContext(alpn: readonly string[], peers: readonly StringMatcherInit[]): MessageInitShape<typeof CommonTlsContextSchema> {
+const VERSION = { "1.2": TlsParameters_TlsProtocol.TLSv1_2, "1.3": TlsParameters_TlsProtocol.TLSv1_3 } as const;
+
+/** TLS 1.3's own suites are all AEAD with forward secrecy; of 1.2 only such are offered. */
+export function tlsParameters({ minVersion, cipherSuites, ecdhCurves }: MeshTls): MessageInitShape<typeof TlsParametersSchema> {
   return {
-    tlsParams: TLS_PARAMETERS,
+    tlsMinimumProtocolVersion: VERSION[minVersion],
+    tlsMaximumProtocolVersion: TlsParameters_TlsProtocol.TLSv1_3,
+    cipherSuites: [...cipherSuites],
+    ecdhCurves: [...ecdhCurves],
+  };
+}
+
+interface ContextOptions {
+  readonly alpn: readonly string[];
+  /** The names that a peer may have. */
+  readonly peers: readonly StringMatcherInit[];
+  readonly tls: MeshTls;
+}
+
+/** The workload's own certificate, the mesh's roots, and the names that a peer may have. */
+function commonContext({ alpn, peers, tls }: ContextOptions): MessageInitShape<typeof CommonTlsContextSchema> {
+  return {
+    tlsParams: tlsParameters(tls),
     alpnProtocols: [...alpn],
     tlsCertificateSdsSecretConfigs: [agentSecret(IDENTITY_SECRET)],
     validationContextType: {
@@ -69,32 +75,39 @@ function commonContext(alpn: readonly string[], peers: readonly StringMatcherIni
  * The server's side (XD-3, XD-4): a client certificate of one of the trust domains, or no connection. Sessions are not
  * resumed, because a resumed one is not verified again: not its expiry, nor roots that are gone (CVE-2022-21654).
  */
-export function serverTls(trustDomains: readonly string[], protocol: Protocol): TransportSocket {
+export function serverTls(trustDomains: readonly string[], protocol: Protocol, tls: MeshTls = DEFAULT_MESH_TLS): TransportSocket {
   // No name to match would match every name.
   if (trustDomains.length === 0) throw new AppError("internal", "an inbound listener has no trust domain to accept");
   const peers = trustDomains.map((domain) => stringMatcher({ kind: "prefix", value: `spiffe://${domain}/` }));
-  const tls = namedConfig("envoy.transport_sockets.tls", DownstreamTlsContextSchema, {
-    commonTlsContext: commonContext(protocol === "tcp" ? [] : SERVER_ALPN, peers),
+  const context = namedConfig("envoy.transport_sockets.tls", DownstreamTlsContextSchema, {
+    commonTlsContext: commonContext({ alpn: protocol === "tcp" ? [] : SERVER_ALPN, peers, tls }),
     requireClientCertificate: true,
     sessionTicketKeysType: { case: "disableStatelessSessionResumption", value: true },
     disableStatefulSessionResumption: true,
   });
-  return create(TransportSocketSchema, tls);
+  return create(TransportSocketSchema, context);
 }
 
 /** An identity that no certificate can hold (`#` is in no SPIFFE ID). */
 export const NOBODY = "spiffe://nobody#";
 
-/** The client's side (SN-3, SN-4): the server must be one of just these identities. */
-export function clientTls(identities: readonly string[], sni: string, protocol: Protocol): TransportSocket {
-  const tls = namedConfig("envoy.transport_sockets.tls", UpstreamTlsContextSchema, {
-    commonTlsContext: commonContext(
-      CLIENT_ALPN[protocol],
-      // No name to match would match every name.
-      (identities.length === 0 ? [NOBODY] : identities).map((value) => stringMatcher({ kind: "exact", value })),
-    ),
+/** What a client needs to know of a server. */
+export interface ServerName {
+  /** SPIFFE IDs: the server must be one of just these. */
+  readonly identities: readonly string[];
+  readonly sni: string;
+  readonly protocol: Protocol;
+}
+
+/** The client's side (SN-3, SN-4). */
+export function clientTls({ identities, sni, protocol }: ServerName, tls: MeshTls = DEFAULT_MESH_TLS): TransportSocket {
+  // No name to match would match every name.
+  if (identities.length === 0) throw new AppError("internal", "an endpoint has no identity to prove");
+  const peers = identities.map((value) => stringMatcher({ kind: "exact", value }));
+  const context = namedConfig("envoy.transport_sockets.tls", UpstreamTlsContextSchema, {
+    commonTlsContext: commonContext({ alpn: CLIENT_ALPN[protocol], peers, tls }),
     sni,
     maxSessionKeys: 0,
   });
-  return create(TransportSocketSchema, tls);
+  return create(TransportSocketSchema, context);
 }

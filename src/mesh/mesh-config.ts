@@ -1,0 +1,91 @@
+/** The mesh's own settings: what the ConfigMap `istio` says, over what the command line says. */
+import type { Diagnostic } from "../core/diagnostic.ts";
+import type { TrustDomain } from "../identity/trust-domain.ts";
+import { quote } from "../policy/decode/report.ts";
+import type { ExtensionProvider } from "../policy/extension-provider.ts";
+import { DEFAULT_MESH_CONFIG, type MeshConfig } from "../policy/mesh-config.ts";
+import type { ConfigMapObject, MeshObject } from "../policy/model.ts";
+
+/** What the whole mesh shares, and each identity and host is made of. */
+export interface MeshSettings {
+  readonly trustDomain: TrustDomain;
+  /** Policies of this namespace hold for the whole mesh. Before the configuration is read: where the ConfigMap `istio` is. */
+  readonly rootNamespace: string;
+  /** The end of every service's host: `NAME.NAMESPACE.svc.DOMAIN`. */
+  readonly clusterDomain: string;
+  /** Those that CUSTOM policies may name, by name; absent where the mesh has none. */
+  readonly extensionProviders?: ReadonlyMap<string, ExtensionProvider>;
+}
+
+/** What cannot be otherwise: a command line says so, or certificates carry it already. */
+export interface FixedSettings {
+  readonly trustDomain?: TrustDomain;
+  readonly rootNamespace?: string;
+}
+
+/** The ConfigMap that holds the mesh's configuration. */
+function meshConfigMap(given: MeshSettings, objects: readonly MeshObject[]): ConfigMapObject | undefined {
+  return objects.find(
+    (object): object is ConfigMapObject =>
+      object.kind === "ConfigMap" && object.mesh !== undefined && object.meta.namespace === given.rootNamespace,
+  );
+}
+
+/** What the configuration says of the mesh; the defaults where it says nothing. */
+export function meshConfigOf(given: MeshSettings, objects: readonly MeshObject[]): MeshConfig {
+  return meshConfigMap(given, objects)?.mesh ?? DEFAULT_MESH_CONFIG;
+}
+
+/** `given` is of the command line; the configuration goes before it. */
+export function effectiveSettings(given: MeshSettings, objects: readonly MeshObject[]): MeshSettings {
+  const { trustDomain = given.trustDomain, rootNamespace = given.rootNamespace, extensionProviders } = meshConfigOf(given, objects);
+  return { ...given, trustDomain, rootNamespace, ...(extensionProviders.size === 0 ? {} : { extensionProviders }) };
+}
+
+/** The fields that contradict what is fixed, each with what it says and what holds. */
+function contradictions(given: MeshSettings, fixed: FixedSettings, objects: readonly MeshObject[]): readonly string[] {
+  const settings = effectiveSettings(given, objects);
+  return (["trustDomain", "rootNamespace"] as const).flatMap((name) => {
+    const holds = fixed[name];
+    return holds === undefined || holds === settings[name] ? [] : [`\`${name}\` would be ${quote(settings[name])}, and is ${quote(holds)}`];
+  });
+}
+
+/** A ConfigMap `istio` outside the root namespace configures nothing. */
+function strayConfigMaps(given: MeshSettings, objects: readonly MeshObject[]): readonly Diagnostic[] {
+  const used = meshConfigMap(given, objects);
+  return objects
+    .filter((object) => object.kind === "ConfigMap" && object.mesh !== undefined && object !== used)
+    .map(({ meta }) => ({
+      code: "GAR0014",
+      message: `ConfigMap ${quote(`${meta.namespace}/${meta.name}`)} is not used by Garrison`,
+      place: meta.place,
+      help: `the mesh's configuration is in namespace \`${given.rootNamespace}\` (\`--root-namespace\`)`,
+    }));
+}
+
+export interface Admitted {
+  readonly objects: readonly MeshObject[];
+  readonly diagnostics: readonly Diagnostic[];
+}
+
+/**
+ * The objects with a mesh configuration that contradicts nothing that is fixed: one that does gives way to the last one
+ * that was admitted (`previous`), or to none, as a whole, and is told.
+ */
+export function admitMeshConfig(
+  given: MeshSettings,
+  fixed: FixedSettings,
+  objects: readonly MeshObject[],
+  previous: readonly MeshObject[] = [],
+): Admitted {
+  const found = contradictions(given, fixed, objects);
+  const stray = strayConfigMaps(given, objects);
+  if (found.length === 0) return { objects, diagnostics: stray };
+  const [present, last] = [meshConfigMap(given, objects), meshConfigMap(given, previous)];
+  const kept = [...objects.filter((object) => object !== present), ...(last === undefined ? [] : [last])];
+  const place = (present ?? last)?.meta.place ?? { file: "", line: 1, column: 1 };
+  const help = `put it back, or end the control plane and begin a mesh anew; until then the mesh's last valid configuration stays in force`;
+  const told = found.map((message): Diagnostic => ({ code: "GAR0107", message, place, help }));
+  return { objects: kept, diagnostics: [...stray, ...told] };
+}

@@ -1,0 +1,107 @@
+/** Istio `mesh.v1alpha1.ProxyConfig`: `defaultConfig` of the MeshConfig, and the annotation `proxy.istio.io/config`. */
+import { NO_PROXY_CONFIG, type ProxyConfig } from "../mesh-config.ts";
+import { yamlText } from "./embedded-yaml.ts";
+import { childOf } from "./raw-node.ts";
+import { type Cursor, type Decoder, type Fields, integer, record } from "./reader.ts";
+import { only } from "./refine.ts";
+
+/** Envoy counts hops in 32 bits; nobody has so many proxies. */
+const MAX_HOPS = 100;
+
+const CLIENT_CERT_HELP =
+  "applications get a header with the peer of this connection alone (SANITIZE_SET): one that peers can write must not decide";
+
+/** What peers say of certificates is replaced, always (SANITIZE_SET). */
+function readClientCertDetails(fields: Fields, name: string): void {
+  fields.optional(name, only(["SANITIZE_SET", "UNDEFINED"], CLIENT_CERT_HELP));
+}
+
+const topology: Decoder<ProxyConfig> = record((fields) => {
+  const numTrustedProxies = fields.optional("numTrustedProxies", integer(0, MAX_HOPS));
+  readClientCertDetails(fields, "forwardClientCertDetails");
+  fields.refuse({ proxyProtocol: "the address of a client is its connection's, or in X-Forwarded-For by `numTrustedProxies`" });
+  return { numTrustedProxies };
+});
+
+const UNUSED_HEADERS = [
+  "requestId",
+  "server",
+  "attemptCount",
+  "envoyDebugHeaders",
+  "metadataExchangeHeaders",
+  "preserveHttp1HeaderCase",
+  "xForwardedHost",
+  "xForwardedPort",
+];
+
+const proxyHeaders: Decoder<true> = record((fields) => {
+  readClientCertDetails(fields, "forwardedClientCert");
+  fields.refuse({ setCurrentClientCertDetails: "applications get the peer's SPIFFE ID (`URI`)" });
+  fields.tellUnused(UNUSED_HEADERS, "proxies neither add nor change these headers");
+  return true;
+});
+
+const REFUSED = {
+  caCertificatesPem: "peers are trusted by the mesh's own root only: remove the field",
+  privateKeyProvider: "keys are in the proxy's memory: remove the field",
+  connectionSettings: "say what becomes of paths with `pathNormalization` of the MeshConfig; the limits of connections are fixed",
+  customConfigFile: "a proxy's configuration comes from the control plane alone: remove the field",
+  proxyBootstrapTemplatePath: "a proxy's configuration comes from the control plane alone: remove the field",
+};
+
+/** None of them concerns who may do what. */
+const UNUSED = [
+  "availabilityZone",
+  "binaryPath",
+  "concurrency",
+  "configPath",
+  "discoveryAddress",
+  "discoveryRefreshDelay",
+  "drainDuration",
+  "envoyAccessLogService",
+  "envoyMetricsService",
+  "envoyMetricsServiceAddress",
+  "extraStatTags",
+  "fileFlushInterval",
+  "fileFlushMinSizeKb",
+  "holdApplicationUntilProxyStarts",
+  "image",
+  "interceptionMode",
+  "meshId",
+  "parentShutdownDuration",
+  "proxyAdminPort",
+  "proxyMetadata",
+  "proxyStatsMatcher",
+  "readinessProbe",
+  "runtimeValues",
+  "sds",
+  "serviceCluster",
+  "statNameLength",
+  "statsCompression",
+  "statsdUdpAddress",
+  "statusPort",
+  "terminationDrainDuration",
+  "tracing",
+  "tracingServiceName",
+  "zipkinAddress",
+];
+
+export const proxyConfig: Decoder<ProxyConfig> = record((fields) => {
+  const gateway = fields.optional("gatewayTopology", topology);
+  fields.optional("proxyHeaders", proxyHeaders);
+  fields.optional("controlPlaneAuthPolicy", only(["MUTUAL_TLS"], "proxies reach the control plane by mutual TLS"));
+  fields.refuse(REFUSED);
+  fields.tellUnused(UNUSED, "it concerns neither identities nor policies: agents and proxies have their own command lines");
+  return gateway ?? NO_PROXY_CONFIG;
+});
+
+const PROXY_CONFIG_ANNOTATION = "proxy.istio.io/config";
+
+const annotation = yamlText(proxyConfig, NO_PROXY_CONFIG);
+
+/** Of the object at the cursor; undefined where there is no annotation, or it is wrong and told. */
+export function annotatedProxyConfig({ node, report }: Cursor): ProxyConfig | undefined {
+  const text = childOf(childOf(childOf(node, "metadata"), "annotations"), PROXY_CONFIG_ANNOTATION);
+  if (text === undefined) return undefined;
+  return annotation({ node: text, path: PROXY_CONFIG_ANNOTATION, report });
+}

@@ -1,0 +1,68 @@
+/** What Istio's MeshConfig says that concerns security, decoded (`mesh.v1alpha1.MeshConfig`). */
+import type { TrustDomain } from "../identity/trust-domain.ts";
+import type { ExtensionProvider } from "./extension-provider.ts";
+
+/** What becomes of a path before it is matched and forwarded (Istio `ProxyPathNormalization`; DEFAULT is BASE). */
+export type PathNormalization = "NONE" | "BASE" | "MERGE_SLASHES" | "DECODE_AND_MERGE_SLASHES";
+
+/** The suites of TLS 1.2 that both proxies offer: authenticated encryption with forward secrecy, by OpenSSL's names, best first. */
+export const CIPHER_SUITES = [
+  "ECDHE-ECDSA-AES256-GCM-SHA384",
+  "ECDHE-RSA-AES256-GCM-SHA384",
+  "ECDHE-ECDSA-AES128-GCM-SHA256",
+  "ECDHE-RSA-AES128-GCM-SHA256",
+] as const;
+
+export type CipherSuite = (typeof CIPHER_SUITES)[number];
+
+/** Groups for the key exchange that both proxies know, by the names of Istio's `ecdhCurves`. */
+export const ECDH_CURVES = ["X25519MLKEM768", "X25519", "P-256", "P-384", "P-521"] as const;
+
+export type EcdhCurve = (typeof ECDH_CURVES)[number];
+
+/** The TLS between workloads (Istio `meshMTLS`). */
+export interface MeshTls {
+  readonly minVersion: "1.2" | "1.3";
+  /** Of TLS 1.2; 1.3 has its own. Never empty. */
+  readonly cipherSuites: readonly CipherSuite[];
+  /** Best first; empty leaves it to the proxy. */
+  readonly ecdhCurves: readonly EcdhCurve[];
+}
+
+/** The part of a ProxyConfig that concerns security: of `defaultConfig`, or of the annotation `proxy.istio.io/config`. */
+export interface ProxyConfig {
+  /** How many proxies in front of this one are trusted to name the client in X-Forwarded-For; undefined leaves it to the mesh. */
+  readonly numTrustedProxies: number | undefined;
+}
+
+export interface MeshConfig {
+  /** Undefined leaves it to the command line. */
+  readonly trustDomain: TrustDomain | undefined;
+  /** Other names of the trust domain: peers of them are let in, and policies that name the one mean the other. */
+  readonly trustDomainAliases: readonly TrustDomain[];
+  /** Undefined leaves it to the command line. */
+  readonly rootNamespace: string | undefined;
+  readonly pathNormalization: PathNormalization;
+  readonly meshMtls: MeshTls;
+  /** Whether proxies speak mutual TLS to whoever takes it. */
+  readonly enableAutoMtls: boolean;
+  readonly defaultConfig: ProxyConfig;
+  /** Those that CUSTOM policies may name, by name. */
+  readonly extensionProviders: ReadonlyMap<string, ExtensionProvider>;
+}
+
+export const NO_PROXY_CONFIG: ProxyConfig = { numTrustedProxies: undefined };
+
+export const DEFAULT_MESH_TLS: MeshTls = { minVersion: "1.2", cipherSuites: CIPHER_SUITES, ecdhCurves: [] };
+
+/** What holds where nothing is said. */
+export const DEFAULT_MESH_CONFIG: MeshConfig = {
+  trustDomain: undefined,
+  trustDomainAliases: [],
+  rootNamespace: undefined,
+  pathNormalization: "BASE",
+  meshMtls: DEFAULT_MESH_TLS,
+  enableAutoMtls: true,
+  defaultConfig: NO_PROXY_CONFIG,
+  extensionProviders: new Map(),
+};
