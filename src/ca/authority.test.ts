@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { generateKeyPairSync } from "node:crypto";
+import { generateKeyPairSync, X509Certificate } from "node:crypto";
 import { chmodSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -81,9 +81,10 @@ describe("Authority.issue()", () => {
 
   test("writes intent and outcome to the ledger", () => {
     const authority = open();
-    const { serial, notBefore, notAfter } = authority.issue(request());
-    assert.deepEqual(authority.ledger.certificates(10), [
-      { serial, identity: URI, caller: "token", notBefore, notAfter, recordedAt: NOW, state: "issued" },
+    const { leaf, serial, notBefore, notAfter } = authority.issue(request());
+    const sha256 = new X509Certificate(leaf).fingerprint256.replaceAll(":", "").toLowerCase();
+    assert.deepEqual(authority.ledger.certificates({ limit: 10 }), [
+      { serial, identity: URI, caller: "token", notBefore, notAfter, recordedAt: NOW, state: "issued", sha256, leaf: 0 },
     ]);
   });
 
@@ -111,8 +112,8 @@ describe("Authority.issue()", () => {
         message: "the certificate request asks for a name other than the caller's identity",
       });
     }
-    assert.equal(authority.ledger.certificates(10).length, 0);
-    assert.deepEqual(authority.ledger.refusals(1), [
+    assert.equal(authority.ledger.certificates({ limit: 10 }).length, 0);
+    assert.deepEqual(authority.ledger.refusals({ limit: 1 }), [
       {
         recordedAt: NOW,
         identity: URI,
@@ -138,8 +139,8 @@ describe("Authority.issue()", () => {
     ] as const;
     for (const [csr, message] of cases)
       assert.throws(() => authority.issue(request({ csr })), { name: "AppError", code: "invalid-argument", message });
-    assert.equal(authority.ledger.refusals(100).length, cases.length);
-    assert.equal(authority.ledger.certificates(10).length, 0);
+    assert.equal(authority.ledger.refusals({ limit: 100 }).length, cases.length);
+    assert.equal(authority.ledger.certificates({ limit: 10 }).length, 0);
   });
 
   test("never signs an identity of another trust domain", () => {
@@ -185,14 +186,14 @@ describe("Authority.issue()", () => {
     });
     assert.throws(() => authority.issue(request()), { name: "AppError", code: "internal" });
     assert.deepEqual(
-      authority.ledger.certificates(10).map(({ identity: uri, state }) => [uri, state]),
+      authority.ledger.certificates({ limit: 10 }).map(({ identity: uri, state }) => [uri, state]),
       [
         [URI, "failed"],
         [URI, "failed"],
         [formatSpiffeId(stranger), "issued"],
       ],
     );
-    assert.equal(authority.ledger.refusals(10).length, 2);
+    assert.equal(authority.ledger.refusals({ limit: 10 }).length, 2);
   });
 
   test("certifies DNS names for the control plane alone", () => {

@@ -1,17 +1,21 @@
 /** The certificate authority: issuance in numbered steps, each of which a crash may follow. */
 import { join } from "node:path";
+import { setImmediate } from "node:timers/promises";
 import type { Clock } from "../core/clock.ts";
 import { AppError } from "../core/error.ts";
 import type { Logger } from "../core/logger.ts";
 import { formatSpiffeId, type SpiffeId } from "../identity/spiffe-id.ts";
 import type { TrustDomain } from "../identity/trust-domain.ts";
-import type { Certificate } from "../x509/certificate.ts";
+import { type Certificate, certificateDigest } from "../x509/certificate.ts";
 import { type CertificateRequest, parseCsr } from "../x509/csr.ts";
 import type { Issuer, PreparedCertificate } from "../x509/issuer.ts";
 import { formatPem } from "../x509/pem.ts";
 import { Profile } from "../x509/profile.ts";
 import { keyKindOf } from "../x509/public-key.ts";
 import { type IntentId, Ledger } from "./ledger.ts";
+import { reconcile } from "./ledger-log.ts";
+import { encodeEntry } from "./log/entry.ts";
+import { TransparencyLog } from "./log/transparency-log.ts";
 import { PluggedCa } from "./plugged-ca.ts";
 import { openOwnCa } from "./root-store.ts";
 import { areAmong, type SigningSet } from "./signing-set.ts";
@@ -74,6 +78,13 @@ export interface IssuedCertificate {
   readonly notAfter: number;
 }
 
+declare const RECORDED: unique symbol;
+
+/** A certificate whose proof of inclusion in the log can be had. */
+export interface RecordedCertificate extends IssuedCertificate {
+  readonly [RECORDED]: true;
+}
+
 const DAY_SECONDS = 24 * 3600;
 /** For peers whose clocks are slow. */
 const BACKDATE_SECONDS = 120;
@@ -118,6 +129,7 @@ function signingOf(set: SigningSet): Signing {
 export class Authority {
   readonly trustDomain: TrustDomain;
   readonly ledger: Ledger;
+  readonly log: TransparencyLog;
   /** The trusted roots as one PEM file, kept up to date: what workloads of this machine start with. */
   readonly rootsFile: string;
   readonly #clock: Clock;
@@ -142,11 +154,16 @@ export class Authority {
       this.#plugged = new PluggedCa({ folder: caFolder, clock, logger, onChange: (set) => this.#replace(set) });
       this.#signing = signingOf(this.#plugged.current);
     }
+    let ledger: Ledger | undefined;
     try {
-      this.ledger = new Ledger(join(folder, "ledger.sqlite"));
+      ledger = new Ledger(join(folder, "ledger.sqlite"), (entries) => this.log.append(entries.map(encodeEntry)));
+      this.ledger = ledger;
+      this.log = new TransparencyLog(folder, trustDomain);
+      reconcile(this.ledger, this.log, clock.now(), logger);
       this.#publish();
     } catch (error) {
       this.#plugged?.close();
+      ledger?.close();
       throw error;
     }
   }
@@ -188,6 +205,15 @@ export class Authority {
     return this.#issue(request, WORKLOAD, []);
   }
 
+  /** The certificate as one that may be handed out: the log has it on the disk. Throws `unavailable` when it cannot be written. */
+  async recorded(issued: IssuedCertificate): Promise<RecordedCertificate> {
+    // Those that are asked for at one time are recorded together.
+    await setImmediate();
+    this.ledger.flush();
+    await this.log.published();
+    return issued as RecordedCertificate;
+  }
+
   /** The control plane's own certificate, with DNS names beside its identity. Throws as `issue` does. */
   issueServing(request: IssueRequest, dnsNames: readonly string[]): IssuedCertificate {
     return this.#issue(request, SERVING, dnsNames);
@@ -205,6 +231,7 @@ export class Authority {
   close(): void {
     this.#plugged?.close();
     this.ledger.close();
+    this.log.close();
   }
 
   /** The intermediates of former issuers stay known as long as they are valid: leaves that they signed live on. */
@@ -236,13 +263,13 @@ export class Authority {
       // Step 3: prepare the certificate, with its serial and validity. Nothing has happened yet.
       const prepared = set.issuer.prepare(profile, { spki: parsed.spki, uri, dnsNames, ttlSeconds: request.ttlSeconds, now });
       // Step 4: record the intent. From here on, a crash leaves a trace.
+      this.log.checkRoom();
       const { serial, notBefore, notAfter } = prepared;
       const intent = this.ledger.intend({ serial, identity: uri, caller: request.caller, notBefore, notAfter }, now);
       // Steps 5 and 6: sign, once, and check what was signed.
       const leaf = this.#sign(set.issuer, prepared, intent, (signed) => checkSigned(signed, prepared, uri, parsed));
-      // Step 7: record the outcome. A crash before it is written leaves an intent that the next start marks as interrupted.
-      this.ledger.issue(intent);
-      // Step 8: answer.
+      // Step 7: record the outcome. Only `recorded` tells when it is in the log: nobody else gets the certificate before.
+      this.ledger.issue(intent, certificateDigest(leaf));
       return { leaf: formatPem("CERTIFICATE", leaf.der), intermediates, roots: rootsPem, serial, notBefore, notAfter };
     } catch (error) {
       const refusal = AppError.from(error);

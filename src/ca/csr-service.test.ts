@@ -213,7 +213,7 @@ describe("a caller is refused as unauthenticated", () => {
 
   test("with nothing to show, and on loopback too (CVE-2022-39388)", async () => {
     await refuses(ask(connect(), new Metadata()), status.UNAUTHENTICATED, none("not presented"));
-    assert.match(authority.ledger.refusals(1)[0]?.reason ?? "", /^unauthenticated: request authenticate failure/);
+    assert.match(authority.ledger.refusals({ limit: 1 })[0]?.reason ?? "", /^unauthenticated: request authenticate failure/);
   });
 
   test("with headers that proxies set for their clients", async () => {
@@ -275,7 +275,7 @@ describe("a caller is refused as unauthenticated", () => {
       status.UNAUTHENTICATED,
       "the service account `photo/stranger` does not exist",
     );
-    assert.equal(authority.ledger.refusals(1)[0]?.identity, "spiffe://cluster.local/ns/photo/sa/stranger");
+    assert.equal(authority.ledger.refusals({ limit: 1 })[0]?.identity, "spiffe://cluster.local/ns/photo/sa/stranger");
   });
 
   test("when it wants to be somebody else (ImpersonatedIdentity)", async () => {

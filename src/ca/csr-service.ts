@@ -7,7 +7,7 @@ import { type IstioCertificateRequest, type IstioCertificateResponse, IstioCerti
 import { formatSpiffeId, type SpiffeId } from "../identity/spiffe-id.ts";
 import { toGrpcStatus } from "../rpc/status.ts";
 import type { Authenticator, CallerCredentials } from "./authenticators.ts";
-import type { Authority, IssuedCertificate } from "./authority.ts";
+import type { Authority, RecordedCertificate } from "./authority.ts";
 import { servingIdentity } from "./serving.ts";
 
 export interface CertificateServiceOptions {
@@ -66,7 +66,7 @@ function checkMetadata({ metadata }: IstioCertificateRequest): void {
   if (metadata?.CertSigner !== undefined) throw new AppError("invalid-argument", "`CertSigner` is not supported: this CA signs by itself");
 }
 
-function responseOf({ leaf, intermediates, roots }: IssuedCertificate): IstioCertificateResponse {
+function responseOf({ leaf, intermediates, roots }: RecordedCertificate): IstioCertificateResponse {
   return create(IstioCertificateResponseSchema, { certChain: [leaf, ...intermediates, roots] });
 }
 
@@ -85,7 +85,7 @@ class RequestHandler {
   async handle(call: Call): Promise<IstioCertificateResponse> {
     const caller = await this.#admit(call);
     try {
-      return responseOf(this.#issue(call.request, caller));
+      return responseOf(await this.#issue(call.request, caller));
     } catch (error) {
       throw this.#logRefusal(call, caller, error);
     }
@@ -106,8 +106,9 @@ class RequestHandler {
   }
 
   /** The authority records its own refusals. */
-  #issue({ csr, validityDuration }: IstioCertificateRequest, { identity, by }: Caller): IssuedCertificate {
-    const issued = this.#options.authority.issue({ csr, identity, ttlSeconds: Number(validityDuration), caller: by });
+  async #issue({ csr, validityDuration }: IstioCertificateRequest, { identity, by }: Caller): Promise<RecordedCertificate> {
+    const { authority } = this.#options;
+    const issued = await authority.recorded(authority.issue({ csr, identity, ttlSeconds: Number(validityDuration), caller: by }));
     const notAfter = new Date(issued.notAfter).toISOString();
     this.#options.logger.log("info", "certificate issued", { identity: formatSpiffeId(identity), by, serial: issued.serial, notAfter });
     return issued;

@@ -86,7 +86,7 @@ describe("startServing()", () => {
       timers.map(({ delayMs }) => delayMs),
       [12 * HOUR, 12 * HOUR],
     );
-    assert.equal(authority.ledger.certificates(10).length, 2);
+    assert.equal(authority.ledger.certificates({ limit: 10 }).length, 2);
   });
 
   test("spreads the renewals of replicas over 45 to 55 percent of the life", () => {

@@ -22,6 +22,11 @@ const COMMANDS: Readonly<Record<string, CommandEntry>> = {
   "authz test": { summary: "check expectations of requests and what comes of them", load: () => import("./authz-test.ts") },
   audit: { summary: "list and follow decisions: who did what, when, and which rule said so", load: () => import("./audit.ts") },
   "audit show": { summary: "explain one decision of the record", load: () => import("./audit-show.ts") },
+  "ca list": { summary: "list certificates and refusals of the ledger", load: () => import("./ca-list.ts") },
+  "ca show": { summary: "show one certificate of the ledger", load: () => import("./ca-show.ts") },
+  "ca prove": { summary: "print the proof that a certificate is in the log", load: () => import("./ca-prove.ts") },
+  "ca verify-log": { summary: "check the log of issued certificates, with nothing running", load: () => import("./ca-verify-log.ts") },
+  "ca verify-proof": { summary: "check the proof of a certificate, with nothing running", load: () => import("./ca-verify-proof.ts") },
   token: { summary: "make a service-account token for a workload", load: () => import("./token.ts") },
   proxy: { summary: "run the embedded proxy (the agent starts it)", load: () => import("./proxy.ts") },
 };

@@ -2,6 +2,7 @@
 import { viewsOf } from "../analyze/workload-view.ts";
 import type { AuditHandler } from "../audit/http.ts";
 import type { Authority } from "../ca/authority.ts";
+import { authorityRoutes } from "../ca/http.ts";
 import type { TokenIssuer } from "../ca/service-account-token.ts";
 import { AppError } from "../core/error.ts";
 import { formatSpiffeId } from "../identity/spiffe-id.ts";
@@ -83,6 +84,7 @@ export function adminRoutes(context: AdminContext): AdminRoutes {
     "GET /v1/policy": ({ url }) => viewsOf(mesh.current, workloadAsked(url)),
     "GET /v1/jwks": () => context.jwks.statuses(),
     "POST /v1/tokens": ({ body }) => mintToken(context, body),
+    ...authorityRoutes(context.authority),
     "GET /v1/audit": ({ url }, response) => context.audit({ url }, response),
   };
 }

@@ -133,10 +133,10 @@ test("every certificate and every refusal is in the ledger of the control plane 
   assert.equal(await serve.stop(), 0);
   const ledger = new Ledger(join(place.state, "ca", "ledger.sqlite"));
   try {
-    const issued = ledger.certificates(100).filter(({ identity }) => identity === CLIENT_IDENTITY);
+    const issued = ledger.certificates({ limit: 100 }).filter(({ identity }) => identity === CLIENT_IDENTITY);
     assert.deepEqual([...new Set(issued.map(({ state }) => state))], ["issued"]);
     assert.equal(issued.length, serve.output.match(/ certificate issued .*sa\/client /g)?.length);
-    assert.equal(ledger.refusals(100).length, serve.output.match(/ certificate refused /g)?.length);
+    assert.equal(ledger.refusals({ limit: 100 }).length, serve.output.match(/ certificate refused /g)?.length);
   } finally {
     ledger.close();
   }

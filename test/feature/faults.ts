@@ -189,7 +189,7 @@ export function describeFaults(name: string, flags: ProxyFlags, { skip = false, 
     test("has the certificates from before and after that death in the ledger", async () => {
       assert.equal(await scene.serve.stop(), 0);
       const ledger = new Ledger(join(scene.place.state, "ca", "ledger.sqlite"));
-      const states = new Map(ledger.certificates(1000).map(({ serial, state }) => [serial, state]));
+      const states = new Map(ledger.certificates({ limit: 1000 }).map(({ serial, state }) => [serial, state]));
       ledger.close();
       assert.deepEqual(
         serials.map((serial) => states.get(serial)),

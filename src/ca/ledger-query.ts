@@ -1,0 +1,59 @@
+/** Which certificates and refusals are asked for. */
+import type { DatabaseSync, SQLInputValue } from "node:sqlite";
+import {
+  CERTIFICATE_COLUMNS,
+  type CertificateRecord,
+  type CertificateState,
+  certificateRecord,
+  type RefusalRecord,
+  refusalRecord,
+} from "./ledger-database.ts";
+
+export interface LedgerFilter {
+  /** A SPIFFE ID. */
+  readonly identity?: string;
+  readonly serial?: string;
+  /** `token`, `client certificate`, `control plane`. */
+  readonly caller?: string;
+  readonly state?: CertificateState;
+  /** Recorded from then on, in milliseconds. */
+  readonly since?: number;
+  /** Recorded before. */
+  readonly until?: number;
+  readonly limit: number;
+}
+
+const CONDITIONS = {
+  identity: "identity = ?",
+  serial: "serial = ?",
+  caller: "caller = ?",
+  state: "state = ?",
+  since: "recorded_at >= ?",
+  until: "recorded_at < ?",
+} as const satisfies Record<Exclude<keyof LedgerFilter, "limit">, string>;
+
+type Condition = keyof typeof CONDITIONS;
+
+function where(
+  filter: LedgerFilter,
+  conditions: readonly Condition[],
+): { readonly sql: string; readonly values: readonly SQLInputValue[] } {
+  const used = conditions.flatMap((name) => (filter[name] === undefined ? [] : [{ sql: CONDITIONS[name], value: filter[name] }]));
+  if (used.length === 0) return { sql: "", values: [] };
+  return { sql: `WHERE ${used.map(({ sql }) => sql).join(" AND ")}`, values: used.map(({ value }) => value) };
+}
+
+/** The newest first. */
+export function queryCertificates(database: DatabaseSync, filter: LedgerFilter): readonly CertificateRecord[] {
+  const { sql, values } = where(filter, ["identity", "serial", "caller", "state", "since", "until"]);
+  const statement = database.prepare(`SELECT ${CERTIFICATE_COLUMNS} FROM certificates ${sql} ORDER BY id DESC LIMIT ?`);
+  return statement.all(...values, filter.limit).map(certificateRecord);
+}
+
+/** The newest first; `serial` and `state` do not concern them. */
+export function queryRefusals(database: DatabaseSync, filter: LedgerFilter): readonly RefusalRecord[] {
+  const { sql, values } = where(filter, ["identity", "caller", "since", "until"]);
+  const columns = "recorded_at, identity, caller, reason";
+  const statement = database.prepare(`SELECT ${columns} FROM refusals ${sql} ORDER BY number DESC LIMIT ?`);
+  return statement.all(...values, filter.limit).map(refusalRecord);
+}

@@ -1,0 +1,71 @@
+import { parseAuditFilter } from "../audit/query-text.ts";
+import type { LedgerAnswer } from "../ca/http.ts";
+import type { CertificateRecord, RefusalRecord } from "../ca/ledger-database.ts";
+import { callAdmin, controlPlaneSocket } from "./admin-client.ts";
+import { jsonLine } from "./authz/json-line.ts";
+import type { Command, ParsedArguments } from "./command.ts";
+import { EXIT } from "./exit.ts";
+import { JSON_OPTION, parseCount, required, STATE_OPTION } from "./options.ts";
+
+const time = (milliseconds: number): string => new Date(milliseconds).toISOString();
+
+function certificateLine({ recordedAt, state, serial, identity, caller, notAfter }: CertificateRecord): string {
+  return `${time(recordedAt)} ${state.padEnd(11)} ${serial} ${identity} by ${caller}, until ${time(notAfter)}`;
+}
+
+function refusalLine({ recordedAt, identity, caller, reason }: RefusalRecord): string {
+  return `${time(recordedAt)} ${"refused".padEnd(11)} ${identity === "" ? "nobody" : identity} by ${caller}: ${reason}`;
+}
+
+/** Everything in the order of time, the newest at the end. */
+function inOrder({ certificates, refusals }: LedgerAnswer, limit: number) {
+  const all = [
+    ...certificates.map((record) => ({ at: record.recordedAt, line: certificateLine(record), record: { kind: "certificate", ...record } })),
+    ...refusals.map((record) => ({
+      at: record.recordedAt,
+      line: refusalLine(record),
+      record: { kind: "refusal", state: "refused", ...record },
+    })),
+  ];
+  return all.sort((a, b) => a.at - b.at).slice(-limit);
+}
+
+function queryOf(parsed: ParsedArguments, limit: number): URLSearchParams {
+  const query = new URLSearchParams({ limit: String(limit) });
+  for (const name of ["identity", "serial", "caller", "outcome"]) {
+    const value = parsed.value(name);
+    if (value !== undefined) query.set(name, value);
+  }
+  // Times are written as for the record of decisions.
+  const times = Object.fromEntries(
+    ["since", "until"].flatMap((name) => (parsed.value(name) === undefined ? [] : [[name, parsed.value(name) ?? ""]])),
+  );
+  const { since, until } = parseAuditFilter(times, Date.now());
+  if (since !== undefined) query.set("since", String(since));
+  if (until !== undefined) query.set("until", String(until));
+  return query;
+}
+
+export const command: Command = {
+  name: "ca list",
+  summary: "Lists certificates and refusals of the ledger, the newest at the end.",
+  options: {
+    identity: { type: "value", value: "WHO", doc: "NAMESPACE/SERVICE-ACCOUNT, or a SPIFFE ID" },
+    serial: { type: "value", value: "HEX", doc: "this serial number" },
+    caller: { type: "value", value: "HOW", doc: "who proved its identity so: token, `client certificate`, `control plane`, nobody" },
+    outcome: { type: "value", value: "OUTCOME", doc: "issued, refused, failed, interrupted or intended" },
+    since: { type: "value", value: "TIME", doc: "from a time, or so long ago: 10m, 2026-11-22T10:00:00Z" },
+    until: { type: "value", value: "TIME", doc: "before a time" },
+    limit: { type: "value", value: "N", doc: "at most so many", default: "100" },
+    json: { ...JSON_OPTION, doc: "print JSON lines" },
+    state: STATE_OPTION,
+  },
+  examples: ["garrison ca list --identity photo-ns/photo-frontend", "garrison ca list --outcome refused --since 1h --json"],
+  run: async (parsed) => {
+    const limit = parseCount("limit", required(parsed, "limit"), 1, 10_000);
+    const socket = controlPlaneSocket(required(parsed, "state"));
+    const answer = (await callAdmin(socket, "GET", `/v1/ca/list?${queryOf(parsed, limit)}`)) as LedgerAnswer;
+    for (const { line, record } of inOrder(answer, limit)) process.stdout.write(parsed.flag("json") ? jsonLine(record) : `${line}\n`);
+    return EXIT.ok;
+  },
+};

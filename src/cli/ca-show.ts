@@ -1,0 +1,37 @@
+import type { CertificateRecord } from "../ca/ledger-database.ts";
+import { callAdmin, controlPlaneSocket } from "./admin-client.ts";
+import { jsonLine } from "./authz/json-line.ts";
+import { type Command, columns } from "./command.ts";
+import { EXIT } from "./exit.ts";
+import { JSON_OPTION, required, STATE_OPTION } from "./options.ts";
+
+const time = (milliseconds: number): string => new Date(milliseconds).toISOString();
+
+function describe({ serial, identity, caller, state, recordedAt, notBefore, notAfter, sha256, leaf }: CertificateRecord): string {
+  const rows: (readonly [string, string])[] = [
+    ["serial", serial],
+    ["identity", identity],
+    ["state", state],
+    ["caller proved by", caller],
+    ["recorded", time(recordedAt)],
+    ["valid", `${time(notBefore)} to ${time(notAfter)}${notAfter < Date.now() ? " (expired)" : ""}`],
+  ];
+  if (sha256 !== undefined) rows.push(["sha256 of its DER", sha256]);
+  if (leaf !== undefined) rows.push(["entry of the log", String(leaf)]);
+  return `${columns(rows)}\n`;
+}
+
+export const command: Command = {
+  name: "ca show",
+  summary: "Shows one certificate of the ledger.",
+  operands: "SERIAL",
+  arity: [1, 1],
+  options: { state: STATE_OPTION, json: JSON_OPTION },
+  examples: ["garrison ca show 43a014aa2055bac23f716608b38d8c7f"],
+  run: async (parsed) => {
+    const query = new URLSearchParams({ serial: parsed.positionals[0] ?? "" });
+    const record = (await callAdmin(controlPlaneSocket(required(parsed, "state")), "GET", `/v1/ca/show?${query}`)) as CertificateRecord;
+    process.stdout.write(parsed.flag("json") ? jsonLine(record) : describe(record));
+    return EXIT.ok;
+  },
+};
