@@ -181,6 +181,8 @@ describe("how a client speaks to a service of the mesh", () => {
       assert.deepEqual(reached(`${base}${rule("shop/x", `{ host: ledger.internal, trafficPolicy: { tls: { mode: ${mode} } } }`)}`).codes, [
         "GAR0402",
       ]);
+    const mutual = "{ mode: MUTUAL, clientCertificate: /c, privateKey: /k }";
+    assert.deepEqual(reached(`${base}${rule("shop/x", `{ host: ledger.internal, trafficPolicy: { tls: ${mutual} } }`)}`).codes, []);
     assert.deepEqual(reached(base).codes, []);
   });
 });

@@ -123,8 +123,14 @@ function rulePlace(rule: DestinationRuleObject): string {
   return `DestinationRule \`${rule.meta.namespace}/${rule.meta.name}\``;
 }
 
-/** Endpoints that want the mesh's certificates and nothing else. */
-function refusals(snapshot: MeshSnapshot, reach: Reach, rule: DestinationRuleObject, mode: string): readonly Diagnostic[] {
+/** Endpoints that want the mesh's certificates and nothing else. A rule's own certificate (MUTUAL) may be one. */
+function refusals(
+  snapshot: MeshSnapshot,
+  reach: Reach,
+  rule: DestinationRuleObject,
+  mode: "DISABLE" | "SIMPLE" | "MUTUAL",
+): readonly Diagnostic[] {
+  if (mode === "MUTUAL") return [];
   const strict = endpointsOf(snapshot, reach.service, reach.port).filter(
     ({ workload, port }) => workload !== undefined && effectiveMtls(snapshot, workload, port) === "STRICT",
   );

@@ -31,6 +31,7 @@ function mostSpecific(snapshot: MeshSnapshot, rules: readonly DestinationRuleObj
 /** In this order: the client's namespace, the service's, the root namespace. The first with a rule for the host decides alone. */
 function candidates(snapshot: MeshSnapshot, client: Workload, { host, namespace }: MeshService): readonly DestinationRuleObject[] {
   const { rootNamespace } = snapshot.settings;
+  if (snapshot.destinationRules.length === 0) return [];
   const of = (owner: string) => snapshot.destinationRules.filter(({ meta }) => meta.namespace === owner);
   const own = of(client.namespace).filter((rule) => isExportedTo(visibilityOf(rule), client.namespace, client.namespace));
   const exported = (owner: string) =>

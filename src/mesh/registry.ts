@@ -36,6 +36,8 @@ export interface RegistryEndpoint {
 interface Registry {
   readonly services: readonly MeshService[];
   readonly diagnostics: readonly Diagnostic[];
+  /** By the client's namespace; filled as it is asked for. */
+  readonly visible: Map<string, readonly MeshService[]>;
 }
 
 /** The namespace that a host of the cluster's own domain belongs to; undefined for any other host. */
@@ -76,7 +78,7 @@ function buildRegistry(snapshot: MeshSnapshot): Registry {
       taken.add(key);
     }
   }
-  return { services, diagnostics };
+  return { services, diagnostics, visible: new Map() };
 }
 
 const registries = new WeakMap<MeshSnapshot, Registry>();
@@ -102,15 +104,22 @@ export function isExportedTo(exportTo: readonly string[], owner: string, namespa
   return exportTo.length === 0 || exportTo.includes("*") || exportTo.includes(namespace) || (exportTo.includes(".") && owner === namespace);
 }
 
-/** What a client in `namespace` sees. Of several services with one host, that of its own namespace, or else the oldest. */
-export function visibleServices(snapshot: MeshSnapshot, namespace: string): readonly MeshService[] {
+function seenFrom(services: readonly MeshService[], namespace: string): readonly MeshService[] {
   const seen = new Map<string, MeshService>();
-  for (const service of meshServices(snapshot)) {
+  for (const service of services) {
     if (!isExportedTo(service.entry?.exportTo ?? [], service.namespace, namespace)) continue;
     const before = seen.get(service.host);
     if (before === undefined || (before.namespace !== namespace && service.namespace === namespace)) seen.set(service.host, service);
   }
   return [...seen.values()];
+}
+
+/** What a client in `namespace` sees. Of several services with one host, that of its own namespace, or else the oldest. */
+export function visibleServices(snapshot: MeshSnapshot, namespace: string): readonly MeshService[] {
+  const { services, visible } = registryOf(snapshot);
+  const known = visible.get(namespace) ?? seenFrom(services, namespace);
+  visible.set(namespace, known);
+  return known;
 }
 
 // === Endpoints ===
