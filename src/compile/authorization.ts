@@ -1,5 +1,6 @@
 /** AuthorizationPolicies -> the rule lists of one workload, for HTTP and for TCP. */
-import { policyApplies } from "../mesh/selection.ts";
+import { narrow } from "../mesh/recording.ts";
+import { holdingFor, policyApplies } from "../mesh/selection.ts";
 import type { MeshSnapshot, Workload } from "../mesh/snapshot.ts";
 import { attributeRow } from "../policy/attributes.ts";
 import type { AuthorizationPolicyObject, Clause, PolicyAction, Rule } from "../policy/model.ts";
@@ -75,11 +76,11 @@ function layers(policies: readonly AuthorizationPolicyObject[], transport: Trans
 }
 
 /** The policies in force for a workload, oldest first. */
-export function policiesOf(snapshot: MeshSnapshot, workload: Workload): readonly AuthorizationPolicyObject[] {
-  return snapshot.authorizationPolicies.filter(({ meta, selector }) =>
+export const policiesOf = narrow((snapshot, workload: Workload): readonly AuthorizationPolicyObject[] =>
+  holdingFor(snapshot, snapshot.authorizationPolicies, workload, ({ meta, selector }) =>
     policyApplies(snapshot, { namespace: meta.namespace, selector }, workload),
-  );
-}
+  ),
+);
 
 /** The rule lists of a workload. */
 export function compileAuthorization(

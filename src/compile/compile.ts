@@ -1,12 +1,14 @@
 /** The compiler: a snapshot of the mesh -> what each workload enforces, and what became of every object. */
 import type { Diagnostic } from "../core/diagnostic.ts";
+import { reconcile } from "../mesh/reconcile.ts";
+import { fromOutside, Kept } from "../mesh/recording.ts";
 import type { MeshSnapshot, Workload } from "../mesh/snapshot.ts";
 import { DEFAULT_MESH_CONFIG } from "../policy/mesh-config.ts";
 import { compileAuthorization } from "./authorization.ts";
 import { compileInbound } from "./inbound.ts";
 import { compileOutbound } from "./outbound.ts";
 import { compileRequestAuthentication, type JwksLookup, NO_REMOTE_KEYS } from "./request-authentication.ts";
-import { checkMesh, type ObjectStatus, policyStatuses } from "./status.ts";
+import { checkMesh, type ObjectStatus, policyObjects, selectionOf, toStatus } from "./status.ts";
 import { trustDomainsOf } from "./trust-domains.ts";
 import type { WorkloadPolicy } from "./workload-policy.ts";
 
@@ -18,13 +20,16 @@ export interface CompiledMesh {
   readonly diagnostics: readonly Diagnostic[];
 }
 
+const USUAL_TLS = JSON.stringify(DEFAULT_MESH_CONFIG.meshMtls);
+
 /** What the mesh's configuration says of every proxy, where it is not the usual. */
 function meshWideOf({ meshConfig }: MeshSnapshot, { numTrustedProxies }: Workload): Partial<WorkloadPolicy> {
   const { pathNormalization, meshMtls } = meshConfig;
   return {
     ...(pathNormalization === DEFAULT_MESH_CONFIG.pathNormalization ? {} : { pathNormalization }),
     ...(numTrustedProxies === 0 ? {} : { numTrustedProxies }),
-    ...(meshMtls === DEFAULT_MESH_CONFIG.meshMtls ? {} : { tls: meshMtls }),
+    // By content: equal parts of two states of the mesh are made one object, whichever of the two it is.
+    ...(JSON.stringify(meshMtls) === USUAL_TLS ? {} : { tls: meshMtls }),
   };
 }
 
@@ -57,10 +62,33 @@ function distinct(diagnostics: readonly Diagnostic[]): readonly Diagnostic[] {
   return [...new Map(diagnostics.map((diagnostic) => [keyOf(diagnostic), diagnostic])).values()];
 }
 
+/**
+ * Compiles one state of a mesh after another, and only what is different: a workload's result is kept, the same object, as
+ * long as everything that compiling it read is the same (`mesh/recording.ts`). What comes out is what `compileMesh` makes of
+ * the last state alone.
+ */
+export class MeshCompiler {
+  #snapshot: MeshSnapshot | undefined;
+  #keysOf: JwksLookup = NO_REMOTE_KEYS;
+  readonly #workloads = new Kept((snapshot, workload: Workload) =>
+    compileWorkload(snapshot, workload, (source) => fromOutside(snapshot, () => this.#keysOf(source))),
+  );
+  readonly #selections = new Kept(selectionOf);
+
+  /** `keysOf`: the keys of tokens that were fetched by now. */
+  compile(next: MeshSnapshot, keysOf: JwksLookup = NO_REMOTE_KEYS): CompiledMesh {
+    const snapshot = reconcile(this.#snapshot, next);
+    this.#snapshot = snapshot;
+    this.#keysOf = keysOf;
+    const results = this.#workloads.resultsFor(snapshot.workloads.values(), snapshot);
+    const policies = new Map(results.map(({ policy }) => [policy.workload, policy]));
+    const selections = this.#selections.resultsFor(policyObjects(snapshot), snapshot);
+    const diagnostics = distinct([...results.flatMap((result) => result.diagnostics), ...checkMesh(snapshot, policies, selections)]);
+    return { snapshot, policies, statuses: selections.map(toStatus), diagnostics };
+  }
+}
+
 /** Everything. Pure: equal snapshots and keys give equal results. */
 export function compileMesh(snapshot: MeshSnapshot, keysOf: JwksLookup = NO_REMOTE_KEYS): CompiledMesh {
-  const results = [...snapshot.workloads.values()].map((workload) => compileWorkload(snapshot, workload, keysOf));
-  const policies = new Map(results.map(({ policy }) => [policy.workload, policy]));
-  const diagnostics = distinct([...results.flatMap((result) => result.diagnostics), ...checkMesh(snapshot, policies)]);
-  return { snapshot, policies, statuses: policyStatuses(snapshot), diagnostics };
+  return new MeshCompiler().compile(snapshot, keysOf);
 }

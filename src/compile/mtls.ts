@@ -1,5 +1,6 @@
 /** PeerAuthentication -> the mode of each workload port. The same answer serves the server side and the client side (PA-5). */
-
+import { inNamespace } from "../mesh/by-namespace.ts";
+import { narrow } from "../mesh/recording.ts";
 import { selectorMatches } from "../mesh/selection.ts";
 import type { MeshSnapshot, Workload } from "../mesh/snapshot.ts";
 import type { MtlsMode, PeerAuthenticationObject } from "../policy/model.ts";
@@ -9,13 +10,13 @@ import type { EffectiveMtls } from "./workload-policy.ts";
 function scopesOf(snapshot: MeshSnapshot, workload: Workload): readonly (PeerAuthenticationObject | undefined)[] {
   const { rootNamespace } = snapshot.settings;
   const all = snapshot.peerAuthentications;
-  const inNamespace = all.filter((policy) => policy.meta.namespace === workload.namespace);
+  const own = inNamespace(all, workload.namespace);
   // A selector in the root namespace is ignored (PA-3), so there the narrowest scope is the mesh.
-  const selecting = workload.namespace === rootNamespace ? [] : inNamespace.filter((policy) => policy.selector.size > 0);
+  const selecting = workload.namespace === rootNamespace ? [] : own.filter((policy) => policy.selector.size > 0);
   return [
     selecting.find((policy) => selectorMatches(policy.selector, workload.labels)),
-    workload.namespace === rootNamespace ? undefined : inNamespace.find((policy) => policy.selector.size === 0),
-    all.find((policy) => policy.meta.namespace === rootNamespace && policy.selector.size === 0),
+    workload.namespace === rootNamespace ? undefined : own.find((policy) => policy.selector.size === 0),
+    inNamespace(all, rootNamespace).find((policy) => policy.selector.size === 0),
   ];
 }
 
@@ -43,6 +44,4 @@ export function mtlsOf(
 }
 
 /** The mode of one port of a workload. */
-export function effectiveMtls(snapshot: MeshSnapshot, workload: Workload, port: number): EffectiveMtls {
-  return mtlsOf(snapshot, workload, port).mode;
-}
+export const effectiveMtls = narrow((snapshot, workload: Workload, port: number): EffectiveMtls => mtlsOf(snapshot, workload, port).mode);

@@ -1,8 +1,9 @@
 /** RequestAuthentications -> the token rules of one workload, with their keys in them. */
-import { policyApplies } from "../mesh/selection.ts";
+import { narrow } from "../mesh/recording.ts";
+import { holdingFor, policyApplies } from "../mesh/selection.ts";
 import type { MeshSnapshot, Workload } from "../mesh/snapshot.ts";
 import type { PublicJwk } from "../policy/jwks.ts";
-import type { JwtLocations, JwtRule, JwtRuleFields, RemoteJwks, RequestAuthenticationObject } from "../policy/model.ts";
+import type { JwtLocations, JwtRule, JwtRuleFields, MeshObject, RemoteJwks, RequestAuthenticationObject } from "../policy/model.ts";
 import type { CompiledJwtRule } from "./workload-policy.ts";
 
 /** The keys of a document that was fetched; none where it never was. */
@@ -50,21 +51,26 @@ function byIssuer(left: CompiledJwtRule, right: CompiledJwtRule): number {
   return left.issuer < right.issuer ? -1 : left.issuer > right.issuer ? 1 : 0;
 }
 
+const requestAuthenticationsOf = narrow((snapshot, workload: Workload): readonly RequestAuthenticationObject[] =>
+  holdingFor(snapshot, snapshot.requestAuthentications, workload, ({ meta, selector }) =>
+    policyApplies(snapshot, { namespace: meta.namespace, selector }, workload),
+  ),
+);
+
 /** The token rules of a workload; undefined where no policy selects it. */
 export function compileRequestAuthentication(
   snapshot: MeshSnapshot,
   workload: Workload,
   keysOf: JwksLookup,
 ): readonly CompiledJwtRule[] | undefined {
-  const rules = snapshot.requestAuthentications
-    .filter(({ meta, selector }) => policyApplies(snapshot, { namespace: meta.namespace, selector }, workload))
-    .flatMap((policy) => rulesOf(policy, keysOf));
+  const rules = requestAuthenticationsOf(snapshot, workload).flatMap((policy) => rulesOf(policy, keysOf));
   return rules.length === 0 ? undefined : rules.sort(byIssuer);
 }
 
 /** Everything that must be fetched for a mesh. */
-export function remoteJwksOf(snapshot: MeshSnapshot): readonly RemoteJwks[] {
-  return snapshot.requestAuthentications
+export function remoteJwksOf(objects: readonly MeshObject[]): readonly RemoteJwks[] {
+  return objects
+    .filter((object) => object.kind === "RequestAuthentication")
     .flatMap(({ jwtRules }) => (jwtRules === "invalid" ? [] : jwtRules))
     .flatMap(({ jwks }) => (jwks.kind === "inline" ? [] : [jwks]));
 }

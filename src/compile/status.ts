@@ -1,7 +1,7 @@
 /** Compiling also yields what became of each policy object, so that a refusal always has a reader. */
 import type { Diagnostic } from "../core/diagnostic.ts";
-import { policyApplies } from "../mesh/selection.ts";
-import type { MeshSnapshot } from "../mesh/snapshot.ts";
+import { policyApplies, workloadsInReach } from "../mesh/selection.ts";
+import type { MeshSnapshot, Workload } from "../mesh/snapshot.ts";
 import { attributeRow } from "../policy/attributes.ts";
 import type { AuthorizationPolicyObject, PeerAuthenticationObject, RequestAuthenticationObject, Rule } from "../policy/model.ts";
 import { objectKey } from "../policy/model.ts";
@@ -19,46 +19,54 @@ export interface ObjectStatus {
 
 type PolicyObject = PeerAuthenticationObject | RequestAuthenticationObject | AuthorizationPolicyObject;
 
-function selectedBy(snapshot: MeshSnapshot, policy: PolicyObject): readonly string[] {
+/** A policy and the workloads that it selects. */
+export interface Selection {
+  readonly policy: PolicyObject;
+  readonly workloads: readonly Workload[];
+}
+
+/** Every policy, in the order of its statuses. */
+export function policyObjects(snapshot: MeshSnapshot): readonly PolicyObject[] {
+  return [...snapshot.peerAuthentications, ...snapshot.requestAuthentications, ...snapshot.authorizationPolicies];
+}
+
+/** Istio ignores it (PA-3). */
+function isIgnored(snapshot: MeshSnapshot, policy: PolicyObject): boolean {
+  return policy.kind === "PeerAuthentication" && policy.meta.namespace === snapshot.settings.rootNamespace && policy.selector.size > 0;
+}
+
+/** The workloads that a policy selects. */
+export function selectionOf(snapshot: MeshSnapshot, policy: PolicyObject): Selection {
+  if (isIgnored(snapshot, policy)) return { policy, workloads: [] };
   const { namespace } = policy.meta;
-  const scope = { namespace, selector: policy.selector };
-  const ignored = policy.kind === "PeerAuthentication" && namespace === snapshot.settings.rootNamespace && policy.selector.size > 0;
-  if (ignored) return [];
-  return [...snapshot.workloads.values()].filter((workload) => policyApplies(snapshot, scope, workload)).map(({ key }) => key);
+  const workloads = workloadsInReach(snapshot, namespace);
+  return { policy, workloads: workloads.filter((workload) => policyApplies(snapshot, { namespace, selector: policy.selector }, workload)) };
 }
 
-/** One status for each policy. */
-export function policyStatuses(snapshot: MeshSnapshot): readonly ObjectStatus[] {
-  const peer = snapshot.peerAuthentications.map((policy) => ({ policy, closed: policy.mtls === "invalid" }));
-  const request = snapshot.requestAuthentications.map((policy) => ({ policy, closed: policy.jwtRules === "invalid" }));
-  const authorization = snapshot.authorizationPolicies.map((policy) => ({ policy, closed: policy.rules === "invalid" }));
-  return [...peer, ...request, ...authorization].map(({ policy, closed }) => ({
-    object: objectKey(policy),
-    closed,
-    workloads: selectedBy(snapshot, policy),
-  }));
+function isClosed(policy: PolicyObject): boolean {
+  switch (policy.kind) {
+    case "PeerAuthentication":
+      return policy.mtls === "invalid";
+    case "RequestAuthentication":
+      return policy.jwtRules === "invalid";
+    case "AuthorizationPolicy":
+      return policy.rules === "invalid";
+  }
 }
 
-function unselecting(snapshot: MeshSnapshot): readonly Diagnostic[] {
-  const policies: readonly PolicyObject[] = [
-    ...snapshot.peerAuthentications,
-    ...snapshot.requestAuthentications,
-    ...snapshot.authorizationPolicies,
-  ];
-  return policies.flatMap((policy): Diagnostic[] => {
+export function toStatus({ policy, workloads }: Selection): ObjectStatus {
+  return { object: objectKey(policy), closed: isClosed(policy), workloads: workloads.map(({ key }) => key) };
+}
+
+function unselecting(snapshot: MeshSnapshot, selections: readonly Selection[]): readonly Diagnostic[] {
+  return selections.flatMap(({ policy, workloads }): Diagnostic[] => {
     const { name, namespace, place } = policy.meta;
-    if (policy.kind === "PeerAuthentication" && namespace === snapshot.settings.rootNamespace && policy.selector.size > 0) {
+    if (isIgnored(snapshot, policy)) {
       const help = "Istio ignores it too: move it to the workload's namespace, or drop the selector to hold for the whole mesh";
-      return [
-        {
-          code: "GAR0106",
-          message: `PeerAuthentication \`${name}\` has a selector in the root namespace, where it is ignored`,
-          place,
-          help,
-        },
-      ];
+      const message = `PeerAuthentication \`${name}\` has a selector in the root namespace, where it is ignored`;
+      return [{ code: "GAR0106", message, place, help }];
     }
-    if (policy.selector.size === 0 || selectedBy(snapshot, policy).length > 0) return [];
+    if (policy.selector.size === 0 || workloads.length > 0) return [];
     return [{ code: "GAR0103", message: `the selector of ${policy.kind} \`${namespace}/${name}\` selects no workload`, place }];
   });
 }
@@ -72,17 +80,18 @@ function namesPort(rule: Rule): boolean {
 }
 
 /** DENY rules whose HTTP fields fall away on TCP ports, so that they deny whole connections there (AZ-8). */
-function widenedDenies(snapshot: MeshSnapshot, compiled: ReadonlyMap<string, WorkloadPolicy>): readonly Diagnostic[] {
-  return snapshot.authorizationPolicies.flatMap((policy): Diagnostic[] => {
-    if (policy.action !== "DENY" || policy.rules === "invalid" || !policy.rules.some((rule) => usesHttp(rule) && !namesPort(rule)))
+function widenedDenies(compiled: ReadonlyMap<string, WorkloadPolicy>, selections: readonly Selection[]): readonly Diagnostic[] {
+  return selections.flatMap(({ policy, workloads }): Diagnostic[] => {
+    if (
+      policy.kind !== "AuthorizationPolicy" ||
+      policy.action !== "DENY" ||
+      policy.rules === "invalid" ||
+      !policy.rules.some((rule) => usesHttp(rule) && !namesPort(rule))
+    )
       return [];
-    const ports = [...snapshot.workloads.values()]
-      .filter((workload) => policyApplies(snapshot, { namespace: policy.meta.namespace, selector: policy.selector }, workload))
-      .flatMap((workload) =>
-        (compiled.get(workload.key)?.inbound ?? [])
-          .filter(({ protocol }) => protocol === "tcp")
-          .map(({ port }) => `${workload.key}:${port}`),
-      );
+    const ports = workloads.flatMap(({ key }) =>
+      (compiled.get(key)?.inbound ?? []).filter(({ protocol }) => protocol === "tcp").map(({ port }) => `${key}:${port}`),
+    );
     if (ports.length === 0) return [];
     const message = `DENY policy \`${policy.meta.namespace}/${policy.meta.name}\` has HTTP fields, which fall away on TCP ports: it denies every connection to ${ports.join(", ")}`;
     return [{ code: "GAR0201", message, place: policy.meta.place, help: "add `ports` with the HTTP ports to each operation of the rule" }];
@@ -115,11 +124,15 @@ function clashingListeners(snapshot: MeshSnapshot, compiled: ReadonlyMap<string,
 }
 
 /** What a reader should know of a mesh that compiles. */
-export function checkMesh(snapshot: MeshSnapshot, compiled: ReadonlyMap<string, WorkloadPolicy>): readonly Diagnostic[] {
+export function checkMesh(
+  snapshot: MeshSnapshot,
+  compiled: ReadonlyMap<string, WorkloadPolicy>,
+  selections: readonly Selection[],
+): readonly Diagnostic[] {
   return [
     ...checkServices(snapshot),
-    ...unselecting(snapshot),
-    ...widenedDenies(snapshot, compiled),
+    ...unselecting(snapshot, selections),
+    ...widenedDenies(compiled, selections),
     ...clashingListeners(snapshot, compiled),
   ];
 }

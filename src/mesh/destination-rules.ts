@@ -1,5 +1,7 @@
 /** Which DestinationRule a client follows for a service (SN-2; Istio's `PushContext.destinationRule` and its merging). */
 import type { DestinationRuleObject } from "../policy/model.ts";
+import { inNamespace } from "./by-namespace.ts";
+import { narrow } from "./recording.ts";
 import { isExportedTo, type MeshService } from "./registry.ts";
 import { selectorMatches } from "./selection.ts";
 import { hostMatches } from "./services.ts";
@@ -29,10 +31,10 @@ function mostSpecific(snapshot: MeshSnapshot, rules: readonly DestinationRuleObj
 }
 
 /** In this order: the client's namespace, the service's, the root namespace. The first with a rule for the host decides alone. */
-function candidates(snapshot: MeshSnapshot, client: Workload, { host, namespace }: MeshService): readonly DestinationRuleObject[] {
+function candidates(snapshot: MeshSnapshot, client: Workload, host: string, namespace: string): readonly DestinationRuleObject[] {
   const { rootNamespace } = snapshot.settings;
   if (snapshot.destinationRules.length === 0) return [];
-  const of = (owner: string) => snapshot.destinationRules.filter(({ meta }) => meta.namespace === owner);
+  const of = (owner: string) => inNamespace(snapshot.destinationRules, owner);
   const own = of(client.namespace).filter((rule) => isExportedTo(visibilityOf(rule), client.namespace, client.namespace));
   const exported = (owner: string) =>
     of(owner).filter((rule) => !isPrivate(rule) && isExportedTo(visibilityOf(rule), owner, client.namespace));
@@ -48,9 +50,14 @@ function candidates(snapshot: MeshSnapshot, client: Workload, { host, namespace 
  * The rule in force. One that selects the client goes before one for all; of several for all, Istio merges: the oldest
  * that has a traffic policy says it.
  */
-export function destinationRuleOf(snapshot: MeshSnapshot, client: Workload, service: MeshService): DestinationRuleObject | undefined {
-  const rules = candidates(snapshot, client, service);
+const ruleFor = narrow((snapshot, client: Workload, host: string, namespace: string): DestinationRuleObject | undefined => {
+  const rules = candidates(snapshot, client, host, namespace);
   const selecting = rules.filter(({ selector }) => selector.size > 0 && selectorMatches(selector, client.labels));
   const chosen = selecting.length > 0 ? selecting : rules.filter(({ selector }) => selector.size === 0);
   return chosen.find(({ trafficPolicy }) => trafficPolicy !== undefined);
+});
+
+/** The rule that a client follows for a service; undefined where none says anything of its traffic. */
+export function destinationRuleOf(snapshot: MeshSnapshot, client: Workload, service: MeshService): DestinationRuleObject | undefined {
+  return ruleFor(snapshot, client, service.host, service.namespace);
 }

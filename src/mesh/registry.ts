@@ -2,9 +2,11 @@
 import type { Diagnostic, Place } from "../core/diagnostic.ts";
 import { formatSpiffeId } from "../identity/spiffe-id.ts";
 import type { EntryEndpoint, Selector, ServiceEntryObject, ServiceObject, ServicePort } from "../policy/model.ts";
-import { selectorMatches } from "./selection.ts";
+import { workloadsIn } from "./by-namespace.ts";
+import { narrow } from "./recording.ts";
+import { selectorMatches, workloadsOfService } from "./selection.ts";
 import { serviceHost, serviceKey, workloadPortOf } from "./services.ts";
-import type { MeshSnapshot, Workload } from "./snapshot.ts";
+import type { MeshSettings, MeshSnapshot, Workload } from "./snapshot.ts";
 
 export interface MeshService {
   /** `NAMESPACE/NAME` of a Service, `NAMESPACE/HOST` of a ServiceEntry's host. */
@@ -41,8 +43,8 @@ interface Registry {
 }
 
 /** The namespace that a host of the cluster's own domain belongs to; undefined for any other host. */
-function ownerOf(snapshot: MeshSnapshot, host: string): string | undefined {
-  const end = `.svc.${snapshot.settings.clusterDomain}`;
+function ownerOf({ clusterDomain }: MeshSettings, host: string): string | undefined {
+  const end = `.svc.${clusterDomain}`;
   return host.endsWith(end) ? host.slice(0, -end.length).split(".").at(-1) : undefined;
 }
 
@@ -50,26 +52,26 @@ function ownerOf(snapshot: MeshSnapshot, host: string): string | undefined {
  * Why a host of an entry is not taken: it would answer for somebody else's service. The root namespace may name hosts
  * of any namespace, but none that is there already.
  */
-function claimProblem(snapshot: MeshSnapshot, { meta }: ServiceEntryObject, host: string, taken: ReadonlySet<string>): string | undefined {
-  const owner = ownerOf(snapshot, host);
-  if (owner !== undefined && owner !== meta.namespace && meta.namespace !== snapshot.settings.rootNamespace)
+function claimProblem(settings: MeshSettings, { meta }: ServiceEntryObject, host: string, taken: ReadonlySet<string>): string | undefined {
+  const owner = ownerOf(settings, host);
+  if (owner !== undefined && owner !== meta.namespace && meta.namespace !== settings.rootNamespace)
     return `\`${host}\` belongs to namespace \`${owner}\``;
   return taken.has(host) || taken.has(`${meta.namespace}/${host}`) ? `\`${host}\` is a service already` : undefined;
 }
 
-function buildRegistry(snapshot: MeshSnapshot): Registry {
-  const services: MeshService[] = snapshot.services.map((service) => {
+function buildRegistry(objects: readonly ServiceObject[], entries: readonly ServiceEntryObject[], settings: MeshSettings): Registry {
+  const services: MeshService[] = objects.map((service) => {
     const { namespace, place } = service.meta;
-    const host = serviceHost(snapshot, service);
+    const host = serviceHost(settings, service);
     return { key: serviceKey(service), namespace, host, ports: service.ports, entry: undefined, service, place };
   });
   const taken = new Set(services.map(({ host }) => host));
   const diagnostics: Diagnostic[] = [];
-  for (const entry of snapshot.serviceEntries) {
+  for (const entry of entries) {
     const { namespace, name, place } = entry.meta;
     for (const host of entry.hosts) {
       const key = `${namespace}/${host}`;
-      const problem = claimProblem(snapshot, entry, host, taken);
+      const problem = claimProblem(settings, entry, host, taken);
       if (problem === undefined) services.push({ key, namespace, host, ports: entry.ports, entry, service: undefined, place });
       else {
         const message = `host of ServiceEntry \`${namespace}/${name}\` is not taken: ${problem}`;
@@ -81,12 +83,18 @@ function buildRegistry(snapshot: MeshSnapshot): Registry {
   return { services, diagnostics, visible: new Map() };
 }
 
-const registries = new WeakMap<MeshSnapshot, Registry>();
+/** By the list of Services; made for these entries and settings. */
+const registries = new WeakMap<readonly ServiceObject[], { readonly of: readonly unknown[]; readonly registry: Registry }>();
 
+/** Made once for each state. It reads what it is made of every time, so that whoever notes what is read (`recording.ts`) sees it. */
 function registryOf(snapshot: MeshSnapshot): Registry {
-  const known = registries.get(snapshot) ?? buildRegistry(snapshot);
-  registries.set(snapshot, known);
-  return known;
+  const { services, serviceEntries, settings } = snapshot;
+  const of = [serviceEntries, settings];
+  const known = registries.get(services);
+  if (known?.of.every((part, index) => part === of[index])) return known.registry;
+  const registry = buildRegistry(services, serviceEntries, settings);
+  registries.set(services, { of, registry });
+  return registry;
 }
 
 /** All services, Services before entries, oldest first. Made once for each snapshot. */
@@ -142,8 +150,14 @@ export function selectsNobody(snapshot: MeshSnapshot, service: MeshService): boo
   return selectorOf(service) !== undefined && workloadsOf(snapshot, service).length === 0;
 }
 
-function workloadsOf(snapshot: MeshSnapshot, service: MeshService): readonly Workload[] {
-  return [...snapshot.workloads.values()].filter((workload) => selectsWorkload(service, workload));
+const workloadsOfEntry = narrow((snapshot, { meta, endpoints }: ServiceEntryObject): readonly Workload[] => {
+  if (endpoints.kind !== "selected" || endpoints.selector.size === 0) return [];
+  return workloadsIn(snapshot.workloads, meta.namespace).filter((workload) => selectorMatches(endpoints.selector, workload.labels));
+});
+
+function workloadsOf(snapshot: MeshSnapshot, { service, entry }: MeshService): readonly Workload[] {
+  if (service !== undefined) return workloadsOfService(snapshot, service);
+  return entry === undefined ? [] : workloadsOfEntry(snapshot, entry);
 }
 
 function ofWorkload(workload: Workload, port: ServicePort): readonly RegistryEndpoint[] {

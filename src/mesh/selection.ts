@@ -1,5 +1,8 @@
 /** Which objects hold for which workload: by namespace, root namespace and labels. */
-import type { Selector, ServiceObject, SidecarObject } from "../policy/model.ts";
+import type { ObjectMeta, Selector, ServiceObject, SidecarObject } from "../policy/model.ts";
+import { inNamespace, workloadsIn } from "./by-namespace.ts";
+import { byAge } from "./order.ts";
+import { narrow } from "./recording.ts";
 import type { MeshSnapshot, Workload } from "./snapshot.ts";
 
 /** Whether every label of the selector is on the workload; an empty selector selects all. */
@@ -9,21 +12,38 @@ export function selectorMatches(selector: Selector, labels: ReadonlyMap<string, 
 }
 
 /** Workloads that a Service selects: same namespace, non-empty selector (a Service without one selects nothing). */
-export function workloadsOfService(snapshot: MeshSnapshot, service: ServiceObject): readonly Workload[] {
+export const workloadsOfService = narrow((snapshot, service: ServiceObject): readonly Workload[] => {
   if (service.selector.size === 0) return [];
-  return [...snapshot.workloads.values()].filter(
-    (workload) => workload.namespace === service.meta.namespace && selectorMatches(service.selector, workload.labels),
-  );
-}
+  return workloadsIn(snapshot.workloads, service.meta.namespace).filter((workload) => selectorMatches(service.selector, workload.labels));
+});
 
 /** The Sidecar in force: the narrowest of workload, namespace and root namespace; the oldest of several. */
-export function sidecarOf(snapshot: MeshSnapshot, workload: Workload): SidecarObject | undefined {
-  const own = snapshot.sidecars.filter((sidecar) => sidecar.meta.namespace === workload.namespace);
+export const sidecarOf = narrow((snapshot, workload: Workload): SidecarObject | undefined => {
+  const own = inNamespace(snapshot.sidecars, workload.namespace);
   return (
     own.find((sidecar) => sidecar.selector.size > 0 && selectorMatches(sidecar.selector, workload.labels)) ??
     own.find((sidecar) => sidecar.selector.size === 0) ??
-    snapshot.sidecars.find((sidecar) => sidecar.meta.namespace === snapshot.settings.rootNamespace && sidecar.selector.size === 0)
+    inNamespace(snapshot.sidecars, snapshot.settings.rootNamespace).find((sidecar) => sidecar.selector.size === 0)
   );
+});
+
+/** The workloads that a policy of a namespace may hold for, by the namespace alone: those in it, or of the root namespace all. */
+export const workloadsInReach = narrow(({ settings, workloads }, namespace: string): readonly Workload[] =>
+  namespace === settings.rootNamespace ? [...workloads.values()] : workloadsIn(workloads, namespace),
+);
+
+/** The objects of a list that hold for a workload, of its own namespace and of the root namespace, oldest first. */
+export function holdingFor<T extends { readonly meta: ObjectMeta }>(
+  snapshot: MeshSnapshot,
+  list: readonly T[],
+  workload: Workload,
+  holds: (item: T) => boolean,
+): readonly T[] {
+  const { rootNamespace } = snapshot.settings;
+  const own = inNamespace(list, workload.namespace).filter(holds);
+  if (workload.namespace === rootNamespace) return own;
+  const root = inNamespace(list, rootNamespace).filter(holds);
+  return root.length === 0 ? own : [...own, ...root].sort(byAge);
 }
 
 /** Whether a policy of `namespace` with `selector` holds for a workload: its own namespace, or the root namespace (AZ-16). */

@@ -1,6 +1,6 @@
 /** Names and ports of services. */
 import type { EgressHost, ServiceObject, ServicePort } from "../policy/model.ts";
-import type { MeshSnapshot, Workload } from "./snapshot.ts";
+import type { MeshSettings, Workload } from "./snapshot.ts";
 
 /** `NAMESPACE/NAME`. */
 export function serviceKey(service: ServiceObject): string {
@@ -8,8 +8,8 @@ export function serviceKey(service: ServiceObject): string {
 }
 
 /** `NAME.NAMESPACE.svc.DOMAIN`. */
-export function serviceHost(snapshot: MeshSnapshot, service: ServiceObject): string {
-  return `${service.meta.name}.${service.meta.namespace}.svc.${snapshot.settings.clusterDomain}`;
+export function serviceHost({ clusterDomain }: MeshSettings, { meta }: ServiceObject): string {
+  return `${meta.name}.${meta.namespace}.svc.${clusterDomain}`;
 }
 
 /**

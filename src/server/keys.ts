@@ -8,7 +8,7 @@ import { downloadJwks } from "../jwks/download.ts";
 import { JwksResolver } from "../jwks/resolver.ts";
 import { JwksStore } from "../jwks/store.ts";
 import type { FixedSettings } from "../mesh/mesh-config.ts";
-import { buildSnapshot, type MeshSettings } from "../mesh/snapshot.ts";
+import type { MeshSettings } from "../mesh/snapshot.ts";
 import type { IpBlock } from "../policy/ip-block.ts";
 import { type Configuration, MeshState } from "./mesh-state.ts";
 
@@ -44,7 +44,7 @@ export function openMeshWithKeys({ settings, fixed = {}, logger, clock, folder, 
   const mesh: MeshState = new MeshState(settings, logger, (source) => jwks.keysOf(source), fixed);
   const apply = (configuration: Configuration): void => {
     // First the keys: those that were kept on disk hold from the configuration's first moment.
-    jwks.want(remoteJwksOf(buildSnapshot(settings, configuration.objects)));
+    jwks.want(remoteJwksOf(configuration.objects));
     mesh.apply(configuration);
   };
   return { mesh, jwks, apply };

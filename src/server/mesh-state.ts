@@ -1,6 +1,6 @@
 /** The one owner of the mesh's state: takes configuration, compiles it, publishes an immutable result. */
 
-import { type CompiledMesh, compileMesh } from "../compile/compile.ts";
+import { type CompiledMesh, MeshCompiler } from "../compile/compile.ts";
 import { type JwksLookup, NO_REMOTE_KEYS } from "../compile/request-authentication.ts";
 import type { Diagnostic } from "../core/diagnostic.ts";
 import { formatDiagnostic, severityOf } from "../core/diagnostic.ts";
@@ -28,6 +28,7 @@ export class MeshState {
   readonly #settings: MeshSettings;
   readonly #logger: Logger;
   readonly #keysOf: JwksLookup;
+  readonly #compiler = new MeshCompiler();
   readonly #fixed: FixedSettings;
   readonly #listeners: Listener[] = [];
   /** What the last configuration came to. */
@@ -41,7 +42,7 @@ export class MeshState {
     this.#fixed = fixed;
     this.#logger = logger;
     this.#keysOf = keysOf;
-    this.#current = { ...compileMesh(buildSnapshot(settings, [])), generation: 0 };
+    this.#current = { ...this.#compiler.compile(buildSnapshot(settings, []), keysOf), generation: 0 };
   }
 
   get current(): MeshView {
@@ -57,16 +58,16 @@ export class MeshState {
   apply(configuration: Configuration): void {
     const { objects, diagnostics: refused } = admitMeshConfig(this.#settings, this.#fixed, configuration.objects, this.#objects);
     this.#objects = objects;
-    const snapshot = buildSnapshot(this.#settings, objects);
-    const compiled = compileMesh(snapshot, this.#keysOf);
-    const diagnostics = [...configuration.diagnostics, ...refused, ...checkReferences(snapshot, objects), ...compiled.diagnostics];
+    const compiled = this.#compiler.compile(buildSnapshot(this.#settings, objects), this.#keysOf);
+    const references = checkReferences(compiled.snapshot, objects);
+    const diagnostics = [...configuration.diagnostics, ...refused, ...references, ...compiled.diagnostics];
     this.#publish({ ...compiled, diagnostics, generation: this.#current.generation + 1 });
     this.#tell(diagnostics);
   }
 
   /** The same configuration with the keys of this moment. */
   refreshKeys(): void {
-    const { policies } = compileMesh(this.#current.snapshot, this.#keysOf);
+    const { policies } = this.#compiler.compile(this.#current.snapshot, this.#keysOf);
     this.#publish({ ...this.#current, policies });
   }
 

@@ -32,8 +32,10 @@ interface Published {
   readonly view: ProxyView;
   /** Streams that are open for this view. */
   streams: number;
-  /** The policy last rendered, as JSON; undefined for a workload that is gone. */
-  policy: string | undefined;
+  /** The policy last rendered; undefined for a workload that is gone. */
+  policy: WorkloadPolicy | undefined;
+  /** The same as JSON. */
+  text: string | undefined;
 }
 
 const NOTHING: ResourceSet = new Map();
@@ -59,7 +61,7 @@ export class Publisher {
       entry.streams += 1;
       return;
     }
-    const added: Published = { view: parseProxyView(key), streams: 1, policy: undefined };
+    const added: Published = { view: parseProxyView(key), streams: 1, policy: undefined, text: undefined };
     this.#published.set(key, added);
     this.#render(key, added, true);
   }
@@ -82,9 +84,12 @@ export class Publisher {
   /** A workload that is gone gets nothing, so its proxy closes its listeners. */
   #render(key: string, entry: Published, first: boolean): void {
     const policy = this.#mesh.policies.get(entry.view.workload);
+    // The compiler keeps what is the same; what it made anew may still say the same.
+    if (!first && policy === entry.policy) return;
     const text = policy === undefined ? undefined : JSON.stringify(policy);
-    if (!first && text === entry.policy) return;
-    entry.policy = text;
+    const same = !first && text === entry.text;
+    [entry.policy, entry.text] = [policy, text];
+    if (same) return;
     try {
       this.#cache.set(key, policy === undefined ? NOTHING : this.#renderers[entry.view.kind](policy));
     } catch (error) {

@@ -1,0 +1,269 @@
+import assert from "node:assert/strict";
+import { describe, it } from "node:test";
+import fc from "fast-check";
+import { labels, meta, SETTINGS, workloadEntry } from "../../test/fixture/objects.ts";
+import { parseTrustDomain } from "../identity/trust-domain.ts";
+import { buildSnapshot, type MeshSettings } from "../mesh/snapshot.ts";
+import type { PublicJwk } from "../policy/jwks.ts";
+import { DEFAULT_MESH_CONFIG } from "../policy/mesh-config.ts";
+import type {
+  AuthorizationPolicyObject,
+  MeshObject,
+  PeerAuthenticationObject,
+  RequestAuthenticationObject,
+  ServiceObject,
+  SidecarObject,
+} from "../policy/model.ts";
+import { objectKey } from "../policy/model.ts";
+import { type CompiledMesh, compileMesh, MeshCompiler } from "./compile.ts";
+import type { JwksLookup } from "./request-authentication.ts";
+
+// === Objects of a small mesh, where everything meets everything ===
+
+const NAMESPACES = ["a", "b", SETTINGS.rootNamespace];
+const APPS = ["x", "y", "z"];
+const PLACE = { file: "mesh.yaml", line: 1, column: 1 };
+
+const any = <T>(all: readonly T[]): fc.Arbitrary<T> => fc.constantFrom(...all);
+const key = fc.tuple(any(NAMESPACES), any(APPS)).map(([namespace, name]) => `${namespace}/${name}`);
+const selector = fc.option(any(APPS), { nil: undefined }).map((app) => labels(app === undefined ? {} : { app }));
+const port = any([80, 81]);
+
+const workload: fc.Arbitrary<MeshObject> = fc
+  .record({ key, address: any(["10.0.0.1", "10.0.0.2", "127.0.0.1"]), app: any(APPS) })
+  .map(
+    ({ key: name, address, app }) => ({ ...workloadEntry(name, { address, serviceAccount: app }), labels: labels({ app }) }) as MeshObject,
+  );
+const service: fc.Arbitrary<ServiceObject> = fc.record({ key, selector, port, protocol: any(["http", "tcp"] as const) }).map((given) => ({
+  kind: "Service",
+  meta: meta(given.key),
+  selector: given.selector,
+  ports: [{ name: "main", port: given.port, targetPort: given.port, protocol: given.protocol, place: PLACE }],
+}));
+const sidecar: fc.Arbitrary<SidecarObject> = fc
+  .record({
+    key,
+    selector,
+    port,
+    host: any(["x.a.svc.cluster.local", "*", "y.b.svc.other"]),
+    namespace: any(["*", ".", "a", "b"]),
+    serves: fc.boolean(),
+  })
+  .map(({ key: name, selector: selected, port: number, host, namespace, serves }) => ({
+    kind: "Sidecar",
+    meta: meta(name),
+    selector: selected,
+    ingress: serves
+      ? [
+          {
+            port: { number, name: "in", protocol: "tcp" },
+            bind: undefined,
+            defaultEndpoint: { kind: "tcp", host: "0.0.0.0", port: 9 },
+            place: PLACE,
+          },
+        ]
+      : [],
+    egress: [
+      {
+        port: { number, name: "out", protocol: "http" },
+        bind: { kind: "address", host: "127.0.0.1" },
+        hosts: [{ namespace, host }],
+        place: PLACE,
+      },
+    ],
+  }));
+const mode = any(["UNSET", "DISABLE", "PERMISSIVE", "STRICT"] as const);
+const peerAuthentication: fc.Arbitrary<PeerAuthenticationObject> = fc
+  .record({ key, selector, mtls: mode, port, own: mode, created: fc.nat(2) })
+  .map((given) => ({
+    kind: "PeerAuthentication",
+    meta: meta(given.key, { created: given.created }),
+    selector: given.selector,
+    mtls: given.mtls,
+    portLevelMtls: new Map([[given.port, given.own]]),
+  }));
+const requestAuthentication: fc.Arbitrary<RequestAuthenticationObject> = fc
+  .record({ key, selector, url: any(["u", "v"]) })
+  .map((given) => ({
+    kind: "RequestAuthentication",
+    meta: meta(given.key),
+    selector: given.selector,
+    jwtRules: [
+      {
+        issuer: "i",
+        audiences: [],
+        fromHeaders: [],
+        fromParams: [],
+        fromCookies: [],
+        forwardOriginalToken: false,
+        outputPayloadToHeader: undefined,
+        outputClaimToHeaders: [],
+        spaceDelimitedClaims: [],
+        presence: "OPTIONAL",
+        jwks: { kind: "uri", url: given.url, timeoutMs: 1 },
+      },
+    ],
+  }));
+const authorizationPolicy: fc.Arbitrary<AuthorizationPolicyObject> = fc
+  .record({ key, selector, action: any(["ALLOW", "DENY", "AUDIT"] as const), path: any(["/p", "/q"]), invalid: fc.boolean() })
+  .map(({ key: name, selector: selected, action, path, invalid }) => ({
+    kind: "AuthorizationPolicy",
+    meta: meta(name),
+    selector: selected,
+    action,
+    rules: invalid
+      ? "invalid"
+      : [{ from: [], to: [[{ attribute: "path", argument: "", values: [{ kind: "exact", value: path }], negated: false }]], when: [] }],
+  }));
+const configMap: fc.Arbitrary<MeshObject> = fc
+  .record({
+    aliases: fc.subarray(["old.example", "older.example"]),
+    proxies: any([undefined, 1]),
+    minVersion: any(["1.2", "1.3"] as const),
+  })
+  .map(({ aliases, proxies, minVersion }) => ({
+    kind: "ConfigMap",
+    meta: meta(`${SETTINGS.rootNamespace}/istio`),
+    mesh: {
+      ...DEFAULT_MESH_CONFIG,
+      trustDomainAliases: aliases.map(parseTrustDomain),
+      defaultConfig: { numTrustedProxies: proxies },
+      meshMtls: { ...DEFAULT_MESH_CONFIG.meshMtls, minVersion },
+    },
+  }));
+const object: fc.Arbitrary<MeshObject> = fc.oneof(
+  { weight: 1, arbitrary: configMap },
+  { weight: 3, arbitrary: workload },
+  { weight: 2, arbitrary: service },
+  { weight: 2, arbitrary: sidecar },
+  { weight: 2, arbitrary: peerAuthentication },
+  { weight: 1, arbitrary: requestAuthentication },
+  { weight: 3, arbitrary: authorizationPolicy },
+);
+
+const settings: fc.Arbitrary<MeshSettings> = fc.record({
+  trustDomain: fc.constant(SETTINGS.trustDomain),
+  rootNamespace: any([SETTINGS.rootNamespace, "b"]),
+  clusterDomain: any(["cluster.local", "other"]),
+});
+
+/** `put` adds an object or takes the place of its namesake; `reread` makes equal objects anew, as a file of many documents does. */
+type Edit =
+  | { readonly kind: "put"; readonly object: MeshObject }
+  | { readonly kind: "remove"; readonly at: number }
+  | { readonly kind: "reread" }
+  | { readonly kind: "settings"; readonly settings: MeshSettings }
+  | { readonly kind: "keys"; readonly kid: string };
+
+const edit: fc.Arbitrary<Edit> = fc.oneof(
+  { weight: 12, arbitrary: fc.record({ kind: fc.constant("put" as const), object }) },
+  { weight: 4, arbitrary: fc.record({ kind: fc.constant("remove" as const), at: fc.nat() }) },
+  { weight: 1, arbitrary: fc.constant<Edit>({ kind: "reread" }) },
+  { weight: 1, arbitrary: fc.record({ kind: fc.constant("settings" as const), settings }) },
+  { weight: 1, arbitrary: fc.record({ kind: fc.constant("keys" as const), kid: any(["1", "2"]) }) },
+);
+
+class Mesh {
+  objects: readonly MeshObject[] = [];
+  settings = SETTINGS;
+  kid = "1";
+
+  edit(given: Edit): void {
+    if (given.kind === "put") this.objects = [...this.objects.filter((one) => objectKey(one) !== objectKey(given.object)), given.object];
+    else if (given.kind === "remove") this.objects = this.objects.filter((_, index) => index !== given.at % this.objects.length);
+    else if (given.kind === "reread") this.objects = this.objects.map((one) => structuredClone(one));
+    else if (given.kind === "settings") this.settings = given.settings;
+    else this.kid = given.kid;
+  }
+
+  compiledBy(compile: (snapshot: ReturnType<typeof buildSnapshot>, keysOf: JwksLookup) => CompiledMesh): Omit<CompiledMesh, "snapshot"> {
+    const { kid } = this;
+    const keysOf: JwksLookup = ({ url }) => [{ kty: "EC", kid: `${url} ${kid}` } as unknown as PublicJwk];
+    const { policies, statuses, diagnostics } = compile(buildSnapshot(this.settings, this.objects), keysOf);
+    return { policies, statuses, diagnostics };
+  }
+}
+
+describe("compiling one state after another", () => {
+  it("gives what compiling the last state alone gives, after any edits", () => {
+    fc.assert(
+      fc.property(fc.array(object, { maxLength: 25, size: "max" }), fc.array(edit, { minLength: 8, maxLength: 20 }), (objects, edits) => {
+        const mesh = new Mesh();
+        const compiler = new MeshCompiler();
+        for (const one of objects) mesh.edit({ kind: "put", object: one });
+        for (const one of edits) {
+          assert.deepEqual(
+            mesh.compiledBy((snapshot, keysOf) => compiler.compile(snapshot, keysOf)),
+            mesh.compiledBy(compileMesh),
+          );
+          mesh.edit(one);
+        }
+      }),
+      { numRuns: 300 },
+    );
+  });
+
+  function changedBy(before: readonly MeshObject[], after: readonly MeshObject[]): readonly string[] {
+    const compiler = new MeshCompiler();
+    const first = compiler.compile(buildSnapshot(SETTINGS, before)).policies;
+    const second = compiler.compile(buildSnapshot(SETTINGS, after)).policies;
+    return [...second].filter(([name, policy]) => policy !== first.get(name)).map(([name]) => name);
+  }
+
+  const policy = (name: string, app: string, path: string): AuthorizationPolicyObject => ({
+    kind: "AuthorizationPolicy",
+    meta: meta(name),
+    selector: labels({ app }),
+    action: "ALLOW",
+    rules: [{ from: [], to: [[{ attribute: "path", argument: "", values: [{ kind: "exact", value: path }], negated: false }]], when: [] }],
+  });
+  const serviceOf = (name: string, app: string): ServiceObject => ({
+    kind: "Service",
+    meta: meta(name),
+    selector: labels({ app }),
+    ports: [{ name: "main", port: 80, targetPort: 80, protocol: "http", place: PLACE }],
+  });
+  const client: SidecarObject = {
+    kind: "Sidecar",
+    meta: meta("a/client"),
+    selector: labels({ app: "x" }),
+    ingress: [],
+    egress: [
+      {
+        port: { number: 80, name: "out", protocol: "http" },
+        bind: { kind: "address", host: "127.0.0.1" },
+        hosts: [{ namespace: "b", host: "*" }],
+        place: PLACE,
+      },
+    ],
+  };
+  const base: readonly MeshObject[] = [
+    workloadEntry("a/x"),
+    workloadEntry("a/y"),
+    workloadEntry("b/x", { address: "10.0.0.9" }),
+    serviceOf("b/x", "x"),
+    client,
+    policy("a/p", "x", "/1"),
+  ];
+
+  it("makes no policy anew when nothing has changed, though every object was read again", () => {
+    assert.deepEqual(changedBy(base, structuredClone(base)), []);
+  });
+
+  it("makes anew only the workload that an edited policy selects", () => {
+    assert.deepEqual(changedBy(base, [...base.slice(0, -1), policy("a/p", "x", "/2")]), ["a/x"]);
+  });
+
+  it("makes anew the workloads that a policy selects no longer and those that it selects now", () => {
+    assert.deepEqual(changedBy(base, [...base.slice(0, -1), policy("a/p", "y", "/1")]), ["a/x", "a/y"]);
+  });
+
+  it("makes anew only the clients of a workload that has moved, and itself", () => {
+    const moved = base.map((one) => (objectKey(one) === "WorkloadEntry b/x" ? workloadEntry("b/x", { address: "10.0.0.8" }) : one));
+    assert.deepEqual(changedBy(base, moved), ["a/x", "b/x"]);
+  });
+
+  it("makes nothing anew for a policy of a namespace without workloads", () => {
+    assert.deepEqual(changedBy(base, [...base, policy("c/p", "x", "/1")]), []);
+  });
+});

@@ -1,0 +1,123 @@
+import assert from "node:assert/strict";
+import { describe, it } from "node:test";
+import { meta, snapshotOf, workloadEntry } from "../../test/fixture/objects.ts";
+import type { MeshObject } from "../policy/model.ts";
+import { reconcile } from "./reconcile.ts";
+import { fromOutside, Kept, narrow } from "./recording.ts";
+import type { MeshSnapshot } from "./snapshot.ts";
+
+const service = (name: string): MeshObject => ({ kind: "Service", meta: meta(name), selector: new Map(), ports: [] });
+const sidecar = (name: string): MeshObject => ({ kind: "Sidecar", meta: meta(name), selector: new Map(), ingress: [], egress: [] });
+
+/** Hands on one state after another, reconciled, and tells whether each was computed for. */
+function stateful(compute: (snapshot: MeshSnapshot) => unknown) {
+  const subject = {};
+  let computed = 0;
+  const kept = new Kept((snapshot, _: object) => {
+    computed += 1;
+    return compute(snapshot);
+  });
+  let snapshot: MeshSnapshot | undefined;
+  return (...objects: readonly MeshObject[]): { readonly result: unknown; readonly computed: boolean } => {
+    const before = computed;
+    snapshot = reconcile(snapshot, snapshotOf(objects));
+    const [result] = kept.resultsFor([subject], snapshot);
+    return { result, computed: computed > before };
+  };
+}
+
+const hasService = narrow((snapshot, name: string) => snapshot.services.some(({ meta: { name: own } }) => own === name));
+
+describe("a kept result", () => {
+  it("is computed again when a field that was read has changed, and not for another field", () => {
+    const next = stateful((snapshot) => snapshot.services.length);
+    assert.deepEqual(next(service("a/x")), { result: 1, computed: true });
+    assert.deepEqual(next(service("a/x"), sidecar("a/x")), { result: 1, computed: false });
+    assert.deepEqual(next(service("a/x"), service("a/y")), { result: 2, computed: true });
+  });
+
+  it("holds while the answer of a narrow query is the same, whatever else the query looks through", () => {
+    const next = stateful((snapshot) => hasService(snapshot, "x"));
+    assert.deepEqual(next(service("a/x")), { result: true, computed: true });
+    assert.deepEqual(next(service("a/x"), service("a/y")), { result: true, computed: false });
+    assert.deepEqual(next(service("a/y")), { result: false, computed: true });
+  });
+
+  it("follows a query that comes to the same answer by reading another field", () => {
+    const both = narrow((snapshot) => snapshot.services.length > 0 && snapshot.sidecars.length > 0);
+    const next = stateful((snapshot) => both(snapshot));
+    assert.deepEqual(next(), { result: false, computed: true });
+    assert.deepEqual(next(service("a/x")), { result: false, computed: false });
+    assert.deepEqual(next(service("a/x"), sidecar("a/x")), { result: true, computed: true });
+  });
+
+  it("depends on what queries inside a query read", () => {
+    const outer = narrow((snapshot) => (hasService(snapshot, "x") ? "yes" : "no"));
+    const next = stateful((snapshot) => outer(snapshot));
+    assert.deepEqual(next(), { result: "no", computed: true });
+    assert.deepEqual(next(service("a/x")), { result: "yes", computed: true });
+  });
+
+  it("asks outside again with every state", () => {
+    let answer = 1;
+    const next = stateful((snapshot) => fromOutside(snapshot, () => answer));
+    assert.deepEqual(next(), { result: 1, computed: true });
+    assert.deepEqual(next(), { result: 1, computed: false });
+    answer = 2;
+    assert.deepEqual(next(), { result: 2, computed: true });
+  });
+
+  it("is not kept when a computation throws", () => {
+    let broken = false;
+    const next = stateful((snapshot) => {
+      if (broken) throw new Error("broken");
+      return snapshot.services.length;
+    });
+    next();
+    broken = true;
+    assert.throws(() => next(service("a/x")), /broken/);
+    broken = false;
+    assert.deepEqual(next(), { result: 0, computed: true });
+  });
+});
+
+describe("reconciling two states", () => {
+  const objects = [workloadEntry("a/x"), workloadEntry("a/y"), service("a/x")];
+
+  it("gives the former where all is equal, though made anew", () => {
+    const before = snapshotOf(objects);
+    assert.equal(reconcile(before, snapshotOf(structuredClone(objects))), before);
+  });
+
+  it("keeps what is equal and takes what is not", () => {
+    const before = snapshotOf(objects);
+    const after = reconcile(before, snapshotOf([workloadEntry("a/x"), workloadEntry("a/y", { address: "10.0.0.7" }), service("a/x")]));
+    assert.equal(after.services, before.services);
+    assert.notEqual(after.workloads, before.workloads);
+    assert.equal(after.workloads.get("a/x"), before.workloads.get("a/x"));
+    assert.equal(after.workloads.get("a/y")?.address, "10.0.0.7");
+  });
+
+  for (const [what, left, right] of [
+    ["a key more", { a: 1 }, { a: 1, b: undefined }],
+    ["a key less", { a: 1, b: undefined }, { a: 1 }],
+    ["an item more", [1], [1, 2]],
+    ["an item less", [1, 2], [1]],
+    [
+      "an order of a map",
+      new Map([
+        ["a", 1],
+        ["b", 2],
+      ]),
+      new Map([
+        ["b", 2],
+        ["a", 1],
+      ]),
+    ],
+    ["another kind", [], {}],
+    ["a member", new Set([1]), new Set([2])],
+    ["objects of classes", new Date(0), new Date(0)],
+  ] as const) {
+    it(`tells ${what} apart`, () => assert.equal(reconcile<unknown>(left, right) === left, false));
+  }
+});
