@@ -11,6 +11,7 @@ import { fileURLToPath, pathToFileURL } from "node:url";
  * @type {ReadonlyMap<string, readonly string[]>}
  */
 const V8_OPTIONS = new Map([
+  ["agent", ["--lite-mode", "--max-semi-space-size=1", "--gc-global", "--v8-pool-size=1"]],
   ["run", ["--lite-mode", "--max-semi-space-size=1", "--gc-global", "--v8-pool-size=1"]],
   ["serve", ["--max-semi-space-size=4"]],
 ]);

@@ -3,8 +3,10 @@ import type { Clock } from "../core/clock.ts";
 import { AppError } from "../core/error.ts";
 import type { Logger } from "../core/logger.ts";
 import { parseSpiffeId } from "../identity/spiffe-id.ts";
-import type { ControlPlane } from "./certificate-client.ts";
+import type { ControlPlane } from "./control-plane-call.ts";
+import type { RenewalSignal } from "./renewal-signal.ts";
 import type { Timers } from "./timers.ts";
+import type { TokenSource } from "./token-source.ts";
 
 export type ProxyChoice =
   | { readonly kind: "envoy"; readonly path: string; readonly xds: "delta" | "sotw"; readonly concurrency?: number }
@@ -23,9 +25,19 @@ export interface AgentOptions {
   readonly rootCertificateFile: string;
   /** A service-account token for the first certificate; may appear later, or never where the CA knows the caller otherwise. */
   readonly tokenFile?: string;
+  /** Instead of a file. */
+  readonly token?: TokenSource;
   /** 0700; made where it is missing. */
   readonly runFolder: string;
   readonly proxy: ProxyChoice;
+  /** Where the SPIFFE Workload API is served, and to which group besides the agent's user; `workload.sock` in the run folder without. */
+  readonly workloadApi?: { readonly socket?: string; readonly group?: number };
+  /** Folders whose certificates and roots the proxy may fetch by SDS (`file-cert:…`, `file-root:…`). */
+  readonly sdsFiles?: readonly string[];
+  /** A folder that gets the certificate as files; without, the key is never on disk. */
+  readonly outputCertificates?: string;
+  /** Who is told of each renewal. */
+  readonly renewalSignal?: RenewalSignal;
   /** Run beside the proxy; its end is the agent's. */
   readonly command?: readonly string[];
   /** Added to the command's environment: `serviceEnvironment()`. */

@@ -13,6 +13,8 @@ import { type Renewal, startAdmin } from "./admin.ts";
 import { type AgentOptions, proxyNode } from "./agent-options.ts";
 import { createCertificateClient } from "./certificate-client.ts";
 import { CertificateManager } from "./certificate-manager.ts";
+import { FileSecrets } from "./file-secrets.ts";
+import { createIdentityServices, type IdentityServices } from "./identity-services.ts";
 import { residentBytes } from "./memory.ts";
 import { embeddedProgram, envoyProgram, type ProxyProgram } from "./proxy-program.ts";
 import { ProxySupervisor } from "./proxy-supervisor.ts";
@@ -21,6 +23,7 @@ import { SdsServer } from "./sds-server.ts";
 import { SecretStore } from "./secrets.ts";
 import { type AgentStatus, certificateStatus, type ProxyStatus, proxyStatus } from "./status.ts";
 import { systemTimers, type Timers } from "./timers.ts";
+import { NO_TOKEN, tokenFromFile } from "./token-source.ts";
 import { WorkloadCommand } from "./workload-command.ts";
 
 export interface Agent {
@@ -77,26 +80,33 @@ function prepareProxy(options: AgentOptions, folder: string, sdsSocket: string):
  * or another agent uses, a missing Envoy, a workload or an identity that is none.
  */
 export async function startAgent(options: AgentOptions): Promise<Agent> {
-  const { identity, controlPlane, rootCertificateFile, tokenFile, ttlSeconds = 0, logger } = options;
+  const { identity, controlPlane, rootCertificateFile, tokenFile, ttlSeconds = 0, sdsFiles, logger } = options;
+  const { token = tokenFile === undefined ? NO_TOKEN : tokenFromFile(tokenFile) } = options;
   const { clock = systemClock, timers = systemTimers, random = Math.random } = options;
   const folder = openRunFolder(options.runFolder);
   const sdsSocket = socketPath(folder, "sds.sock");
   const adminSocket = socketPath(folder, "agent.sock");
-  const store = new SecretStore();
-  const request = createCertificateClient({ identity, controlPlane, rootCertificateFile, tokenFile, ttlSeconds, clock });
+  const files = sdsFiles === undefined || sdsFiles.length === 0 ? undefined : new FileSecrets({ folders: sdsFiles, timers, logger });
+  const store = new SecretStore(identity, files);
+  const request = createCertificateClient({ identity, controlPlane, rootCertificateFile, token, ttlSeconds, clock });
   const manager = new CertificateManager({ request, clock, timers, random, logger });
   manager.subscribe((certificate) => store.update(certificate));
   // The sockets first: whoever has them has the folder, and may write there.
   const sds = await SdsServer.start({ socket: sdsSocket, store, timers, logger });
-  let agent: RunningAgent;
+  let services: IdentityServices | undefined;
+  let agent: RunningAgent | undefined;
   try {
+    const toCommand = (signal: NodeJS.Signals) => agent?.signalCommand(signal);
+    services = await createIdentityServices({ ...options, clock, timers, random }, manager, folder, toCommand);
     const program = prepareProxy(options, folder, sdsSocket);
     const drainMs = options.drainMs ?? DRAIN_MS;
     const supervisor = program === undefined ? undefined : new ProxySupervisor({ program, clock, timers, random, logger, drainMs });
-    agent = new RunningAgent({ options, manager, supervisor, sds, timers });
+    agent = new RunningAgent({ options, manager, supervisor, sds, files, services, timers });
     await agent.serve(adminSocket);
   } catch (error) {
     sds.close();
+    files?.close();
+    services?.close();
     throw error;
   }
   logger.log("info", "agent started", {
@@ -114,6 +124,8 @@ interface Parts {
   readonly manager: CertificateManager;
   readonly supervisor: ProxySupervisor | undefined;
   readonly sds: SdsServer;
+  readonly files: FileSecrets | undefined;
+  readonly services: IdentityServices;
   readonly timers: Timers;
 }
 
@@ -132,7 +144,7 @@ class RunningAgent implements Agent {
 
   /** Opens the admin socket and lets the certificate, the proxy and the command follow one another. */
   async serve(adminSocket: string): Promise<void> {
-    const { manager, supervisor } = this.#parts;
+    const { manager, supervisor, services } = this.#parts;
     this.#admin = await startAdmin(adminSocket, { status: () => this.status(), renew: () => this.renew() });
     const cancel = manager.subscribe(() => {
       cancel();
@@ -140,12 +152,12 @@ class RunningAgent implements Agent {
       const ready = supervisor?.whenReady() ?? Promise.resolve();
       ready.then(() => this.#runCommand()).catch((thrown) => this.#giveUp(thrown));
     });
-    manager.start();
+    manager.start(services.earlier);
   }
 
   async status(): Promise<AgentStatus> {
-    const { options, manager, supervisor, sds } = this.#parts;
-    const certificate = certificateStatus(manager.state);
+    const { options, manager, supervisor, sds, services } = this.#parts;
+    const certificate = certificateStatus(manager.state, manager.expiresSoon);
     const proxy =
       supervisor === undefined || options.proxy.kind === "none"
         ? NO_PROXY
@@ -163,6 +175,7 @@ class RunningAgent implements Agent {
       certificate,
       proxy,
       sdsStreams: sds.streams,
+      workloadApi: services.status(),
       memory: { ...(agentBytes === undefined ? {} : { agent: agentBytes }), ...(proxyBytes === undefined ? {} : { proxy: proxyBytes }) },
     };
   }
@@ -179,15 +192,25 @@ class RunningAgent implements Agent {
     else this.#shutDown(this.#parts.options.command === undefined ? 0 : 128 + constants.signals[signal]);
   }
 
+  /** The command's, while it runs. */
+  signalCommand(signal: NodeJS.Signals): void {
+    this.#command?.forward(signal);
+  }
+
   stop(): Promise<void> {
     return this.#shutDown(0);
   }
 
   #runCommand(): void {
-    const { options, timers } = this.#parts;
+    const { options, timers, services } = this.#parts;
     const [program, ...args] = options.command ?? [];
     if (program === undefined || this.#stopped !== undefined) return;
-    this.#command = new WorkloadCommand({ command: [program, ...args], env: options.env ?? {}, timers, logger: options.logger });
+    this.#command = new WorkloadCommand({
+      command: [program, ...args],
+      env: { ...services.env, ...options.env },
+      timers,
+      logger: options.logger,
+    });
     this.#command.ended.then((status) => this.#shutDown(status));
   }
 
@@ -204,7 +227,7 @@ class RunningAgent implements Agent {
   }
 
   async #stopAll(status: number): Promise<void> {
-    const { options, manager, supervisor, sds } = this.#parts;
+    const { options, manager, supervisor, sds, files, services } = this.#parts;
     options.logger.log("info", "agent stopping", { workload: options.workload });
     manager.stop();
     const command = this.#command;
@@ -212,6 +235,8 @@ class RunningAgent implements Agent {
     // Once the command has ended there is nobody left to answer what the proxy still carries.
     await supervisor?.stop({ drain: command === undefined });
     sds.close();
+    files?.close();
+    services.close();
     this.#admin?.close();
     this.#admin?.closeAllConnections();
     options.logger.log("info", "agent stopped", { workload: options.workload });

@@ -13,6 +13,7 @@ import { generateKey, spkiOf } from "../x509/csr-builder.ts";
 import { type CertificateClientOptions, createCertificateClient } from "./certificate-client.ts";
 import type { CertificateAnswer } from "./certificate-manager.ts";
 import type { IssuedCertificate } from "./issued-certificate.ts";
+import { tokenFromFile } from "./token-source.ts";
 
 const IDENTITY = "spiffe://cluster.local/ns/photo-ns/sa/photo-frontend";
 const TOKEN = "eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJ4In0.c2lnbmF0dXJl";
@@ -38,7 +39,7 @@ function ask(options: Partial<CertificateClientOptions> = {}, current?: IssuedCe
     identity: IDENTITY,
     controlPlane,
     rootCertificateFile,
-    tokenFile,
+    token: tokenFromFile(tokenFile),
     ttlSeconds: 0,
     clock: systemClock,
     ...options,

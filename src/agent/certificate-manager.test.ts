@@ -64,6 +64,16 @@ async function started(): Promise<void> {
 }
 
 describe("the life of a certificate", () => {
+  it("goes on from an earlier run: renewed at half of what is left, at once on demand", async () => {
+    const earlier = issue(6 * HOUR_MS);
+    assert.equal(earlier.kind, "issued");
+    manager.start((earlier as Extract<CertificateAnswer, { kind: "issued" }>).certificate);
+    await clock.advance(3 * HOUR_MS - 1);
+    assert.deepEqual([requests.length, manager.valid?.serial], [0, "0"]);
+    await clock.advance(1);
+    assert.deepEqual(requests, [{ at: START + 3 * HOUR_MS, presented: "0" }]);
+  });
+
   it("is renewed at half of it, presenting the certificate that is renewed", async () => {
     await started();
     await clock.advance(LIFE_MS / 2 - 1);
@@ -153,19 +163,41 @@ describe("a renewal that fails for hours", () => {
     assert.equal(retry - due, 750, "the first wait after a success is a short one again");
   });
 
+  it("is borne for as long as the certificate lives, by a control plane that is away for hours", async () => {
+    await clock.advance(5.9 * HOUR_MS);
+    assert.deepEqual([manager.state.kind, manager.valid?.serial], ["renewal-failing", "1"]);
+    assert.ok(requests.length < 2_000, `${requests.length}`);
+    assert.ok(requests.slice(1).every(({ presented }) => presented === "1"));
+    answer = async () => issue();
+    await clock.advance(MINUTE_MS);
+    assert.equal(manager.state.kind, "valid");
+  });
+
   it("is warned of when a fifth of the life is left, once", async () => {
-    const message = "warn: the certificate expires soon and is not renewed";
+    const message = "error: the certificate expires soon and is not renewed";
+    assert.equal(manager.expiresSoon, false);
     assert.equal(logger.messages.filter((line) => line === message).length, 0);
     await clock.advance(1.2 * HOUR_MS);
     assert.equal(logger.messages.filter((line) => line === message).length, 1);
+    assert.equal(manager.expiresSoon, true);
     await clock.advance(2 * HOUR_MS);
     assert.equal(logger.messages.filter((line) => line === message).length, 1);
+    answer = async () => issue();
+    await clock.advance(MINUTE_MS);
+    assert.equal(manager.expiresSoon, false);
   });
 
   it("ends in expiry, which is an error in the log and presents no dead certificate", async () => {
     await clock.advance(6 * HOUR_MS);
     assert.equal(manager.state.kind, "expired");
-    assert.equal(logger.lines.filter(({ level }) => level === "error").length, 1);
+    assert.equal(manager.valid, undefined);
+    assert.deepEqual(
+      logger.messages.filter((line) => line.startsWith("error")),
+      [
+        "error: the certificate expires soon and is not renewed",
+        "error: the certificate has expired: peers refuse this workload until it is renewed",
+      ],
+    );
     await clock.advance(2 * MINUTE_MS);
     assert.equal(requests.at(-1)?.presented, undefined);
     assert.equal(manager.state.kind, "expired");
@@ -188,8 +220,19 @@ describe("a certificate that nobody issues", () => {
 
   it("is not asked for before the control plane's hint allows it", async () => {
     answer = async () => ({ kind: "failed", error: new AppError("resource-exhausted", "busy"), retryAfterMs: 5 * MINUTE_MS });
+    random = 0;
     await started();
     await clock.advance(5 * MINUTE_MS - 1);
+    assert.equal(requests.length, 1);
+    await clock.advance(1);
+    assert.equal(requests.length, 2);
+  });
+
+  it("is asked for a little later than the hint by chance, as many were told the same", async () => {
+    answer = async () => ({ kind: "failed", error: new AppError("resource-exhausted", "busy"), retryAfterMs: 4 * MINUTE_MS });
+    random = 0.8;
+    await started();
+    await clock.advance(4.8 * MINUTE_MS - 1);
     assert.equal(requests.length, 1);
     await clock.advance(1);
     assert.equal(requests.length, 2);

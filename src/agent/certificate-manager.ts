@@ -50,6 +50,9 @@ const LONGEST_RETRY_MS = 60_000;
 /** A control plane may ask for patience, but not for the certificate to run out in silence. */
 const LONGEST_HINT_MS = 3_600_000;
 
+/** A busy control plane tells many the same: they come back this part of the wait later, or less. */
+const HINT_JITTER = 0.25;
+
 type Listener = (certificate: IssuedCertificate) => void;
 
 export class CertificateManager {
@@ -57,6 +60,7 @@ export class CertificateManager {
   readonly #backoff: Backoff;
   readonly #listeners = new Set<Listener>();
   #state: CertificateState;
+  #expiresSoon = false;
   #inFlight: Promise<IssuedCertificate> | undefined;
   #cancelAttempt = () => {};
   #cancelWarnings = () => {};
@@ -71,15 +75,27 @@ export class CertificateManager {
     return this.#state;
   }
 
+  /** The certificate, while it is valid. */
+  get valid(): IssuedCertificate | undefined {
+    const current = this.#current();
+    return current !== undefined && this.#options.clock.now() < current.notAfter ? current : undefined;
+  }
+
+  /** Whether less than a fifth of the certificate's life is left, or nothing: it should have been renewed long ago. */
+  get expiresSoon(): boolean {
+    return this.#expiresSoon;
+  }
+
   /** Told of each new certificate. Returns what ends it. */
   subscribe(listener: Listener): () => void {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
   }
 
-  /** Begins; failures are logged and tried again, for as long as it takes. */
-  start(): void {
-    this.#attempt();
+  /** Begins, with a certificate of an earlier run where there is one; failures are logged and tried again, for as long as it takes. */
+  start(earlier?: IssuedCertificate): void {
+    if (earlier === undefined) this.#attempt();
+    else this.#adopt(earlier, "certificate of an earlier run taken up");
   }
 
   /** Renews now, or joins the renewal that is under way. Rejects with the reason; the old certificate then stays and the retries go on. */
@@ -109,19 +125,16 @@ export class CertificateManager {
 
   async #request(): Promise<IssuedCertificate> {
     this.#cancelAttempt();
-    const { clock, request } = this.#options;
-    const current = this.#current();
-    const usable = current !== undefined && clock.now() < current.notAfter ? current : undefined;
-    const answer = await request(usable).catch(
-      (thrown): CertificateAnswer => ({ kind: "failed", error: AppError.from(thrown), retryAfterMs: 0 }),
-    );
+    const answer = await this.#options
+      .request(this.valid)
+      .catch((thrown): CertificateAnswer => ({ kind: "failed", error: AppError.from(thrown), retryAfterMs: 0 }));
     if (this.#state.kind === "stopped") throw new AppError("unavailable", "the agent is stopping");
     if (answer.kind === "issued") return this.#adopt(answer.certificate);
     this.#fail(answer);
     throw answer.error;
   }
 
-  #adopt(certificate: IssuedCertificate): IssuedCertificate {
+  #adopt(certificate: IssuedCertificate, how = "certificate received"): IssuedCertificate {
     const { clock, logger, random } = this.#options;
     this.#backoff.reset();
     // From now and not from notBefore: a CA dates certificates back against skewed clocks, by more than a short one lives.
@@ -129,8 +142,9 @@ export class CertificateManager {
     const share = 0.5 + (random() * 2 - 1) * RENEWAL_JITTER;
     const nextAttemptAt = this.#schedule(Math.max(FIRST_RETRY_MS, life * share));
     this.#state = { kind: "valid", certificate, nextAttemptAt };
+    this.#expiresSoon = false;
     this.#watchLife(certificate, life);
-    logger.log("info", "certificate received", {
+    logger.log("info", how, {
       identity: certificate.identity,
       serial: certificate.serial,
       notAfter: new Date(certificate.notAfter).toISOString(),
@@ -142,7 +156,8 @@ export class CertificateManager {
 
   #fail({ error, retryAfterMs }: { readonly error: AppError; readonly retryAfterMs: number }): void {
     const { clock, logger } = this.#options;
-    const delay = Math.max(this.#backoff.next(), Math.min(retryAfterMs, LONGEST_HINT_MS));
+    const hint = retryAfterMs * (1 + this.#options.random() * HINT_JITTER);
+    const delay = Math.max(this.#backoff.next(), Math.min(hint, LONGEST_HINT_MS));
     const before = this.#state;
     const failures = "failures" in before ? before.failures + 1 : 1;
     const failing: Failing = { failures, lastError: error, nextAttemptAt: this.#schedule(delay) };
@@ -180,8 +195,9 @@ export class CertificateManager {
   }
 
   #warnExpiring({ serial, notAfter }: IssuedCertificate): void {
+    this.#expiresSoon = true;
     const minutesLeft = Math.round((notAfter - this.#options.clock.now()) / 60_000);
-    this.#options.logger.log("warn", "the certificate expires soon and is not renewed", {
+    this.#options.logger.log("error", "the certificate expires soon and is not renewed", {
       serial,
       minutesLeft,
       notAfter: new Date(notAfter).toISOString(),

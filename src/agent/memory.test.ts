@@ -7,6 +7,7 @@ import { AgentProcess } from "../../test/fakes/agent-process.ts";
 import { compile } from "../../test/fakes/compiled.ts";
 import { CONTROL_PLANE_IDENTITY, FakeCsrServer } from "../../test/fakes/fake-csr-server.ts";
 import { SdsTestClient } from "../../test/fakes/sds-client.ts";
+import { WorkloadApiTestClient } from "../../test/fakes/workload-api-client.ts";
 import { residentBytes } from "./memory.ts";
 import type { AgentStatus } from "./status.ts";
 import { requestOverSocket } from "./unix-http.ts";
@@ -48,14 +49,18 @@ describe("memory", () => {
     const ask = (method: "GET" | "POST", path: string) =>
       requestOverSocket({ socket: join(runFolder, "agent.sock"), method, path, timeoutMs: 10_000 });
     const client = new SdsTestClient(join(runFolder, "sds.sock"));
+    const workload = new WorkloadApiTestClient(join(runFolder, "workload.sock"));
     try {
       await agent.log.line("proxy ready");
+      const svids = workload.x509Svids();
+      await svids.next();
       const stream = client.open("sotw");
       stream.send({ subscribe: ["default", "ROOTCA"] });
       stream.send({ nonce: (await stream.next()).nonce });
       for (let renewals = 0; renewals < 50; renewals++) {
         const renewal = ask("POST", "/renew");
         stream.send({ nonce: (await stream.next()).nonce });
+        await svids.next();
         assert.equal((await renewal).status, 200);
       }
       const { memory } = JSON.parse((await ask("GET", "/status")).body) as AgentStatus;
@@ -63,6 +68,7 @@ describe("memory", () => {
       assert.ok((memory.agent ?? LIMIT) < LIMIT, `${memory.agent} bytes`);
     } finally {
       client.close();
+      workload.close();
       agent.signal("SIGTERM");
       await agent.ended();
       server.kill();

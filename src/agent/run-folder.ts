@@ -39,7 +39,11 @@ export function openRunFolder(folder: string): string {
 
 /** Where a socket of that name lies. Throws `invalid-argument` where the system could not bind it. */
 export function socketPath(folder: string, name: string): string {
-  const path = join(folder, name);
+  return checkSocketPath(join(folder, name));
+}
+
+/** Throws `invalid-argument` for a path that is too long for a socket. */
+export function checkSocketPath(path: string): string {
   const length = Buffer.byteLength(path);
   if (length <= SOCKET_PATH_LIMIT) return path;
   throw new AppError("invalid-argument", `the socket path \`${path}\` has ${length} bytes, and the system allows ${SOCKET_PATH_LIMIT}`, {

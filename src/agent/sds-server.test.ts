@@ -32,7 +32,7 @@ let client: SdsTestClient;
 beforeEach(async () => {
   folder = mkdtempSync(join(tmpdir(), "garrison-sds-"));
   socket = join(folder, "sds.sock");
-  store = new SecretStore();
+  store = new SecretStore(IDENTITY);
   logger = new RecordingLogger();
   server = await SdsServer.start({ socket, store, timers: systemTimers, logger });
   client = new SdsTestClient(socket);
@@ -170,10 +170,30 @@ for (const kind of ["sotw", "delta"] as const) {
 
     it("ends with NOT_FOUND for a name that does not exist, and the log tells which", async () => {
       const stream = client.open(kind);
-      stream.send({ subscribe: ["default", "file-root:other"] });
+      stream.send({ subscribe: ["default", "spiffe://cluster.local/ns/photo-ns/sa/other"] });
       assert.equal((await stream.ended).code, status.NOT_FOUND);
-      assert.match(String((await logger.line("an SDS stream was ended")).fields.error), /`file-root:other`/);
+      assert.match(
+        String((await logger.line("an SDS stream was ended")).fields.error),
+        /`spiffe:\/\/cluster\.local\/ns\/photo-ns\/sa\/other`/,
+      );
       assert.equal(server.streams, 0);
+    });
+
+    it("ends with PERMISSION_DENIED for files where none are allowed", async () => {
+      const stream = client.open(kind);
+      stream.send({ subscribe: ["default", "file-root:/etc/ssl/certs/ca-certificates.crt"] });
+      assert.equal((await stream.ended).code, status.PERMISSION_DENIED);
+    });
+
+    it("brings key and roots also by SPIFFE ID and trust domain, each under the name that was asked for", async () => {
+      const current = certificate();
+      store.update(current);
+      const stream = client.open(kind);
+      stream.send({ subscribe: [IDENTITY, "spiffe://cluster.local"] });
+      const { secrets } = await stream.next();
+      const texts = new Map(secrets.map((secret) => [secret.name, secretText(secret)]));
+      assert.deepEqual(texts.get(IDENTITY), { chain: current.chain, key: exportKey(current.privateKey) });
+      assert.deepEqual(texts.get("spiffe://cluster.local"), { roots: ca.rootPem });
     });
 
     it("ends for resources of another type", async () => {

@@ -24,7 +24,7 @@ import {
 } from "./sds-messages.ts";
 import { SdsStream } from "./sds-stream.ts";
 import { SecretSubscription } from "./secret-subscription.ts";
-import type { SecretName, SecretStore } from "./secrets.ts";
+import type { SecretStore } from "./secrets.ts";
 import type { Timers } from "./timers.ts";
 
 /** Requests are a few names and a node description. */
@@ -99,7 +99,7 @@ export class SdsServer {
    * Resolves with the number of streams that accepted this version of the secret, once all that are subscribed to it
    * have. Rejects with `invalid-argument` where one refused it, with `deadline-exceeded` where one is silent.
    */
-  whenAccepted(name: SecretName, version: string, timeoutMs: number): Promise<number> {
+  whenAccepted(name: string, version: string, timeoutMs: number): Promise<number> {
     const { promise, resolve, reject } = Promise.withResolvers<number>();
     const look = () => {
       try {
@@ -141,7 +141,7 @@ export class SdsServer {
   }
 
   /** Undefined while a subscriber has not answered. */
-  #accepted(name: SecretName, version: string): number | undefined {
+  #accepted(name: string, version: string): number | undefined {
     const deliveries = [...this.#streams]
       .map((stream) => stream.delivery(name, version))
       .filter((delivery) => delivery !== "not-subscribed");

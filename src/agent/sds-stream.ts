@@ -6,7 +6,7 @@ import { toGrpcStatus } from "../rpc/status.ts";
 import { printable } from "./printable.ts";
 import { SECRET_TYPE_URL, type SecretRequest, type SecretResponse } from "./sds-messages.ts";
 import { type Delivery, SecretSubscription } from "./secret-subscription.ts";
-import type { SecretName, SecretStore } from "./secrets.ts";
+import type { SecretStore } from "./secrets.ts";
 
 export interface SdsStreamOptions {
   readonly store: SecretStore;
@@ -36,7 +36,7 @@ export class SdsStream {
   }
 
   /** How far the client has come with that version. */
-  delivery(name: SecretName, version: string): Delivery | "not-subscribed" {
+  delivery(name: string, version: string): Delivery | "not-subscribed" {
     return this.#subscription.names.has(name) ? this.#subscription.delivery(name, version) : "not-subscribed";
   }
 

@@ -1,7 +1,7 @@
 /** What one SDS stream asked for, was sent and accepted. No socket here. */
 import { AppError } from "../core/error.ts";
 import type { SecretResponse, WantedSecrets } from "./sds-messages.ts";
-import { isSecretName, type SecretName, type SecretStore } from "./secrets.ts";
+import type { SecretStore } from "./secrets.ts";
 
 /** The proxy asks for three; whoever asks for many more is not one. */
 const MAX_NAMES_PER_REQUEST = 16;
@@ -12,16 +12,16 @@ export type Delivery = "waiting" | "accepted" | { readonly refused: string };
 /** What a client was sent last, by name: the versions. */
 interface Sent {
   readonly nonce: string;
-  readonly versions: ReadonlyMap<SecretName, string>;
+  readonly versions: ReadonlyMap<string, string>;
 }
 
 export class SecretSubscription {
   readonly #store: SecretStore;
-  readonly #names = new Set<SecretName>();
+  readonly #names = new Set<string>();
   /** The version that the client has, or will have when it has read what was sent. */
-  readonly #sent = new Map<SecretName, string>();
-  readonly #accepted = new Map<SecretName, string>();
-  readonly #refused = new Map<SecretName, { readonly version: string; readonly reason: string }>();
+  readonly #sent = new Map<string, string>();
+  readonly #accepted = new Map<string, string>();
+  readonly #refused = new Map<string, { readonly version: string; readonly reason: string }>();
   #last: Sent | undefined;
   #count = 0;
 
@@ -29,14 +29,14 @@ export class SecretSubscription {
     this.#store = store;
   }
 
-  get names(): ReadonlySet<SecretName> {
+  get names(): ReadonlySet<string> {
     return this.#names;
   }
 
   /** Takes names away and adds some. Throws `not-found`, `resource-exhausted`. */
   change({ subscribe, unsubscribe, held }: Extract<WantedSecrets, { kind: "change" }>): void {
-    for (const name of unsubscribe.filter(isSecretName)) this.#remove(name);
-    for (const name of checkNames(subscribe)) {
+    for (const name of unsubscribe) this.#remove(name);
+    for (const name of this.#check(subscribe)) {
       this.#names.add(name);
       const version = held.get(name);
       if (version === undefined) continue;
@@ -47,12 +47,19 @@ export class SecretSubscription {
 
   /** Makes `names` the whole subscription. Throws as `change`. */
   replace(names: readonly string[]): void {
-    const wanted = checkNames(names);
+    const wanted = this.#check(names);
     for (const name of this.#names) if (!wanted.includes(name)) this.#remove(name);
     for (const name of wanted) this.#names.add(name);
   }
 
-  #remove(name: SecretName): void {
+  #check(names: readonly string[]): readonly string[] {
+    if (names.length > MAX_NAMES_PER_REQUEST)
+      throw new AppError("resource-exhausted", `${names.length} secrets asked for at once, and ${MAX_NAMES_PER_REQUEST} are allowed`);
+    for (const name of names) this.#store.check(name);
+    return names;
+  }
+
+  #remove(name: string): void {
     this.#names.delete(name);
     this.#sent.delete(name);
     this.#accepted.delete(name);
@@ -83,21 +90,9 @@ export class SecretSubscription {
   }
 
   /** How far the client has come with that version. */
-  delivery(name: SecretName, version: string): Delivery {
+  delivery(name: string, version: string): Delivery {
     if (this.#accepted.get(name) === version) return "accepted";
     const refused = this.#refused.get(name);
     return refused?.version === version ? { refused: refused.reason } : "waiting";
   }
-}
-
-function checkNames(names: readonly string[]): SecretName[] {
-  if (names.length > MAX_NAMES_PER_REQUEST) {
-    throw new AppError("resource-exhausted", `${names.length} secrets asked for at once, and ${MAX_NAMES_PER_REQUEST} are allowed`);
-  }
-  return names.map((name) => {
-    if (isSecretName(name)) return name;
-    throw new AppError("not-found", `there is no secret \`${name.slice(0, 100)}\``, {
-      help: "the secrets of a workload are `default`, `ROOTCA` and `file-root:system`",
-    });
-  });
 }

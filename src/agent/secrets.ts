@@ -1,60 +1,85 @@
-/** What the workload's proxy may fetch by SDS: its key with its chain, the mesh's roots, and the machine's (Istio's names, AG-2). */
+/** What the workload's proxy may fetch by SDS: its key with its chain, the roots that it trusts and those of the machine, and files that the operator allowed (Istio's names, AG-2). */
 import { createHash } from "node:crypto";
+import { AppError } from "../core/error.ts";
+import { parseSpiffeId } from "../identity/spiffe-id.ts";
 import { readSystemRoots } from "../x509/system-roots.ts";
+import { type FileSecrets, isFileSecret } from "./file-secrets.ts";
 import { exportKey, type IssuedCertificate } from "./issued-certificate.ts";
 import { encodeKeyAndChain, encodeTrustedRoots, type NamedSecret } from "./sds-messages.ts";
 
-export const SECRET_NAMES = ["default", "ROOTCA", "file-root:system"] as const;
-
-export type SecretName = (typeof SECRET_NAMES)[number];
-
-/** Its version names the contents and tells nothing of them: the certificate's serial number, the digest of the roots. */
-export interface VersionedSecret extends NamedSecret {
-  readonly name: SecretName;
-}
-
-export function isSecretName(name: string): name is SecretName {
-  return (SECRET_NAMES as readonly string[]).includes(name);
-}
+/** The roots that the machine trusts, for servers outside the mesh. */
+const SYSTEM_ROOTS = "file-root:system";
 
 function digestOf(text: string): string {
   return createHash("sha256").update(text).digest("hex").slice(0, 16);
 }
 
 /** With no root on the machine the mesh's own stand in: no server outside has a certificate by them. */
-function systemRoots(meshRoots: string): string {
-  const roots = readSystemRoots();
-  return roots === "" ? meshRoots : roots;
+function systemRoots(meshRoots: string): NamedSecret {
+  const found = readSystemRoots();
+  const roots = found === "" ? meshRoots : found;
+  return { name: SYSTEM_ROOTS, version: digestOf(roots), body: encodeTrustedRoots(SYSTEM_ROOTS, roots) };
 }
 
-function secretsOf({ chain, privateKey, roots, serial }: IssuedCertificate): readonly VersionedSecret[] {
-  const system = systemRoots(roots);
+/** The workload's key and chain, and the roots, also by SPIFFE ID and trust domain (as SPIRE's agent has them). */
+function secretsOf({ chain, privateKey, roots, serial, identity }: IssuedCertificate): readonly NamedSecret[] {
+  const digest = digestOf(roots);
+  const key = exportKey(privateKey);
   return [
-    { name: "default", version: serial, body: encodeKeyAndChain("default", chain, exportKey(privateKey)) },
-    { name: "ROOTCA", version: digestOf(roots), body: encodeTrustedRoots("ROOTCA", roots) },
-    { name: "file-root:system", version: digestOf(system), body: encodeTrustedRoots("file-root:system", system) },
+    ...["default", identity].map((name) => ({ name, version: serial, body: encodeKeyAndChain(name, chain, key) })),
+    ...["ROOTCA", trustDomainOf(identity)].map((name) => ({ name, version: digest, body: encodeTrustedRoots(name, roots) })),
+    systemRoots(roots),
   ];
 }
 
+const trustDomainOf = (identity: string) => `spiffe://${parseSpiffeId(identity).trustDomain}`;
+
 /** The secrets of the moment; the streams of the SDS server read and watch it. */
 export class SecretStore {
-  readonly #secrets = new Map<SecretName, VersionedSecret>();
+  readonly #names: readonly string[];
+  readonly #files: FileSecrets | undefined;
+  readonly #secrets = new Map<string, NamedSecret>();
   readonly #listeners = new Set<() => void>();
 
-  /** Undefined until the first certificate. */
-  get(name: SecretName): VersionedSecret | undefined {
-    return this.#secrets.get(name);
+  constructor(identity: string, files?: FileSecrets) {
+    this.#names = ["default", "ROOTCA", identity, trustDomainOf(identity), SYSTEM_ROOTS];
+    this.#files = files;
+    files?.subscribe(() => this.#tell());
+  }
+
+  /** Throws `not-found` for a name that there is not and never will be, `permission-denied` for a file that is not allowed. */
+  check(name: string): void {
+    if (this.#names.includes(name)) return;
+    if (!isFileSecret(name)) {
+      throw new AppError("not-found", `there is no secret \`${name.slice(0, 300)}\``, {
+        help: `the secrets of this workload are ${this.#names.map((known) => `\`${known}\``).join(", ")}`,
+      });
+    }
+    if (this.#files === undefined)
+      throw new AppError("permission-denied", `the secret \`${name.slice(0, 300)}\` is of files, and the agent may serve none`, {
+        help: "start it with --sds-files FOLDER",
+      });
+    this.#files.open(name);
+  }
+
+  /** A secret's version names its contents and tells nothing of them: a serial number, a digest of what is public. Undefined until the first certificate. */
+  get(name: string): NamedSecret | undefined {
+    return this.#secrets.get(name) ?? this.#files?.get(name);
   }
 
   /** Takes a new certificate in. What did not change keeps its version, so that nobody is sent it again. */
   update(certificate: IssuedCertificate): void {
     for (const secret of secretsOf(certificate)) this.#secrets.set(secret.name, secret);
-    for (const listener of this.#listeners) listener();
+    this.#tell();
   }
 
   /** Told of each change. Returns what ends it. */
   subscribe(listener: () => void): () => void {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
+  }
+
+  #tell(): void {
+    for (const listener of [...this.#listeners]) listener();
   }
 }

@@ -10,6 +10,8 @@ export interface CertificateStatus {
   readonly notAfter?: string;
   /** When the next renewal, or the next attempt at one, is due. */
   readonly nextAttempt?: string;
+  /** Less than a fifth of its life is left, or nothing, and it is not renewed. */
+  readonly expiresSoon: boolean;
   /** Attempts that failed since the last certificate. */
   readonly failures: number;
   readonly lastError?: { readonly code: ErrorCode; readonly message: string; readonly help?: string };
@@ -36,13 +38,14 @@ export interface AgentStatus {
   readonly proxy: ProxyStatus;
   /** Open SDS streams. */
   readonly sdsStreams: number;
+  readonly workloadApi: { readonly socket: string; readonly streams: number };
   /** Resident bytes. */
   readonly memory: { readonly agent?: number; readonly proxy?: number };
 }
 
 const iso = (time: number) => new Date(time).toISOString();
 
-export function certificateStatus(state: CertificateState): CertificateStatus {
+export function certificateStatus(state: CertificateState, expiresSoon: boolean): CertificateStatus {
   const certificate = state.kind === "starting" ? undefined : state.certificate;
   const lastError = "lastError" in state ? state.lastError : undefined;
   return {
@@ -51,6 +54,7 @@ export function certificateStatus(state: CertificateState): CertificateStatus {
       ? {}
       : { serial: certificate.serial, notBefore: iso(certificate.notBefore), notAfter: iso(certificate.notAfter) }),
     ...("nextAttemptAt" in state ? { nextAttempt: iso(state.nextAttemptAt) } : {}),
+    expiresSoon,
     failures: "failures" in state ? state.failures : 0,
     ...(lastError === undefined
       ? {}

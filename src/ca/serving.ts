@@ -2,6 +2,7 @@
 import type { Clock } from "../core/clock.ts";
 import { AppError } from "../core/error.ts";
 import type { Logger } from "../core/logger.ts";
+import { controlPlaneIdentity } from "../identity/control-plane.ts";
 import { formatSpiffeId, type SpiffeId } from "../identity/spiffe-id.ts";
 import type { TrustDomain } from "../identity/trust-domain.ts";
 import { RotatingTlsMaterial } from "../rpc/credentials.ts";
@@ -38,7 +39,7 @@ const systemSchedule: Schedule = (run, delayMs) => {
 
 /** The identity by which clients know the control plane; no workload ever gets it. */
 export function servingIdentity(trustDomain: TrustDomain): SpiffeId {
-  return { trustDomain, namespace: "istio-system", serviceAccount: "garrison" };
+  return controlPlaneIdentity(trustDomain);
 }
 
 /** 45 to 55 % of a life: half of it, at different moments for different replicas. */

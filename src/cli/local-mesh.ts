@@ -6,6 +6,7 @@ import { readControlPlaneFile } from "../server/files.ts";
 import type { WorkloadSummary } from "../server/workloads.ts";
 import { callAdmin } from "./admin-client.ts";
 import { type Child, startChild, untilReady } from "./child.ts";
+import { runFolderOf } from "./run-folders.ts";
 
 const READY_MS = 30_000;
 
@@ -32,11 +33,6 @@ export interface LocalMesh {
   /** The admin socket of a workload's agent. */
   agentSocket(workload: string): string;
   stop(): Promise<void>;
-}
-
-/** The folder of a workload's agent in a state folder. */
-export function runFolderOf(state: string, workload: string): string {
-  return join(state, "run", workload.replace("/", "."));
 }
 
 function isLocal(address: string): boolean {
@@ -82,7 +78,9 @@ function startAgent(options: LocalMeshOptions, workload: string, logs: string): 
     ...(command.length > 0 ? ["--", ...command] : []),
   ];
   const logFile = join(logs, `${workload.replace("/", ".")}.log`);
-  return startChild({ name: workload, args, env: options.environmentOf(workload), logFile, onLine: options.onLine });
+  // Several agents cannot share the one socket that it names.
+  const env = { SPIFFE_ENDPOINT_SOCKET: "", ...options.environmentOf(workload) };
+  return startChild({ name: workload, args, env, logFile, onLine: options.onLine });
 }
 
 /** Starts everything and resolves when all of it is ready; on failure nothing is left running. */

@@ -14,6 +14,7 @@ const COMMANDS: Readonly<Record<string, CommandEntry>> = {
   up: { summary: "run a folder of YAML on this machine: control plane, agents, proxies", load: () => import("./up.ts") },
   serve: { summary: "run the control plane", load: () => import("./serve.ts") },
   run: { summary: "run a workload: agent, proxy and the application's command", load: () => import("./run.ts") },
+  agent: { summary: "run the agent of a workload for a control plane on another machine", load: () => import("./agent.ts") },
   check: { summary: "check a folder of YAML with nothing running", load: () => import("./check.ts") },
   convert: { summary: "turn Istio's older authentication and RBAC objects into today's kinds", load: () => import("./convert.ts") },
   status: { summary: "show workloads, proxies and policies of a running control plane", load: () => import("./status.ts") },
@@ -27,7 +28,15 @@ const COMMANDS: Readonly<Record<string, CommandEntry>> = {
   "ca prove": { summary: "print the proof that a certificate is in the log", load: () => import("./ca-prove.ts") },
   "ca verify-log": { summary: "check the log of issued certificates, with nothing running", load: () => import("./ca-verify-log.ts") },
   "ca verify-proof": { summary: "check the proof of a certificate, with nothing running", load: () => import("./ca-verify-proof.ts") },
+  svid: { summary: "show the certificate of the workload beside which it runs", load: () => import("./svid.ts") },
+  "svid jwt": { summary: "print a token that names the workload to an audience", load: () => import("./svid-jwt.ts") },
+  "svid validate": { summary: "say whose such a token is, if it is good", load: () => import("./svid-validate.ts") },
   token: { summary: "make a service-account token for a workload", load: () => import("./token.ts") },
+  "token join": {
+    summary: "make a token for one use, with which a workload on another machine joins",
+    load: () => import("./token-join.ts"),
+  },
+  "token list": { summary: "list join tokens and what became of them", load: () => import("./token-list.ts") },
   proxy: { summary: "run the embedded proxy (the agent starts it)", load: () => import("./proxy.ts") },
 };
 

@@ -1,22 +1,17 @@
-import { writeFileSync } from "node:fs";
-import { join } from "node:path";
-import { AGENT_SIGNALS, startAgent } from "../agent/agent.ts";
-import type { ProxyChoice } from "../agent/agent-options.ts";
-import { openRunFolder } from "../agent/run-folder.ts";
 import { serviceEnvironment } from "../agent/service-environment.ts";
 import { AppError } from "../core/error.ts";
 import { readControlPlaneFile } from "../server/files.ts";
 import type { WorkloadSummary } from "../server/workloads.ts";
 import { callAdmin } from "./admin-client.ts";
-import { garrisonCommand } from "./child.ts";
+import { AGENT_OPTIONS, AgentSignals, agentFlags } from "./agent-flags.ts";
 import type { Command, ParsedArguments } from "./command.ts";
-import { chooseProxy, PROXY_OPTION } from "./find-envoy.ts";
-import { runFolderOf } from "./local-mesh.ts";
+import { EXIT } from "./exit.ts";
 import { createLogger } from "./log.ts";
-import { LOG_OPTION, logLevel, required, STATE_OPTION } from "./options.ts";
-import { onParentEnd } from "./signals.ts";
+import { logLevel, required, STATE_OPTION } from "./options.ts";
+import { REMOTE_OPTIONS, remoteWorkload, type WorkloadPlace } from "./remote-workload.ts";
+import { runFolderOf } from "./run-folders.ts";
 
-const TOKEN_TTL_SECONDS = 3600;
+const TOKEN_TTL_SECONDS = 600;
 
 /** The one workload that the command line means. Throws `not-found`, or `invalid-argument` where several would do. */
 function chooseWorkload(parsed: ParsedArguments, workloads: readonly WorkloadSummary[]): WorkloadSummary {
@@ -45,13 +40,38 @@ function chooseWorkload(parsed: ParsedArguments, workloads: readonly WorkloadSum
   return only;
 }
 
-async function proxyChoice(parsed: ParsedArguments): Promise<ProxyChoice> {
-  const chosen = await chooseProxy(required(parsed, "proxy"));
-  if (chosen.kind === "embedded") return { kind: "embedded", command: garrisonCommand("proxy", "--log-level", logLevel(parsed)) };
-  const xds = required(parsed, "xds");
-  if (xds !== "delta" && xds !== "sotw")
-    throw new AppError("invalid-argument", `\`--xds ${xds}\` is not known`, { help: "it is delta or sotw" });
-  return { kind: "envoy", path: chosen.path, xds };
+/** The workload by the state folder of a control plane on this machine. */
+async function localWorkload(parsed: ParsedArguments): Promise<WorkloadPlace> {
+  const state = required(parsed, "state");
+  const controlPlane = readControlPlaneFile(state);
+  const workloads = (await callAdmin(controlPlane.adminSocket, "GET", "/v1/workloads")) as readonly WorkloadSummary[];
+  const chosen = chooseWorkload(parsed, workloads);
+  const [namespace, name] = chosen.serviceAccount.split("/");
+  const body = { namespace, name, audience: "istio-ca", ttlSeconds: TOKEN_TTL_SECONDS };
+  // Asked for at each attempt, and never kept: however long the control plane was away, the next token is a new one.
+  const token = async (certified: boolean): Promise<string | undefined> => {
+    if (certified) return undefined;
+    return ((await callAdmin(controlPlane.adminSocket, "POST", "/v1/tokens", body)) as { readonly token: string }).token;
+  };
+  return {
+    workload: chosen.workload,
+    identity: chosen.identity,
+    address: chosen.address,
+    controlPlane: { address: controlPlane.host, port: controlPlane.port, identity: controlPlane.identity },
+    rootCertificateFile: controlPlane.rootCertificate,
+    token,
+    runFolder: runFolderOf(state, chosen.workload),
+    env: serviceEnvironment(chosen.egress),
+  };
+}
+
+/** Options that mean nothing without a control plane on another machine would be passed over in silence. */
+function refuseRemoteOptions(parsed: ParsedArguments): void {
+  const given = (["root-ca", "token-file", "join-token"] as const).find((name) => parsed.value(name) !== undefined);
+  if (given !== undefined)
+    throw new AppError("invalid-argument", `\`--${given}\` is for a control plane on another machine`, {
+      help: "say --control-plane HOST:PORT",
+    });
 }
 
 export const command: Command = {
@@ -61,47 +81,22 @@ export const command: Command = {
   options: {
     "service-account": { type: "value", value: "NAMESPACE/NAME", doc: "the workload that runs as this account" },
     workload: { type: "value", value: "NAMESPACE/NAME", doc: "the workload by its WorkloadEntry" },
-    proxy: PROXY_OPTION,
-    xds: { type: "value", value: "VARIANT", doc: "how Envoy is served: delta, or sotw (state of the world)", default: "delta" },
+    ...REMOTE_OPTIONS,
     state: STATE_OPTION,
-    "log-level": LOG_OPTION,
+    ...AGENT_OPTIONS,
   },
   examples: [
     "garrison run --service-account photo-ns/photo-frontend -- node frontend.ts",
     "garrison run --workload photo-ns/photo-backend --proxy embedded -- ./backend",
+    "garrison run --control-plane 10.0.0.5:15012 --root-ca root-cert.pem --join-token join-… -- ./backend",
   ],
   run: async (parsed) => {
     const logger = createLogger(logLevel(parsed));
-    const state = required(parsed, "state");
-    const controlPlane = readControlPlaneFile(state);
-    const workloads = (await callAdmin(controlPlane.adminSocket, "GET", "/v1/workloads")) as readonly WorkloadSummary[];
-    const chosen = chooseWorkload(parsed, workloads);
-    const proxy = await proxyChoice(parsed);
-    const runFolder = openRunFolder(runFolderOf(state, chosen.workload));
-    const [namespace, name] = chosen.serviceAccount.split("/");
-    const body = { namespace, name, audience: "istio-ca", ttlSeconds: TOKEN_TTL_SECONDS };
-    const { token } = (await callAdmin(controlPlane.adminSocket, "POST", "/v1/tokens", body)) as { readonly token: string };
-    const tokenFile = join(runFolder, "token");
-    writeFileSync(tokenFile, token, { mode: 0o600 });
-    const early: NodeJS.Signals[] = [];
-    let onSignal = (signal: NodeJS.Signals): void => void early.push(signal);
-    for (const signal of AGENT_SIGNALS) process.on(signal, () => onSignal(signal));
-    const agent = await startAgent({
-      workload: chosen.workload,
-      identity: chosen.identity,
-      address: chosen.address,
-      controlPlane: { address: controlPlane.host, port: controlPlane.port, identity: controlPlane.identity },
-      rootCertificateFile: controlPlane.rootCertificate,
-      tokenFile,
-      runFolder,
-      proxy,
-      ...(parsed.rest.length > 0 ? { command: parsed.rest } : {}),
-      env: serviceEnvironment(chosen.egress),
-      logger,
-    });
-    onSignal = (signal) => agent.signal(signal);
-    for (const signal of early) agent.signal(signal);
-    onParentEnd(() => agent.signal("SIGTERM"));
-    return agent.done;
+    const signals = new AgentSignals();
+    const remote = parsed.value("control-plane") !== undefined;
+    if (!remote) refuseRemoteOptions(parsed);
+    const place = remote ? await remoteWorkload(parsed, signals.asked, logger) : await localWorkload(parsed);
+    if (place === undefined) return EXIT.ok;
+    return signals.run({ ...place, ...(await agentFlags(parsed)), logger });
   },
 };

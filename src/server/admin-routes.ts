@@ -3,12 +3,15 @@ import { viewsOf } from "../analyze/workload-view.ts";
 import type { AuditHandler } from "../audit/http.ts";
 import type { Authority } from "../ca/authority.ts";
 import { authorityRoutes } from "../ca/http.ts";
+import type { JoinTokens } from "../ca/join-tokens.ts";
+import type { JwtSvidRecord } from "../ca/jwt-svid-record.ts";
 import type { TokenIssuer } from "../ca/service-account-token.ts";
 import { AppError } from "../core/error.ts";
 import { formatSpiffeId } from "../identity/spiffe-id.ts";
 import type { JwksResolver } from "../jwks/resolver.ts";
 import type { XdsConnection } from "../xds/connection.ts";
 import type { AdminRoutes } from "./admin.ts";
+import { makeJoinToken } from "./join-token-route.ts";
 import type { MeshState } from "./mesh-state.ts";
 import { meshStatus } from "./status.ts";
 import { workloadSummaries } from "./workloads.ts";
@@ -20,9 +23,15 @@ export interface AdminContext {
   readonly jwks: JwksResolver;
   readonly tokens: TokenIssuer;
   readonly authority: Authority;
+  readonly joinTokens: JoinTokens;
+  readonly jwtSvids: JwtSvidRecord;
   readonly connections: () => readonly XdsConnection[];
   readonly audit: AuditHandler;
 }
+
+/** What one answer holds. */
+const MAX_JWT_SVIDS = 1_000;
+const MAX_JOIN_TOKENS = 1_000;
 
 interface TokenRequest {
   readonly namespace: string;
@@ -83,6 +92,9 @@ export function adminRoutes(context: AdminContext): AdminRoutes {
     "GET /v1/workloads": () => workloadSummaries(mesh.current),
     "GET /v1/policy": ({ url }) => viewsOf(mesh.current, workloadAsked(url)),
     "GET /v1/jwks": () => context.jwks.statuses(),
+    "GET /v1/jwt-svids": () => context.jwtSvids.newest(MAX_JWT_SVIDS),
+    "GET /v1/join-tokens": () => context.joinTokens.list(MAX_JOIN_TOKENS),
+    "POST /v1/join-tokens": ({ body }) => makeJoinToken(context, body),
     "POST /v1/tokens": ({ body }) => mintToken(context, body),
     ...authorityRoutes(context.authority),
     "GET /v1/audit": ({ url }, response) => context.audit({ url }, response),

@@ -5,16 +5,17 @@ import { createAlsIntake } from "../audit/als-intake.ts";
 import { createDecisionLogIntake } from "../audit/decision-log-intake.ts";
 import { auditHandler } from "../audit/http.ts";
 import { AuditStore } from "../audit/store.ts";
-import { clientCertificateAuthenticator, type TokenVerifier, tokenAuthenticator } from "../ca/authenticators.ts";
+import type { TokenVerifier } from "../ca/authenticators.ts";
 import { openAuthority } from "../ca/authority.ts";
-import { certificateService } from "../ca/csr-service.ts";
+import { JoinTokens } from "../ca/join-tokens.ts";
+import { JwtSvidKeys } from "../ca/jwt-svid-keys.ts";
+import { JwtSvidRecord } from "../ca/jwt-svid-record.ts";
 import { TokenIssuer } from "../ca/service-account-token.ts";
 import { servingIdentity, startServing } from "../ca/serving.ts";
 import { type Clock, systemClock } from "../core/clock.ts";
 import type { Logger } from "../core/logger.ts";
 import { AccessLogService } from "../gen/envoy/service/accesslog/v3/als_pb.js";
 import { DecisionLog } from "../gen/garrison/v1/proxy_pb.js";
-import { IstioCertificateService } from "../gen/istio/v1/auth/ca_pb.js";
 import { formatSpiffeId } from "../identity/spiffe-id.ts";
 import type { FixedSettings } from "../mesh/mesh-config.ts";
 import type { MeshSettings } from "../mesh/snapshot.ts";
@@ -28,6 +29,7 @@ import { serveAdmin } from "./admin.ts";
 import { adminRoutes } from "./admin-routes.ts";
 import { type AdmissionOptions, reporterAdmission, streamAdmission } from "./admission.ts";
 import { writeControlPlaneFile } from "./files.ts";
+import { addIdentityServices } from "./identity-services.ts";
 import { openMeshWithKeys } from "./keys.ts";
 import { bindServer } from "./listen.ts";
 import type { MeshState } from "./mesh-state.ts";
@@ -89,12 +91,17 @@ function openState(options: ControlPlaneOptions, clock: Clock) {
   const caFolder = options.caFolder === undefined ? {} : { caFolder: resolve(options.caFolder) };
   const authority = openAuthority({ stateFolder: folder, trustDomain: settings.trustDomain, clock, logger, ...caFolder });
   const tokens = new TokenIssuer({ stateFolder: folder, issuer: `https://${settings.trustDomain}`, clock });
+  const joinTokens = new JoinTokens(join(folder, "join-tokens.sqlite"), clock);
+  const jwtKeys = new JwtSvidKeys({ stateFolder: folder, clock });
+  const jwtRecord = new JwtSvidRecord(join(folder, "jwt-svids.sqlite"));
   const store = new AuditStore({ file: join(folder, "audit.sqlite"), clock, logger });
   const close = (): void => {
     store.close();
+    jwtRecord.close();
+    joinTokens.close();
     authority.close();
   };
-  return { folder, authority, tokens, store, close };
+  return { folder, authority, tokens, joinTokens, jwtKeys, jwtRecord, store, close };
 }
 
 type State = ReturnType<typeof openState>;
@@ -133,19 +140,12 @@ function addServices(
   const reports = { append: store.append.bind(store), admit: reporterAdmission(admission), clock, logger };
   const serviceOf = (workload: string, listener: string): string =>
     mesh.current.policies.get(workload)?.inbound.find(({ name }) => name === listener)?.services[0] ?? "";
-  const csr = certificateService({
-    authority,
-    logger,
-    knows: (caller) => mesh.current.snapshot.identities.has(formatSpiffeId(caller)),
-    authenticators: [
-      clientCertificateAuthenticator({ trustDomain: settings.trustDomain, trust, clock }),
-      tokenAuthenticator({ trustDomain: settings.trustDomain, tokens: verifier }),
-    ],
-  });
   server.addService(ads.definition, ads.implementation);
   server.addService(serviceDefinition(AccessLogService), createAlsIntake({ ...reports, serviceOf }).implementation);
   server.addService(serviceDefinition(DecisionLog), createDecisionLogIntake(reports).implementation);
-  server.addService(serviceDefinition(IstioCertificateService), { ...csr });
+  const { joinTokens, jwtKeys, jwtRecord } = state;
+  const { trustDomain } = settings;
+  addIdentityServices(server, { trustDomain, authority, joinTokens, jwtKeys, jwtRecord, verifier, mesh, trust, clock, logger });
 }
 
 /** Starts a control plane; it serves when this resolves. Throws what the operator must put right, and leaves nothing open. */
@@ -191,6 +191,8 @@ export async function startControlPlane(given: ControlPlaneOptions): Promise<Con
       jwks,
       tokens: state.tokens,
       authority: state.authority,
+      joinTokens: state.joinTokens,
+      jwtSvids: state.jwtRecord,
       connections: () => ads.connections(),
       audit: auditHandler(state.store, { clock }),
     });

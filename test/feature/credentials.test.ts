@@ -83,13 +83,13 @@ describe("a certificate", { timeout: 60_000 }, () => {
 
   test("is refused without any credential, and the answer says what was missing", async () => {
     const outcome = await request(buildCsr(generateKey(), CLIENT_IDENTITY), {});
-    const details = "request authenticate failure (client certificate: not presented; token: not presented)";
+    const details = "request authenticate failure (client certificate: not presented; join token: not presented; token: not presented)";
     assert.deepEqual(outcome, { code: "UNAUTHENTICATED", details });
   });
 
   test("is refused to a self-signed certificate that claims an identity", async () => {
     const outcome = await request(buildCsr(generateKey(), CLIENT_IDENTITY), { material: selfSigned(CLIENT_IDENTITY) });
-    const details = "request authenticate failure (client certificate: not presented; token: not presented)";
+    const details = "request authenticate failure (client certificate: not presented; join token: not presented; token: not presented)";
     assert.deepEqual(outcome, { code: "UNAUTHENTICATED", details });
   });
 

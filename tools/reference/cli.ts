@@ -18,6 +18,11 @@ const EXIT_DOCS = {
 
 const ENVIRONMENT = [
   ["`GARRISON_STATE`", "the state folder, where `--state` is not given"],
+  [
+    "`SPIFFE_ENDPOINT_SOCKET`",
+    "the Workload API: where an agent serves it, and where `garrison svid` asks; set for the command of `garrison run`",
+  ],
+  ["`GARRISON_JOIN_TOKEN`", "the join token, where `--join-token` is not given"],
   ["`ENVOY_PATH`", "the Envoy to run; without it, `envoy` on `PATH`, then the one of `npm run setup:envoy`"],
 ];
 

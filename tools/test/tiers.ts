@@ -1,6 +1,6 @@
 /** The tiers of tests: which files each has, and what it needs that `npm ci` does not bring. */
 import { globSync } from "node:fs";
-import { delimiter, join } from "node:path";
+import { delimiter, dirname, join } from "node:path";
 import process from "node:process";
 import { findEnvoy } from "../../src/cli/find-envoy.ts";
 import { AppError } from "../../src/core/error.ts";
@@ -39,6 +39,16 @@ async function envoy(): Promise<Availability> {
   }
 }
 
+const GO_TOOLS = ["spiffe-client", "spiffe-helper", "grpcurl"];
+
+async function goTools(): Promise<Availability> {
+  const folder = process.env.GARRISON_GO_TOOLS ?? join(dirname(dirname(import.meta.dirname)), ".tools", "go", "bin");
+  const missing = GO_TOOLS.find((name) => findExecutable([folder], [name]) === undefined);
+  return missing === undefined
+    ? { ready: true, env: { GARRISON_GO_TOOLS: folder } }
+    : { ready: false, reason: `there is no \`${missing}\` in \`${folder}\`` };
+}
+
 /** The convention of envtest, or what `npm run setup:kube` has built. */
 async function kubernetes(): Promise<Availability> {
   const folder = process.env.KUBEBUILDER_ASSETS || join(import.meta.dirname, "..", "..", ".tools", "kube");
@@ -64,6 +74,14 @@ export const TIERS: readonly Tier[] = [
     available: envoy,
     howToGet: "run `npm run setup:envoy`, or set `ENVOY_PATH`",
     required: { GARRISON_REQUIRE_ENVOY: "1" },
+  },
+  {
+    name: "go",
+    patterns: ["test/go/**/*.test.ts"],
+    concurrency: 1,
+    available: goTools,
+    howToGet: "run `npm run setup:go` where there is Go, or Python",
+    required: { GARRISON_REQUIRE_GO: "1" },
   },
   {
     name: "kube",

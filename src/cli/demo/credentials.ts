@@ -1,8 +1,8 @@
 /** Certificates for those who attack: a real one of a mesh identity, and one of a CA that nobody trusts. */
-import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { createCertificateClient } from "../../agent/certificate-client.ts";
 import { exportKey } from "../../agent/issued-certificate.ts";
+import { fixedToken } from "../../agent/token-source.ts";
 import { systemClock } from "../../core/clock.ts";
 import type { TlsMaterial } from "../../rpc/credentials.ts";
 import { readControlPlaneFile } from "../../server/files.ts";
@@ -22,14 +22,12 @@ export async function meshCredentials(stage: Stage, serviceAccount: string): Pro
   const [namespace = "", name = ""] = serviceAccount.split("/");
   const body = { namespace, name, audience: "istio-ca", ttlSeconds: 600 };
   const { token } = (await callAdmin(stage.mesh.adminSocket, "POST", "/v1/tokens", body)) as { readonly token: string };
-  const tokenFile = join(stage.folder, `token-${namespace}.${name}`);
-  writeFileSync(tokenFile, token, { mode: 0o600 });
   const { host, port, identity, trustDomain, rootCertificate } = readControlPlaneFile(stateOf(stage));
   const request = createCertificateClient({
     identity: `spiffe://${trustDomain}/ns/${namespace}/sa/${name}`,
     controlPlane: { address: host, port, identity },
     rootCertificateFile: rootCertificate,
-    tokenFile,
+    token: fixedToken(token),
     ttlSeconds: 600,
     clock: systemClock,
   });

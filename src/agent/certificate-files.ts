@@ -1,0 +1,111 @@
+/**
+ * The certificate as files, for programs that want files: `key.pem`, `cert-chain.pem`, `root-cert.pem` (AG-8), each a link through
+ * `..data` into a folder of one generation. All change at one moment, with `..data`; a reader that opens a folder or resolves
+ * `..data` once never sees a key beside another's certificate. The generation before stays for readers that are at it.
+ */
+import { createPrivateKey } from "node:crypto";
+import {
+  closeSync,
+  fsyncSync,
+  lstatSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  writeSync,
+} from "node:fs";
+import { join, resolve } from "node:path";
+import { AppError } from "../core/error.ts";
+import { formatSpiffeId } from "../identity/spiffe-id.ts";
+import { parseCertificates, svidIdentity } from "../x509/certificate.ts";
+import { checkIssuedCertificate, exportKey, type IssuedCertificate } from "./issued-certificate.ts";
+
+const NAMES = { key: "key.pem", chain: "cert-chain.pem", roots: "root-cert.pem" } as const;
+const DATA = "..data";
+const GENERATION = /^\.\.[0-9a-f]{1,40}-\d+$/;
+
+/** Makes the folder (0700), or checks that an existing one is this user's, that nobody else writes there, and that it holds nothing else by those names. Returns its absolute path. Throws `unsafe-permissions`, `already-exists`, `invalid-argument`. */
+export function openCertificateFolder(folder: string): string {
+  const path = resolve(folder);
+  try {
+    mkdirSync(path, { recursive: true, mode: 0o700 });
+  } catch (cause) {
+    throw new AppError("invalid-argument", `the folder \`${path}\` for certificates cannot be made`, { cause, help: "name another one" });
+  }
+  const stat = lstatSync(path);
+  const uid = process.geteuid?.();
+  if (!stat.isDirectory() || (uid !== undefined && stat.uid !== uid) || (stat.mode & 0o022) !== 0) {
+    throw new AppError("unsafe-permissions", `others may write to the folder \`${path}\`, or it is another's`, {
+      help: `the private key is written there: run \`chmod go-w ${path}\`, or name a folder of your own`,
+    });
+  }
+  for (const name of Object.values(NAMES)) {
+    if (lstatSync(join(path, name), { throwIfNoEntry: false })?.isSymbolicLink() !== false) continue;
+    throw new AppError("already-exists", `\`${join(path, name)}\` is there already, and not of this agent's making`, {
+      help: "move it away, or name another folder",
+    });
+  }
+  return path;
+}
+
+function writeSynced(path: string, text: string): void {
+  const file = openSync(path, "wx", 0o600);
+  try {
+    writeSync(file, text);
+    fsyncSync(file);
+  } finally {
+    closeSync(file);
+  }
+}
+
+function link(target: string, path: string): void {
+  const draft = `${path}.new`;
+  rmSync(draft, { force: true });
+  symlinkSync(target, draft);
+  renameSync(draft, path);
+}
+
+function currentGeneration(folder: string): string | undefined {
+  try {
+    return readlinkSync(join(folder, DATA));
+  } catch {
+    return undefined;
+  }
+}
+
+/** Puts the certificate in place of the one before. Throws what the file system does. */
+export function writeCertificateFiles(folder: string, { privateKey, chain, roots, serial }: IssuedCertificate): void {
+  const before = currentGeneration(folder);
+  const generation = `..${serial}-${Date.now()}`;
+  const path = join(folder, generation);
+  mkdirSync(path, { mode: 0o700 });
+  const texts = { key: exportKey(privateKey), chain, roots };
+  for (const name of ["key", "chain", "roots"] as const) writeSynced(join(path, NAMES[name]), texts[name]);
+  link(generation, join(folder, DATA));
+  for (const name of Object.values(NAMES)) {
+    const file = join(folder, name);
+    if (lstatSync(file, { throwIfNoEntry: false }) === undefined) link(`${DATA}/${name}`, file);
+  }
+  const old = readdirSync(folder).filter((name) => GENERATION.test(name) && name !== generation && name !== before);
+  for (const name of old) rmSync(join(folder, name), { recursive: true, force: true });
+}
+
+/** The certificate of an earlier run, if it is whole and still good; `identity` where it must be that one. Undefined otherwise. */
+export function readCertificateFiles(folder: string, now: number, identity?: string): IssuedCertificate | undefined {
+  try {
+    const path = join(folder, currentGeneration(folder) ?? "");
+    const read = (name: string) => readFileSync(join(path, name), "utf8");
+    const elements = [read(NAMES.chain), read(NAMES.roots)];
+    const [leaf] = parseCertificates(elements[0] ?? "");
+    if (leaf === undefined) return undefined;
+    const found = identity ?? formatSpiffeId(svidIdentity(leaf));
+    return checkIssuedCertificate({ elements, privateKey: createPrivateKey(read(NAMES.key)), identity: found, now });
+  } catch {
+    // Nothing there, or nothing that is any good: a new one is asked for.
+    return undefined;
+  }
+}

@@ -1,0 +1,90 @@
+/** What the agent offers its workload beside the proxy: the SPIFFE Workload API, and files with a signal for programs that want these. */
+import { Metadata } from "@grpc/grpc-js";
+import type { Clock } from "../core/clock.ts";
+import { AppError } from "../core/error.ts";
+import type { AgentOptions } from "./agent-options.ts";
+import { openCertificateFolder, readCertificateFiles, writeCertificateFiles } from "./certificate-files.ts";
+import type { CertificateManager } from "./certificate-manager.ts";
+import { type ClientMethod, callControlPlane } from "./control-plane-call.ts";
+import type { IssuedCertificate } from "./issued-certificate.ts";
+import { JwtSvids } from "./jwt-svids.ts";
+import { sendRenewalSignal } from "./renewal-signal.ts";
+import { socketPath } from "./run-folder.ts";
+import type { Timers } from "./timers.ts";
+import { WorkloadApiServer } from "./workload-api-server.ts";
+import { checkSocketFolder, formatEndpointSocket } from "./workload-socket.ts";
+
+export interface IdentityServices {
+  /** For the workload's command. */
+  readonly env: Readonly<Record<string, string>>;
+  /** A certificate of an earlier run that is still good. */
+  readonly earlier: IssuedCertificate | undefined;
+  status(): { readonly socket: string; readonly streams: number };
+  close(): void;
+}
+
+type Options = AgentOptions & { readonly clock: Clock; readonly timers: Timers; readonly random: () => number };
+
+const DEADLINE_MS = 10_000;
+
+/** Writes each certificate to its files and tells of it, where that is wanted. Returns the one that is there already. */
+function keepFiles(
+  { identity, outputCertificates, renewalSignal, clock, logger }: Options,
+  manager: CertificateManager,
+  toCommand: (signal: NodeJS.Signals) => void,
+): IssuedCertificate | undefined {
+  const folder = outputCertificates === undefined ? undefined : openCertificateFolder(outputCertificates);
+  const earlier = folder === undefined ? undefined : readCertificateFiles(folder, clock.now(), identity);
+  let known = earlier?.serial;
+  manager.subscribe((certificate) => {
+    if (certificate.serial === known) return;
+    try {
+      if (folder !== undefined) writeCertificateFiles(folder, certificate);
+    } catch (thrown) {
+      logger.log("error", "the certificate could not be written to its files", { folder, error: AppError.from(thrown).message });
+      return;
+    }
+    if (known !== undefined && renewalSignal !== undefined) sendRenewalSignal(renewalSignal, toCommand, logger);
+    known = certificate.serial;
+  });
+  return earlier;
+}
+
+/** Serves them from `folder`, or from where the options say. Throws what `WorkloadApiServer.start` does. */
+export async function createIdentityServices(
+  options: Options,
+  manager: CertificateManager,
+  folder: string,
+  toCommand: (signal: NodeJS.Signals) => void,
+): Promise<IdentityServices> {
+  const earlier = keepFiles(options, manager, toCommand);
+  const { identity, controlPlane, rootCertificateFile, workloadApi = {}, clock, timers, random, logger } = options;
+  const call = <Request, Response>(method: ClientMethod<Request, Response>, request: Request): Promise<Response> => {
+    const certificate = manager.valid;
+    if (certificate === undefined) return Promise.reject(new AppError("unavailable", "the workload has no valid certificate now"));
+    const metadata = new Metadata();
+    return callControlPlane({ controlPlane, rootCertificateFile, certificate, metadata, deadlineMs: DEADLINE_MS }, method, request);
+  };
+  const socket = workloadApi.socket ?? socketPath(folder, "workload.sock");
+  if (workloadApi.socket !== undefined) checkSocketFolder(socket);
+  const jwtSvids = new JwtSvids({ identity, call, clock, timers, random, logger });
+  const server = await WorkloadApiServer.start({
+    identity,
+    certificate: () => manager.valid,
+    subscribe: (listener) => manager.subscribe(listener),
+    jwtSvids,
+    clock,
+    timers,
+    logger,
+    access: { path: socket, group: workloadApi.group },
+  });
+  return {
+    earlier,
+    env: { SPIFFE_ENDPOINT_SOCKET: formatEndpointSocket(socket) },
+    status: () => ({ socket, streams: server.streams }),
+    close: () => {
+      jwtSvids.stop();
+      server.close();
+    },
+  };
+}

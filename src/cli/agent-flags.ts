@@ -1,0 +1,101 @@
+/** What `garrison run` and `garrison agent` share: their options, and the agent's process. */
+import { AGENT_SIGNALS, startAgent } from "../agent/agent.ts";
+import type { AgentOptions, ProxyChoice } from "../agent/agent-options.ts";
+import { parseSignal, type RenewalSignal } from "../agent/renewal-signal.ts";
+import { AppError } from "../core/error.ts";
+import { garrisonCommand } from "./child.ts";
+import type { OptionSpecs, ParsedArguments } from "./command.ts";
+import { chooseProxy, PROXY_OPTION } from "./find-envoy.ts";
+import { LOG_OPTION, logLevel, required } from "./options.ts";
+import { onParentEnd } from "./signals.ts";
+import { WORKLOAD_API_OPTIONS, workloadApi } from "./workload-api-options.ts";
+
+/** In the order of the help page, between who the workload is and where its state lies. */
+export const AGENT_OPTIONS = {
+  proxy: { ...PROXY_OPTION, doc: `${PROXY_OPTION.doc}; or none: the identity alone` },
+  xds: { type: "value", value: "VARIANT", doc: "how Envoy is served: delta, or sotw (state of the world)", default: "delta" },
+  ...WORKLOAD_API_OPTIONS,
+  "sds-files": {
+    type: "many",
+    value: "FOLDER",
+    doc: "certificates and roots of this folder may be fetched by the proxy: file-cert:CERT~KEY, file-root:CA",
+  },
+  "output-certs": {
+    type: "value",
+    value: "FOLDER",
+    doc: "write key.pem, cert-chain.pem and root-cert.pem there at each renewal, and start from them; without, the key is never on disk",
+  },
+  "renew-signal": { type: "value", value: "SIGNAL", doc: "tell the command of each renewal, such as by SIGHUP" },
+  "renew-pid-file": { type: "value", value: "FILE", doc: "send that signal to the process whose number the file holds" },
+  "log-level": LOG_OPTION,
+} as const satisfies OptionSpecs;
+
+async function proxyChoice(parsed: ParsedArguments): Promise<ProxyChoice> {
+  if (parsed.value("proxy") === "none") return { kind: "none" };
+  const chosen = await chooseProxy(required(parsed, "proxy"));
+  if (chosen.kind === "embedded") return { kind: "embedded", command: garrisonCommand("proxy", "--log-level", logLevel(parsed)) };
+  const xds = required(parsed, "xds");
+  if (xds !== "delta" && xds !== "sotw")
+    throw new AppError("invalid-argument", `\`--xds ${xds}\` is not known`, { help: "it is delta or sotw" });
+  return { kind: "envoy", path: chosen.path, xds };
+}
+
+function renewalSignal(parsed: ParsedArguments): RenewalSignal | undefined {
+  const signal = parsed.value("renew-signal");
+  const pidFile = parsed.value("renew-pid-file");
+  if (signal === undefined) {
+    if (pidFile === undefined) return undefined;
+    throw new AppError("invalid-argument", "`--renew-pid-file` without `--renew-signal` does nothing", {
+      help: "say which signal, such as SIGHUP",
+    });
+  }
+  if (pidFile === undefined && parsed.rest.length === 0)
+    throw new AppError("invalid-argument", "`--renew-signal` has nobody to tell", {
+      help: "give a command after `--`, or --renew-pid-file FILE",
+    });
+  return { signal: parseSignal(signal), ...(pidFile === undefined ? {} : { pidFile }) };
+}
+
+type OwnOptions = Pick<AgentOptions, "proxy" | "workloadApi" | "sdsFiles" | "outputCertificates" | "renewalSignal" | "command">;
+
+/** What the shared options say. Throws `invalid-argument`, `not-found`. */
+export async function agentFlags(parsed: ParsedArguments): Promise<OwnOptions> {
+  const outputCertificates = parsed.value("output-certs");
+  const signal = renewalSignal(parsed);
+  return {
+    proxy: await proxyChoice(parsed),
+    workloadApi: await workloadApi(parsed),
+    sdsFiles: parsed.values("sds-files"),
+    ...(outputCertificates === undefined ? {} : { outputCertificates }),
+    ...(signal === undefined ? {} : { renewalSignal: signal }),
+    ...(parsed.rest.length > 0 ? { command: parsed.rest } : {}),
+  };
+}
+
+/** The process's signals, and the end of the process that started it: the agent's as soon as there is one. */
+export class AgentSignals {
+  readonly #early: NodeJS.Signals[] = [];
+  readonly #asked = new AbortController();
+  #hand = (signal: NodeJS.Signals): void => {
+    this.#early.push(signal);
+    this.#asked.abort(signal);
+  };
+
+  constructor() {
+    for (const signal of AGENT_SIGNALS) process.on(signal, () => this.#hand(signal));
+    onParentEnd(() => this.#hand("SIGTERM"));
+  }
+
+  /** Aborted by a signal that comes before there is an agent. */
+  get asked(): AbortSignal {
+    return this.#asked.signal;
+  }
+
+  /** Runs an agent to its end; its exit status. */
+  async run(options: AgentOptions): Promise<number> {
+    const agent = await startAgent(options);
+    this.#hand = (signal) => agent.signal(signal);
+    for (const signal of this.#early) agent.signal(signal);
+    return agent.done;
+  }
+}

@@ -1,0 +1,109 @@
+/** Finding a control plane on another machine, and what it says of the workload here. */
+import { resolve } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import type { AgentOptions } from "../agent/agent-options.ts";
+import { Backoff } from "../agent/backoff.ts";
+import { readCertificateFiles } from "../agent/certificate-files.ts";
+import { type ControlPlane, callControlPlane } from "../agent/control-plane-call.ts";
+import { DESCRIBE_WORKLOAD, type WorkloadDescription } from "../agent/identity-messages.ts";
+import { serviceEnvironment } from "../agent/service-environment.ts";
+import { bearer, fixedToken, NO_TOKEN, type TokenSource, tokenFromFile } from "../agent/token-source.ts";
+import { AppError } from "../core/error.ts";
+import type { Logger } from "../core/logger.ts";
+import { controlPlaneIdentity } from "../identity/control-plane.ts";
+import { formatSpiffeId } from "../identity/spiffe-id.ts";
+import { parseTrustDomain } from "../identity/trust-domain.ts";
+import type { OptionSpecs, ParsedArguments } from "./command.ts";
+import { parseHostPort, required } from "./options.ts";
+import { runFolderOf } from "./run-folders.ts";
+
+export const REMOTE_OPTIONS = {
+  "control-plane": { type: "value", value: "HOST:PORT", doc: "a control plane on another machine" },
+  "root-ca": { type: "value", value: "FILE", doc: "its root certificate (PEM), by which it is known" },
+  "token-file": { type: "value", value: "FILE", doc: "a service-account token or a join token; read anew for each attempt" },
+  "join-token": {
+    type: "value",
+    value: "TOKEN",
+    doc: "a token for one use (`garrison token join`); or GARRISON_JOIN_TOKEN, which other users cannot see",
+  },
+  "trust-domain": { type: "value", value: "NAME", doc: "the control plane's trust domain", default: "cluster.local" },
+} as const satisfies OptionSpecs;
+
+/** Who the workload is and whom its agent asks. */
+export type WorkloadPlace = Pick<
+  AgentOptions,
+  "workload" | "identity" | "address" | "controlPlane" | "rootCertificateFile" | "token" | "runFolder" | "env"
+>;
+
+const DEADLINE_MS = 10_000;
+/** What no waiting mends. */
+const FINAL = new Set(["permission-denied", "invalid-argument"]);
+
+interface Joining {
+  readonly source: TokenSource;
+  /** It is worth nothing once it was refused. */
+  readonly once: boolean;
+}
+
+function tokenSource(parsed: ParsedArguments): Joining {
+  const file = parsed.value("token-file");
+  const once = parsed.value("join-token") ?? process.env.GARRISON_JOIN_TOKEN ?? "";
+  if (file !== undefined && once !== "")
+    throw new AppError("invalid-argument", "which token is it, the file's or the join token?", { help: "give one of them" });
+  if (file !== undefined) return { source: tokenFromFile(file), once: false };
+  if (once !== "") return { source: fixedToken(once), once: true };
+  if (parsed.value("output-certs") !== undefined) return { source: NO_TOKEN, once: false };
+  throw new AppError("invalid-argument", "how does this workload prove who it is?", {
+    help: "make a token with `garrison token join` on the control plane's machine, and say --join-token TOKEN; or --token-file FILE",
+  });
+}
+
+/** The workload of this machine; undefined where a signal came first. Waits for a control plane that is away. Throws what no waiting mends. */
+export async function remoteWorkload(parsed: ParsedArguments, asked: AbortSignal, logger: Logger): Promise<WorkloadPlace | undefined> {
+  const { host, port } = parseHostPort(required(parsed, "control-plane"));
+  const identity = formatSpiffeId(controlPlaneIdentity(parseTrustDomain(required(parsed, "trust-domain"))));
+  const controlPlane: ControlPlane = { address: host, port, identity };
+  const rootCertificateFile = resolve(required(parsed, "root-ca"));
+  const { source, once } = tokenSource(parsed);
+  const backoff = new Backoff({ firstMs: 1_000, maxMs: 60_000, random: Math.random });
+  for (;;) {
+    try {
+      const described = await describe(parsed, controlPlane, rootCertificateFile, source);
+      const { workload, identity: own, address, egress } = described;
+      const runFolder = runFolderOf(required(parsed, "state"), workload);
+      return {
+        workload,
+        identity: own,
+        address,
+        controlPlane,
+        rootCertificateFile,
+        token: source,
+        runFolder,
+        env: serviceEnvironment(egress),
+      };
+    } catch (thrown) {
+      const error = AppError.from(thrown);
+      if (FINAL.has(error.code) || (once && error.code === "unauthenticated")) throw error;
+      const delay = backoff.next();
+      const fields = { error: error.message, code: error.code, help: error.help, retryInMs: Math.round(delay) };
+      logger.log("warn", "the control plane does not say yet who this workload is", fields);
+      // Nothing else may keep the process alive meanwhile.
+      await sleep(delay, undefined, { signal: asked }).catch(() => undefined);
+      if (asked.aborted) return undefined;
+    }
+  }
+}
+
+/** With the certificate of an earlier run, where there is one that is good. */
+async function describe(
+  parsed: ParsedArguments,
+  controlPlane: ControlPlane,
+  rootCertificateFile: string,
+  token: TokenSource,
+): Promise<WorkloadDescription> {
+  const folder = parsed.value("output-certs");
+  const certificate = folder === undefined ? undefined : readCertificateFiles(resolve(folder), Date.now());
+  const metadata = bearer(await token(certificate !== undefined));
+  const call = { controlPlane, rootCertificateFile, certificate, metadata, deadlineMs: DEADLINE_MS };
+  return callControlPlane(call, DESCRIBE_WORKLOAD, parsed.value("workload") ?? "");
+}

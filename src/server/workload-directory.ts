@@ -1,0 +1,76 @@
+/** `garrison.v1.WorkloadDirectory`: what an agent on another machine must know of its own workload. */
+import { create } from "@bufbuild/protobuf";
+import type { ServerUnaryCall, sendUnaryData } from "@grpc/grpc-js";
+import type { Authenticator, CallerCredentials } from "../ca/authenticators.ts";
+import { AppError } from "../core/error.ts";
+import {
+  type DescribeWorkloadRequest,
+  type DescribeWorkloadResponse,
+  DescribeWorkloadResponseSchema,
+} from "../gen/garrison/v1/identity_pb.js";
+import { formatSpiffeId, type SpiffeId } from "../identity/spiffe-id.ts";
+import { toGrpcStatus } from "../rpc/status.ts";
+import type { WorkloadSummary } from "./workloads.ts";
+
+export interface WorkloadDirectoryOptions {
+  /** Tried in order; the first that proves an identity decides. */
+  readonly authenticators: readonly Authenticator[];
+  /** The workload that a join token is bound to. */
+  readonly boundWorkload: (credentials: CallerCredentials) => string | undefined;
+  readonly workloads: () => readonly WorkloadSummary[];
+}
+
+type Call = ServerUnaryCall<DescribeWorkloadRequest, DescribeWorkloadResponse>;
+
+async function callerOf(authenticators: readonly Authenticator[], credentials: CallerCredentials): Promise<SpiffeId> {
+  const reasons: string[] = [];
+  for (const { name, authenticate } of authenticators) {
+    try {
+      const identity = await authenticate(credentials);
+      if (identity !== undefined) return identity;
+    } catch (thrown) {
+      reasons.push(`${name}: ${AppError.from(thrown).message}`);
+    }
+  }
+  throw new AppError("unauthenticated", reasons.join("; ") || "the call brings no credential");
+}
+
+/** A caller learns nothing of workloads that are not its own. */
+function choose(own: readonly WorkloadSummary[], identity: string, wanted: string): WorkloadSummary {
+  if (wanted !== "") {
+    const found = own.find(({ workload }) => workload === wanted);
+    if (found !== undefined) return found;
+    throw new AppError("permission-denied", `\`${identity}\` is not the identity of a workload \`${wanted.slice(0, 300)}\``);
+  }
+  const [only] = own;
+  if (own.length === 1 && only !== undefined) return only;
+  const names = own.map(({ workload }) => workload).join(", ");
+  throw new AppError(
+    "not-found",
+    own.length === 0 ? `no workload has the identity \`${identity}\`` : `which workload is it? ${names} have this identity`,
+  );
+}
+
+async function describe(
+  { authenticators, boundWorkload, workloads }: WorkloadDirectoryOptions,
+  call: Call,
+): Promise<DescribeWorkloadResponse> {
+  const authorization = call.metadata.get("authorization").map((value) => value.toString());
+  const credentials = { certificate: call.getAuthContext()?.sslPeerCertificate?.raw, authorization };
+  const identity = formatSpiffeId(await callerOf(authenticators, credentials));
+  const own = workloads().filter((summary) => summary.identity === identity);
+  const { workload, address, egress } = choose(own, identity, call.request.workload || (boundWorkload(credentials) ?? ""));
+  return create(DescribeWorkloadResponseSchema, { workload, identity, address, egress: [...egress] });
+}
+
+/** The service's handlers, for `server.addService(serviceDefinition(WorkloadDirectory), …)`. */
+export function workloadDirectory(options: WorkloadDirectoryOptions) {
+  return {
+    DescribeWorkload(call: Call, callback: sendUnaryData<DescribeWorkloadResponse>): void {
+      describe(options, call).then(
+        (response) => callback(null, response),
+        (thrown: unknown) => callback(toGrpcStatus(AppError.from(thrown))),
+      );
+    },
+  };
+}
