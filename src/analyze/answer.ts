@@ -4,9 +4,10 @@ import type { Place } from "../core/diagnostic.ts";
 import { type Because, type Decision, type Facts, formatBecause } from "../policy/decision.ts";
 import type { PolicyAction } from "../policy/model.ts";
 import { formatOrigin } from "../policy/origin.ts";
-import { arrive, type Engine } from "./evaluate.ts";
+import { type Arriving, arrive } from "./evaluate.ts";
 import { type AskClause, explain, type Question, type RuleFinding } from "./explain.ts";
 import type { TestRequest } from "./test-request.ts";
+import { describeFinding, type TokenFinding, type TokenVerdict } from "./token-finding.ts";
 import { describeMiss, describeUnknown } from "./words.ts";
 import { type AuthorizationInForce, type PolicyInForce, ruleInForce, type WorkloadView } from "./workload-view.ts";
 
@@ -34,6 +35,14 @@ export interface ListenerAnswer extends Pick<InboundListener, "name" | "bind" | 
   readonly mtlsBy?: PolicyInForce;
 }
 
+/** One token that a rule has found. */
+export interface TokenAnswer extends TokenFinding {
+  /** The RequestAuthentication of the rule. */
+  readonly policy?: PolicyInForce;
+  /** In words: which rule, and why it takes the token or does not. */
+  readonly why: string;
+}
+
 export interface Answer {
   /** `NAMESPACE/NAME`. */
   readonly workload: string;
@@ -42,6 +51,10 @@ export interface Answer {
   readonly sourceIp: string;
   /** As the rules see it; absent for TCP, and where it is refused. */
   readonly request?: { readonly method: string; readonly path: string; readonly host: string };
+  /** The tokens that rules look at, in that order. */
+  readonly tokens: readonly TokenAnswer[];
+  /** Whom a token proves, as `ISSUER/SUBJECT` where it says both; absent where none does. */
+  readonly requester?: string;
   /** Absent where the workload has no listener for it. */
   readonly listener?: ListenerAnswer;
   /** `unknown`: it hangs on what nobody knows. */
@@ -52,12 +65,14 @@ export interface Answer {
   readonly audit: readonly string[];
   /** In words. */
   readonly why: string;
+  /** The status that a client with a refused token gets. */
+  readonly status?: 401 | 403;
   /** AUDIT, DENY, ALLOW; none where the request is refused before. */
   readonly layers: readonly LayerAnswer[];
 }
 
 /** The engine's two halves: decisions, and clauses asked alone. */
-export interface ExplainingEngine extends Pick<Engine, "normalizePath"> {
+export interface ExplainingEngine extends Arriving {
   readonly ask: AskClause;
 }
 
@@ -106,6 +121,20 @@ function requestOf({ http }: Facts): Pick<Answer, "request"> {
   return http === undefined ? {} : { request: { method: http.method, path: http.path, host: http.host } };
 }
 
+function requesterOf({ requester }: Facts): Pick<Answer, "requester"> {
+  if (requester === undefined) return {};
+  const { iss, sub } = requester.claims;
+  return { requester: `${typeof iss === "string" ? iss : ""}/${typeof sub === "string" ? sub : ""}` };
+}
+
+function toTokens({ policy, requestAuthentication }: WorkloadView, tokens: TokenVerdict | undefined): readonly TokenAnswer[] {
+  return (tokens?.findings ?? []).map((finding): TokenAnswer => {
+    const [rule, by] = [policy.requestAuthentication?.[finding.rule], requestAuthentication[finding.rule]];
+    const why = rule === undefined ? finding.text : describeFinding(finding, rule, tokens?.now ?? 0);
+    return { ...finding, why, ...(by === undefined ? {} : { policy: by }) };
+  });
+}
+
 /** What a workload's rules say of facts, of which some may be unknown. */
 export function answerFacts(ask: AskClause, view: WorkloadView, listener: InboundListener, question: Question): Answer {
   const { policy } = view;
@@ -116,6 +145,8 @@ export function answerFacts(ask: AskClause, view: WorkloadView, listener: Inboun
     peer: facts.peer ?? "",
     sourceIp: facts.sourceIp,
     ...requestOf(facts),
+    tokens: [],
+    ...requesterOf(facts),
     listener: toListener(view, listener),
     ...toVerdict(decision),
     layers: layers.map(({ action, asked, rules = [] }) => ({ action, asked, rules: rules.map((rule) => toRuleAnswer(view, rule)) })),
@@ -125,16 +156,21 @@ export function answerFacts(ask: AskClause, view: WorkloadView, listener: Inboun
 /** What comes of a request at a workload, and why. Throws `invalid-argument` for a question that has no one meaning. */
 export function answer(engine: ExplainingEngine, view: WorkloadView, request: TestRequest): Answer {
   const arrival = arrive(engine, view.policy, request);
-  if (arrival.kind === "arrived") return answerFacts(engine.ask, view, arrival.listener, { facts: arrival.facts, knows: () => true });
+  const tokens = toTokens(view, arrival.tokens);
+  if (arrival.kind === "arrived")
+    return { ...answerFacts(engine.ask, view, arrival.listener, { facts: arrival.facts, knows: () => true }), tokens };
+  const { listener, why } = arrival;
   return {
     workload: view.policy.workload,
     peer: request.from ?? "",
     sourceIp: request.sourceIp ?? "127.0.0.1",
-    ...(arrival.listener === undefined ? {} : { listener: toListener(view, arrival.listener) }),
-    effect: "refused",
+    tokens,
+    ...(listener === undefined ? {} : { listener: toListener(view, listener) }),
+    effect: arrival.kind,
     by: "",
     audit: [],
-    why: arrival.why,
+    why,
+    ...(arrival.kind === "refused" && arrival.tokens !== undefined ? { status: arrival.tokens.status } : {}),
     layers: [],
   };
 }

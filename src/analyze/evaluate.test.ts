@@ -29,10 +29,12 @@ function policyOf(...inbound: readonly InboundListener[]): WorkloadPolicy {
 
 function requestWith(fields: Partial<TestRequest> = {}): TestRequest {
   const base = { from: CART, port: undefined, protocol: undefined, method: "GET", path: "/", host: undefined, headers: new Map() };
-  return { ...base, sni: undefined, sourceIp: undefined, ...fields };
+  return { ...base, sni: undefined, sourceIp: undefined, remoteIp: undefined, tokens: [], ...fields };
 }
 
 const ORIGIN = { namespace: "shop", policy: "watch", rule: 3 };
+/** What the rules for tokens say, whatever they are asked. */
+const REQUIRED = { kind: "refused", status: 401, text: "Jwt is missing", findings: [], now: 0 } as const;
 const ALLOWED: Decision = { effect: "allow", because: { kind: "no-policy" }, audit: [ORIGIN] };
 const DENIED: Decision = { effect: "deny", because: { kind: "rule", action: "DENY", origin: ORIGIN }, audit: [] };
 
@@ -43,8 +45,8 @@ function engine(): Engine & { readonly asked: Facts[] } {
     asked.push(facts);
     return decision;
   };
-  const normalizePath = (path: string) => (path === "/bad" ? undefined : `${path}/normal`);
-  return { asked, http: answer(ALLOWED), tcp: answer(DENIED), normalizePath };
+  const normalizePath = (path: string) => (path === "/bad" ? undefined : { path: `${path}/normal`, query: "" });
+  return { asked, http: answer(ALLOWED), tcp: answer(DENIED), normalizePath, tokenOf: String, authenticate: () => REQUIRED };
 }
 
 function refusal(policy: WorkloadPolicy, fields: Partial<TestRequest>): string {
@@ -151,4 +153,16 @@ test("a refused connection is neither status", () => {
   const expected = { by: undefined, audit: undefined };
   assert.equal(meets(outcome, { expect: "refused", ...expected }), true);
   for (const expect of [200, 403, "allow", "deny"] as const) assert.equal(meets(outcome, { expect, ...expected }), false);
+});
+
+test("a client other than the connection's is asked for only where proxies are trusted to tell it", () => {
+  const remoteIp = "203.0.113.9";
+  const trusting = { ...policyOf(listener(8080)), numTrustedProxies: 2 };
+  const asking = engine();
+  evaluate(asking, trusting, requestWith({ remoteIp, sourceIp: "10.9.9.9" }));
+  assert.deepEqual(
+    [asking.asked[0]?.remoteIp, asking.asked[0]?.http?.headers.get("x-forwarded-for")],
+    [remoteIp, ["203.0.113.9, 10.9.9.9"]],
+  );
+  assert.throws(() => evaluate(engine(), policyOf(listener(8080)), requestWith({ remoteIp })), { code: "invalid-argument" });
 });

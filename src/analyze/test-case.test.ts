@@ -60,6 +60,8 @@ test("a case says what is asked, what must come of it and by which rule", () => 
       ]),
       sni: "a.example",
       sourceIp: "127.0.0.9",
+      remoteIp: undefined,
+      tokens: [],
     },
     expect: "deny",
     by: "shop/policy.of-mine[12]",
@@ -103,8 +105,8 @@ for (const [what, fields, problem] of [
   ["an unknown field", { because: "x" }, "GAR0003 unknown field `tests[0].because`"],
   [
     "an unknown field of the request",
-    { request: { from: CART, remoteIp: "10.0.0.1" } },
-    "GAR0003 unknown field `tests[0].request.remoteIp`",
+    { request: { from: CART, remoteIP: "10.0.0.1" } },
+    "GAR0003 unknown field `tests[0].request.remoteIP`",
   ],
   ["nobody who asks", { request: {} }, "GAR0005 `tests[0].request.from` is missing"],
 ] as const) {

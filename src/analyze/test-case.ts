@@ -10,7 +10,7 @@ import type { Report } from "../policy/decode/report.ts";
 import { type TestRequest, testRequest } from "./test-request.ts";
 
 /** `refused`: no connection, or no request that a proxy takes. A number is the HTTP status of the answer. */
-export type Expectation = "allow" | "deny" | "refused" | 200 | 403;
+export type Expectation = "allow" | "deny" | "refused" | 200 | 401 | 403;
 
 export interface TestCase {
   readonly name: string;
@@ -47,8 +47,8 @@ const effect = oneOf(["allow", "deny", "refused"]);
 const expectation: Decoder<Expectation> = (cursor) => {
   const value = cursor.node.kind === "scalar" ? cursor.node.value : undefined;
   if (typeof value !== "number") return effect(cursor);
-  if (value === 200 || value === 403) return value;
-  return wrong(cursor, "GAR0007", `is no status that comes of a decision: ${value}`, "write 200, 403, `allow`, `deny` or `refused`");
+  if (value === 200 || value === 401 || value === 403) return value;
+  return wrong(cursor, "GAR0007", `is no status that comes of a decision: ${value}`, "write 200, 401, 403, `allow`, `deny` or `refused`");
 };
 
 const testCase = record((fields): TestCase | undefined => {

@@ -3,6 +3,7 @@ import { parseSpiffeId } from "../identity/spiffe-id.ts";
 import { type Cursor, type Decoder, integer, list, mapOf, record, stringUpTo, text, wrong } from "../policy/decode/reader.ts";
 import { ipAddress, matching, oneOf } from "../policy/decode/refine.ts";
 import { quote } from "../policy/decode/report.ts";
+import { readTokens, type TestToken } from "./test-token.ts";
 
 export interface TestRequest {
   /** A SPIFFE ID proved by mutual TLS, or undefined for plaintext. */
@@ -21,6 +22,10 @@ export interface TestRequest {
   readonly sni: string | undefined;
   /** Where the connection comes from; undefined is 127.0.0.1. */
   readonly sourceIp: string | undefined;
+  /** The client, as the proxies that the workload trusts tell it; undefined where none does. */
+  readonly remoteIp: string | undefined;
+  /** Besides what stands among the headers. */
+  readonly tokens: readonly TestToken[];
 }
 
 const MAX_HEADERS = 100;
@@ -156,5 +161,7 @@ export const testRequest: Decoder<TestRequest> = record((fields): TestRequest =>
     headers: fields.optional("headers", headers) ?? NO_HEADERS,
     sni,
     sourceIp: fields.optional("sourceIp", ipAddress),
+    remoteIp: fields.optional("remoteIp", ipAddress),
+    tokens: readTokens(fields),
   };
 });

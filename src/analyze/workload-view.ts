@@ -2,6 +2,7 @@
 import { policiesOf } from "../compile/authorization.ts";
 import type { CompiledMesh } from "../compile/compile.ts";
 import { mtlsOf } from "../compile/mtls.ts";
+import { jwtPoliciesOf } from "../compile/request-authentication.ts";
 import type { WorkloadPolicy } from "../compile/workload-policy.ts";
 import type { Place } from "../core/diagnostic.ts";
 import { AppError } from "../core/error.ts";
@@ -40,6 +41,8 @@ export interface WorkloadView {
   readonly ports: readonly PortInForce[];
   /** Those that select the workload, oldest first. */
   readonly authorization: readonly AuthorizationInForce[];
+  /** The RequestAuthentication of each rule for tokens, in the order of the rules. */
+  readonly requestAuthentication: readonly PolicyInForce[];
 }
 
 type Mesh = Pick<CompiledMesh, "snapshot" | "policies">;
@@ -60,6 +63,14 @@ function authorizationOf({ snapshot }: Mesh, workload: Workload): readonly Autho
     closed: rules === "invalid",
     action,
     rules: rules === "invalid" ? [] : rules.map(({ place = meta.place }) => place),
+  }));
+}
+
+function requestAuthenticationOf({ snapshot }: Mesh, workload: Workload): readonly PolicyInForce[] {
+  return jwtPoliciesOf(snapshot, workload).map(({ meta, jwtRules }) => ({
+    name: `${meta.namespace}/${meta.name}`,
+    place: meta.place,
+    closed: jwtRules === "invalid",
   }));
 }
 
@@ -94,6 +105,7 @@ export function viewsOf(mesh: Mesh, name: string): readonly WorkloadView[] {
   return workloadsNamed(mesh, name).flatMap((workload) => {
     const policy = mesh.policies.get(workload.key);
     if (policy === undefined) return [];
-    return [{ policy, ports: portsOf(mesh, workload, policy), authorization: authorizationOf(mesh, workload) }];
+    const [ports, authorization] = [portsOf(mesh, workload, policy), authorizationOf(mesh, workload)];
+    return [{ policy, ports, authorization, requestAuthentication: requestAuthenticationOf(mesh, workload) }];
   });
 }

@@ -1,5 +1,6 @@
 /** A folder of YAML compiled as `garrison serve` would, with nothing running. */
 import { type CompiledMesh, compileMesh } from "../compile/compile.ts";
+import { UNKNOWN_KEYS } from "../compile/request-authentication.ts";
 import type { Diagnostic } from "../core/diagnostic.ts";
 import { DEFAULT_TRUST_DOMAIN, parseTrustDomain } from "../identity/trust-domain.ts";
 import { admitMeshConfig, type FixedSettings } from "../mesh/mesh-config.ts";
@@ -49,7 +50,7 @@ export async function loadMesh(folder: string, parsed: ParsedArguments): Promise
   const configuration = await readFolder(existingFolder(folder));
   const { objects, diagnostics: refused } = admitMeshConfig(settings, fixed, configuration.objects);
   const snapshot = buildSnapshot(settings, objects);
-  const compiled = compileMesh(snapshot);
+  const compiled = compileMesh(snapshot, UNKNOWN_KEYS);
   const broken = brokenMeshConfig(configuration, settings.rootNamespace) ?? refused.find(({ code }) => code === "GAR0107");
   const diagnostics = [...configuration.diagnostics, ...refused, ...checkReferences(snapshot, objects), ...compiled.diagnostics];
   return { ...compiled, diagnostics, brokenMeshConfig: broken };

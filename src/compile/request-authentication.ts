@@ -6,8 +6,11 @@ import type { PublicJwk } from "../policy/jwks.ts";
 import type { JwtLocations, JwtRule, JwtRuleFields, MeshObject, RemoteJwks, RequestAuthenticationObject } from "../policy/model.ts";
 import type { CompiledJwtRule } from "./workload-policy.ts";
 
-/** The keys of a document that was fetched; none where it never was. */
-export type JwksLookup = (source: RemoteJwks) => readonly PublicJwk[];
+/** The keys of a document that was fetched; none where it never was; `unknown` where nobody tried. */
+export type JwksLookup = (source: RemoteJwks) => readonly PublicJwk[] | "unknown";
+
+/** For whoever fetches nothing, and says so. */
+export const UNKNOWN_KEYS: JwksLookup = () => "unknown";
 
 /** Nothing was fetched: no token of a remote issuer is accepted. */
 export const NO_REMOTE_KEYS: JwksLookup = () => [];
@@ -39,16 +42,27 @@ function locationsOf({ fromHeaders, fromParams, fromCookies }: JwtLocations): Jw
 
 function toCompiled(rule: JwtRule, keysOf: JwksLookup): CompiledJwtRule {
   const { jwks, ...fields } = rule;
-  return { ...fields, ...locationsOf(rule), keys: jwks.kind === "inline" ? jwks.keys : keysOf(jwks) };
+  const keys = jwks.kind === "inline" ? jwks.keys : keysOf(jwks);
+  const known = keys === "unknown" ? ({ keys: [], keysUnknown: true } as const) : { keys };
+  return { ...fields, ...locationsOf(rule), ...known };
 }
 
-function rulesOf(policy: RequestAuthenticationObject, keysOf: JwksLookup): readonly CompiledJwtRule[] {
-  return policy.jwtRules === "invalid" ? [CLOSED] : policy.jwtRules.map((rule) => toCompiled(rule, keysOf));
+interface PlacedRule {
+  readonly policy: RequestAuthenticationObject;
+  readonly rule: JwtRule | "closed";
+}
+
+function rulesOf(policy: RequestAuthenticationObject): readonly PlacedRule[] {
+  return policy.jwtRules === "invalid" ? [{ policy, rule: "closed" }] : policy.jwtRules.map((rule) => ({ policy, rule }));
+}
+
+function issuerOf({ rule }: PlacedRule): string {
+  return rule === "closed" ? CLOSED.issuer : rule.issuer;
 }
 
 /** By issuer (JW-1), and among equals by the age of their policies. */
-function byIssuer(left: CompiledJwtRule, right: CompiledJwtRule): number {
-  return left.issuer < right.issuer ? -1 : left.issuer > right.issuer ? 1 : 0;
+function byIssuer(left: PlacedRule, right: PlacedRule): number {
+  return issuerOf(left) < issuerOf(right) ? -1 : issuerOf(left) > issuerOf(right) ? 1 : 0;
 }
 
 const requestAuthenticationsOf = narrow((snapshot, workload: Workload): readonly RequestAuthenticationObject[] =>
@@ -57,14 +71,24 @@ const requestAuthenticationsOf = narrow((snapshot, workload: Workload): readonly
   ),
 );
 
+/** The rules for tokens of a workload in their order, each with the policy that it is of. */
+function placedRules(snapshot: MeshSnapshot, workload: Workload): readonly PlacedRule[] {
+  return requestAuthenticationsOf(snapshot, workload).flatMap(rulesOf).sort(byIssuer);
+}
+
+/** The policy of each rule for tokens of a workload, in the order of the rules. */
+export function jwtPoliciesOf(snapshot: MeshSnapshot, workload: Workload): readonly RequestAuthenticationObject[] {
+  return placedRules(snapshot, workload).map(({ policy }) => policy);
+}
+
 /** The token rules of a workload; undefined where no policy selects it. */
 export function compileRequestAuthentication(
   snapshot: MeshSnapshot,
   workload: Workload,
   keysOf: JwksLookup,
 ): readonly CompiledJwtRule[] | undefined {
-  const rules = requestAuthenticationsOf(snapshot, workload).flatMap((policy) => rulesOf(policy, keysOf));
-  return rules.length === 0 ? undefined : rules.sort(byIssuer);
+  const rules = placedRules(snapshot, workload).map(({ rule }) => (rule === "closed" ? CLOSED : toCompiled(rule, keysOf)));
+  return rules.length === 0 ? undefined : rules;
 }
 
 /** Everything that must be fetched for a mesh. */

@@ -31,7 +31,7 @@ describe("compileMesh", () => {
   it("warns of a DENY with HTTP fields that reaches TCP ports (AZ-8)", () => {
     const rule: Rule = { from: [], to: [[path]], when: [] };
     assert.deepEqual(codes(workloadEntry("shop/cart"), sidecar("cart", 6379, "tcp"), deny([rule])), ["GAR0201"]);
-    assert.deepEqual(codes(workloadEntry("shop/cart"), sidecar("cart", 8080, "http"), deny([rule])), []);
+    assert.deepEqual(codes(workloadEntry("shop/cart"), sidecar("cart", 8080, "http"), deny([rule])), ["GAR0203"]);
   });
 
   it("does not warn where every operation names its ports", () => {

@@ -2,10 +2,10 @@
 import type { Diagnostic } from "../core/diagnostic.ts";
 import { policyApplies, workloadsInReach } from "../mesh/selection.ts";
 import type { MeshSnapshot, Workload } from "../mesh/snapshot.ts";
-import { attributeRow } from "../policy/attributes.ts";
-import type { AuthorizationPolicyObject, PeerAuthenticationObject, RequestAuthenticationObject, Rule } from "../policy/model.ts";
+import type { AuthorizationPolicyObject, PeerAuthenticationObject, RequestAuthenticationObject } from "../policy/model.ts";
 import { objectKey } from "../policy/model.ts";
 import { checkServices } from "./outbound-status.ts";
+import { policyWarnings } from "./warnings/warnings.ts";
 import type { WorkloadPolicy } from "./workload-policy.ts";
 
 export interface ObjectStatus {
@@ -71,33 +71,6 @@ function unselecting(snapshot: MeshSnapshot, selections: readonly Selection[]): 
   });
 }
 
-function usesHttp(rule: Rule): boolean {
-  return [...rule.from, ...rule.to, rule.when].some((clauses) => clauses.some(({ attribute }) => attributeRow(attribute).layer === 7));
-}
-
-function namesPort(rule: Rule): boolean {
-  return rule.to.length > 0 && rule.to.every((clauses) => clauses.some(({ attribute }) => attribute === "destinationPort"));
-}
-
-/** DENY rules whose HTTP fields fall away on TCP ports, so that they deny whole connections there (AZ-8). */
-function widenedDenies(compiled: ReadonlyMap<string, WorkloadPolicy>, selections: readonly Selection[]): readonly Diagnostic[] {
-  return selections.flatMap(({ policy, workloads }): Diagnostic[] => {
-    if (
-      policy.kind !== "AuthorizationPolicy" ||
-      policy.action !== "DENY" ||
-      policy.rules === "invalid" ||
-      !policy.rules.some((rule) => usesHttp(rule) && !namesPort(rule))
-    )
-      return [];
-    const ports = workloads.flatMap(({ key }) =>
-      (compiled.get(key)?.inbound ?? []).filter(({ protocol }) => protocol === "tcp").map(({ port }) => `${key}:${port}`),
-    );
-    if (ports.length === 0) return [];
-    const message = `DENY policy \`${policy.meta.namespace}/${policy.meta.name}\` has HTTP fields, which fall away on TCP ports: it denies every connection to ${ports.join(", ")}`;
-    return [{ code: "GAR0201", message, place: policy.meta.place, help: "add `ports` with the HTTP ports to each operation of the rule" }];
-  });
-}
-
 /** Two workloads whose proxies would listen on one address and port. */
 function clashingListeners(snapshot: MeshSnapshot, compiled: ReadonlyMap<string, WorkloadPolicy>): readonly Diagnostic[] {
   const owners = new Map<string, string>();
@@ -132,7 +105,7 @@ export function checkMesh(
   return [
     ...checkServices(snapshot),
     ...unselecting(snapshot, selections),
-    ...widenedDenies(compiled, selections),
+    ...policyWarnings(compiled, selections),
     ...clashingListeners(snapshot, compiled),
   ];
 }

@@ -119,6 +119,8 @@ export interface OutboundListener {
 /** A rule for tokens: every field in force, defaults filled in. Without keys, no token of it is accepted. */
 export interface CompiledJwtRule extends JwtRuleFields {
   readonly keys: readonly PublicJwk[];
+  /** Its keys are fetched, and whoever compiled this fetches none: only of a folder that is asked with nothing running. */
+  readonly keysUnknown?: true;
 }
 
 export interface WorkloadPolicy {

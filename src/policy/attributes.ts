@@ -22,6 +22,8 @@ export interface AttributeRow {
   readonly argument?: "header" | "claim";
   /** It needs a peer authenticated by mutual TLS. */
   readonly needsMtls?: true;
+  /** It needs a token that a RequestAuthentication verifies. */
+  readonly needsToken?: true;
   readonly examples: readonly [string, ...string[]];
   readonly doc: string;
 }
@@ -135,6 +137,7 @@ export const ATTRIBUTES = {
     when: "request.auth.principal",
     layer: 7,
     grammar: "string",
+    needsToken: true,
     examples: ["https://accounts.example.org/alice", "https://accounts.example.org/*", "*"],
     doc: "the requester that a token of a RequestAuthentication proves, as `ISSUER/SUBJECT`",
   },
@@ -142,6 +145,7 @@ export const ATTRIBUTES = {
     when: "request.auth.audiences",
     layer: 7,
     grammar: "string",
+    needsToken: true,
     examples: ["bookstore.example.org"],
     doc: "the token's `aud`; one of several is enough",
   },
@@ -149,6 +153,7 @@ export const ATTRIBUTES = {
     when: "request.auth.presenter",
     layer: 7,
     grammar: "string",
+    needsToken: true,
     examples: ["123456789012.my-app"],
     doc: "the token's `azp`",
   },
@@ -156,6 +161,7 @@ export const ATTRIBUTES = {
     when: "request.auth.claims[…]",
     layer: 7,
     grammar: "string",
+    needsToken: true,
     argument: "claim",
     examples: ["admin", "*@example.org"],
     doc: "a claim of the token, a text or a list of texts; `[a][b]` is `b` inside `a`",

@@ -30,6 +30,35 @@ export function parseStringMatch(text: string): StringMatch {
   return { kind: "exact", value: text };
 }
 
+/** Whether a path or a host matches a value; with `fold`, without regard to the case of ASCII letters. For checks, not for decisions. */
+export function pathOrHostMatches(match: ValueMatch, text: string, fold = false): boolean {
+  const folded = (value: string): string => (fold ? value.toLowerCase() : value);
+  switch (match.kind) {
+    case "exact":
+      return folded(text) === folded(match.value);
+    case "prefix":
+      return folded(text).startsWith(folded(match.value));
+    case "suffix":
+      return folded(text).endsWith(folded(match.value));
+    case "present":
+      return text !== "";
+    case "template":
+      return templateMatches(match.segments, text.split("/").slice(1));
+    default:
+      return false;
+  }
+}
+
+/** Segment by segment; `{**}` takes any number of them. */
+function templateMatches(segments: readonly TemplateSegment[], parts: readonly string[]): boolean {
+  const [segment, ...others] = segments;
+  const [part, ...rest] = parts;
+  if (segment === undefined) return parts.length === 0;
+  if (part === undefined) return false;
+  if (segment.kind === "rest") return templateMatches(others, parts.slice(1)) || templateMatches(segments, rest);
+  return (segment.kind === "literal" ? part === segment.value : part !== "") && templateMatches(others, rest);
+}
+
 /** The value as a user would write it. */
 export function formatValueMatch(match: ValueMatch): string {
   switch (match.kind) {

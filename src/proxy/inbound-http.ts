@@ -3,9 +3,11 @@ import type { InboundListener } from "../compile/workload-policy.ts";
 import type { AppError } from "../core/error.ts";
 import { type Decision, type Facts, formatBecause } from "../policy/decision.ts";
 import type { Requester } from "../policy/requester.ts";
+import type { Authenticated } from "../render/decide/tokens/authenticate.ts";
+import { JwtFailure } from "../render/decide/tokens/parse.ts";
+import { challengeOf } from "./challenge.ts";
 import { factsOf, type PeerConnection } from "./client-facts.ts";
 import { type Downstream, Exchange, type Outcome } from "./exchange.ts";
-import { JwtFailure } from "./jwt-parse.ts";
 import type { Limits } from "./limits.ts";
 import type { LocalEndpoint } from "./local-endpoint.ts";
 import { ACCESS_DENIED, replyLocally } from "./local-reply.ts";
@@ -13,9 +15,10 @@ import { NO_HEADERS, type RequestHead } from "./message.ts";
 import { grant } from "./permit.ts";
 import type { PolicyState } from "./policy-state.ts";
 import { type Recorder, type RecordInit, refusal, timing, verdictOf } from "./record.ts";
-import { type Authenticated, challengeOf, type RequestAuthentication } from "./request-authentication.ts";
 import { checkRequest, isRefused, type RawRequest } from "./request-check.ts";
 import type { Tunnel } from "./tunnel.ts";
+
+type Asked = Authenticated<RequestHead>;
 
 export interface InboundHttpOptions {
   /** The one in force. */
@@ -51,32 +54,14 @@ export class InboundHttp {
       return;
     }
     // 2. Authenticate, where a rule looks at tokens.
-    const { authentication } = state;
-    if (authentication === undefined) this.#decide({ head, requester: undefined }, downstream, connection, start);
-    else void this.#authenticate(authentication, head, downstream, connection, start);
+    const asked = state.authentication?.authenticate(head) ?? { head, requester: undefined };
+    if (asked instanceof JwtFailure) {
+      const status = replyLocally(downstream, asked.status, asked.text, head.headers, challengeOf(asked, head));
+      this.#record(connection, { ...describe(head), ...refusal(asked.text) }, { ...NOTHING_CARRIED, status }, start);
+    } else this.#decide(asked, downstream, connection, start);
   }
 
-  async #authenticate(
-    authentication: RequestAuthentication,
-    head: RequestHead,
-    downstream: Downstream,
-    connection: PeerConnection,
-    start: number,
-  ): Promise<void> {
-    const result = await authentication.authenticate(head).catch(() => new JwtFailure("Jwt verification fails"));
-    const { authentication: current } = this.#options.state;
-    if (downstream.closed) {
-      this.#record(connection, { ...describe(head), ...refusal("the client went before it was known who asks") }, NOTHING_CARRIED, start);
-    } else if (current !== undefined && current !== authentication) {
-      // The policy changed meanwhile: what holds is the one that decides.
-      await this.#authenticate(current, head, downstream, connection, start);
-    } else if (result instanceof JwtFailure) {
-      const status = replyLocally(downstream, result.status, result.text, head.headers, challengeOf(result, head));
-      this.#record(connection, { ...describe(head), ...refusal(result.text) }, { ...NOTHING_CARRIED, status }, start);
-    } else this.#decide(result, downstream, connection, start);
-  }
-
-  #decide({ head, requester }: Authenticated, downstream: Downstream, connection: PeerConnection, start: number): void {
+  #decide({ head, requester }: Asked, downstream: Downstream, connection: PeerConnection, start: number): void {
     // 3. Decide, by the policy of this moment.
     const facts = this.#factsOf(connection, head, requester);
     const decision = this.#options.state.engine.http(facts);
@@ -104,7 +89,7 @@ export class InboundHttp {
     this.#record(connection, record, NOTHING_CARRIED, performance.now());
   }
 
-  #finish(connection: PeerConnection, asked: Authenticated, decision: Decision, outcome: Outcome, start: number): void {
+  #finish(connection: PeerConnection, asked: Asked, decision: Decision, outcome: Outcome, start: number): void {
     const described = { ...describe(asked.head), ...verdictOf(decision) };
     if (outcome.tunnel === undefined) this.#record(connection, described, outcome, start);
     else this.#follow(outcome.tunnel, connection, asked, described, outcome, start);
@@ -114,7 +99,7 @@ export class InboundHttp {
   #follow(
     tunnel: Tunnel,
     connection: PeerConnection,
-    { head, requester }: Authenticated,
+    { head, requester }: Asked,
     described: RecordInit,
     outcome: Outcome,
     start: number,

@@ -2,7 +2,9 @@
 import type { WorkloadPolicy } from "../compile/workload-policy.ts";
 import { type Clock, systemClock } from "../core/clock.ts";
 import { compileDecision, type DecisionEngine } from "../render/decide/decide.ts";
-import { RequestAuthentication } from "./request-authentication.ts";
+import { RequestAuthentication } from "../render/decide/tokens/authenticate.ts";
+import { signatureCheck } from "../render/decide/tokens/verify.ts";
+import { verifySignature } from "./token-signature.ts";
 
 /** Something long that a new policy may have to end. */
 export interface Standing {
@@ -20,7 +22,8 @@ export interface CompiledPolicy {
 /** Throws `invalid-configuration` for what this version does not know. */
 export function compilePolicy(policy: WorkloadPolicy, clock: Clock = systemClock): CompiledPolicy {
   const { requestAuthentication: rules } = policy;
-  return { policy, engine: compileDecision(policy), authentication: rules && new RequestAuthentication(rules, clock) };
+  const checks = { signature: signatureCheck(verifySignature), now: () => clock.now() };
+  return { policy, engine: compileDecision(policy), authentication: rules && new RequestAuthentication(rules, checks) };
 }
 
 export class PolicyState {

@@ -106,6 +106,8 @@ export const request: fc.Arbitrary<TestRequest> = fc.record({
   headers: headers.map((one) => new Map(Object.entries(one).map(([name, value]) => [name, [value]]))),
   sni: fc.constant(undefined),
   sourceIp: fc.constantFrom("10.1.2.3", "10.2.0.1", "192.0.2.7"),
+  remoteIp: fc.constant(undefined),
+  tokens: fc.constant([]),
 });
 
 export function assertAlike(text: string, side: Side, old: readonly OldDocument[], at: Place, one: TestRequest): void {

@@ -11,9 +11,10 @@ for (const { name, policies, tests } of loadCorpus()) {
       it(test.name, () => {
         const policy = policies.get(test.workload);
         assert.ok(policy);
-        const { effect, by, audit, why } = evaluate(decisionEngine(policy), policy, test.request);
+        const outcome = evaluate(decisionEngine(policy), policy, test.request);
+        const { effect, by, audit, why } = outcome;
         const expected = `expected ${test.expect} by ${test.by} with audit ${test.audit ?? "unasked"}`;
-        assert.ok(meets({ effect, by, audit, why }, test), `${expected}, got ${effect} by ${by} with audit ${audit} ${why}`);
+        assert.ok(meets(outcome, test), `${expected}, got ${effect} by ${by} with audit ${audit} ${why}`);
       });
     }
   });

@@ -14,9 +14,9 @@ for (const { name, policies, tests } of loadCorpus()) {
       it(test.name, () => {
         const policy = policies.get(test.workload);
         assert.ok(policy);
-        const view: WorkloadView = { policy, ports: [], authorization: [] };
+        const view: WorkloadView = { policy, ports: [], authorization: [], requestAuthentication: [] };
         const engine = decisionEngine(policy);
-        const { effect, by, audit, why, layers } = answer({ ask: askClause, normalizePath: engine.normalizePath }, view, test.request);
+        const { effect, by, audit, why, layers } = answer({ ...engine, ask: askClause }, view, test.request);
         const decided = evaluate(engine, policy, test.request);
         assert.deepEqual({ effect, by, audit }, { effect: decided.effect, by: decided.by, audit: decided.audit });
         assert.notEqual(why, "");

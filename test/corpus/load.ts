@@ -72,10 +72,12 @@ export function readCases(text: string, name: string): CorpusFile {
 
 /** A case asserts the reason as well, and is found by its name. */
 function badTests(tests: readonly TestCase[]): readonly string[] {
-  const unreasoned = tests.filter(({ expect, by }) => (expect === "refused") !== (by === undefined));
+  const unreasoned = tests.filter(({ expect, by }) => by === undefined && expect !== "refused" && expect !== 401 && expect !== 403);
+  const reasoned = tests.filter(({ expect, by }) => by !== undefined && (expect === "refused" || expect === 401));
   const names = tests.map(({ name }) => name);
   const twice = names.filter((name, index) => names.indexOf(name) !== index);
   return [
+    ...reasoned.map(({ name }) => `\`${name}\`: a request that is refused has no \`by\``),
     ...unreasoned.map(({ name }) => `\`${name}\`: \`by\` must name the origin, unless the request is refused`),
     ...twice.map((name) => `\`${name}\` comes twice`),
   ];

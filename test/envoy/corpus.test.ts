@@ -5,10 +5,10 @@ import { after, before, describe, it } from "node:test";
 import { evaluate, meets, type Outcome } from "../../src/analyze/evaluate.ts";
 import type { TestCase } from "../../src/analyze/test-case.ts";
 import type { WorkloadPolicy } from "../../src/compile/workload-policy.ts";
+import { firstAudit, ProvingEnvoy } from "../../src/prove/proving-envoy.ts";
 import { decisionEngine } from "../corpus/engine.ts";
 import { type CorpusFile, loadCorpus } from "../corpus/load.ts";
-import { CorpusEnvoy, firstAudit } from "./corpus-envoy.ts";
-import { skipWithoutEnvoy } from "./find-envoy.ts";
+import { findEnvoy, skipWithoutEnvoy } from "./find-envoy.ts";
 
 const skip = skipWithoutEnvoy();
 const hasIpv6 = Object.values(networkInterfaces()).some((addresses) => addresses?.some(({ address }) => address === "::1"));
@@ -21,7 +21,7 @@ interface Answers {
 
 const files = loadCorpus();
 const answers = new Map<TestCase, Answers>();
-let engine: CorpusEnvoy | undefined;
+let engine: ProvingEnvoy | undefined;
 
 function policyOf({ policies }: CorpusFile, { workload }: TestCase): WorkloadPolicy {
   const policy = policies.get(workload);
@@ -41,7 +41,7 @@ function asked({ tests }: CorpusFile): readonly TestCase[] {
 
 before(async () => {
   if (skip) return;
-  engine = await CorpusEnvoy.start();
+  engine = await ProvingEnvoy.start(findEnvoy() ?? "");
   const cases = files.flatMap((file) =>
     asked(file).flatMap((test) => (reasonToSkip(file, test) === false ? [{ test, policy: policyOf(file, test) }] : [])),
   );
@@ -71,8 +71,12 @@ for (const file of files) {
         const { envoy, decide } = answers.get(test) ?? assert.fail("it was not asked");
         const audit = test.audit?.slice(0, 1);
         assert.ok(meets(envoy, { ...test, audit }), `expected ${test.expect} by ${test.by}, audit ${audit}, got ${words(envoy)}`);
-        const { effect, by } = decide;
-        assert.deepEqual({ effect: envoy.effect, by: envoy.by, audit: envoy.audit }, { effect, by, audit: firstAudit(decide) });
+        const { effect, by, status } = decide;
+        const { audit: seen } = envoy;
+        assert.deepEqual(
+          { effect: envoy.effect, by: envoy.by, audit: seen, status: envoy.status },
+          { effect, by, audit: firstAudit(decide), status },
+        );
       });
     }
   });

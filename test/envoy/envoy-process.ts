@@ -1,82 +1,15 @@
-/** A real Envoy as a child process, from our bootstrap; it never outlives its test. */
-import { type ChildProcess, spawn } from "node:child_process";
-import { once } from "node:events";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { request } from "node:http";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
-import { text } from "node:stream/consumers";
-import { setTimeout as delay } from "node:timers/promises";
-import { type BootstrapOptions, renderBootstrap } from "../../src/render/envoy/bootstrap.ts";
+/** A real Envoy as a child process, the one that tests find. */
+import { EnvoyProcess as ProvingProcess, workFolder } from "../../src/prove/envoy-process.ts";
+import type { BootstrapOptions } from "../../src/render/envoy/bootstrap.ts";
 import { findEnvoy } from "./find-envoy.ts";
 
-/** A folder for sockets and files, short enough for a Unix socket's path. */
-export function workFolder(): { readonly path: string; readonly [Symbol.dispose]: () => void } {
-  const path = mkdtempSync(join(tmpdir(), "envoy-"));
-  return { path, [Symbol.dispose]: () => rmSync(path, { recursive: true, force: true }) };
-}
+export { workFolder };
 
-export class EnvoyProcess {
-  readonly #child: ChildProcess;
-  readonly #adminSocket: string;
-  #output = "";
+export type EnvoyProcess = ProvingProcess;
 
-  private constructor(child: ChildProcess, adminSocket: string) {
-    this.#child = child;
-    this.#adminSocket = adminSocket;
-    child.stderr?.on("data", (chunk) => {
-      this.#output += String(chunk);
-    });
-  }
-
+export const EnvoyProcess = {
   /** Starts it; it serves when `ready` resolves. */
-  static start(folder: string, options: Omit<BootstrapOptions, "adminSocket">): EnvoyProcess {
-    const adminSocket = join(folder, "admin.sock");
-    const file = join(folder, "bootstrap.json");
-    writeFileSync(file, JSON.stringify(renderBootstrap({ ...options, adminSocket })));
-    const flags = [
-      "--concurrency",
-      "1",
-      "--disable-hot-restart",
-      "--drain-strategy",
-      "immediate",
-      "--drain-time-s",
-      "1",
-      "--log-level",
-      "warn",
-    ];
-    const child = spawn(findEnvoy() ?? "envoy", ["-c", file, ...flags], { stdio: ["ignore", "ignore", "pipe"] });
-    process.once("exit", () => child.kill("SIGKILL"));
-    return new EnvoyProcess(child, adminSocket);
-  }
-
-  /** What it wrote to its log. */
-  get output(): string {
-    return this.#output;
-  }
-
-  /** Asks the admin interface. */
-  async admin(path: string, method = "GET"): Promise<{ readonly status: number; readonly body: string }> {
-    const call = request({ socketPath: this.#adminSocket, path, method, agent: false }).end();
-    const [response] = await once(call, "response");
-    return { status: response.statusCode, body: await text(response) };
-  }
-
-  /** Resolves when every listener that it was given serves. */
-  async ready(timeoutMs = 20_000): Promise<void> {
-    const end = Date.now() + timeoutMs;
-    for (;;) {
-      if (this.#child.exitCode !== null) throw new Error(`envoy ended with ${this.#child.exitCode}: ${this.#output}`);
-      const answer = await this.admin("/ready").catch(() => undefined);
-      if (answer?.status === 200) return;
-      if (Date.now() > end) throw new Error(`envoy is not ready: ${answer?.body ?? "no answer"} ${this.#output}`);
-      await delay(20);
-    }
-  }
-
-  async stop(): Promise<void> {
-    if (this.#child.exitCode !== null || this.#child.signalCode !== null) return;
-    this.#child.kill("SIGKILL");
-    await once(this.#child, "exit");
-  }
-}
+  start(folder: string, options: Omit<BootstrapOptions, "adminSocket">): ProvingProcess {
+    return ProvingProcess.start(findEnvoy() ?? "envoy", folder, options);
+  },
+};

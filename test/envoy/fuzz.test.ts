@@ -8,11 +8,11 @@ import { after, test } from "node:test";
 import { isDeepStrictEqual } from "node:util";
 import fc from "fast-check";
 import { evaluate, type Outcome } from "../../src/analyze/evaluate.ts";
+import { firstAudit, ProvingEnvoy } from "../../src/prove/proving-envoy.ts";
 import { decisionEngine } from "../corpus/engine.ts";
-import { CorpusEnvoy, firstAudit } from "./corpus-envoy.ts";
 import type { Plain } from "./corpus-policies.ts";
 import { readWorld, smallerWorlds, toYaml, WORKLOAD, type World, worlds } from "./corpus-world.ts";
-import { skipWithoutEnvoy } from "./find-envoy.ts";
+import { findEnvoy, skipWithoutEnvoy } from "./find-envoy.ts";
 
 const skip = skipWithoutEnvoy();
 const SECONDS = Number(process.env.GARRISON_FUZZ_SECONDS ?? 20);
@@ -26,18 +26,18 @@ const FEWEST = 1_000;
 /** Of one Envoy. The log streams of each workload are reset when it goes, and Node takes a thousand resets for an attack. */
 const MOST_WORKLOADS = 150;
 
-let engine: CorpusEnvoy | undefined;
+let engine: ProvingEnvoy | undefined;
 let workloads = 0;
 
 after(() => engine?.stop());
 
 /** An Envoy that takes so many workloads more. */
-async function engineFor(count: number): Promise<CorpusEnvoy> {
+async function engineFor(count: number): Promise<ProvingEnvoy> {
   workloads += count;
   if (engine !== undefined && workloads <= MOST_WORKLOADS) return engine;
   await engine?.stop();
   workloads = count;
-  engine = await CorpusEnvoy.start();
+  engine = await ProvingEnvoy.start(findEnvoy() ?? "");
   return engine;
 }
 

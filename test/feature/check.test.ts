@@ -54,6 +54,23 @@ interface Mistake {
   readonly told: RegExp;
 }
 
+/** A workload with HTTP alone, and a policy whose one rule stands at line 20. */
+function ruled(name: string, port: number, action: string, rule: string): string {
+  return `${workload(name, port, "HTTP")}---
+${POLICY}metadata: { name: ${name}, namespace: shop }
+spec:
+  action: ${action}
+  selector: { matchLabels: { app: ${name} } }
+  rules:
+    - ${rule}
+`;
+}
+
+/** In another namespace: the broken RequestAuthentication of this one is closed over all its workloads. */
+function elsewhere(text: string): string {
+  return text.replaceAll("namespace: shop", "namespace: default");
+}
+
 /** One mistake for each code, in a file of its own. */
 const MISTAKES = {
   GAR0001: { text: "kind: Service\nspec: {\n", at: [3, 1], told: /^the file is not YAML: / },
@@ -144,8 +161,35 @@ const MISTAKES = {
   },
   GAR0201: {
     text: `${workload("tcp", 20_005, "TCP")}---\n${POLICY}metadata: { name: g201, namespace: shop }\nspec: { action: DENY, selector: { matchLabels: { app: tcp } }, rules: [{ to: [{ operation: { methods: [GET] } }] }] }\n`,
+    at: [16, 72],
+    told: /^DENY rule `shop\/g201\[0\]` has HTTP fields, which fall away on TCP ports: it denies every connection to shop\/tcp:20005$/,
+  },
+  GAR0202: {
+    text: ruled("g202", 20_020, "ALLOW", "to: [{ operation: { notPaths: [/admin] } }]"),
+    at: [20, 7],
+    told: /^ALLOW rule `shop\/g202\[0\]` excludes paths by `notPaths`, and so allows the path `\/ADMIN`, `\/admin;x=1`, `\/\/admin`, `\/admin\/`$/,
+  },
+  GAR0203: {
+    text: ruled("g203", 20_021, "DENY", "to: [{ operation: { hosts: [a.example] } }]"),
+    at: [20, 7],
+    told: /^DENY rule `shop\/g203\[0\]` does not match the host `a\.example:80`, `a\.example\.`, which an application may take/,
+  },
+  GAR0204: {
+    text: `${ruled("g204", 20_022, "DENY", 'from: [{ source: { namespaces: ["evil"] } }]')}---\n${PEERS}metadata: { name: g204, namespace: shop }\nspec: { selector: { matchLabels: { app: g204 } }, mtls: { mode: PERMISSIVE } }\n`,
+    at: [20, 7],
+    told: /^DENY rule `shop\/g204\[0\]` asks for the peer's identity, and the mode is PERMISSIVE at shop\/g204:20022: callers in plaintext have no identity there, and it does not deny them$/,
+  },
+  GAR0205: {
+    text: elsewhere(ruled("g205", 20_023, "ALLOW", 'from: [{ source: { requestPrincipals: ["*"] } }]')),
+    at: [20, 7],
+    told: /^ALLOW rule `default\/g205\[0\]` asks for a token, and no RequestAuthentication selects default\/g205: nobody's token counts there, and it never allows them$/,
+  },
+  GAR0206: {
+    text: elsewhere(
+      `${workload("g206", 20_024, "HTTP")}---\napiVersion: security.istio.io/v1\nkind: RequestAuthentication\nmetadata: { name: g206, namespace: shop }\nspec: { selector: { matchLabels: { app: g206 } }, jwtRules: [{ issuer: "https://a.example" }] }\n`,
+    ),
     at: [13, 1],
-    told: /^DENY policy `shop\/g201` has HTTP fields, which fall away on TCP ports: it denies every connection to shop\/tcp:20005$/,
+    told: /^RequestAuthentication `default\/g206` does not require a token, and no rule asks for one: requests without any pass at default\/g206$/,
   },
   GAR0401: {
     text: `${RULE}metadata: { name: g401, namespace: shop }\nspec: { host: nobody }\n`,
@@ -200,7 +244,9 @@ describe("garrison check", { timeout: 60_000 }, () => {
       .map((line) => JSON.parse(line) as Line);
     for (const code of CODES) {
       const { at, told }: Mistake = MISTAKES[code];
-      const found = lines.filter((line) => line.code === code);
+      // One mistake may bring another with it: what its own file has comes first.
+      const isOwn = ({ place: { file } }: Line): boolean => file.endsWith(`${code}.yaml`);
+      const found = lines.filter((line) => line.code === code).sort((left, right) => Number(isOwn(right)) - Number(isOwn(left)));
       const text = found.map(({ place: { file, line, column }, message }) => `${file}:${line}:${column} ${message}`).join("\n");
       const [first] = found;
       assert.match(first?.message ?? "", told, `${code}:\n${text}`);

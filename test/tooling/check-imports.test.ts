@@ -35,7 +35,7 @@ const REFUSED: readonly (readonly [name: string, from: string, to: string, why: 
   ["the embedded proxy may not import the xDS server", "proxy/a.ts", "xds/service.ts", /proxy and xds are siblings/],
   ["a pure folder may not import generated code", "compile/a.ts", "gen/b.js", /only render\/envoy, .* may import gen$/],
   ["a lower folder may not import the gRPC glue", "render/envoy/a.ts", "rpc/b.ts", /only xds, .* may import rpc$/],
-  ["the audit may not import x509", "audit/a.ts", "x509/b.ts", /only ca, agent, proxy, server may import x509$/],
+  ["the audit may not import x509", "audit/a.ts", "x509/b.ts", /only ca, agent, proxy, prove, server may import x509$/],
   ["x509 may not import policy", "x509/a.ts", "policy/b.ts", /x509 may import only packages, core, identity$/],
 ];
 

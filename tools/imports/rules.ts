@@ -9,6 +9,7 @@ const LEVELS: readonly (readonly string[])[] = [
   ["compile"],
   ["render/envoy", "render/decide", "analyze"],
   ["sources", "xds", "ca", "audit", "jwks", "agent", "proxy"],
+  ["prove"],
   ["server", "cli"],
 ];
 
@@ -19,9 +20,9 @@ interface SideFolder {
 
 /** Folders beside the levels: what they import, and who may import them. */
 const SIDE_FOLDERS: Readonly<Record<string, SideFolder>> = {
-  gen: { imports: [], importedBy: ["render/envoy", "rpc", "xds", "ca", "audit", "agent", "proxy", "server", "cli"] },
-  rpc: { imports: ["core", "identity", "gen"], importedBy: ["xds", "ca", "audit", "agent", "proxy", "server", "cli"] },
-  x509: { imports: ["core", "identity"], importedBy: ["ca", "agent", "proxy", "server"] },
+  gen: { imports: [], importedBy: ["render/envoy", "rpc", "xds", "ca", "audit", "agent", "proxy", "prove", "server", "cli"] },
+  rpc: { imports: ["core", "identity", "gen"], importedBy: ["xds", "ca", "audit", "agent", "proxy", "prove", "server", "cli"] },
+  x509: { imports: ["core", "identity"], importedBy: ["ca", "agent", "proxy", "prove", "server"] },
 };
 
 /** Part of a folder's picture that the levels do not say. */

@@ -8,7 +8,8 @@ import { Report } from "../../policy/decode/report.ts";
 import { LIMITS } from "../../sources/limits.ts";
 import { parseYamlDocuments } from "../../sources/yaml-documents.ts";
 
-function readText(file: string, what: string): string {
+/** The text of a file; `what` it should hold, for messages. Throws `not-found`, `invalid-configuration`. */
+export function readText(file: string, what: string): string {
   const stats = statSync(file, { throwIfNoEntry: false });
   if (stats?.isFile() !== true)
     throw new AppError("not-found", "there is no such file", { where: file, help: `name the file with ${what}` });

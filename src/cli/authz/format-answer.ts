@@ -1,5 +1,5 @@
 /** An answer as people read it: the peer, the listener, each layer in order, and what was decided. */
-import type { Answer, LayerAnswer, ListenerAnswer, RuleAnswer } from "../../analyze/answer.ts";
+import type { Answer, LayerAnswer, ListenerAnswer, RuleAnswer, TokenAnswer } from "../../analyze/answer.ts";
 import type { PolicyInForce } from "../../analyze/workload-view.ts";
 import type { Place } from "../../core/diagnostic.ts";
 import { printable } from "../../policy/decode/report.ts";
@@ -52,13 +52,19 @@ function formatLayer({ action, asked, rules }: LayerAnswer): readonly string[] {
   ];
 }
 
+function formatToken({ why, policy, problem }: TokenAnswer): string {
+  const where = policy === undefined ? "" : ` (RequestAuthentication ${policy.name}, ${formatPlace(policy.place)})`;
+  return `  token ${problem === undefined ? "taken" : "not taken"} ${why}${where}`;
+}
+
 /** Who asks, where and for what, in two columns. */
-export function formatAsked({ workload, peer, sourceIp, request, listener }: Omit<Answer, "layers">): string {
+export function formatAsked({ workload, peer, sourceIp, requester, request, listener }: Omit<Answer, "layers">): string {
   const who = peer === "" ? "without an identity (no client certificate)" : `${printable(peer)}, proved by mutual TLS`;
   return columns([
     ["workload", workload],
     ["peer", sourceIp === "" ? who : `${who}, from ${printable(sourceIp)}`],
     ["listener", listener === undefined ? "none" : formatListener(listener)],
+    ...(requester === undefined ? [] : [["requester", `${printable(requester)}, proved by a token`] as const]),
     ...(request === undefined ? [] : [["request", printable(`${request.method} ${request.path}, host ${request.host}`)] as const]),
   ]);
 }
@@ -69,12 +75,13 @@ export function formatLayers(layers: readonly LayerAnswer[]): string {
 }
 
 /** `DENY by default: …`. */
-export function formatVerdict({ effect, by, audit, why }: Pick<Answer, "effect" | "by" | "audit" | "why">): string {
+export function formatVerdict({ effect, by, audit, why, status }: Pick<Answer, "effect" | "by" | "audit" | "why" | "status">): string {
   const noted = audit.length === 0 ? "" : `; AUDIT rules that match: ${audit.join(", ")}`;
-  return `${effect.toUpperCase()}${by === "" ? "" : ` by ${by}`}: ${why}${noted}`;
+  return `${effect.toUpperCase()}${status === undefined ? "" : ` with ${status}`}${by === "" ? "" : ` by ${by}`}: ${why}${noted}`;
 }
 
 export function formatAnswer(answer: Answer): string {
   const layers = answer.layers.length === 0 ? "" : `${formatLayers(answer.layers)}\n`;
-  return `${formatAsked(answer)}\n${layers}${formatVerdict(answer)}\n`;
+  const tokens = answer.tokens.map((token) => `${formatToken(token)}\n`).join("");
+  return `${formatAsked(answer)}\n${tokens}${layers}${formatVerdict(answer)}\n`;
 }

@@ -39,17 +39,34 @@ function withStderr(t: TestContext, run: () => void): string {
 describe("a request by flags", () => {
   it("has what every flag says", () => {
     const flags = ["--from", "spiffe://a/ns/b/sa/c", "--method", "PUT", "--path", "/x?y", "--host", "h:80", "--port", "8080", "--sni", "s"];
-    assert.deepEqual(request(...flags, "--source-ip", "10.0.0.1", "--protocol", "http", "--header", "X-A: 1", "--header", "x-a:2 "), {
-      from: "spiffe://a/ns/b/sa/c",
-      method: "PUT",
-      path: "/x?y",
-      host: "h:80",
-      port: 8080,
-      sni: "s",
-      sourceIp: "10.0.0.1",
-      protocol: "http",
-      headers: new Map([["x-a", ["1", "2"]]]),
-    });
+    assert.deepEqual(
+      request(
+        ...flags,
+        "--source-ip",
+        "10.0.0.1",
+        "--remote-ip",
+        "203.0.113.7",
+        "--protocol",
+        "http",
+        "--header",
+        "X-A: 1",
+        "--header",
+        "x-a:2 ",
+      ),
+      {
+        from: "spiffe://a/ns/b/sa/c",
+        method: "PUT",
+        path: "/x?y",
+        host: "h:80",
+        port: 8080,
+        sni: "s",
+        sourceIp: "10.0.0.1",
+        protocol: "http",
+        headers: new Map([["x-a", ["1", "2"]]]),
+        remoteIp: "203.0.113.7",
+        tokens: [],
+      },
+    );
   });
 
   it("takes NAMESPACE/SERVICE-ACCOUNT as a caller of the mesh's own trust domain, and `plaintext` as none", () => {

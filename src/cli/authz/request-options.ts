@@ -5,9 +5,10 @@ import { formatSpiffeId, parseServiceAccount } from "../../identity/spiffe-id.ts
 import { parseTrustDomain } from "../../identity/trust-domain.ts";
 import type { RawEntry, RawNode } from "../../policy/decode/raw-node.ts";
 import { Report } from "../../policy/decode/report.ts";
+import { parseYamlDocuments } from "../../sources/yaml-documents.ts";
 import type { OptionSpec, ParsedArguments } from "../command.ts";
 import { parseCount } from "../options.ts";
-import { decodeFile, topOf } from "./documents.ts";
+import { decodeFile, readText, topOf } from "./documents.ts";
 
 const FLAGS = {
   from: { type: "value", value: "WHO", doc: "who asks: a SPIFFE ID, NAMESPACE/SERVICE-ACCOUNT, or `plaintext`" },
@@ -18,6 +19,14 @@ const FLAGS = {
   port: { type: "value", value: "PORT", doc: "the workload's port, where it has several" },
   sni: { type: "value", value: "NAME", doc: "the server name of the TLS handshake" },
   "source-ip": { type: "value", value: "ADDRESS", doc: "where the connection comes from; 127.0.0.1 where nothing is said" },
+  "remote-ip": { type: "value", value: "ADDRESS", doc: "the client, by the X-Forwarded-For of proxies that the workload trusts" },
+  jwt: { type: "value", value: "CLAIMS", doc: "a token that its issuer signed, by its claims: '{iss: https://a.example, sub: alice}'" },
+  token: { type: "value", value: "TOKEN", doc: "a token as it is, which is verified; @FILE reads it from a file" },
+  "token-in": {
+    type: "value",
+    value: "PLACE",
+    doc: "where it stands: header=NAME, param=NAME, cookie=NAME; Authorization where nothing is said",
+  },
   protocol: { type: "value", value: "PROTOCOL", doc: "http or tcp: what you take the port for" },
 } as const satisfies Readonly<Record<string, OptionSpec>>;
 
@@ -51,6 +60,35 @@ function headersOf(lines: readonly string[]): RawNode {
   return map(new Map([...values].map(([name, items]) => [name, { kind: "list", items, place: PLACE }])));
 }
 
+function claimsOf(text: string): RawNode {
+  const { documents, diagnostic } = parseYamlDocuments(text, PLACE.file);
+  const [claims, another] = documents;
+  if (claims !== undefined && another === undefined && diagnostic === undefined) return claims;
+  throw new AppError("invalid-argument", "the claims of `--jwt` are neither JSON nor YAML", {
+    help: 'write them as `--jwt \'{"iss": "https://a.example", "sub": "alice"}\'`',
+  });
+}
+
+/** A token on the command line is seen by every process of the machine. */
+function tokenOf(text: string): string {
+  return text.startsWith("@") ? readText(text.slice(1), "a token").trim() : text;
+}
+
+/** The fields of a request's token. */
+function tokenFields(parsed: ParsedArguments): ReadonlyMap<string, RawNode> {
+  const fields = new Map<string, RawNode>();
+  const [jwt, token, place] = [parsed.value("jwt"), parsed.value("token"), parsed.value("token-in")];
+  if (jwt !== undefined) fields.set("jwt", claimsOf(jwt));
+  if (token !== undefined) fields.set("token", scalar(tokenOf(token)));
+  if (place === undefined) return fields;
+  const [, kind, name] = /^(header|param|cookie)=(.+)$/s.exec(place) ?? [];
+  if (kind === undefined || name === undefined)
+    throw new AppError("invalid-argument", `\`${place.slice(0, 100)}\` is no place of a token`, {
+      help: "write it as `header=x-jwt`, `param=access_token` or `cookie=session`",
+    });
+  return fields.set(kind, scalar(name));
+}
+
 /** `NAMESPACE/SERVICE-ACCOUNT` in the mesh's own trust domain; anything else as it is. */
 function callerOf(text: string, trustDomain: string): string {
   if (!/^[^/:]+\/[^/]+$/.test(text)) return text;
@@ -64,13 +102,14 @@ function accountOf(text: string): { readonly namespace: string; readonly service
 
 /** The request of flags. Throws `invalid-argument` with what is wrong first. */
 function requestOfFlags(parsed: ParsedArguments, trustDomain: string): TestRequest {
-  const fields = new Map<string, RawNode>();
+  const fields = new Map<string, RawNode>(tokenFields(parsed));
   for (const [flag, field] of Object.entries({
     method: "method",
     path: "path",
     host: "host",
     sni: "sni",
     "source-ip": "sourceIp",
+    "remote-ip": "remoteIp",
     protocol: "protocol",
   })) {
     const value = parsed.value(flag);

@@ -99,3 +99,14 @@ describe("runTests", () => {
     await assert.rejects(runTests(away, testsOf(`{ name: a, workload: shop/api, ${OPEN}, expect: allow }`)), { code: "unavailable" });
   });
 });
+
+it("says where two engines disagree, also of what came as expected", async () => {
+  const [passed] = await runTests(source, testsOf(`{ name: a, workload: shop/api, ${OPEN}, expect: allow }`));
+  assert.ok(passed);
+  assert.equal(formatFailure(passed), undefined);
+  const offline = { effect: "refused", by: "", audit: [], why: "Jwt is expired", status: 401 } as const;
+  assert.match(
+    formatFailure({ ...passed, offline }) ?? "",
+    /as expected, but the engines disagree: Envoy says allow by shop\/open\[0\] with audit rules \[\], the decision engine refused with audit rules \[\] with 401; please report it$/,
+  );
+});

@@ -19,13 +19,15 @@ export interface TestResult {
   readonly expected: Pick<TestCase, "expect" | "by" | "audit">;
   /** For `pass` and `fail`. */
   readonly got?: Outcome;
+  /** The decision engine's answer, where a real Envoy was asked and says otherwise. */
+  readonly offline?: Outcome;
   /** For `fail`: the whole answer. For `error`: why there is none. */
   readonly answer?: Answer;
   readonly problem?: string;
 }
 
 /** Mistakes of the question, which are the test's; anything else ends the command. */
-function problemOf(thrown: unknown): string {
+export function problemOf(thrown: unknown): string {
   if (!(thrown instanceof AppError) || (thrown.code !== "not-found" && thrown.code !== "invalid-argument")) throw thrown;
   return thrown.help === undefined ? thrown.message : `${thrown.message}; ${thrown.help}`;
 }
@@ -84,12 +86,26 @@ function whyLines({ why, layers }: Answer): readonly string[] {
   return [`  ${why}`, ...lines];
 }
 
+/** Two engines that should be one: a defect of one of them. */
+function disagreement(envoy: Outcome, offline: Outcome): string {
+  const told = (outcome: Outcome): string =>
+    `${words(outcome.effect, outcome.by, outcome.audit)}${outcome.status === undefined ? "" : ` with ${outcome.status}`}`;
+  return `the engines disagree: Envoy says ${told(envoy)}, the decision engine ${told(offline)}; please report it`;
+}
+
 /** A test that did not pass, as people read it; undefined for one that did. */
-export function formatFailure({ name, place, workload, result, expected, got, answer: whole, problem }: TestResult): string | undefined {
+export function formatFailure(one: TestResult): string | undefined {
+  const { name, place, workload, result, expected, got, answer: whole, problem, offline } = one;
   const where = `${formatPlace(place)}:${place.column}: ${name} (${workload})`;
   if (result === "error") return `${where}: ${problem ?? ""}`;
+  const differs = offline === undefined || got === undefined ? undefined : disagreement(got, offline);
+  if (result === "pass" && differs !== undefined) return `${where}: as expected, but ${differs}`;
   if (result !== "fail" || got === undefined) return undefined;
   const wanted = words(expected.expect, expected.by, expected.audit);
   const came = words(got.effect, got.by, expected.audit === undefined ? undefined : got.audit);
-  return [`${where}: expected ${wanted}, got ${came}`, ...(whole === undefined ? [] : whyLines(whole))].join("\n");
+  return [
+    `${where}: expected ${wanted}, got ${came}`,
+    ...(whole === undefined ? [] : whyLines(whole)),
+    ...(differs === undefined ? [] : [`  ${differs}`]),
+  ].join("\n");
 }

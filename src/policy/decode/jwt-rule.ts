@@ -129,6 +129,9 @@ function checkOutputs({ cursor }: Fields, { fromHeaders, outputPayloadToHeader, 
 export const jwtRule: Decoder<JwtRule> = record((fields) => {
   const issuer = fields.optional("issuer", stringUpTo(LIMITS.text)) ?? "";
   const jwks = readSource(fields, issuer);
+  // VA-5.
+  if (issuer === "" && !fields.has("jwksUri") && jwks !== undefined)
+    wrong(fields.cursor, "GAR0005", "has neither an `issuer` nor a `jwksUri`", "add the issuer, as its tokens have it in `iss`");
   const rule = {
     issuer,
     audiences: fields.optional("audiences", texts) ?? [],

@@ -1,18 +1,10 @@
-/** RequestAuthentication in the embedded proxy: who a request's tokens say that it is from, before anything is decided. */
-import type { CompiledJwtRule } from "../compile/workload-policy.ts";
-import type { Clock } from "../core/clock.ts";
-import { claimAt, type Requester, SPACE_DELIMITED_CLAIMS } from "../policy/requester.ts";
-import { valuesOf } from "./headers.ts";
-import { type FoundToken, findTokens, withoutHeaders, withoutParam } from "./jwt-locations.ts";
-import { JwtFailure, type ParsedJwt } from "./jwt-parse.ts";
-import { UNKNOWN_ISSUER, verifyJwt } from "./jwt-verify.ts";
-import type { HeaderList, RequestHead } from "./message.ts";
-
-/** A request that may be decided on: its requester, where a token proved one, and the head that goes on. */
-export interface Authenticated {
-  readonly head: RequestHead;
-  readonly requester: Requester | undefined;
-}
+/** RequestAuthentication: who a request's tokens say that it is from, before anything is decided (JW-1 to JW-4, JW-8). */
+import type { CompiledJwtRule } from "../../../compile/workload-policy.ts";
+import { encodeBase64, toByteText } from "../../../policy/byte-text.ts";
+import { claimAt, type Requester, SPACE_DELIMITED_CLAIMS } from "../../../policy/requester.ts";
+import { type FoundToken, findTokens, type HeaderLines, headerValues, type TokenHead, withoutHeaders, withoutParam } from "./locations.ts";
+import { JwtFailure, type ParsedJwt } from "./parse.ts";
+import { KEYS_UNKNOWN, type TokenChecks, UNKNOWN_ISSUER, verifyToken } from "./verify.ts";
 
 interface Verified {
   readonly rule: CompiledJwtRule;
@@ -20,7 +12,7 @@ interface Verified {
   readonly token: ParsedJwt;
 }
 
-const MISSING = new JwtFailure("Jwt is missing");
+export const MISSING = new JwtFailure("Jwt is missing");
 
 // === What becomes of a verified token ===
 
@@ -44,13 +36,13 @@ function formatNumber(value: number): string {
 /** A claim as a header's value, in bytes; undefined for what is not there, empty or null. */
 function headerValue(claim: unknown): string | undefined {
   if (claim === undefined || claim === null || claim === "") return undefined;
-  if (typeof claim === "string") return Buffer.from(claim).toString("latin1");
+  if (typeof claim === "string") return toByteText(claim);
   if (typeof claim === "number") return formatNumber(claim);
-  return typeof claim === "boolean" ? String(claim) : Buffer.from(JSON.stringify(claim)).toString("base64");
+  return typeof claim === "boolean" ? String(claim) : encodeBase64(JSON.stringify(claim));
 }
 
 /** What a rule tells the application of a token. */
-function outputsOf({ rule, token }: Verified): HeaderList {
+function outputsOf({ rule, token }: Verified): HeaderLines {
   const payload = rule.outputPayloadToHeader === undefined ? [] : [rule.outputPayloadToHeader, token.encodedPayload];
   const claims = rule.outputClaimToHeaders.flatMap(({ header, claim }) => {
     const value = headerValue(claimAt(token, claim.split(".")));
@@ -65,7 +57,7 @@ function isHeaderText(text: string): boolean {
   return !/[\x00-\x08\x0a-\x1f\x7f]/.test(text);
 }
 
-function applyTo(head: RequestHead, verified: readonly Verified[]): RequestHead | JwtFailure {
+function applyTo<H extends TokenHead>(head: H, verified: readonly Verified[]): H | JwtFailure {
   const taken = verified.filter(({ rule }) => !rule.forwardOriginalToken).map(({ found }) => found.place);
   const outputs = verified.flatMap(outputsOf);
   if (!outputs.every(isHeaderText)) return new JwtFailure("a claim of the Jwt cannot be written into a header");
@@ -77,10 +69,10 @@ function applyTo(head: RequestHead, verified: readonly Verified[]): RequestHead 
 // === What a request must have ===
 
 /** A CORS preflight carries no credentials (Fetch §3.2.2), and so is never asked for any. */
-function isPreflight({ method, headers }: RequestHead): boolean {
+function isPreflight({ method, headers }: TokenHead): boolean {
   return (
     method === "OPTIONS" &&
-    ["origin", "access-control-request-method"].every((name) => valuesOf(headers, name).some((value) => value !== ""))
+    ["origin", "access-control-request-method"].every((name) => headerValues(headers, name).some((value) => value !== ""))
   );
 }
 
@@ -90,18 +82,40 @@ function worst(failures: readonly JwtFailure[]): JwtFailure | undefined {
   return told.find((failure) => failure !== UNKNOWN_ISSUER) ?? told[0];
 }
 
+/** One token that a rule has found, and what came of it. */
+export interface TokenAttempt {
+  /** Of the rule among the workload's. */
+  readonly rule: number;
+  readonly found: FoundToken;
+  /** Undefined where the token is good. */
+  readonly failure: JwtFailure | undefined;
+}
+
+/** A request that may be decided on: its requester, where a token proved one, and the head that goes on. */
+export interface Authenticated<H> {
+  readonly head: H;
+  readonly requester: Requester | undefined;
+}
+
+interface Rule {
+  readonly index: number;
+  readonly rule: CompiledJwtRule;
+}
+
+type Attempted = ((attempt: TokenAttempt) => void) | undefined;
+
 /** Asks a workload's rules of requests. */
 export class RequestAuthentication {
-  readonly #rules: readonly CompiledJwtRule[];
-  readonly #required: readonly CompiledJwtRule[];
+  readonly #rules: readonly Rule[];
+  readonly #required: readonly Rule[];
   /** Headers that only a verified token may write. */
   readonly #outputs: ReadonlySet<string>;
-  readonly #clock: Clock;
+  readonly #checks: TokenChecks;
 
-  constructor(rules: readonly CompiledJwtRule[], clock: Clock) {
-    this.#rules = rules;
-    this.#required = rules.filter(({ presence }) => presence === "REQUIRED");
-    this.#clock = clock;
+  constructor(rules: readonly CompiledJwtRule[], checks: TokenChecks) {
+    this.#rules = rules.map((rule, index) => ({ rule, index }));
+    this.#required = this.#rules.filter(({ rule }) => rule.presence === "REQUIRED");
+    this.#checks = checks;
     this.#outputs = new Set(
       rules.flatMap((rule) => [
         ...(rule.outputPayloadToHeader === undefined ? [] : [rule.outputPayloadToHeader]),
@@ -110,13 +124,13 @@ export class RequestAuthentication {
     );
   }
 
-  /** The request as it may be decided on, or why it is refused. Never rejects. */
-  async authenticate(original: RequestHead): Promise<Authenticated | JwtFailure> {
+  /** The request as it may be decided on, or why it is refused. `attempted` hears of every token that is looked at. */
+  authenticate<H extends TokenHead>(original: H, attempted?: (attempt: TokenAttempt) => void): Authenticated<H> | JwtFailure {
     // 1. What a client says by the headers of verified tokens is nothing.
     const head = { ...original, headers: withoutHeaders(original.headers, this.#outputs) };
     if (isPreflight(head)) return { head, requester: undefined };
     // 2. Its tokens.
-    const verified = await (this.#required.length > 0 ? this.#every(head) : this.#first(head));
+    const verified = this.#required.length > 0 ? this.#every(head, attempted) : this.#first(head, attempted);
     if (verified instanceof JwtFailure) return verified;
     // 3. What becomes of them; the last one is the requester's.
     const applied = applyTo(head, verified);
@@ -126,10 +140,10 @@ export class RequestAuthentication {
   }
 
   /** JW-8: every required token. */
-  async #every(head: RequestHead): Promise<readonly Verified[] | JwtFailure> {
+  #every(head: TokenHead, attempted: Attempted): readonly Verified[] | JwtFailure {
     const all: Verified[] = [];
     for (const rule of this.#required) {
-      const verified = await this.#tokensOf(rule, head);
+      const verified = this.#tokensOf(rule, head, attempted);
       if (verified instanceof JwtFailure) return verified;
       all.push(...verified);
     }
@@ -137,33 +151,28 @@ export class RequestAuthentication {
   }
 
   /** JW-1: the first rule that is satisfied is enough; where none is, none may have found a token. */
-  async #first(head: RequestHead): Promise<readonly Verified[] | JwtFailure> {
+  #first(head: TokenHead, attempted: Attempted): readonly Verified[] | JwtFailure {
     const failures: JwtFailure[] = [];
     for (const rule of this.#rules) {
-      const verified = await this.#tokensOf(rule, head);
+      const verified = this.#tokensOf(rule, head, attempted);
       if (!(verified instanceof JwtFailure)) return verified;
+      if (verified === KEYS_UNKNOWN) return verified;
       failures.push(verified);
     }
     return worst(failures) ?? [];
   }
 
   /** All tokens that a rule finds must be valid: the application may look at any of them. */
-  async #tokensOf(rule: CompiledJwtRule, head: RequestHead): Promise<readonly Verified[] | JwtFailure> {
+  #tokensOf({ rule, index }: Rule, head: TokenHead, attempted: Attempted): readonly Verified[] | JwtFailure {
     const tokens = findTokens(rule, head);
     if (tokens.length === 0) return MISSING;
     const verified: Verified[] = [];
     for (const found of tokens) {
-      const token = await verifyJwt(found.text, rule, this.#clock);
+      const token = verifyToken(found.text, rule, this.#checks);
+      attempted?.({ rule: index, found, failure: token instanceof JwtFailure ? token : undefined });
       if (token instanceof JwtFailure) return token;
       verified.push({ rule, found, token });
     }
     return verified;
   }
-}
-
-/** `WWW-Authenticate` (RFC 6750 §3), without the query: a token may stand there, and answers are logged. */
-export function challengeOf(failure: JwtFailure, { authority, path, headers }: RequestHead): HeaderList {
-  const [scheme = "http"] = valuesOf(headers, "x-forwarded-proto");
-  const realm = `${scheme}://${authority}${path.path}`.replace(/[^\x21\x23-\x5b\x5d-\x7e]/g, "").slice(0, 256);
-  return ["www-authenticate", `Bearer realm="${realm}"${failure === MISSING ? "" : ', error="invalid_token"'}`];
 }

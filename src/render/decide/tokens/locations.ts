@@ -1,8 +1,24 @@
 /** Where tokens stand in a request (JW-3), found as Envoy 1.40 finds them. */
-import type { CompiledJwtRule } from "../compile/workload-policy.ts";
-import { JOINED_HEADERS, joinLines } from "../render/decide/joined-headers.ts";
-import { valuesOf } from "./headers.ts";
-import type { HeaderList, RequestHead } from "./message.ts";
+import type { JwtLocations } from "../../../policy/model.ts";
+import { JOINED_HEADERS, joinLines } from "../joined-headers.ts";
+import type { NormalizedPath } from "../normalize-path.ts";
+
+/** Name, value, name, value, in the order of the wire; names in lower case, values with a character for each byte. */
+export type HeaderLines = readonly string[];
+
+/** What of a request tokens can stand in, and what is changed when they are verified. */
+export interface TokenHead {
+  readonly method: string;
+  readonly path: NormalizedPath;
+  readonly headers: HeaderLines;
+}
+
+/** The values of a header, whose name is in lower case. */
+export function headerValues(headers: HeaderLines, name: string): readonly string[] {
+  const values: string[] = [];
+  for (let index = 0; index < headers.length; index += 2) if (headers[index] === name) values.push(headers[index + 1] ?? "");
+  return values;
+}
 
 export interface FoundToken {
   readonly text: string;
@@ -12,8 +28,8 @@ export interface FoundToken {
 /** What a token may begin with; whatever stands between a prefix and that is skipped. */
 const TOKEN_START = /[A-Za-z0-9._-]/;
 
-function linesOf(headers: HeaderList, name: string): readonly string[] {
-  const lines = valuesOf(headers, name);
+function linesOf(headers: HeaderLines, name: string): readonly string[] {
+  const lines = headerValues(headers, name);
   return JOINED_HEADERS.has(name) && lines.length > 1 ? [joinLines(lines)] : lines;
 }
 
@@ -27,7 +43,7 @@ function afterPrefix(line: string, prefix: string): string | undefined {
   return start < 0 ? line : rest.slice(start);
 }
 
-function inHeaders(rule: CompiledJwtRule, { headers }: RequestHead): readonly FoundToken[] {
+function inHeaders(rule: JwtLocations, { headers }: TokenHead): readonly FoundToken[] {
   const locations = rule.fromHeaders.map((location) => ({ ...location, order: location.name + location.prefix }));
   locations.sort((left, right) => (left.order < right.order ? -1 : 1));
   return locations.flatMap(({ name, prefix }) =>
@@ -57,7 +73,7 @@ function pairsOf(query: string): readonly { readonly pair: string; readonly name
 }
 
 /** Of a parameter that comes several times, the first. */
-function inParams(rule: CompiledJwtRule, { path }: RequestHead): readonly FoundToken[] {
+function inParams(rule: JwtLocations, { path }: TokenHead): readonly FoundToken[] {
   if (rule.fromParams.length === 0 || path.query === "") return [];
   const pairs = pairsOf(path.query);
   return [...new Set(rule.fromParams)].sort().flatMap((name): FoundToken[] => {
@@ -67,9 +83,9 @@ function inParams(rule: CompiledJwtRule, { path }: RequestHead): readonly FoundT
 }
 
 /** RFC 6265 §4.2.1; of a cookie that comes several times, the first. */
-function inCookies(rule: CompiledJwtRule, { headers }: RequestHead): readonly FoundToken[] {
+function inCookies(rule: JwtLocations, { headers }: TokenHead): readonly FoundToken[] {
   if (rule.fromCookies.length === 0) return [];
-  const cookies = valuesOf(headers, "cookie").flatMap((line) => line.split(";"));
+  const cookies = headerValues(headers, "cookie").flatMap((line) => line.split(";"));
   return [...new Set(rule.fromCookies)].sort().flatMap((name): FoundToken[] => {
     const found = cookies.map((cookie) => cookie.trim()).find((cookie) => cookie.startsWith(`${name}=`));
     if (found === undefined) return [];
@@ -79,12 +95,12 @@ function inCookies(rule: CompiledJwtRule, { headers }: RequestHead): readonly Fo
 }
 
 /** Every token that a rule finds, in the order in which Envoy verifies them: the payload of the last one is the requester's. */
-export function findTokens(rule: CompiledJwtRule, head: RequestHead): readonly FoundToken[] {
+export function findTokens(rule: JwtLocations, head: TokenHead): readonly FoundToken[] {
   return [...inHeaders(rule, head), ...inParams(rule, head), ...inCookies(rule, head)].reverse();
 }
 
 /** The header without any line of these names. */
-export function withoutHeaders(headers: HeaderList, names: ReadonlySet<string>): HeaderList {
+export function withoutHeaders(headers: HeaderLines, names: ReadonlySet<string>): HeaderLines {
   return names.size === 0 ? headers : headers.filter((_, index) => !names.has(headers[index & ~1] ?? ""));
 }
 

@@ -1,19 +1,19 @@
 /** A control plane of the project's own parts for one real Envoy: xDS (delta) over a cache, and the access logs that come back. */
 import { EventEmitter, once } from "node:events";
 import { Server, ServerCredentials, type ServerReadableStream } from "@grpc/grpc-js";
-import { type EntryMeaning, type EntrySource, readHttpEntry, readTcpEntry } from "../../src/audit/als-entry.ts";
-import type { NewAuditRecord } from "../../src/audit/record.ts";
-import { silentLogger } from "../../src/core/logger.ts";
-import type { SocketAddress } from "../../src/gen/envoy/config/core/v3/address_pb.js";
-import type { AccessLogCommon } from "../../src/gen/envoy/data/accesslog/v3/accesslog_pb.js";
-import { AccessLogService, type StreamAccessLogsMessage } from "../../src/gen/envoy/service/accesslog/v3/als_pb.js";
-import type { TlsMaterial } from "../../src/rpc/credentials.ts";
-import { serviceDefinition } from "../../src/rpc/service.ts";
-import { ResourceCache } from "../../src/xds/cache.ts";
-import type { ResourceSet } from "../../src/xds/resource.ts";
-import { type AdsService, createAdsService } from "../../src/xds/service.ts";
+import { type EntryMeaning, type EntrySource, readHttpEntry, readTcpEntry } from "../audit/als-entry.ts";
+import type { NewAuditRecord } from "../audit/record.ts";
+import { silentLogger } from "../core/logger.ts";
+import type { SocketAddress } from "../gen/envoy/config/core/v3/address_pb.js";
+import type { AccessLogCommon } from "../gen/envoy/data/accesslog/v3/accesslog_pb.js";
+import { AccessLogService, type StreamAccessLogsMessage } from "../gen/envoy/service/accesslog/v3/als_pb.js";
+import type { TlsMaterial } from "../rpc/credentials.ts";
+import { serviceDefinition } from "../rpc/service.ts";
+import { ResourceCache } from "../xds/cache.ts";
+import type { ResourceSet } from "../xds/resource.ts";
+import { type AdsService, createAdsService } from "../xds/service.ts";
 
-const KEY = "corpus";
+const KEY = "proof";
 const PATIENCE_MS = 30_000;
 
 /** Both ends of a TCP connection: what joins an access log's entry to the client that asked. */
@@ -30,7 +30,7 @@ function endOf(address: AccessLogCommon["downstreamLocalAddress"]): { readonly i
   return { ip: socket?.address ?? "", port };
 }
 
-export class CorpusControlPlane {
+export class ProvingControlPlane {
   readonly #server = new Server();
   readonly #cache = new ResourceCache();
   readonly #ads: AdsService;

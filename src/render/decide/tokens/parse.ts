@@ -1,4 +1,5 @@
 /** A token taken apart (RFC 7515 §3.1, RFC 7519 §4.1), checked in the order and refused in the words of Envoy 1.40. */
+import { decodeBase64url } from "../../../policy/byte-text.ts";
 import { parseStrictObject } from "./strict-json.ts";
 
 /** Why a token is refused; Envoy's own words, which clients see. */
@@ -16,6 +17,8 @@ export interface ParsedJwt {
   readonly algorithm: string;
   /** Empty where the header names none. */
   readonly kid: string;
+  /** It names parts that must be understood (RFC 7515 §4.1.11); none of them is. */
+  readonly critical: boolean;
   readonly claims: Readonly<Record<string, unknown>>;
   readonly issuer: string;
   readonly audiences: readonly string[];
@@ -24,6 +27,9 @@ export interface ParsedJwt {
   readonly notBefore: number;
   /** The payload as it stands in the token. */
   readonly encodedPayload: string;
+  readonly signature: Uint8Array;
+  /** What was signed: header and payload as they stand in the token. */
+  readonly signed: string;
 }
 
 const BAD_FORMAT = new JwtFailure("Jwt is not in the form of Header.Payload.Signature with two dots and 3 sections");
@@ -33,12 +39,8 @@ const KNOWN_ALGORITHMS: ReadonlySet<string> = new Set(
   ["ES", "HS", "RS", "PS"].flatMap((family) => ["256", "384", "512"].map((size) => family + size)).concat("EdDSA"),
 );
 
-function decodeSection(section: string): Uint8Array | undefined {
-  return /^[A-Za-z0-9_-]+$/.test(section) && section.length % 4 !== 1 ? Buffer.from(section, "base64url") : undefined;
-}
-
 function parseSection(section: string, name: "header" | "payload"): Readonly<Record<string, unknown>> | JwtFailure {
-  const bytes = decodeSection(section);
+  const bytes = decodeBase64url(section);
   if (bytes === undefined) return new JwtFailure(`Jwt ${name} is an invalid Base64url encoded`);
   return parseStrictObject(bytes) ?? new JwtFailure(`Jwt ${name} is an invalid JSON`);
 }
@@ -81,8 +83,22 @@ export function parseJwt(text: string): ParsedJwt | JwtFailure {
   if (wrong !== undefined) return wrong;
   const audiences = audiencesOf(claims.aud);
   if (audiences instanceof JwtFailure) return audiences;
-  if (decodeSection(third) === undefined) return new JwtFailure("Jwt signature is an invalid Base64url encoded");
+  const signature = decodeBase64url(third);
+  if (signature === undefined) return new JwtFailure("Jwt signature is an invalid Base64url encoded");
   const { iss, exp, nbf } = claims;
   const issuer = typeof iss === "string" ? iss : "";
-  return { algorithm: alg, kid, claims, issuer, audiences, expires: seconds(exp), notBefore: seconds(nbf), encodedPayload: second };
+  const critical = Object.hasOwn(header, "crit");
+  return {
+    algorithm: alg,
+    kid,
+    critical,
+    claims,
+    issuer,
+    audiences,
+    expires: seconds(exp),
+    notBefore: seconds(nbf),
+    encodedPayload: second,
+    signature,
+    signed: `${first}.${second}`,
+  };
 }

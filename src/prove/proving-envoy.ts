@@ -1,33 +1,33 @@
 /**
- * A real Envoy as an engine of the corpus: it runs what `render/envoy` makes of many workloads at once, each on a
+ * A real Envoy as an engine of questions: it runs what `render/envoy` makes of many workloads at once, each on a
  * loopback address of its own, and its answer to a request is what the client saw and what the access log says of it.
  */
-import { once } from "node:events";
-import { createServer as createHttpServer } from "node:http";
-import { createServer as createHttp2Server } from "node:http2";
-import { createServer as createTcpServer, type Server, type Socket } from "node:net";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
-import { hostOf, listenerFor, type Outcome } from "../../src/analyze/evaluate.ts";
-import type { TestRequest } from "../../src/analyze/test-request.ts";
-import type { NewAuditRecord } from "../../src/audit/record.ts";
-import type { InboundListener, WorkloadPolicy } from "../../src/compile/workload-policy.ts";
-import type { Protocol } from "../../src/policy/model.ts";
-import { renderEnvoy } from "../../src/render/envoy/render.ts";
-import type { TlsMaterial } from "../../src/rpc/credentials.ts";
-import { resource } from "../../src/xds/cache.ts";
-import type { Resource } from "../../src/xds/resource.ts";
-import { FakeCa } from "../fakes/fake-ca.ts";
-import { ask, type Seen } from "./corpus-client.ts";
-import { CorpusControlPlane } from "./corpus-control-plane.ts";
+import { SdsServer } from "../agent/sds-server.ts";
+import { SecretStore } from "../agent/secrets.ts";
+import { systemTimers } from "../agent/timers.ts";
+import { withForwarded, withTokens } from "../analyze/asked-head.ts";
+import { hostOf, listenerFor, type Outcome } from "../analyze/evaluate.ts";
+import type { TestRequest } from "../analyze/test-request.ts";
+import type { NewAuditRecord } from "../audit/record.ts";
+import type { InboundListener, WorkloadPolicy } from "../compile/workload-policy.ts";
+import { silentLogger } from "../core/logger.ts";
+import { renderEnvoy } from "../render/envoy/render.ts";
+import { resource } from "../xds/cache.ts";
+import type { Resource } from "../xds/resource.ts";
+import { ProvingApplication } from "./application.ts";
+import { ProvingAuthority } from "./authority.ts";
+import { ask, type Seen } from "./client.ts";
+import { ProvingControlPlane } from "./control-plane.ts";
 import { EnvoyProcess, workFolder } from "./envoy-process.ts";
-import { FakeAgent } from "./fake-control-plane.ts";
+import { ProvingTokenIssuer } from "./token-issuer.ts";
 
 /** Every test process begins elsewhere in 127.200.0.0 to 127.255.255.255, so that two may run on one machine. */
 const FIRST_PLACE = (process.pid % 3_500) * 1_024;
 
 const CONTROL_PLANE = "spiffe://cluster.local/ns/istio-system/sa/garrison";
-const OWN_IDENTITY = "spiffe://cluster.local/ns/corpus/sa/corpus";
+const OWN_IDENTITY = "spiffe://cluster.local/ns/proof/sa/proof";
 /** Connections at a time. */
 const CONCURRENCY = 24;
 const PATIENCE_MS = 20_000;
@@ -43,54 +43,26 @@ export function firstAudit({ audit }: Outcome): readonly string[] {
   return audit.slice(0, 1);
 }
 
-// === The application ===
-
-class Application {
-  readonly #http = createHttpServer((_request, response) => response.end("served"));
-  readonly #http2 = createHttp2Server((_request, response) => response.end("served"));
-  readonly #tcp = createTcpServer((socket) => {
-    socket.on("error", () => undefined);
-    socket.on("data", (chunk) => socket.end(chunk));
-  });
-  readonly #sockets = new Set<Socket>();
-  readonly ports = new Map<Protocol, number>();
-
-  async listen(): Promise<void> {
-    const servers: readonly (readonly [Protocol, Server])[] = [
-      ["http", this.#http],
-      ["http2", this.#http2],
-      ["tcp", this.#tcp],
-    ];
-    for (const [protocol, server] of servers) {
-      server.on("connection", (socket: Socket) => this.#sockets.add(socket.once("close", () => this.#sockets.delete(socket))));
-      server.listen(0, "127.0.0.1");
-      await once(server, "listening");
-      const address = server.address();
-      this.ports.set(protocol, typeof address === "object" && address !== null ? address.port : 0);
-    }
-  }
-
-  close(): void {
-    for (const server of [this.#http, this.#http2, this.#tcp]) server.close();
-    for (const socket of this.#sockets) socket.destroy();
-  }
-}
-
 // === The engine ===
 
-export class CorpusEnvoy {
-  readonly #ca = new FakeCa();
-  readonly #controlPlane = new CorpusControlPlane();
-  readonly #agent = new FakeAgent();
-  readonly #application = new Application();
+export class ProvingEnvoy {
+  readonly #ca = new ProvingAuthority();
+  readonly #issuer = new ProvingTokenIssuer();
+  readonly #controlPlane = new ProvingControlPlane();
+  #secrets: SdsServer | undefined;
+  readonly #application = new ProvingApplication();
   readonly #folder = workFolder();
-  readonly #materials = new Map<string, TlsMaterial>();
+  readonly #program: string;
   #envoy: EnvoyProcess | undefined;
   #placed = 0;
 
-  /** Resolves when Envoy runs, without a listener as yet; nothing is left running when it does not come to that. */
-  static async start(): Promise<CorpusEnvoy> {
-    const engine = new CorpusEnvoy();
+  private constructor(program: string) {
+    this.#program = program;
+  }
+
+  /** Resolves when the program runs, without a listener as yet; nothing is left running when it does not come to that. */
+  static async start(program: string): Promise<ProvingEnvoy> {
+    const engine = new ProvingEnvoy(program);
     try {
       await engine.#start();
       return engine;
@@ -104,9 +76,11 @@ export class CorpusEnvoy {
     const sdsSocket = join(this.#folder.path, "sds.sock");
     await this.#application.listen();
     await this.#controlPlane.listen(this.#ca.material(CONTROL_PLANE));
-    await this.#agent.listen(sdsSocket, this.#ca.material(OWN_IDENTITY));
-    this.#envoy = EnvoyProcess.start(this.#folder.path, {
-      node: { id: "corpus", cluster: "corpus", metadata: {} },
+    const store = new SecretStore(OWN_IDENTITY);
+    store.update(this.#ca.certificate(OWN_IDENTITY));
+    this.#secrets = await SdsServer.start({ socket: sdsSocket, store, timers: systemTimers, logger: silentLogger });
+    this.#envoy = EnvoyProcess.start(this.#program, this.#folder.path, {
+      node: { id: "proof", cluster: "proof", metadata: {} },
       controlPlane: { address: "127.0.0.1", port: this.#controlPlane.port, identity: CONTROL_PLANE },
       sdsSocket,
       xds: "delta",
@@ -117,14 +91,14 @@ export class CorpusEnvoy {
   async stop(): Promise<void> {
     await this.#envoy?.stop();
     this.#controlPlane.close();
-    this.#agent.close();
+    this.#secrets?.close();
     this.#application.close();
     this.#folder[Symbol.dispose]();
   }
 
   /**
    * Replaces what Envoy serves. The answer holds the policies as they are placed, in order: an inbound listener of
-   * 127.0.0.1 is moved to an address that no workload had before, all lead to an application of the test. Ask both
+   * 127.0.0.1, or of an address that is not of the loopback interface, is moved to one that no workload had before, all lead to an application of the proof. Ask both
    * engines of the placed one, whose `destinationIp` is the real one.
    */
   async load(policies: readonly WorkloadPolicy[]): Promise<readonly WorkloadPolicy[]> {
@@ -151,12 +125,14 @@ export class CorpusEnvoy {
       return {
         ...listener,
         name: `inbound_${number}_${listener.port}`,
-        bind: listener.bind === "127.0.0.1" ? own : listener.bind,
+        bind: isKept(listener.bind) ? listener.bind : own,
         endpoint: { kind: "tcp", host: "127.0.0.1", port },
       };
     });
     const [namespace = "", name = ""] = policy.workload.split("/");
-    return { ...policy, workload: `${namespace}-${number}/${name}`, inbound, outbound: [] };
+    const { requestAuthentication: rules } = policy;
+    const tokens = rules && { requestAuthentication: rules.map((rule) => this.#issuer.admittedBy(rule)) };
+    return { ...policy, workload: `${namespace}-${number}/${name}`, inbound, outbound: [], ...tokens };
   }
 
   async #listening(names: readonly string[]): Promise<void> {
@@ -170,15 +146,19 @@ export class CorpusEnvoy {
 
   #askOne({ policy, request }: PlacedQuestion): Promise<Seen> {
     const listener = listenerFor(policy, request) ?? unserved(policy, request);
-    return ask({ listener, request, host: hostOf(policy, request), material: this.#materialOf(request.from) });
+    const signed = withTokens(withForwarded(policy, request), (claims) => this.#issuer.token(claims));
+    return ask({
+      listener,
+      request: signed,
+      host: hostOf(policy, request),
+      material: request.from === undefined ? undefined : this.#ca.material(request.from),
+    });
   }
+}
 
-  #materialOf(identity: string | undefined): TlsMaterial | undefined {
-    if (identity === undefined) return undefined;
-    const material = this.#materials.get(identity) ?? this.#ca.material(identity);
-    this.#materials.set(identity, material);
-    return material;
-  }
+/** Addresses that a policy may mean: of the loopback interface, and no workload's usual one. */
+function isKept(bind: string): boolean {
+  return bind === "::1" || (bind.startsWith("127.") && bind !== "127.0.0.1");
 }
 
 /** Where a request goes for a port that the workload does not have. */
@@ -199,7 +179,7 @@ function merge(policies: readonly WorkloadPolicy[]): ReadonlyMap<string, Readonl
       for (const [name, { body }] of resources) {
         const next = resource(name, body);
         if ((known.get(name)?.version ?? next.version) !== next.version)
-          throw new Error(`two workloads of the corpus need different resources of the name \`${name}\`: give their ports other numbers`);
+          throw new Error(`two workloads of a proof need different resources of the name \`${name}\`: give their ports other numbers`);
         known.set(name, next);
       }
     }
@@ -229,9 +209,11 @@ function outcomeOf({ answer }: Seen, record: NewAuditRecord | undefined): Outcom
   if (record === undefined) throw new Error("there is no record");
   const { effect, origin, audit, detail } = record;
   const seen = EFFECT_OF_ANSWER.get(answer);
-  const agree = answer === "closed" ? effect !== "allow" : effect === (seen ?? "refused");
+  // A token for another audience gets 403 as well.
+  const agree = answer === "closed" ? effect !== "allow" : effect === (seen ?? "refused") || (answer === 403 && effect === "refused");
   if (!agree) throw new Error(`the client saw ${answer}, the record says ${effect} by ${origin} (${detail})`);
-  return { effect, by: origin, audit, why: detail };
+  const status: Pick<Outcome, "status"> = effect === "refused" && (answer === 401 || answer === 403) ? { status: answer } : {};
+  return { effect, by: origin, audit, why: detail, ...status };
 }
 
 async function inTurns<T, R>(items: readonly T[], work: (item: T) => Promise<R>): Promise<readonly R[]> {

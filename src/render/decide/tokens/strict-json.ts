@@ -1,5 +1,7 @@
 /** JSON that has one meaning: a name that comes twice in an object is an error (RFC 8259 §4 leaves it open), and so is deep nesting. */
 
+import { byteTextOf, fromByteText } from "../../../policy/byte-text.ts";
+
 /** As Envoy's parser has it. */
 const MAX_DEPTH = 100;
 
@@ -28,8 +30,9 @@ function isAmbiguous(json: string): boolean {
 
 /** The object that the bytes stand for in UTF-8; undefined for anything else. */
 export function parseStrictObject(bytes: Uint8Array): Readonly<Record<string, unknown>> | undefined {
+  const text = fromByteText(byteTextOf(bytes));
+  if (text === undefined) return undefined;
   try {
-    const text = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
     const value: unknown = JSON.parse(text);
     if (typeof value !== "object" || value === null || Array.isArray(value) || isAmbiguous(text)) return undefined;
     return value as Readonly<Record<string, unknown>>;

@@ -1,13 +1,13 @@
-/** Asks a proxy what a test case says, byte by byte, on a connection of its own. */
+/** Asks a proxy what a test says, byte by byte, on a connection of its own. */
 import { once } from "node:events";
 import { connect as connectHttp2 } from "node:http2";
 import { connect as connectTcp, type Socket } from "node:net";
 import { connect as connectTls } from "node:tls";
-import type { TestRequest } from "../../src/analyze/test-request.ts";
-import type { InboundListener } from "../../src/compile/workload-policy.ts";
-import type { Protocol } from "../../src/policy/model.ts";
-import type { TlsMaterial } from "../../src/rpc/credentials.ts";
-import { connectionKey } from "./corpus-control-plane.ts";
+import type { TestRequest } from "../analyze/test-request.ts";
+import type { InboundListener } from "../compile/workload-policy.ts";
+import type { Protocol } from "../policy/model.ts";
+import type { TlsMaterial } from "../rpc/credentials.ts";
+import { connectionKey } from "./control-plane.ts";
 
 /** What the client saw: an HTTP status, TCP bytes that came back, or that the other side closed without a word. */
 export interface Seen {

@@ -1,0 +1,140 @@
+/** Expectations asked of a real Envoy that is started for it, each beside the decision engine's answer to the same. */
+import { networkInterfaces } from "node:os";
+import { evaluate, meets, type Outcome } from "../../analyze/evaluate.ts";
+import type { TestCase } from "../../analyze/test-case.ts";
+import type { WorkloadView } from "../../analyze/workload-view.ts";
+import type { CompiledRule, WorkloadPolicy } from "../../compile/workload-policy.ts";
+import { AppError } from "../../core/error.ts";
+import { firstAudit, type PlacedQuestion, ProvingEnvoy } from "../../prove/proving-envoy.ts";
+import { endRequest } from "../signals.ts";
+import { engineOf } from "./engine.ts";
+import type { ViewSource } from "./mesh-source.ts";
+import { problemOf, type TestResult } from "./run-tests.ts";
+
+/** One test at one workload: what Envoy will be asked, or why it cannot be. */
+interface Planned {
+  readonly test: TestCase;
+  readonly workload: string;
+  readonly ask: { readonly policy: WorkloadPolicy } | { readonly problem: string } | "skipped";
+}
+
+function asksForAddress({ condition }: CompiledRule): boolean {
+  if (condition.kind !== "when") return false;
+  return [...condition.from, ...condition.to, condition.when].some((clauses) =>
+    clauses.some(({ attribute }) => attribute === "destinationIp"),
+  );
+}
+
+function isLocal(address: string): boolean {
+  if (address.startsWith("127.") || address === "::1") return true;
+  return Object.values(networkInterfaces()).some((addresses) => addresses?.some((own) => own.address === address));
+}
+
+/** Why a real Envoy on this machine cannot be asked; undefined where it can. */
+function obstacle(policy: WorkloadPolicy, { request }: TestCase): string | undefined {
+  const { http, tcp } = policy;
+  const rules = [http, tcp].flatMap(({ audit, deny, allow = [] }) => [...audit, ...deny, ...allow]);
+  if (request.sourceIp !== undefined && !isLocal(request.sourceIp))
+    return `a real Envoy cannot be asked from ${request.sourceIp}, which is no address of this machine`;
+  if (rules.some(asksForAddress) && !policy.inbound.every(({ bind }) => bind.startsWith("127.") && bind !== "127.0.0.1"))
+    return "a real Envoy cannot be asked: a rule asks for `destination.ip`, and the workload is tried at another address";
+  return undefined;
+}
+
+function planAt({ policy }: WorkloadView, test: TestCase): Planned {
+  const common = { test, workload: policy.workload };
+  if (test.only === "decide") return { ...common, ask: "skipped" };
+  const problem = obstacle(policy, test);
+  if (problem !== undefined) return { ...common, ask: { problem } };
+  try {
+    // A question without one meaning has no answer, whoever is asked; nor has a token of which nobody knows the keys.
+    evaluate(engineOf(policy), policy, test.request);
+    return { ...common, ask: { policy } };
+  } catch (thrown) {
+    return { ...common, ask: { problem: problemOf(thrown) } };
+  }
+}
+
+async function plan(source: ViewSource, tests: readonly TestCase[]): Promise<readonly Planned[]> {
+  const known = new Map<string, readonly WorkloadView[] | string>();
+  const planned: Planned[] = [];
+  for (const test of tests) {
+    const { workload } = test;
+    const views = known.get(workload) ?? (await source(workload).catch(problemOf));
+    known.set(workload, views);
+    if (typeof views === "string") planned.push({ test, workload, ask: { problem: views } });
+    else planned.push(...views.map((view) => planAt(view, test)));
+  }
+  return planned;
+}
+
+/** What Envoy and the engine must have in common; the words of a refusal are each one's own. */
+function same(envoy: Outcome, offline: Outcome): boolean {
+  const text = ({ effect, by, status }: Outcome, audit: readonly string[]): string => JSON.stringify([effect, by, status, audit]);
+  return text(envoy, envoy.audit) === text(offline, firstAudit(offline));
+}
+
+function resultOf({ test, workload }: Planned, got: Outcome, offline: Outcome): TestResult {
+  const { name, place, expect, by } = test;
+  const audit = test.audit?.slice(0, 1);
+  const result = meets(got, { expect, by, audit }) ? ("pass" as const) : ("fail" as const);
+  const common = { name, place, workload, expected: { expect, by, audit }, result, got };
+  return same(got, offline) ? common : { ...common, offline };
+}
+
+/** Asks in one go; the answers stand with what was asked. */
+async function askAll(
+  envoy: ProvingEnvoy,
+  planned: readonly Planned[],
+): Promise<ReadonlyMap<Planned, { readonly got: Outcome; readonly offline: Outcome }>> {
+  const asked = planned.flatMap((one) => (typeof one.ask === "object" && "policy" in one.ask ? [{ one, policy: one.ask.policy }] : []));
+  const policies = [...new Set(asked.map(({ policy }) => policy))];
+  const placed = await envoy.load(policies);
+  const questions = asked.map(
+    ({ one, policy }): PlacedQuestion => ({ policy: placed[policies.indexOf(policy)] ?? policy, request: one.test.request }),
+  );
+  const outcomes = await envoy.ask(questions);
+  return new Map(
+    asked.flatMap(({ one }, index) => {
+      const [got, question] = [outcomes[index], questions[index]];
+      if (got === undefined || question === undefined) return [];
+      return [[one, { got, offline: evaluate(engineOf(question.policy), question.policy, question.request) }] as const];
+    }),
+  );
+}
+
+function unanswered(one: Planned): TestResult {
+  const { test, workload, ask } = one;
+  const { name, place, expect, by, audit } = test;
+  const common = { name, place, workload, expected: { expect, by, audit } };
+  return typeof ask === "object" && "problem" in ask
+    ? { ...common, result: "error", problem: ask.problem }
+    : { ...common, result: "skipped" };
+}
+
+/** Nothing of Envoy outlives a command that is asked to end. */
+async function interrupted(): Promise<never> {
+  throw new AppError("unavailable", `the tests were cut short: ${await endRequest()}`);
+}
+
+/** Every test in order, by the Envoy at `program`. Throws `unavailable` where it cannot be run, or will not take what is rendered. */
+export async function runTestsByEnvoy(program: string, source: ViewSource, tests: readonly TestCase[]): Promise<readonly TestResult[]> {
+  const planned = await plan(source, tests);
+  let envoy: ProvingEnvoy | undefined;
+  const prove = async (): Promise<readonly TestResult[]> => {
+    envoy = await ProvingEnvoy.start(program);
+    const answers = await askAll(envoy, planned);
+    return planned.map((one) => {
+      const answer = answers.get(one);
+      return answer === undefined ? unanswered(one) : resultOf(one, answer.got, answer.offline);
+    });
+  };
+  try {
+    return await Promise.race([prove(), interrupted()]);
+  } catch (cause) {
+    if (cause instanceof AppError) throw cause;
+    throw new AppError("unavailable", "a real Envoy cannot be asked", { where: program, help: AppError.from(cause).message, cause });
+  } finally {
+    await envoy?.stop();
+  }
+}

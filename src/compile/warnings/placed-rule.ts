@@ -1,0 +1,26 @@
+/** A rule with all that its warnings need. */
+import type { Place } from "../../core/diagnostic.ts";
+import type { AuthorizationPolicyObject, Clause, Rule } from "../../policy/model.ts";
+import type { WorkloadPolicy } from "../workload-policy.ts";
+
+export interface PlacedRule {
+  readonly policy: AuthorizationPolicyObject;
+  readonly rule: Rule;
+  /** `NAMESPACE/POLICY[RULE]`, quoted. */
+  readonly name: string;
+  readonly place: Place;
+  /** What is compiled for the workloads that the policy selects. */
+  readonly selected: readonly WorkloadPolicy[];
+}
+
+export function allClauses({ from, to, when }: Rule): readonly Clause[] {
+  return [...from.flat(), ...to.flat(), ...when];
+}
+
+const MAX_NAMED = 6;
+
+/** A list that stays short. */
+export function named(items: readonly string[]): string {
+  const rest = items.length - MAX_NAMED;
+  return `${items.slice(0, MAX_NAMED).join(", ")}${rest > 0 ? ` and ${rest} more` : ""}`;
+}

@@ -1,0 +1,65 @@
+/** What Istio accepts and users regret, policy by policy. Warnings change nothing. */
+import type { Diagnostic } from "../../core/diagnostic.ts";
+import type { Workload } from "../../mesh/snapshot.ts";
+import { attributeRow } from "../../policy/attributes.ts";
+import type { AuthorizationPolicyObject, PeerAuthenticationObject, RequestAuthenticationObject } from "../../policy/model.ts";
+import type { CompiledRule, WorkloadPolicy } from "../workload-policy.ts";
+import { allowsAllBut, evadedDenies } from "./evasion.ts";
+import { named, type PlacedRule } from "./placed-rule.ts";
+import { identitiesWithoutMtls, requestersWithoutTokens } from "./unknown-caller.ts";
+import { widenedDeny } from "./widened-deny.ts";
+
+type Compiled = ReadonlyMap<string, WorkloadPolicy>;
+
+/** In the order in which they are told of one rule. */
+const OF_RULES = [widenedDeny, allowsAllBut, evadedDenies, identitiesWithoutMtls, requestersWithoutTokens] as const;
+
+/** A policy with the workloads that it selects. */
+interface Selection {
+  readonly policy: AuthorizationPolicyObject | RequestAuthenticationObject | PeerAuthenticationObject;
+  readonly workloads: readonly Workload[];
+}
+
+function placedRules(policy: AuthorizationPolicyObject, selected: readonly WorkloadPolicy[]): readonly PlacedRule[] {
+  const { meta, rules } = policy;
+  if (rules === "invalid" || selected.length === 0) return [];
+  return rules.map((rule, index) => ({
+    policy,
+    rule,
+    name: `\`${meta.namespace}/${meta.name}[${index}]\``,
+    place: rule.place ?? meta.place,
+    selected,
+  }));
+}
+
+function asksForToken({ condition }: CompiledRule): boolean {
+  if (condition.kind !== "when") return false;
+  return [...condition.from, ...condition.to, condition.when].some((clauses) =>
+    clauses.some(({ attribute }) => attributeRow(attribute).needsToken === true),
+  );
+}
+
+/** A RequestAuthentication asks nobody for a token: without a rule that does, a request without one passes. */
+function tokenOptional(policy: RequestAuthenticationObject, selected: readonly WorkloadPolicy[]): readonly Diagnostic[] {
+  const { meta, jwtRules } = policy;
+  if (jwtRules === "invalid" || jwtRules.length === 0) return [];
+  const open = selected
+    .filter(({ inbound }) => inbound.some(({ protocol }) => protocol !== "tcp"))
+    .filter(({ requestAuthentication = [] }) => requestAuthentication.every(({ presence }) => presence === "OPTIONAL"))
+    .filter(({ http: { deny, allow = [] } }) => ![...deny, ...allow].some(asksForToken))
+    .map(({ workload }) => workload);
+  if (open.length === 0) return [];
+  const message = `RequestAuthentication \`${meta.namespace}/${meta.name}\` does not require a token, and no rule asks for one: requests without any pass at ${named(open)}`;
+  const help = 'add a DENY rule with `notRequestPrincipals: ["*"]`, an ALLOW rule with `requestPrincipals`, or `presence: REQUIRED`';
+  return [{ code: "GAR0206", message, place: meta.place, help }];
+}
+
+/** All warnings about the meaning of policies in force. */
+export function policyWarnings(compiled: Compiled, selections: readonly Selection[]): readonly Diagnostic[] {
+  return selections.flatMap(({ policy, workloads }): readonly Diagnostic[] => {
+    if (policy.kind === "PeerAuthentication") return [];
+    const selected = workloads.flatMap(({ key }) => compiled.get(key) ?? []);
+    if (policy.kind === "RequestAuthentication") return tokenOptional(policy, selected);
+    return placedRules(policy, selected).flatMap((rule) => OF_RULES.flatMap((warn) => warn(rule)));
+  });
+}

@@ -1,0 +1,37 @@
+/** What every workload of a proof stands before: it answers all that comes. */
+import { once } from "node:events";
+import { createServer as createHttpServer } from "node:http";
+import { createServer as createHttp2Server } from "node:http2";
+import { createServer as createTcpServer, type Server, type Socket } from "node:net";
+import type { Protocol } from "../policy/model.ts";
+
+export class ProvingApplication {
+  readonly #http = createHttpServer((_request, response) => response.end("served"));
+  readonly #http2 = createHttp2Server((_request, response) => response.end("served"));
+  readonly #tcp = createTcpServer((socket) => {
+    socket.on("error", () => undefined);
+    socket.on("data", (chunk) => socket.end(chunk));
+  });
+  readonly #sockets = new Set<Socket>();
+  readonly ports = new Map<Protocol, number>();
+
+  async listen(): Promise<void> {
+    const servers: readonly (readonly [Protocol, Server])[] = [
+      ["http", this.#http],
+      ["http2", this.#http2],
+      ["tcp", this.#tcp],
+    ];
+    for (const [protocol, server] of servers) {
+      server.on("connection", (socket: Socket) => this.#sockets.add(socket.once("close", () => this.#sockets.delete(socket))));
+      server.listen(0, "127.0.0.1");
+      await once(server, "listening");
+      const address = server.address();
+      this.ports.set(protocol, typeof address === "object" && address !== null ? address.port : 0);
+    }
+  }
+
+  close(): void {
+    for (const server of [this.#http, this.#http2, this.#tcp]) server.close();
+    for (const socket of this.#sockets) socket.destroy();
+  }
+}
