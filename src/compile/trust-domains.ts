@@ -52,8 +52,22 @@ function expandRule(rule: Rule, trustDomains: readonly string[]): Rule {
   return { ...rule, from: rule.from.map(expand), when: expand(rule.when) };
 }
 
+interface Expanded {
+  readonly names: string;
+  readonly policy: AuthorizationPolicyObject;
+}
+
+/** A policy is expanded once, however many workloads it holds for. */
+const expanded = new WeakMap<AuthorizationPolicyObject, Expanded>();
+
 /** The policy with its principals by every name of the mesh: the one place where aliases enter a decision. */
 export function withAliases(policy: AuthorizationPolicyObject, trustDomains: readonly string[]): AuthorizationPolicyObject {
   const { rules } = policy;
-  return rules === "invalid" ? policy : { ...policy, rules: rules.map((rule) => expandRule(rule, trustDomains)) };
+  if (rules === "invalid") return policy;
+  const names = trustDomains.join();
+  const known = expanded.get(policy);
+  if (known?.names === names) return known.policy;
+  const result = { ...policy, rules: rules.map((rule) => expandRule(rule, trustDomains)) };
+  expanded.set(policy, { names, policy: result });
+  return result;
 }

@@ -79,8 +79,7 @@ function toWorkload(object: WorkloadEntryObject | PodObject, settings: MeshSetti
   const labels = kind === "Pod" ? object.meta.labels : object.labels;
   const ready = kind === "Pod" ? object.ready : true;
   const identity = formatSpiffeId({ trustDomain: settings.trustDomain, namespace, serviceAccount });
-  const ownProxies = kind === "Pod" ? undefined : object.proxyConfig?.numTrustedProxies;
-  const numTrustedProxies = ownProxies ?? defaultConfig.numTrustedProxies ?? 0;
+  const numTrustedProxies = object.proxyConfig?.numTrustedProxies ?? defaultConfig.numTrustedProxies ?? 0;
   const own = { labels, serviceAccount, identity, numTrustedProxies, place };
   return { kind, key: `${namespace}/${name}`, namespace, name, address, ports, ready, ...own };
 }

@@ -83,6 +83,8 @@ export interface PodObject {
   readonly serviceAccount: string;
   /** Whether services may lead to it: its condition `Ready`. */
   readonly ready: boolean;
+  /** Of the annotation `proxy.istio.io/config`; absent where there is none. */
+  readonly proxyConfig?: ProxyConfig;
 }
 
 export type Endpoint =

@@ -169,6 +169,7 @@ export async function startControlPlane(given: ControlPlaneOptions): Promise<Con
       logger,
       apply,
       tokens: state.tokens,
+      rootNamespace: settings.rootNamespace,
       ...(options.signal === undefined ? {} : { signal: options.signal }),
     });
     cleanup.push(() => source.close());

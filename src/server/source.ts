@@ -4,10 +4,12 @@ import type { TokenVerifier } from "../ca/authenticators.ts";
 import { type Diagnostic, type DiagnosticCode, formatDiagnostic } from "../core/diagnostic.ts";
 import { AppError } from "../core/error.ts";
 import type { Logger } from "../core/logger.ts";
+import { brokenMeshConfig } from "../sources/broken-mesh-config.ts";
 import { watchFolder } from "../sources/folder-watcher.ts";
 import { openKubernetesApi } from "../sources/kubernetes/api.ts";
 import { watchCluster } from "../sources/kubernetes/cluster-source.ts";
 import { TokenReviewer } from "../sources/kubernetes/token-review.ts";
+import type { ConfigurationSnapshot } from "../sources/snapshot.ts";
 import type { Configuration } from "./mesh-state.ts";
 
 export type ConfigurationOrigin =
@@ -21,6 +23,8 @@ export interface SourceOptions {
   readonly apply: (configuration: Configuration) => void;
   /** The issuer of tokens where there is no cluster. */
   readonly tokens: TokenVerifier;
+  /** Where the mesh's configuration is. */
+  readonly rootNamespace: string;
   /** Ends the wait for a cluster. */
   readonly signal?: AbortSignal;
 }
@@ -48,6 +52,19 @@ export function refuseUnknown(diagnostics: readonly Diagnostic[]): void {
   );
 }
 
+/** What a mesh's configuration that is invalid would say of every proxy is unknown. Throws `invalid-configuration`. */
+export function refuseBrokenMesh(configuration: ConfigurationSnapshot, rootNamespace: string): void {
+  const broken = brokenMeshConfig(configuration, rootNamespace);
+  if (broken !== undefined) throw refusedMesh(broken);
+}
+
+export function refusedMesh(diagnostic: Diagnostic): AppError {
+  const message = `the mesh's configuration cannot be taken, so nothing can be served\n${formatDiagnostic(diagnostic)}`;
+  return new AppError("invalid-configuration", message, {
+    help: "mend the ConfigMap; once started, a broken edit keeps the last good state",
+  });
+}
+
 async function openFolder(folder: string, { logger, apply, tokens }: SourceOptions): Promise<OpenedSource> {
   const watcher = await watchFolder({ folder: resolve(folder), logger, onSnapshot: apply });
   try {
@@ -60,9 +77,16 @@ async function openFolder(folder: string, { logger, apply, tokens }: SourceOptio
 }
 
 /** A cluster vouches for its own service accounts: no token of another issuer is taken. */
-async function openCluster(file: string | undefined, { logger, apply, signal }: SourceOptions): Promise<OpenedSource> {
+async function openCluster(file: string | undefined, options: SourceOptions): Promise<OpenedSource> {
+  const { logger, apply, rootNamespace, signal } = options;
   const api = await openKubernetesApi({ file });
-  const cluster = await watchCluster({ api, logger, onSnapshot: apply, ...(signal === undefined ? {} : { signal }) });
+  const cluster = await watchCluster({ api, logger, rootNamespace, onSnapshot: apply, ...(signal === undefined ? {} : { signal }) });
+  try {
+    refuseBrokenMesh(cluster.current, rootNamespace);
+  } catch (error) {
+    await cluster.close();
+    throw error;
+  }
   return { name: "kubernetes", tokens: new TokenReviewer(api), close: () => cluster.close() };
 }
 

@@ -1,23 +1,14 @@
 /** What the mesh's configuration says at a start, where there is no last good state to fall back to. */
 import { resolve } from "node:path";
-import { type Diagnostic, formatDiagnostic } from "../core/diagnostic.ts";
-import { AppError } from "../core/error.ts";
+import type { Diagnostic } from "../core/diagnostic.ts";
 import { effectiveSettings, type FixedSettings, type MeshSettings } from "../mesh/mesh-config.ts";
-import { brokenMeshConfig } from "../sources/broken-mesh-config.ts";
 import { readFolder } from "../sources/folder-source.ts";
-import { type ConfigurationOrigin, refuseUnknown } from "./source.ts";
-
-function refuse(diagnostic: Diagnostic): AppError {
-  const message = `the mesh's configuration cannot be taken, so nothing can be served\n${formatDiagnostic(diagnostic)}`;
-  return new AppError("invalid-configuration", message, {
-    help: "mend the ConfigMap; once started, a broken edit keeps the last good state",
-  });
-}
+import { type ConfigurationOrigin, refuseBrokenMesh, refusedMesh, refuseUnknown } from "./source.ts";
 
 /** Throws `invalid-configuration` for one that contradicts the command line. */
 export function refuseContradiction(diagnostics: readonly Diagnostic[]): void {
   const contradiction = diagnostics.find(({ code }) => code === "GAR0107");
-  if (contradiction !== undefined) throw refuse(contradiction);
+  if (contradiction !== undefined) throw refusedMesh(contradiction);
 }
 
 export interface SettledSettings {
@@ -33,9 +24,7 @@ export async function settleSettings(origin: ConfigurationOrigin, settings: Mesh
   if (origin.kind !== "folder") return { settings, fixed: { trustDomain: settings.trustDomain, ...given } };
   const first = await readFolder(resolve(origin.folder));
   refuseUnknown(first.diagnostics);
-  // What it would say of every proxy is unknown.
-  const broken = brokenMeshConfig(first, settings.rootNamespace);
-  if (broken !== undefined) throw refuse(broken);
+  refuseBrokenMesh(first, settings.rootNamespace);
   const { trustDomain } = effectiveSettings(settings, first.objects);
   const fixed = { trustDomain, ...given };
   return { settings: { ...settings, trustDomain: fixed.trustDomain }, fixed };

@@ -260,3 +260,8 @@ export function parseYamlDocuments(text: string, file: string): YamlDocuments {
   const lineCounter = new LineCounter();
   return parse({ text, placeAt: placesOf(file, lineCounter), budget: { nodes: 0 }, embedded: false }, lineCounter);
 }
+
+/** The one document of a string that an object holds, each node at `place`; unusable where there is none that could be used. Never throws. */
+export function parseEmbeddedYaml(text: string, place: Place): RawNode {
+  return embeddedTree({ text, placeAt: () => place, budget: { nodes: 0 }, embedded: true });
+}

@@ -45,6 +45,11 @@ function allow(path: string) {
   };
 }
 
+function meshConfig(normalization: string) {
+  const mesh = `# written by an installer\naccessLogFile: /dev/stdout\npathNormalization:\n  normalization: ${normalization}\n`;
+  return { apiVersion: "v1", kind: "ConfigMap", metadata: { name: "istio", namespace: "istio-system" }, data: { mesh } };
+}
+
 const place = new Place({ after });
 let cluster: Cluster;
 let serve: GarrisonProcess;
@@ -100,6 +105,17 @@ describe("a control plane on Kubernetes", { timeout: 180_000 }, () => {
     await untilExplained("/a", BY_READERS);
     await cluster.remove(allow("/a"));
     await untilExplained("/b", NO_POLICY);
+  });
+
+  test("puts the mesh's configuration in force, its edit, and its removal", async (t) => {
+    await policyFor(t, "/open");
+    await untilExplained("//open", /DENY by default/);
+    await cluster.apply("apiVersion: v1\nkind: Namespace\nmetadata: { name: istio-system }\n");
+    await cluster.create(meshConfig("MERGE_SLASHES"));
+    t.after(() => cluster.remove(meshConfig("BASE")).catch(() => undefined));
+    await untilExplained("//open", BY_READERS);
+    await cluster.remove(meshConfig("BASE"));
+    await untilExplained("//open", /DENY by default/);
   });
 
   test("keeps the last valid form of an object that was written past every check, and says what is wrong with it", async (t) => {

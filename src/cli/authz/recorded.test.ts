@@ -39,6 +39,15 @@ describe("answerNow", () => {
     assert.equal(now(rules('{ when: [{ key: "request.headers[x-a]", notValues: ["1"] }] }'), {})?.effect, "unknown");
   });
 
+  it("leaves open whom proxies in front have named, which nobody recorded", () => {
+    const yaml = rules('{ from: [{ source: { remoteIpBlocks: ["127.0.0.1"] } }] }');
+    const mesh = "    defaultConfig: { gatewayTopology: { numTrustedProxies: 1 } }\n";
+    const trusting = `---\napiVersion: v1\nkind: ConfigMap\nmetadata: { name: istio, namespace: istio-system }\ndata:\n  mesh: |\n${mesh}`;
+    const tcp = { protocol: "tcp", port: 9000, method: "", path: "", host: "" } as const;
+    assert.deepEqual([now(yaml, {})?.effect, now(yaml, tcp)?.effect], ["allow", "allow"]);
+    assert.deepEqual([now(yaml + trusting, {})?.effect, now(yaml + trusting, tcp)?.effect], ["unknown", "allow"]);
+  });
+
   it("takes a text that the record has cut for unknown, and one that it has not for known", () => {
     const yaml = rules('{ to: [{ operation: { paths: ["/a*"] } }] }');
     assert.equal(now(yaml, { path: `/a${"b".repeat(100)}…` })?.effect, "unknown");

@@ -3,7 +3,7 @@ import { type Answer, answerFacts } from "../../analyze/answer.ts";
 import type { Question } from "../../analyze/explain.ts";
 import type { WorkloadView } from "../../analyze/workload-view.ts";
 import type { AuditRecord } from "../../audit/record.ts";
-import type { InboundListener } from "../../compile/workload-policy.ts";
+import type { InboundListener, WorkloadPolicy } from "../../compile/workload-policy.ts";
 import type { AttributeKey } from "../../policy/attributes.ts";
 import type { Facts } from "../../policy/decision.ts";
 import { EXPLAINING } from "./engine.ts";
@@ -14,13 +14,14 @@ function isWhole(text: string): boolean {
 }
 
 /** What the record tells of each attribute; one that is not here is unknown (headers, the server name of the handshake). */
-const TELLS: Partial<Readonly<Record<AttributeKey, (record: AuditRecord) => boolean>>> = {
+const TELLS: Partial<Readonly<Record<AttributeKey, (record: AuditRecord, policy: WorkloadPolicy) => boolean>>> = {
   principal: () => true,
   namespace: () => true,
   serviceAccount: () => true,
   trustDomain: () => true,
   sourceIp: ({ sourceIp }) => isWhole(sourceIp),
-  remoteIp: ({ sourceIp }) => isWhole(sourceIp),
+  // Whom proxies in front have named stands in a header.
+  remoteIp: ({ sourceIp, protocol }, { numTrustedProxies = 0 }) => isWhole(sourceIp) && (protocol === "tcp" || numTrustedProxies === 0),
   host: ({ host }) => isWhole(host),
   method: ({ method }) => isWhole(method),
   path: ({ path }) => isWhole(path),
@@ -28,19 +29,18 @@ const TELLS: Partial<Readonly<Record<AttributeKey, (record: AuditRecord) => bool
   destinationIp: () => true,
 };
 
-function questionOf(record: AuditRecord, listener: InboundListener): Question {
+function questionOf(record: AuditRecord, listener: InboundListener, policy: WorkloadPolicy): Question {
   const { caller, sourceIp, protocol, method, path, host, port } = record;
   const facts: Facts = {
     peer: caller === "" ? undefined : caller,
     sourceIp,
-    // No proxy is trusted to tell of another client.
     remoteIp: sourceIp,
     destinationIp: listener.bind,
     destinationPort: port,
     sni: "",
     http: protocol === "http" ? { method, path, host, headers: new Map() } : undefined,
   };
-  return { facts, knows: ({ attribute }) => TELLS[attribute]?.(record) === true };
+  return { facts, knows: ({ attribute }) => TELLS[attribute]?.(record, policy) === true };
 }
 
 /** What the rules in force now say; undefined where the workload has no such listener any more, or no rule was asked. */
@@ -48,5 +48,5 @@ export function answerNow(view: WorkloadView, record: AuditRecord): Answer | und
   if (record.effect === "refused") return undefined;
   const listener = view.policy.inbound.find(({ port }) => port === record.port);
   if (listener === undefined || (listener.protocol === "tcp") !== (record.protocol === "tcp")) return undefined;
-  return answerFacts(EXPLAINING.ask, view, listener, questionOf(record, listener));
+  return answerFacts(EXPLAINING.ask, view, listener, questionOf(record, listener, view.policy));
 }

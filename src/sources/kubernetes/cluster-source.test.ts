@@ -6,6 +6,7 @@ import { silentLogger } from "../../core/logger.ts";
 import type { ConfigurationSnapshot } from "../snapshot.ts";
 import { watchCluster } from "./cluster-source.ts";
 
+const CONFIG_MAPS = "/api/v1/namespaces/istio-system/configmaps?fieldSelector=metadata.name%3Distio&";
 const POLICIES = "/apis/security.istio.io/v1/authorizationpolicies";
 
 function policy(resourceVersion: string, path: string, field = "paths") {
@@ -17,12 +18,17 @@ function page(items: readonly unknown[]) {
   return { status: 200, body: { metadata: { resourceVersion: "1" }, items } };
 }
 
-function setUp(items: readonly unknown[]) {
+function setUp(items: readonly unknown[], configMaps: readonly unknown[] = []) {
   const api = new FakeKubernetesApi();
-  api.answer = (path) => page(path.startsWith(POLICIES) ? items : []);
+  api.answer = (path) => page(path.startsWith(POLICIES) ? items : path.startsWith(CONFIG_MAPS) ? configMaps : []);
   const snapshots: ConfigurationSnapshot[] = [];
   const open = async (t: TestContext) => {
-    const source = await watchCluster({ api, logger: silentLogger, onSnapshot: (snapshot) => void snapshots.push(snapshot) });
+    const source = await watchCluster({
+      api,
+      logger: silentLogger,
+      rootNamespace: "istio-system",
+      onSnapshot: (snapshot) => void snapshots.push(snapshot),
+    });
     t.after(() => source.close());
     return source;
   };
@@ -88,7 +94,62 @@ test("the wait for the first state can be ended", async () => {
   const api = new FakeKubernetesApi();
   api.answer = () => new Error("away");
   const ended = new AbortController();
-  const opening = watchCluster({ api, logger: silentLogger, onSnapshot: () => assert.fail(), signal: ended.signal });
+  const opening = watchCluster({
+    api,
+    logger: silentLogger,
+    rootNamespace: "istio-system",
+    onSnapshot: () => assert.fail(),
+    signal: ended.signal,
+  });
   ended.abort();
   await assert.rejects(opening, { code: "unavailable" });
+});
+
+function configMap(resourceVersion: string, mesh: string) {
+  return { metadata: { name: "istio", namespace: "istio-system", resourceVersion }, data: { mesh } };
+}
+
+test("the mesh's configuration is the one ConfigMap that is asked for, and decoded as strictly as in a folder", async (t) => {
+  const { api, snapshots, open } = setUp([], [configMap("1", "pathNormalization: { normalization: NONE }\n")]);
+  const source = await open(t);
+  const pathsOf = (): readonly unknown[] =>
+    source.current.objects.map((object) => object.kind === "ConfigMap" && object.mesh?.pathNormalization);
+  assert.deepEqual(pathsOf(), ["NONE"]);
+  assert.deepEqual(
+    api.asked.filter((path) => path.includes("configmaps") && !path.startsWith(CONFIG_MAPS)),
+    [],
+  );
+  const watch = api.watches.find(({ path }) => path.startsWith(CONFIG_MAPS));
+  watch?.send({ type: "MODIFIED", object: configMap("2", "pathNormalisation: {}\n") });
+  await until("it is told", () => snapshots.length === 2);
+  assert.deepEqual(pathsOf(), ["NONE"]);
+  assert.match(source.current.diagnostics[0]?.message ?? "", /^unknown field `pathNormalisation`$/);
+  assert.equal(source.current.diagnostics[0]?.place.file, "ConfigMap istio-system/istio");
+});
+
+test("a pod's annotation says whom its proxy trusts; one that cannot be read trusts nobody, and is told", async (t) => {
+  const { api, open } = setUp([]);
+  const answer = api.answer;
+  const pod = (name: string, config: string) => ({
+    metadata: { name, namespace: "shop", resourceVersion: "1", annotations: { "proxy.istio.io/config": config } },
+    spec: { serviceAccountName: "a" },
+    status: { podIP: "10.0.0.1" },
+  });
+  const pods = [
+    pod("good", "concurrency: 2\ngatewayTopology: { numTrustedProxies: 3 }"),
+    pod("wrong", "gatewayTopology: { numTrustedProxy: 3 }"),
+  ];
+  api.answer = (path) => (path.startsWith("/api/v1/pods") ? page(pods) : answer(path));
+  const source = await open(t);
+  assert.deepEqual(
+    source.current.objects.map((object) => object.kind === "Pod" && [object.meta.name, object.proxyConfig?.numTrustedProxies]),
+    [
+      ["good", 3],
+      ["wrong", 0],
+    ],
+  );
+  assert.deepEqual(
+    source.current.diagnostics.map(({ code, place }) => `${code} ${place.file}`),
+    ["GAR0003 Pod shop/wrong"],
+  );
 });

@@ -11,8 +11,9 @@ import type { KubernetesApi } from "./api.ts";
 import type { ApiObject } from "./api-objects.ts";
 import { objectTree } from "./object-tree.ts";
 import { observe } from "./observed.ts";
+import { withProxyConfig } from "./pod-proxy-config.ts";
 import { Reflector, type ReflectorOptions } from "./reflector.ts";
-import { WATCHED_KINDS, type WatchedKind } from "./watched-kinds.ts";
+import { type WatchedKind, watchedKinds } from "./watched-kinds.ts";
 
 /** Between one snapshot and the next while changes keep coming; the first change is told at once. */
 const STORM_MS = 50;
@@ -20,6 +21,8 @@ const STORM_MS = 50;
 export interface ClusterSourceOptions {
   readonly api: KubernetesApi;
   readonly logger: Logger;
+  /** Where the mesh's configuration is. */
+  readonly rootNamespace: string;
   /** Called with the first snapshot before `watchCluster` resolves, and then with each that differs. */
   readonly onSnapshot: (snapshot: ConfigurationSnapshot) => void;
   /** Ends the wait for the first snapshot. */
@@ -45,7 +48,10 @@ function decode(kind: WatchedKind, object: ApiObject): DecodedDocument | undefin
   if (kind.reading === "decoded") return { ...decodeObject(objectTree(object.body, place)), place };
   const observed = observe(kind.kind, object, place);
   if (observed === undefined) return undefined;
-  return { object: observed, valid: true, key: objectKey(observed), claim: undefined, diagnostics: [], place };
+  const document = { valid: true, key: objectKey(observed), claim: undefined, place };
+  if (observed.kind !== "Pod") return { ...document, object: observed, diagnostics: [] };
+  const { pod, diagnostics } = withProxyConfig(observed, place);
+  return { ...document, object: pod, diagnostics };
 }
 
 function byKey(left: SourceStatus, right: SourceStatus): number {
@@ -65,9 +71,9 @@ class Watching implements ClusterSource {
 
   constructor(options: ClusterSourceOptions) {
     this.#options = options;
-    const { api, logger, limits } = options;
+    const { api, logger, limits, rootNamespace } = options;
     const onChange = (): void => this.#changed();
-    this.#reflectors = WATCHED_KINDS.map((kind) => ({
+    this.#reflectors = watchedKinds(rootNamespace).map((kind) => ({
       kind,
       reflector: new Reflector({ api, kind, logger, onChange, ...(limits === undefined ? {} : { limits }) }),
     }));

@@ -1,6 +1,8 @@
 /** An object of an API server as the tree that decoders read. It has no lines: its place is its name. */
 import type { Place } from "../../core/diagnostic.ts";
+import { EMBEDDED_YAML_KEYS } from "../../policy/decode/embedded-yaml.ts";
 import type { RawEntry, RawNode } from "../../policy/decode/raw-node.ts";
+import { parseEmbeddedYaml } from "../yaml-documents.ts";
 import { isPlain } from "./api-objects.ts";
 
 /** kubectl's copy of the manifest, up to 256 KiB of no meaning here. */
@@ -13,11 +15,19 @@ function toNode(value: unknown, place: Place, depth: number): RawNode {
   if (depth > MAX_DEPTH) return { kind: "unusable", reason: "is nested too deep", help: "flatten it", place };
   if (Array.isArray(value)) return { kind: "list", items: value.map((item) => toNode(item, place, depth + 1)), place };
   if (isPlain(value)) {
-    const entries = Object.entries(value).map(([key, child]): RawEntry => ({ key, place, value: toNode(child, place, depth + 1) }));
+    const entries = Object.entries(value).map(
+      ([key, child]): RawEntry => ({ key, place, value: withEmbedded(key, toNode(child, place, depth + 1)) }),
+    );
     return { kind: "map", entries, place };
   }
   const scalar = typeof value === "string" || typeof value === "number" || typeof value === "boolean" ? value : null;
   return { kind: "scalar", value: scalar, place };
+}
+
+/** A string with the tree of the YAML that it holds, as in a file. */
+function withEmbedded(key: string, node: RawNode): RawNode {
+  if (!EMBEDDED_YAML_KEYS.has(key) || node.kind !== "scalar" || typeof node.value !== "string") return node;
+  return { ...node, embedded: parseEmbeddedYaml(node.value, node.place) };
 }
 
 function withoutBookkeeping(metadata: unknown): unknown {

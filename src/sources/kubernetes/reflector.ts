@@ -134,7 +134,7 @@ export class Reflector {
   async #served(): Promise<string> {
     if (this.#version !== undefined) return this.#version;
     for (const version of this.#options.kind.versions) {
-      const { status, body } = await this.#options.api.call("GET", `${collectionPath(this.#options.kind, version)}?limit=1`);
+      const { status, body } = await this.#options.api.call("GET", collectionPath(this.#options.kind, version, "limit=1"));
       if (status === 404) continue;
       if (status !== 200) throw refused(status, body);
       this.#version = version;
@@ -148,7 +148,7 @@ export class Reflector {
     const found = new Map<string, ApiObject>();
     for (let next = ""; ; ) {
       const query = `limit=${this.#limits.page}${next === "" ? "" : `&continue=${encodeURIComponent(next)}`}`;
-      const { status, body } = await this.#options.api.call("GET", `${collectionPath(this.#options.kind, version)}?${query}`);
+      const { status, body } = await this.#options.api.call("GET", collectionPath(this.#options.kind, version, query));
       if (status === 410) throw new Expired();
       if (status === 404) throw new Unknown();
       if (status !== 200) throw refused(status, body);
@@ -169,7 +169,7 @@ export class Reflector {
   async #watch(): Promise<void> {
     const version = await this.#served();
     const query = `watch=1&allowWatchBookmarks=true&timeoutSeconds=${this.#limits.watchSeconds}&resourceVersion=${encodeURIComponent(this.#position)}`;
-    const path = `${collectionPath(this.#options.kind, version)}?${query}`;
+    const path = collectionPath(this.#options.kind, version, query);
     const { status, lines } = await this.#options.api.watch(path, this.#abort.signal);
     if (status === 410) throw new Expired();
     if (status === 404) throw new Unknown();

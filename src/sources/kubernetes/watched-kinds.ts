@@ -1,4 +1,5 @@
 /** What is watched, and where an API server has it. */
+import { MESH_CONFIG_NAME } from "../../policy/decode/config-map.ts";
 
 /** What an object is taken for: configuration that people write is decoded strictly, what the cluster says of itself is observed. */
 export type Reading = "decoded" | "observed";
@@ -12,6 +13,8 @@ export interface WatchedKind {
   /** The first that the server has is watched. */
   readonly versions: readonly [string, ...string[]];
   readonly reading: Reading;
+  /** The only object of the kind that is asked for: the others are nobody's business here. */
+  readonly only?: { readonly namespace: string; readonly name: string };
 }
 
 const core = (kind: string, resource: string): WatchedKind => ({ kind, resource, group: "", versions: ["v1"], reading: "observed" });
@@ -24,7 +27,7 @@ const istio = (area: "networking" | "security", kind: string, resource: string):
   reading: "decoded",
 });
 
-export const WATCHED_KINDS: readonly WatchedKind[] = [
+const WATCHED_KINDS: readonly WatchedKind[] = [
   core("Namespace", "namespaces"),
   core("ServiceAccount", "serviceaccounts"),
   core("Service", "services"),
@@ -38,7 +41,15 @@ export const WATCHED_KINDS: readonly WatchedKind[] = [
   istio("security", "AuthorizationPolicy", "authorizationpolicies"),
 ];
 
-/** The URL of all objects of a kind. */
-export function collectionPath({ group, resource }: WatchedKind, version: string): string {
-  return group === "" ? `/api/${version}/${resource}` : `/apis/${group}/${version}/${resource}`;
+/** `rootNamespace` is where the mesh's configuration is. */
+export function watchedKinds(rootNamespace: string): readonly WatchedKind[] {
+  const only = { namespace: rootNamespace, name: MESH_CONFIG_NAME };
+  return [...WATCHED_KINDS, { ...core("ConfigMap", "configmaps"), reading: "decoded", only }];
+}
+
+/** The URL of all objects of a kind that are asked for, with more to ask in its query. */
+export function collectionPath({ group, resource, only }: WatchedKind, version: string, query: string): string {
+  const base = group === "" ? `/api/${version}` : `/apis/${group}/${version}`;
+  if (only === undefined) return `${base}/${resource}?${query}`;
+  return `${base}/namespaces/${only.namespace}/${resource}?fieldSelector=${encodeURIComponent(`metadata.name=${only.name}`)}&${query}`;
 }
