@@ -229,7 +229,8 @@ describe("watchFolder", () => {
     await observer.until("a /200");
     const readings = 3 + (performance.now() - began) / 50;
     assert.ok(observer.snapshots.length <= readings, `${observer.snapshots.length} snapshots, at most ${readings}`);
-    const order = observer.snapshots.map((snapshot) => Number(inForce(snapshot).slice(3)));
+    // A writer that is held up between emptying the file and filling it may outlast the hold: then nothing is in force.
+    const order = observer.snapshots.map((snapshot) => Number(inForce(snapshot).slice(3))).filter((edit) => edit > 0);
     assert.deepEqual(
       order,
       [...order].sort((left, right) => left - right),
