@@ -1,11 +1,12 @@
 /** The answer to "what comes of this request, and why", as plain data: what `--json` prints and what people read is made of. */
 import type { InboundListener } from "../compile/workload-policy.ts";
 import type { Place } from "../core/diagnostic.ts";
-import { type Because, type Decision, type Facts, formatBecause } from "../policy/decision.ts";
+import { type Because, type Facts, formatBecause } from "../policy/decision.ts";
+import { quote } from "../policy/decode/report.ts";
 import type { PolicyAction } from "../policy/model.ts";
 import { formatOrigin } from "../policy/origin.ts";
 import { type Arriving, arrive } from "./evaluate.ts";
-import { type AskClause, explain, type Question, type RuleFinding } from "./explain.ts";
+import { type AskClause, type Explanation, explain, type Question, type RuleFinding } from "./explain.ts";
 import type { TestRequest } from "./test-request.ts";
 import { describeFinding, type TokenFinding, type TokenVerdict } from "./token-finding.ts";
 import { describeMiss, describeUnknown } from "./words.ts";
@@ -67,7 +68,7 @@ export interface Answer {
   readonly why: string;
   /** The status that a client with a refused token gets. */
   readonly status?: 401 | 403;
-  /** AUDIT, DENY, ALLOW; none where the request is refused before. */
+  /** CUSTOM where there is one, AUDIT, DENY, ALLOW; none where the request is refused before. */
   readonly layers: readonly LayerAnswer[];
 }
 
@@ -76,11 +77,12 @@ export interface ExplainingEngine extends Arriving {
   readonly ask: AskClause;
 }
 
-function reasonsOf({ result, never, misses, unknown }: RuleFinding, policy: AuthorizationInForce | undefined): readonly string[] {
+function reasonsOf({ result, never, misses, unknown, provider }: RuleFinding, policy: AuthorizationInForce | undefined): readonly string[] {
   if (policy?.closed === true)
     return [`the policy is invalid, and so ${never ? "matches nothing" : "matches everything"} until it is mended`];
   if (never) return ["it has a field of HTTP requests, and a TCP connection has none"];
   if (result === "unknown") return unknown.map(describeUnknown);
+  if (result === "match" && provider !== undefined) return [`it asks provider ${quote(provider)}`];
   return misses.map(({ clause, seen }) => describeMiss(clause, seen));
 }
 
@@ -94,6 +96,7 @@ function toRuleAnswer(view: WorkloadView, finding: RuleFinding): RuleAnswer {
 function describeBecause(because: Because): string {
   switch (because.kind) {
     case "rule":
+      if (because.action === "CUSTOM") return "the provider that this CUSTOM rule asks denies, and it is asked before all others";
       return because.action === "DENY"
         ? "a DENY rule matches, and DENY is asked before ALLOW"
         : `the ${because.action} rule matches, and no DENY rule does`;
@@ -106,7 +109,14 @@ function describeBecause(because: Because): string {
 
 type Verdict = Pick<Answer, "effect" | "by" | "audit" | "why">;
 
-function toVerdict(decision: Decision | undefined): Verdict {
+/** Offline nobody can be asked: what is honest is what comes of the one answer, and that the other denies. */
+function describeHanging({ asking, decision }: NonNullable<Explanation["hangsOn"]>): string {
+  const rest = decision === undefined ? "it hangs on what is unknown" : `${decision.effect} by ${formatBecause(decision.because)}`;
+  return `would ask provider ${quote(asking.provider)}, by ${formatOrigin(asking.origin)}: deny if it denies; if it allows, ${rest}`;
+}
+
+function toVerdict({ decision, hangsOn }: Explanation): Verdict {
+  if (hangsOn !== undefined) return { effect: "unknown", by: "", audit: [], why: describeHanging(hangsOn) };
   if (decision === undefined) return { effect: "unknown", by: "", audit: [], why: "it hangs on what is unknown" };
   const { effect, because, audit } = decision;
   return { effect, by: formatBecause(because), audit: audit.map(formatOrigin), why: describeBecause(because) };
@@ -139,7 +149,7 @@ function toTokens({ policy, requestAuthentication }: WorkloadView, tokens: Token
 export function answerFacts(ask: AskClause, view: WorkloadView, listener: InboundListener, question: Question): Answer {
   const { policy } = view;
   const { facts } = question;
-  const { layers, decision } = explain(ask, listener.protocol === "tcp" ? policy.tcp : policy.http, question);
+  const explanation = explain(ask, listener.protocol === "tcp" ? policy.tcp : policy.http, question);
   return {
     workload: policy.workload,
     peer: facts.peer ?? "",
@@ -148,8 +158,12 @@ export function answerFacts(ask: AskClause, view: WorkloadView, listener: Inboun
     tokens: [],
     ...requesterOf(facts),
     listener: toListener(view, listener),
-    ...toVerdict(decision),
-    layers: layers.map(({ action, asked, rules = [] }) => ({ action, asked, rules: rules.map((rule) => toRuleAnswer(view, rule)) })),
+    ...toVerdict(explanation),
+    layers: explanation.layers.map(({ action, asked, rules = [] }) => ({
+      action,
+      asked,
+      rules: rules.map((rule) => toRuleAnswer(view, rule)),
+    })),
   };
 }
 

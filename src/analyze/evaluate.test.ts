@@ -46,7 +46,9 @@ function engine(): Engine & { readonly asked: Facts[] } {
     return decision;
   };
   const normalizePath = (path: string) => (path === "/bad" ? undefined : { path: `${path}/normal`, query: "" });
-  return { asked, http: answer(ALLOWED), tcp: answer(DENIED), normalizePath, tokenOf: String, authenticate: () => REQUIRED };
+  const asksNobody = () => [];
+  const asks = { asksHttp: asksNobody, asksTcp: asksNobody };
+  return { asked, http: answer(ALLOWED), tcp: answer(DENIED), ...asks, normalizePath, tokenOf: String, authenticate: () => REQUIRED };
 }
 
 function refusal(policy: WorkloadPolicy, fields: Partial<TestRequest>): string {

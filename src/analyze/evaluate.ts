@@ -2,7 +2,7 @@
 import type { CompiledJwtRule, InboundListener, WorkloadPolicy } from "../compile/workload-policy.ts";
 import { AppError } from "../core/error.ts";
 import { parseSpiffeId } from "../identity/spiffe-id.ts";
-import { type Decision, type Facts, formatBecause, type HttpFacts } from "../policy/decision.ts";
+import { type Asking, type Decision, type Facts, formatBecause, type HttpFacts } from "../policy/decision.ts";
 import type { PathNormalization } from "../policy/mesh-config.ts";
 import { formatOrigin } from "../policy/origin.ts";
 import { remoteAddress } from "../policy/remote-address.ts";
@@ -29,6 +29,9 @@ export interface Arriving {
 export interface Engine extends Arriving {
   http(facts: Facts): Decision;
   tcp(facts: Facts): Decision;
+  /** Whose answers the decision needs. */
+  asksHttp(facts: Facts): readonly Asking[];
+  asksTcp(facts: Facts): readonly Asking[];
 }
 
 export interface Outcome {
@@ -82,6 +85,7 @@ function factsOf(listener: InboundListener, request: TestRequest, http: HttpFact
     destinationPort: listener.port,
     sni: request.sni ?? "",
     http,
+    ...(request.authorizers === undefined ? {} : { authorizers: request.authorizers }),
   };
 }
 
@@ -151,7 +155,19 @@ export function evaluate(engine: Engine, policy: WorkloadPolicy, request: TestRe
     const { why, tokens } = arrival;
     return { effect: "refused", by: "", audit: [], why, ...(tokens === undefined ? {} : { status: tokens.status }) };
   }
-  return toOutcome(arrival.facts.http === undefined ? engine.tcp(arrival.facts) : engine.http(arrival.facts));
+  const { facts } = arrival;
+  checkAnswers(facts.http === undefined ? engine.asksTcp(facts) : engine.asksHttp(facts), request);
+  return toOutcome(facts.http === undefined ? engine.tcp(facts) : engine.http(facts));
+}
+
+/** Nobody can ask an authorizer here, so that its answer is a part of the question. */
+function checkAnswers(asked: readonly Asking[], { authorizers }: TestRequest): void {
+  const open = asked.find(({ provider }) => authorizers?.has(provider) !== true);
+  if (open === undefined) return;
+  const help = `say what it answers: \`authorizers: { ${open.provider}: allow }\``;
+  throw new AppError("invalid-argument", `it hangs on the provider \`${open.provider}\`, which ${formatOrigin(open.origin)} asks`, {
+    help,
+  });
 }
 
 function toOutcome({ effect, because, audit }: Decision): Outcome {

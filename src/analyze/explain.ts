@@ -1,7 +1,6 @@
 /** Why a decision is as it is: every rule with what it missed, as far as the facts are known. */
-import type { AuthorizationLayers, CompiledRule } from "../compile/workload-policy.ts";
-import { LAYER_OF_ACTION } from "../compile/workload-policy.ts";
-import type { Because, Decision, Facts } from "../policy/decision.ts";
+import type { AuthorizationLayers, CompiledRule, CustomRule } from "../compile/workload-policy.ts";
+import type { Asking, Because, Decision, Facts } from "../policy/decision.ts";
 import type { Clause, PolicyAction } from "../policy/model.ts";
 import type { Origin } from "../policy/origin.ts";
 
@@ -22,6 +21,8 @@ export interface Miss {
 
 export interface RuleFinding {
   readonly origin: Origin;
+  /** Of a CUSTOM rule: whom it asks. */
+  readonly provider?: string;
   /** `unknown`: no clause fails, and of some nobody knows. */
   readonly result: "match" | "miss" | "unknown";
   /** The clauses that fail, in the order in which they are written; of several alternatives, those of the nearest. */
@@ -45,6 +46,8 @@ export interface Explanation {
   readonly layers: readonly LayerFinding[];
   /** Undefined where it hangs on what is unknown. */
   readonly decision: Decision | undefined;
+  /** The authorizer on whose answer it hangs, and what comes of it if that allows; absent where all that are asked are known. */
+  readonly hangsOn?: { readonly asking: Asking; readonly decision: Decision | undefined };
 }
 
 type Found = Pick<RuleFinding, "misses" | "unknown">;
@@ -109,22 +112,56 @@ function decide(
   return allow === undefined ? { effect: "deny", because: { kind: "default" } } : { effect: "allow", because: allow };
 }
 
-/** Asks every rule of a workload in the order of evaluation: AUDIT, DENY, ALLOW (AZ-1). */
+type CustomFinding = RuleFinding & { readonly provider: string };
+
+function findCustom(ask: AskClause, question: Question, rules: readonly CustomRule[]): readonly CustomFinding[] {
+  return rules.map((rule) => ({ ...findRule(ask, question, rule), provider: rule.provider }));
+}
+
+/** What the authorizers say: a rule that one of them has refused, or the first that nobody has answered; undefined where all allow. */
+function verdictOfCustom(rules: readonly CustomFinding[], { authorizers }: Facts): Because | Asking | "unknown" | undefined {
+  const open = rules.filter(({ result, provider }) => result !== "miss" && authorizers?.get(provider) !== "allow");
+  const first = open[0];
+  if (first === undefined) return undefined;
+  const { origin, provider, result } = first;
+  if (result === "unknown") return "unknown";
+  return authorizers?.get(provider) === "deny" ? { kind: "rule", action: "CUSTOM", origin } : { provider, origin };
+}
+
+function isAsking(verdict: Because | Asking): verdict is Asking {
+  return "provider" in verdict;
+}
+
+/** Asks every rule of a workload in the order of evaluation: CUSTOM, AUDIT, DENY, ALLOW (AZ-1). */
 export function explain(ask: AskClause, layers: AuthorizationLayers, question: Question): Explanation {
-  const find = (action: PolicyAction): readonly RuleFinding[] | undefined => {
-    const rules = layers[LAYER_OF_ACTION[action]];
-    return rules === undefined ? undefined : withNearest(rules.map((rule) => findRule(ask, question, rule)));
-  };
-  const [audit = [], deny = [], allow] = [find("AUDIT"), find("DENY"), find("ALLOW")];
+  const find = (rules: readonly CompiledRule[] | undefined): readonly RuleFinding[] | undefined =>
+    rules === undefined ? undefined : withNearest(rules.map((rule) => findRule(ask, question, rule)));
+  const custom = findCustom(ask, question, layers.custom ?? []);
+  const [audit = [], deny = [], allow] = [find(layers.audit), find(layers.deny), find(layers.allow)];
+  const asked = verdictOfCustom(custom, question.facts);
+  const refused = asked !== undefined && asked !== "unknown" && !isAsking(asked);
   const denied = verdictOf("DENY", deny);
-  const decision = decide(denied, verdictOf("ALLOW", allow ?? []), allow !== undefined);
+  const rest = decide(denied, verdictOf("ALLOW", allow ?? []), allow !== undefined);
   const noted = audit.filter(({ result }) => result === "match").map(({ origin }) => origin);
+  const byRules = rest === undefined ? undefined : { ...rest, audit: noted };
   return {
     layers: [
-      { action: "AUDIT", asked: true, rules: audit },
-      { action: "DENY", asked: true, rules: deny },
-      { action: "ALLOW", asked: denied === undefined || denied === "unknown", rules: allow },
+      ...(layers.custom === undefined ? [] : [{ action: "CUSTOM", asked: true, rules: custom } as const]),
+      { action: "AUDIT", asked: !refused, rules: audit },
+      { action: "DENY", asked: !refused, rules: deny },
+      { action: "ALLOW", asked: !refused && (denied === undefined || denied === "unknown"), rules: allow },
     ],
-    decision: decision === undefined ? undefined : { ...decision, audit: noted },
+    ...overall(asked, byRules),
   };
+}
+
+/** CUSTOM before all others: what it refuses has no audit, as nothing after it is asked. */
+function overall(
+  asked: Because | Asking | "unknown" | undefined,
+  byRules: Decision | undefined,
+): Pick<Explanation, "decision" | "hangsOn"> {
+  if (asked === undefined) return { decision: byRules };
+  if (asked === "unknown") return { decision: undefined };
+  if (isAsking(asked)) return { decision: undefined, hangsOn: { asking: asked, decision: byRules } };
+  return { decision: { effect: "deny", because: asked, audit: [] } };
 }

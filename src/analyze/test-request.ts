@@ -1,5 +1,7 @@
 /** The request of a test: who asks a workload's proxy, from where, and for what. */
 import { parseSpiffeId } from "../identity/spiffe-id.ts";
+import type { AuthorizerAnswer } from "../policy/decision.ts";
+import { providerName } from "../policy/decode/extension-provider.ts";
 import { type Cursor, type Decoder, integer, list, mapOf, record, stringUpTo, text, wrong } from "../policy/decode/reader.ts";
 import { ipAddress, matching, oneOf } from "../policy/decode/refine.ts";
 import { quote } from "../policy/decode/report.ts";
@@ -22,6 +24,8 @@ export interface TestRequest {
   readonly sni: string | undefined;
   /** Where the connection comes from; undefined is 127.0.0.1. */
   readonly sourceIp: string | undefined;
+  /** What extension providers answer, by name: they cannot be asked. */
+  readonly authorizers?: ReadonlyMap<string, AuthorizerAnswer>;
   /** The client, as the proxies that the workload trusts tell it; undefined where none does. */
   readonly remoteIp: string | undefined;
   /** Besides what stands among the headers. */
@@ -142,6 +146,10 @@ const NO_HEADERS: ReadonlyMap<string, readonly string[]> = new Map();
 
 // === The whole ===
 
+const MAX_AUTHORIZERS = 64;
+
+const answers = mapOf(providerName, oneOf(["allow", "deny"]), { max: MAX_AUTHORIZERS });
+
 function checkServerName(cursor: Cursor, from: string | typeof PLAINTEXT | undefined, sni: string | undefined): void {
   if (from === PLAINTEXT && sni !== undefined)
     wrong(cursor, "GAR0007", "has both `from: plaintext` and `sni`", "remove `sni`: only TLS has a server name");
@@ -151,6 +159,7 @@ export const testRequest: Decoder<TestRequest> = record((fields): TestRequest =>
   const from = fields.required("from", caller, "say who asks: a SPIFFE ID, or `plaintext`");
   const sni = fields.optional("sni", text);
   checkServerName(fields.cursor, from, sni);
+  const authorizers = fields.optional("authorizers", answers);
   return {
     from: from === PLAINTEXT ? undefined : from,
     port: fields.optional("port", integer(1, 65_535)),
@@ -161,6 +170,7 @@ export const testRequest: Decoder<TestRequest> = record((fields): TestRequest =>
     headers: fields.optional("headers", headers) ?? NO_HEADERS,
     sni,
     sourceIp: fields.optional("sourceIp", ipAddress),
+    ...(authorizers === undefined ? {} : { authorizers }),
     remoteIp: fields.optional("remoteIp", ipAddress),
     tokens: readTokens(fields),
   };

@@ -44,11 +44,13 @@ function describeCondition(condition: Condition): string {
   return `if ${[...describeAlternatives(from), ...describeAlternatives(to), ...when.map(describeClause)].join(" and ")}`;
 }
 
-const VERBS = { AUDIT: "notes", DENY: "denies", ALLOW: "allows" } as const satisfies Record<PolicyAction, string>;
+const VERBS = { CUSTOM: "asks", AUDIT: "notes", DENY: "denies", ALLOW: "allows" } as const satisfies Record<PolicyAction, string>;
 
-/** A rule as a sentence: `allows if the method is …`, `denies everything`, `allows nothing`. */
-export function describeRule(action: PolicyAction, { condition }: Pick<CompiledRule, "condition">): string {
-  return `${VERBS[action]} ${describeCondition(condition)}`;
+/** A rule as a sentence: `allows if the method is …`, `denies everything`, `asks provider `opa` of everything`. */
+export function describeRule(action: PolicyAction, rule: Pick<CompiledRule, "condition"> & { readonly provider?: string }): string {
+  const { condition, provider } = rule;
+  const asked = provider === undefined ? "" : ` provider ${quote(provider)}${condition.kind === "when" ? "" : " of"}`;
+  return `${VERBS[action]}${asked} ${describeCondition(condition)}`;
 }
 
 /** Why a clause does not hold, with the values that it saw. */

@@ -9,9 +9,10 @@ import {
   type AccessLogCommon,
   AccessLogType,
   type HTTPAccessLogEntry,
+  ResponseFlags_Unauthorized_Reason,
   type TCPAccessLogEntry,
 } from "../gen/envoy/data/accesslog/v3/accesslog_pb.js";
-import { formatOrigin, parseEnvoyPolicyId } from "../policy/origin.ts";
+import { formatOrigin, parseEnvoyCustomId, parseEnvoyPolicyId } from "../policy/origin.ts";
 import { type ConnectionEnd, type Effect, type NewAuditRecord, pathOnly } from "./record.ts";
 
 /** What is known of an entry from the stream that it came by. */
@@ -39,6 +40,10 @@ const DENIED = /^rbac_access_denied_matched_policy\[(.*)\]$/s;
 const TOKEN_REFUSED = /^jwt_authn_access_denied\{(.*)\}$/;
 const TLS_ERROR = /^TLS_error:?\|(?:error:)?[0-9a-fA-F]+:SSL routines:OPENSSL_internal:(.*):TLS_error_end$/s;
 const OUTBOUND_CLUSTER = /^outbound\|\d+\|[^|]*\|([a-z0-9-]+)\.([a-z0-9-]+)\.svc\./;
+/** An authorizer's denial, or that it could not be asked. */
+const NOT_ALLOWED = /^ext_authz_(denied|error|invalid)/;
+/** Which CUSTOM rule matched: of requests under the one key, of connections under that of their authorizer's place. */
+const CUSTOM_MARK = /^istio_ext_authz_(?:\d+_)?shadow_effective_policy_id$/;
 const HTTP_RBAC = "envoy.filters.http.rbac";
 const TCP_RBAC = "envoy.filters.network.rbac";
 
@@ -108,8 +113,31 @@ function denial(details: string): Verdict | undefined {
   return id === undefined ? undefined : { effect: "deny", origin: id === "none" ? "default" : originOf(id), detail: "" };
 }
 
+/** The last mark is of the rule that was asked last, and so of the one that was refused. */
+function refusedCustom(common: AccessLogCommon, filter: string, how: string): Verdict {
+  const marks = Object.entries(common.metadata?.filterMetadata[filter] ?? {}).filter(([key]) => CUSTOM_MARK.test(key));
+  const [, id] = marks.sort(([left], [right]) => (left < right ? -1 : 1)).at(-1) ?? [];
+  const custom = typeof id === "string" ? parseEnvoyCustomId(id) : undefined;
+  const provider = custom === undefined ? "an authorizer" : `provider ${custom.provider}`;
+  return { effect: "deny", origin: custom === undefined ? "" : formatOrigin(custom.origin), detail: `${provider} ${how}` };
+}
+
+/** The verdict of an authorizer on a request; undefined where another one decided. */
+function httpRefusal(common: AccessLogCommon, details: string): Verdict | undefined {
+  const [, how] = NOT_ALLOWED.exec(details) ?? [];
+  if (how === undefined) return undefined;
+  return refusedCustom(common, HTTP_RBAC, how === "denied" ? "denies" : "could not be asked");
+}
+
+/** The same of a connection, of which Envoy does not tell one from the other. */
+function tcpRefusal(common: AccessLogCommon): Verdict | undefined {
+  const { reason } = common.responseFlags?.unauthorizedDetails ?? {};
+  if (reason !== ResponseFlags_Unauthorized_Reason.EXTERNAL_SERVICE) return undefined;
+  return refusedCustom(common, TCP_RBAC, "denies, or could not be asked");
+}
+
 function httpVerdict(common: AccessLogCommon, details: string): Verdict {
-  const denied = denial(details);
+  const denied = denial(details) ?? httpRefusal(common, details);
   if (denied !== undefined) return denied;
   const [, token] = TOKEN_REFUSED.exec(details) ?? [];
   if (token !== undefined) return { effect: "refused", origin: "", detail: token.replaceAll("_", " ") };
@@ -151,7 +179,7 @@ function inboundHttp(entry: HTTPAccessLogEntry, common: AccessLogCommon, from: E
 
 /** The rule that let a TCP connection pass: the network filter tells it as a shadow rule's. */
 function tcpVerdict(common: AccessLogCommon): Verdict {
-  const denied = denial(common.connectionTerminationDetails);
+  const denied = denial(common.connectionTerminationDetails) ?? tcpRefusal(common);
   if (denied !== undefined) return denied;
   const rule = metadataText(common, TCP_RBAC, "allow_shadow_effective_policy_id");
   return { effect: "allow", origin: rule === "" ? "no-policy" : originOf(rule), detail: common.upstreamTransportFailureReason };

@@ -18,8 +18,13 @@ function toJson(view: WorkloadView): unknown {
   }));
   const rules = protocolsOf(view).map((protocol) => {
     const layers = policy[protocol];
-    const [audit, deny, allow] = (["AUDIT", "DENY", "ALLOW"] as const).map((action) => rulesInForce(view, layers, action));
-    return [protocol, { audit, deny, allow, otherwise: layers.allow === undefined ? "no-policy" : "default", words: otherwise(layers) }];
+    const [custom, audit, deny, allow] = (["CUSTOM", "AUDIT", "DENY", "ALLOW"] as const).map((action) =>
+      rulesInForce(view, layers, action),
+    );
+    return [
+      protocol,
+      { custom, audit, deny, allow, otherwise: layers.allow === undefined ? "no-policy" : "default", words: otherwise(layers) },
+    ];
   });
   return { workload: policy.workload, identity: policy.identity, listeners, policies: authorization, rules: Object.fromEntries(rules) };
 }

@@ -5,12 +5,11 @@ import type { MeshSnapshot, Workload } from "../mesh/snapshot.ts";
 import { attributeRow } from "../policy/attributes.ts";
 import type { AuthorizationPolicyObject, Clause, PolicyAction, Rule } from "../policy/model.ts";
 import { formatEnvoyPolicyId, type Origin } from "../policy/origin.ts";
+import { Authorizers, type Transport } from "./authorizers.ts";
 import { trustDomainsOf, withAliases } from "./trust-domains.ts";
-import type { AuthorizationLayers, CompiledRule, Condition } from "./workload-policy.ts";
+import type { AuthorizationLayers, CompiledRule, Condition, CustomRule, WorkloadPolicy } from "./workload-policy.ts";
 
-type Transport = "http" | "tcp";
-
-/** Closed: an invalid ALLOW matches nothing, an invalid DENY or AUDIT everything. */
+/** Closed: an invalid ALLOW matches nothing, an invalid DENY, CUSTOM or AUDIT everything. */
 function invalidCondition(action: PolicyAction): Condition {
   return action === "ALLOW" ? { kind: "never" } : { kind: "always" };
 }
@@ -68,11 +67,23 @@ function inEnvoyOrder(rules: readonly CompiledRule[]): readonly CompiledRule[] {
   return keyed.sort((left, right) => (left.id < right.id ? -1 : left.id > right.id ? 1 : 0)).map(({ rule }) => rule);
 }
 
-function layers(policies: readonly AuthorizationPolicyObject[], transport: Transport): AuthorizationLayers {
-  const rulesOf = (action: PolicyAction): readonly CompiledRule[] =>
-    inEnvoyOrder(policies.filter((policy) => policy.action === action).flatMap((policy) => compilePolicy(policy, transport)));
-  const hasAllow = policies.some((policy) => policy.action === "ALLOW");
-  return { audit: rulesOf("AUDIT"), deny: rulesOf("DENY"), allow: hasAllow ? rulesOf("ALLOW") : undefined };
+/** What a CUSTOM policy can ask nobody of is denied instead, and nothing else is (AZ-13). */
+function layers(policies: readonly AuthorizationPolicyObject[], authorizers: Authorizers, transport: Transport): AuthorizationLayers {
+  const asked = policies.map((policy) => ({ policy, provider: authorizers.askedBy(policy, transport) }));
+  const isDeny = ({ policy, provider }: (typeof asked)[number]) =>
+    policy.action === "DENY" || (policy.action === "CUSTOM" && (provider === undefined || policy.rules === "invalid"));
+  const compileAll = (chosen: typeof asked) => inEnvoyOrder(chosen.flatMap(({ policy }) => compilePolicy(policy, transport)));
+  const custom = [...authorizers.places(transport)].flatMap(([provider, place]): readonly CustomRule[] =>
+    compileAll(asked.filter((one) => one.provider === provider && !isDeny(one))).map((rule) => ({ ...rule, provider, place })),
+  );
+  const ofAction = (action: PolicyAction) => asked.filter(({ policy }) => policy.action === action);
+  const allowing = ofAction("ALLOW");
+  return {
+    ...(custom.length === 0 ? {} : { custom }),
+    audit: compileAll(ofAction("AUDIT")),
+    deny: compileAll(asked.filter(isDeny)),
+    allow: allowing.length === 0 ? undefined : compileAll(allowing),
+  };
 }
 
 /** The policies in force for a workload, oldest first. */
@@ -82,12 +93,15 @@ export const policiesOf = narrow((snapshot, workload: Workload): readonly Author
   ),
 );
 
-/** The rule lists of a workload. */
-export function compileAuthorization(
-  snapshot: MeshSnapshot,
-  workload: Workload,
-): { readonly http: AuthorizationLayers; readonly tcp: AuthorizationLayers } {
+/** The rule lists of a workload, and whom they ask. */
+export function compileAuthorization(snapshot: MeshSnapshot, workload: Workload): Pick<WorkloadPolicy, "authorizers" | "http" | "tcp"> {
   const trustDomains = trustDomainsOf(snapshot);
   const policies = policiesOf(snapshot, workload).map((policy) => withAliases(policy, trustDomains));
-  return { http: layers(policies, "http"), tcp: layers(policies, "tcp") };
+  const authorizers = new Authorizers(snapshot, workload, policies);
+  const all = [...authorizers.usable.values()];
+  return {
+    ...(all.length === 0 ? {} : { authorizers: all }),
+    http: layers(policies, authorizers, "http"),
+    tcp: layers(policies, authorizers, "tcp"),
+  };
 }

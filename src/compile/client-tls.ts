@@ -10,7 +10,8 @@ import type { ServiceEndpoint, TlsOrigination, UpstreamService } from "./workloa
 
 /** A service's port, and the client that reaches it. */
 export interface Reach {
-  readonly client: Workload;
+  /** Undefined where nobody in particular is meant: no rule holds then. */
+  readonly client: Workload | undefined;
   readonly service: MeshService;
   readonly port: ServicePort;
 }
@@ -161,15 +162,15 @@ function originationOf({ service }: Reach, tls: Extract<ClientTls, { readonly mo
 
 /** A key on the client's machine may be named by its own namespace and by the mesh's, not by whoever owns the server. */
 function mayNameKeys(snapshot: MeshSnapshot, { client }: Reach, { meta }: DestinationRuleObject): boolean {
-  return meta.namespace === client.namespace || meta.namespace === snapshot.settings.rootNamespace;
+  return meta.namespace === client?.namespace || meta.namespace === snapshot.settings.rootNamespace;
 }
 
 function foreignKey(reach: Reach, rule: DestinationRuleObject): Diagnostic {
   return {
     code: "GAR0405",
-    message: `${rulePlace(rule)} names a private key for clients of namespace \`${reach.client.namespace}\`, which do not use \`${reach.service.key}\` so`,
+    message: `${rulePlace(rule)} names a private key for clients of namespace \`${reach.client?.namespace}\`, which do not use \`${reach.service.key}\` so`,
     place: rule.meta.place,
-    help: `write the rule in namespace \`${reach.client.namespace}\`, whose key it is`,
+    help: `write the rule in namespace \`${reach.client?.namespace}\`, whose key it is`,
   };
 }
 
@@ -188,7 +189,7 @@ function closed(reach: Reach, diagnostics: readonly Diagnostic[]): Secured {
 
 /** How the client speaks to a service's port. An invalid rule is closed: its host has no endpoints. */
 export function secure(snapshot: MeshSnapshot, reach: Reach): Secured {
-  const rule = destinationRuleOf(snapshot, reach.client, reach.service);
+  const rule = reach.client && destinationRuleOf(snapshot, reach.client, reach.service);
   const tls = settingsFor(rule, reach.port.port);
   if (tls === "invalid") return closed(reach, []);
   if (rule === undefined || tls === undefined) return meshSecured(snapshot, reach, undefined);

@@ -1,6 +1,6 @@
 /** Sidecar egress -> outbound listeners, with the identities that may answer (secure naming). */
 import type { Diagnostic, Place } from "../core/diagnostic.ts";
-import { type MeshService, visibleServices } from "../mesh/registry.ts";
+import { type MeshService, meshServices, visibleServices } from "../mesh/registry.ts";
 import { sidecarOf } from "../mesh/selection.ts";
 import { egressHostMatches } from "../mesh/services.ts";
 import type { MeshSnapshot, Workload } from "../mesh/snapshot.ts";
@@ -20,12 +20,27 @@ interface Upstream {
 }
 
 /** A service's port as the client reaches it. An endpoint's identity is its own: never the union over the service (SN-5). */
-function toUpstream(snapshot: MeshSnapshot, client: Workload, { service, port }: Target): Upstream {
+function toUpstream(snapshot: MeshSnapshot, client: Workload | undefined, { service, port }: Target): Upstream {
   const { key, host, entry } = service;
   const { diagnostics, ...secured } = secure(snapshot, { client, service, port });
   const resolution = entry === undefined || entry.resolution === "STATIC" ? {} : { resolution: entry.resolution };
   const upstream = { service: key, host, port: port.port, portName: port.name, protocol: port.protocol, ...resolution, ...secured };
   return { upstream, diagnostics };
+}
+
+/** The port of a service by its host, as the client reaches it, or as it is said where no client is meant; undefined where there is no such service or port. */
+export function findUpstream(
+  snapshot: MeshSnapshot,
+  client: Workload | undefined,
+  { namespace, host }: { readonly namespace: string | undefined; readonly host: string },
+  port: number,
+): UpstreamService | undefined {
+  const known = client === undefined ? meshServices(snapshot) : visibleServices(snapshot, client.namespace);
+  const service = known.find((candidate) => candidate.host === host && (namespace === undefined || namespace === candidate.namespace));
+  const servicePort = service?.ports.find((candidate) => candidate.port === port);
+  return service === undefined || servicePort === undefined
+    ? undefined
+    : toUpstream(snapshot, client, { service, port: servicePort }).upstream;
 }
 
 /**

@@ -4,6 +4,7 @@ import { policyApplies, workloadsInReach } from "../mesh/selection.ts";
 import type { MeshSnapshot, Workload } from "../mesh/snapshot.ts";
 import type { AuthorizationPolicyObject, PeerAuthenticationObject, RequestAuthenticationObject } from "../policy/model.ts";
 import { objectKey } from "../policy/model.ts";
+import { checkCustom } from "./custom-status.ts";
 import { checkServices } from "./outbound-status.ts";
 import { policyWarnings } from "./warnings/warnings.ts";
 import type { WorkloadPolicy } from "./workload-policy.ts";
@@ -107,5 +108,6 @@ export function checkMesh(
     ...unselecting(snapshot, selections),
     ...policyWarnings(compiled, selections),
     ...clashingListeners(snapshot, compiled),
+    ...checkCustom(snapshot, compiled),
   ];
 }

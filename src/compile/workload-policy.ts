@@ -2,6 +2,7 @@
  * What a compile yields for one workload, and all that the renderers read: plain data that survives JSON, so that it
  * can be shown, compared, pushed to an embedded proxy and kept.
  */
+import type { ExtensionProvider } from "../policy/extension-provider.ts";
 import type { PublicJwk } from "../policy/jwks.ts";
 import type { MeshTls, PathNormalization } from "../policy/mesh-config.ts";
 import type { Clause, ClientCertificateFiles, Endpoint, JwtRuleFields, PolicyAction, Protocol, ServerName } from "../policy/model.ts";
@@ -28,8 +29,29 @@ export interface CompiledRule {
   readonly condition: Condition;
 }
 
-/** The rules of one protocol, in the order in which they are asked: AUDIT never blocks, DENY, then ALLOW (AZ-1). */
+/** A rule of a CUSTOM policy: what it matches is asked of the authorizer. */
+export interface CustomRule extends CompiledRule {
+  /** The name of one of the workload's `authorizers`. */
+  readonly provider: string;
+  /** Which of a listener's places its provider has: the lower is asked first. */
+  readonly place: number;
+}
+
+type SettingsOf<P> = P extends ExtensionProvider ? Omit<P, "service" | "port" | "place"> : never;
+
+/** An extension provider that rules of the workload ask, and where it is. */
+export type Authorizer = SettingsOf<ExtensionProvider> & { readonly upstream: UpstreamService };
+
+export type HttpAuthorizer = Extract<Authorizer, { readonly kind: "http" }>;
+export type GrpcAuthorizer = Extract<Authorizer, { readonly kind: "grpc" }>;
+
+/**
+ * The rules of one protocol, in the order in which they are asked: AUDIT never blocks, CUSTOM, DENY, then ALLOW (AZ-1).
+ * CUSTOM comes before tokens are verified (XD-9).
+ */
 export interface AuthorizationLayers {
+  /** By place of their providers: each whose rules match must allow. Absent where there is none. */
+  readonly custom?: readonly CustomRule[];
   readonly audit: readonly CompiledRule[];
   readonly deny: readonly CompiledRule[];
   /** Undefined: no ALLOW policy, so what is not denied is allowed. Otherwise what no rule matches is denied. */
@@ -141,12 +163,14 @@ export interface WorkloadPolicy {
   readonly outbound: readonly OutboundListener[];
   /** Rules for the tokens of requests, by issuer; absent where there is none. They are asked before `http`. */
   readonly requestAuthentication?: readonly CompiledJwtRule[];
+  /** By name; absent where no rule asks any. */
+  readonly authorizers?: readonly Authorizer[];
   readonly http: AuthorizationLayers;
   readonly tcp: AuthorizationLayers;
 }
 
 /** The layer of an action. */
-export const LAYER_OF_ACTION = { AUDIT: "audit", DENY: "deny", ALLOW: "allow" } as const satisfies Record<
+export const LAYER_OF_ACTION = { CUSTOM: "custom", AUDIT: "audit", DENY: "deny", ALLOW: "allow" } as const satisfies Record<
   PolicyAction,
   keyof AuthorizationLayers
 >;

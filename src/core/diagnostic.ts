@@ -33,7 +33,7 @@ export const DIAGNOSTICS = {
   GAR0105: { severity: "error", title: "a workload has no listener" },
   GAR0106: { severity: "warning", title: "a policy is ignored in this place" },
   GAR0107: { severity: "error", title: "a field of the mesh contradicts what is fixed" },
-  GAR0201: { severity: "warning", title: "HTTP fields on a TCP port" },
+  GAR0201: { severity: "warning", title: "rules of HTTP on a TCP port" },
   GAR0202: { severity: "warning", title: "a rule allows all but some paths or hosts" },
   GAR0203: { severity: "warning", title: "a rule denies paths or hosts that another spelling evades" },
   GAR0204: { severity: "warning", title: "a rule asks for identities where mutual TLS is not required" },

@@ -29,6 +29,18 @@ export interface Facts {
   readonly http: HttpFacts | undefined;
   /** What a verified token says of the request's sender; absent where there was none. */
   readonly requester?: Requester;
+  /** What authorizers have answered, by provider; one that is not here has not been asked. */
+  readonly authorizers?: ReadonlyMap<string, AuthorizerAnswer>;
+  /** As it was when authorizers were asked, where they or a token have changed it since: CUSTOM rules are about that. */
+  readonly asked?: Facts;
+}
+
+export type AuthorizerAnswer = "allow" | "deny";
+
+/** An authorizer that must be asked, and the first rule that says so. */
+export interface Asking {
+  readonly provider: string;
+  readonly origin: Origin;
 }
 
 /** Why. `default` is "an ALLOW policy exists and none of its rules matches"; `no-policy` is "no policy says otherwise". */

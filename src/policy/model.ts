@@ -214,7 +214,7 @@ export interface PeerAuthenticationObject {
   readonly portLevelMtls: ReadonlyMap<number, MtlsMode>;
 }
 
-export type PolicyAction = "ALLOW" | "DENY" | "AUDIT";
+export type PolicyAction = "ALLOW" | "DENY" | "AUDIT" | "CUSTOM";
 
 /** One field of a rule, or one negative field: `values` are joined by OR, then negated (Istio AZ-3). Never empty. */
 export interface Clause {
@@ -239,7 +239,9 @@ export interface AuthorizationPolicyObject {
   readonly meta: ObjectMeta;
   readonly selector: Selector;
   readonly action: PolicyAction;
-  /** No rules: an ALLOW that matches nothing (AZ-4). `invalid` is closed: ALLOW matches nothing, DENY matches everything. */
+  /** The name of the extension provider that a CUSTOM policy asks; undefined for every other action. */
+  readonly provider?: string;
+  /** No rules: an ALLOW that matches nothing (AZ-4). `invalid` is closed: ALLOW matches nothing, DENY and CUSTOM deny everything. */
   readonly rules: readonly Rule[] | "invalid";
 }
 

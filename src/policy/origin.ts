@@ -26,3 +26,22 @@ export function parseEnvoyPolicyId(text: string): Origin | undefined {
   const [, namespace = "", policy = "", rule = ""] = match;
   return { namespace, policy, rule: Number(rule) };
 }
+
+const CUSTOM_ID = /^istio-ext-authz-([a-z0-9-]+?)-(ns\[.*)$/s;
+
+/** `istio-ext-authz-PROVIDER-` before the name of a CUSTOM rule (AZ-2). */
+export function formatEnvoyCustomId(provider: string, origin: Origin): string {
+  return `${envoyCustomPrefix(provider)}${formatEnvoyPolicyId(origin).slice(3)}`;
+}
+
+/** What the names of all rules begin with that ask one provider, and of no other. */
+export function envoyCustomPrefix(provider: string): string {
+  return `istio-ext-authz-${provider}-ns[`;
+}
+
+/** The provider and the rule of a CUSTOM rule's name; undefined for any other text. */
+export function parseEnvoyCustomId(text: string): { readonly provider: string; readonly origin: Origin } | undefined {
+  const [, provider = "", rule = ""] = CUSTOM_ID.exec(text) ?? [];
+  const origin = parseEnvoyPolicyId(rule);
+  return origin === undefined ? undefined : { provider, origin };
+}

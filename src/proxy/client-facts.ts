@@ -11,6 +11,7 @@ export interface PeerConnection {
   /** Undefined for plaintext. */
   readonly peer: Peer | undefined;
   readonly sourceIp: string;
+  readonly sourcePort: number;
   readonly destinationIp: string;
   readonly destinationPort: number;
   readonly sni: string;

@@ -6,7 +6,9 @@ import type { Logger } from "../core/logger.ts";
 import { DEFAULT_MESH_TLS } from "../policy/mesh-config.ts";
 import type { Endpoint } from "../policy/model.ts";
 import { Acceptor, formatEndpoint } from "./acceptor.ts";
+import { AuthorizerClients } from "./authorizer-clients.ts";
 import type { Credentials } from "./credentials.ts";
+import { ExternalAuthorization } from "./external-authorization.ts";
 import { InboundPort } from "./inbound-port.ts";
 import { DEFAULT_LIMITS, type Limits } from "./limits.ts";
 import { OutboundPort } from "./outbound-port.ts";
@@ -55,6 +57,8 @@ function wantedListeners({ inbound, outbound }: WorkloadPolicy): ReadonlyMap<str
 export class EmbeddedProxy {
   readonly #options: EmbeddedProxyOptions;
   readonly #limits: Limits;
+  readonly #clients: AuthorizerClients;
+  readonly #external: ExternalAuthorization;
   readonly #bound = new Map<string, Bound>();
   #state: PolicyState | undefined;
   #closed = false;
@@ -64,6 +68,9 @@ export class EmbeddedProxy {
   constructor(options: EmbeddedProxyOptions) {
     this.#options = options;
     this.#limits = { ...DEFAULT_LIMITS, ...options.limits };
+    const { credentials, recorder, logger } = options;
+    this.#clients = new AuthorizerClients({ credentials, recorder, logger, limits: this.#limits });
+    this.#external = new ExternalAuthorization(this.#clients);
   }
 
   /** Whether a policy is in force. */
@@ -101,6 +108,7 @@ export class EmbeddedProxy {
     clearTimeout(timer);
     for (const { port } of bound) port.close();
     this.#bound.clear();
+    this.#clients.close();
   }
 
   async #apply(policy: WorkloadPolicy): Promise<void> {
@@ -114,6 +122,7 @@ export class EmbeddedProxy {
     // 2. What cannot be listened on is left out: neither the other listeners nor the decisions may wait for it.
     const { opened, failures } = await this.#open([...wanted].filter(([key]) => !this.#bound.has(key)));
     // 3. From here on nothing fails: decisions first, so that no new listener serves by an old policy.
+    this.#clients.update(policy.authorizers ?? [], policy.identity);
     if (this.#state === undefined) this.#state = new PolicyState(compiled);
     else this.#state.replace(compiled);
     for (const [key, bound] of [...this.#bound]) if (!wanted.has(key)) this.#release(key, bound);
@@ -172,7 +181,7 @@ export class EmbeddedProxy {
     before?.port.close();
     acceptor.disconnect();
     const { credentials, recorder, logger } = this.#options;
-    const shared = { state, credentials, recorder, logger, limits: this.#limits };
+    const shared = { state, credentials, recorder, logger, limits: this.#limits, external: this.#external };
     if (wanted.kind === "inbound") {
       return { acceptor, ...wanted, port: new InboundPort({ listener: wanted.listener, port: acceptor.port, ...shared }) };
     }

@@ -1,24 +1,22 @@
 /** HTTP from peers: check, authenticate, decide, and only then forward. */
 import type { InboundListener } from "../compile/workload-policy.ts";
 import type { AppError } from "../core/error.ts";
-import { type Decision, type Facts, formatBecause } from "../policy/decision.ts";
+import { type Asking, type Decision, type Facts, formatBecause } from "../policy/decision.ts";
 import type { Requester } from "../policy/requester.ts";
-import type { Authenticated } from "../render/decide/tokens/authenticate.ts";
 import { JwtFailure } from "../render/decide/tokens/parse.ts";
 import { challengeOf } from "./challenge.ts";
 import { factsOf, type PeerConnection } from "./client-facts.ts";
 import { type Downstream, Exchange, type Outcome } from "./exchange.ts";
+import { type Answers, type ExternalAuthorization, type Stopped, withoutReserved } from "./external-authorization.ts";
 import type { Limits } from "./limits.ts";
 import type { LocalEndpoint } from "./local-endpoint.ts";
-import { ACCESS_DENIED, replyLocally } from "./local-reply.ts";
+import { ACCESS_DENIED, replyLocally, replyWith } from "./local-reply.ts";
 import { NO_HEADERS, type RequestHead } from "./message.ts";
 import { grant } from "./permit.ts";
 import type { PolicyState } from "./policy-state.ts";
 import { type Recorder, type RecordInit, refusal, timing, verdictOf } from "./record.ts";
 import { checkRequest, isRefused, type RawRequest } from "./request-check.ts";
 import type { Tunnel } from "./tunnel.ts";
-
-type Asked = Authenticated<RequestHead>;
 
 export interface InboundHttpOptions {
   /** The one in force. */
@@ -27,9 +25,28 @@ export interface InboundHttpOptions {
   readonly endpoint: () => LocalEndpoint;
   readonly limits: Limits;
   readonly recorder: Recorder;
+  readonly external: ExternalAuthorization;
 }
 
 const NOTHING_CARRIED = { status: 0, bytesReceived: 0, bytesSent: 0, failure: undefined, tunnel: undefined } as const satisfies Outcome;
+
+/** A request on its way to a decision, with what has become known of it. */
+interface Pending {
+  readonly head: RequestHead;
+  readonly downstream: Downstream;
+  readonly connection: PeerConnection;
+  /** Of `performance.now()`. */
+  readonly start: number;
+  readonly requester?: Requester | undefined;
+  /** As it was when authorizers were asked, and what they answered. */
+  readonly asked?: Facts;
+  readonly answers?: Answers;
+}
+
+/** The decision that an authorizer has made. */
+function refusedBy({ origin }: Asking): Decision {
+  return { effect: "deny", because: { kind: "rule", action: "CUSTOM", origin }, audit: [] };
+}
 
 export class InboundHttp {
   readonly #options: InboundHttpOptions;
@@ -53,18 +70,49 @@ export class InboundHttp {
       this.#record(connection, { ...describeRaw(raw), status: head.status, ...refusal(head.refused) }, NOTHING_CARRIED, start);
       return;
     }
-    // 2. Authenticate, where a rule looks at tokens.
-    const asked = state.authentication?.authenticate(head) ?? { head, requester: undefined };
+    const request = { head, downstream, connection, start };
+    // 2. Ask whom rules say to ask, before anything is believed of the request.
+    const { authorizers } = this.#options.state.policy;
+    if (authorizers === undefined) this.#identify(request);
+    else void this.#ask({ ...request, head: withoutReserved(head, authorizers) });
+  }
+
+  async #ask(request: Pending): Promise<void> {
+    const { head, downstream, connection, start } = request;
+    const { state, external } = this.#options;
+    const asked = this.#factsOf(request);
+    const askings = state.engine.asksHttp(asked);
+    if (askings.length === 0) {
+      this.#identify({ ...request, asked });
+      return;
+    }
+    const result = await external.askHttp(askings, head, downstream, connection);
+    if (downstream.closed || (result.kind === "stopped" && result.status === 0))
+      this.#record(connection, { ...describe(head), ...refusal("the client went before an authorizer answered") }, NOTHING_CARRIED, start);
+    else if (result.kind === "passed") this.#identify({ ...request, ...result, asked });
+    else this.#stop(request, result);
+  }
+
+  #stop({ head, downstream, connection, start }: Pending, { asking, detail, ...answer }: Stopped): void {
+    const status = replyWith(downstream, answer, head);
+    const verdict = asking === undefined ? refusal(detail) : { ...verdictOf(refusedBy(asking)), detail };
+    this.#record(connection, { ...describe(head), ...verdict }, { ...NOTHING_CARRIED, status }, start);
+  }
+
+  // 3. Authenticate, where a rule looks at tokens.
+  #identify(request: Pending): void {
+    const { head, downstream, connection, start } = request;
+    const asked = this.#options.state.authentication?.authenticate(head) ?? { head, requester: undefined };
     if (asked instanceof JwtFailure) {
       const status = replyLocally(downstream, asked.status, asked.text, head.headers, challengeOf(asked, head));
       this.#record(connection, { ...describe(head), ...refusal(asked.text) }, { ...NOTHING_CARRIED, status }, start);
-    } else this.#decide(asked, downstream, connection, start);
+    } else this.#decide({ ...request, ...asked });
   }
 
-  #decide({ head, requester }: Asked, downstream: Downstream, connection: PeerConnection, start: number): void {
-    // 3. Decide, by the policy of this moment.
-    const facts = this.#factsOf(connection, head, requester);
-    const decision = this.#options.state.engine.http(facts);
+  #decide(request: Pending): void {
+    const { head, downstream, connection, start } = request;
+    // 4. Decide, by the policy of this moment.
+    const decision = this.#options.state.engine.http(this.#factsOf(request));
     const permit = connection.draining ? undefined : grant(decision);
     if (permit === undefined) {
       const status = replyLocally(downstream, 403, ACCESS_DENIED, head.headers);
@@ -72,15 +120,14 @@ export class InboundHttp {
       this.#record(connection, { ...describe(head), ...verdict }, { ...NOTHING_CARRIED, status }, start);
       return;
     }
-    // 4. Forward; the permit opens the way to the application.
+    // 5. Forward; the permit opens the way to the application.
     const upstream = this.#options.endpoint().http(permit);
-    new Exchange(head, downstream, upstream, (outcome) =>
-      this.#finish(connection, { head, requester }, permit.decision, outcome, start),
-    ).start();
+    new Exchange(head, downstream, upstream, (outcome) => this.#finish(request, permit.decision, outcome)).start();
   }
 
-  #factsOf(connection: PeerConnection, head: RequestHead, requester: Requester | undefined): Facts {
-    return factsOf(connection, head, requester, this.#options.state.policy.numTrustedProxies);
+  #factsOf({ connection, head, requester, asked, answers }: Pending): Facts {
+    const facts = factsOf(connection, head, requester, this.#options.state.policy.numTrustedProxies);
+    return { ...facts, ...(asked === undefined ? {} : { asked }), ...(answers === undefined ? {} : { authorizers: answers }) };
   }
 
   /** What no parser accepts; there may be no request to speak of. */
@@ -89,26 +136,19 @@ export class InboundHttp {
     this.#record(connection, record, NOTHING_CARRIED, performance.now());
   }
 
-  #finish(connection: PeerConnection, asked: Asked, decision: Decision, outcome: Outcome, start: number): void {
-    const described = { ...describe(asked.head), ...verdictOf(decision) };
-    if (outcome.tunnel === undefined) this.#record(connection, described, outcome, start);
-    else this.#follow(outcome.tunnel, connection, asked, described, outcome, start);
+  #finish(request: Pending, decision: Decision, outcome: Outcome): void {
+    const described = { ...describe(request.head), ...verdictOf(decision) };
+    if (outcome.tunnel === undefined) this.#record(request.connection, described, outcome, request.start);
+    else this.#follow(outcome.tunnel, request, described, outcome);
   }
 
   /** A WebSocket lives long: it ends when a new policy would not allow its request. */
-  #follow(
-    tunnel: Tunnel,
-    connection: PeerConnection,
-    { head, requester }: Asked,
-    described: RecordInit,
-    outcome: Outcome,
-    start: number,
-  ): void {
+  #follow(tunnel: Tunnel, request: Pending, described: RecordInit, outcome: Outcome): void {
     const { state } = this.#options;
     let detail: RecordInit = {};
     const unwatch = state.watch({
       reconsider: () => {
-        const decision = state.engine.http(this.#factsOf(connection, head, requester));
+        const decision = state.engine.http(this.#factsOf(request));
         if (decision.effect === "allow") return;
         detail = { detail: `cut by a new policy: ${formatBecause(decision.because)}` };
         tunnel.cut();
@@ -116,7 +156,7 @@ export class InboundHttp {
     });
     void tunnel.closed.then((end) => {
       unwatch();
-      this.#record(connection, { ...described, ...detail }, { ...outcome, ...end }, start);
+      this.#record(request.connection, { ...described, ...detail }, { ...outcome, ...end }, request.start);
     });
   }
 

@@ -4,6 +4,7 @@ import type { TLSSocket } from "node:tls";
 import type { EffectiveMtls, InboundListener } from "../compile/workload-policy.ts";
 import { forwardedCertificate, type PeerConnection } from "./client-facts.ts";
 import type { Credentials } from "./credentials.ts";
+import type { ExternalAuthorization } from "./external-authorization.ts";
 import { Http1Server, type HttpServerOptions } from "./http1-server.ts";
 import { serveHttp2 } from "./http2-server.ts";
 import { InboundHttp } from "./inbound-http.ts";
@@ -25,6 +26,7 @@ export interface InboundPortOptions {
   readonly credentials: Credentials;
   readonly limits: Limits;
   readonly recorder: Recorder;
+  readonly external: ExternalAuthorization;
 }
 
 /** An open connection, as far as a change of the port's mode ends it. */
@@ -45,11 +47,11 @@ export class InboundPort {
   #endpoint: LocalEndpoint;
 
   constructor(options: InboundPortOptions) {
-    const { listener, credentials, limits, state, recorder } = options;
+    const { listener, credentials, limits, state, recorder, external } = options;
     this.#options = options;
     this.#listener = listener;
     this.#endpoint = new LocalEndpoint(listener.endpoint, listener.protocol, limits);
-    const shared = { listener: () => this.#listener, endpoint: () => this.#endpoint, state, limits, recorder };
+    const shared = { listener: () => this.#listener, endpoint: () => this.#endpoint, state, limits, recorder, external };
     const http = new InboundHttp(shared);
     this.#httpOptions = {
       limits,
@@ -161,6 +163,7 @@ export class InboundPort {
     return {
       peer,
       sourceIp: socket.remoteAddress ?? "",
+      sourcePort: socket.remotePort ?? 0,
       destinationIp: socket.localAddress ?? "",
       destinationPort: this.#options.port,
       sni,

@@ -2,8 +2,9 @@
 import type { Socket } from "node:net";
 import type { InboundListener } from "../compile/workload-policy.ts";
 import { AppError } from "../core/error.ts";
-import { formatBecause } from "../policy/decision.ts";
+import { type Facts, formatBecause } from "../policy/decision.ts";
 import { factsOf, type PeerConnection } from "./client-facts.ts";
+import type { ExternalAuthorization } from "./external-authorization.ts";
 import type { Limits } from "./limits.ts";
 import type { LocalEndpoint } from "./local-endpoint.ts";
 import { grant } from "./permit.ts";
@@ -17,7 +18,10 @@ export interface InboundTcpOptions {
   readonly endpoint: () => LocalEndpoint;
   readonly limits: Limits;
   readonly recorder: Recorder;
+  readonly external: ExternalAuthorization;
 }
+
+const NOT_ASKED = { answers: new Map(), detail: "" } as const;
 
 export class InboundTcp {
   readonly #options: InboundTcpOptions;
@@ -29,9 +33,13 @@ export class InboundTcp {
   /** One connection, from its first moment to the record of what became of it. Never rejects. */
   async handle(socket: Socket, connection: PeerConnection): Promise<void> {
     const start = performance.now();
-    const decision = this.#options.state.engine.tcp(factsOf(connection, undefined));
+    const { state, external } = this.#options;
+    const askings = state.engine.asksTcp(factsOf(connection, undefined));
+    const asked = askings.length === 0 ? NOT_ASKED : await external.askTcp(askings, connection);
+    const facts: Facts = { ...factsOf(connection, undefined), authorizers: asked.answers };
+    const decision = state.engine.tcp(facts);
     const permit = grant(decision);
-    const verdict = verdictOf(decision);
+    const verdict = { ...verdictOf(decision), ...(asked.detail === "" ? {} : { detail: asked.detail }) };
     if (permit === undefined) {
       socket.destroy();
       this.#record(connection, verdict, start);
@@ -39,7 +47,7 @@ export class InboundTcp {
     }
     try {
       const endpoint = await this.#options.endpoint().tcp(permit);
-      await this.#follow(tunnel(socket, endpoint, this.#options.limits.idleMs), connection, verdict, start);
+      await this.#follow(tunnel(socket, endpoint, this.#options.limits.idleMs), connection, facts, verdict, start);
     } catch (thrown) {
       socket.destroy();
       const detail = `the application could not be reached: ${AppError.from(thrown).message}`;
@@ -47,11 +55,11 @@ export class InboundTcp {
     }
   }
 
-  async #follow(open: Tunnel, connection: PeerConnection, verdict: RecordInit, start: number): Promise<void> {
+  async #follow(open: Tunnel, connection: PeerConnection, facts: Facts, verdict: RecordInit, start: number): Promise<void> {
     const { state } = this.#options;
     let detail = "";
     const reconsider = () => {
-      const decision = state.engine.tcp(factsOf(connection, undefined));
+      const decision = state.engine.tcp(facts);
       if (decision.effect === "allow") return;
       detail = `cut by a new policy: ${formatBecause(decision.because)}`;
       open.cut();

@@ -1,7 +1,7 @@
 /** What the proxy answers by itself, worded as Envoy words it, so that clients and people meet one behaviour. */
 
 import { valuesOf } from "./headers.ts";
-import { type HeaderList, NO_HEADERS, type Responder } from "./message.ts";
+import { type HeaderList, NO_HEADERS, type RequestHead, type Responder } from "./message.ts";
 
 /** Envoy's body for a denied request. */
 export const ACCESS_DENIED = "RBAC: access denied";
@@ -33,6 +33,48 @@ export function replyLocally(
   const headers = ["content-type", "text/plain", "content-length", String(body.length), ...more];
   responder.head({ status, headers, hasBody: body.length > 0, mayHaveTrailers: false });
   responder.data(body);
+  responder.end(NO_HEADERS);
+  return status;
+}
+
+/** An answer that somebody else has written. */
+export interface GivenAnswer {
+  readonly status: number;
+  readonly headers: HeaderList;
+  readonly body: Buffer;
+}
+
+/** What frames a message is the proxy's to say. */
+const FRAMING: ReadonlySet<string> = new Set([
+  "content-length",
+  "transfer-encoding",
+  "connection",
+  "keep-alive",
+  "upgrade",
+  "te",
+  "trailer",
+]);
+
+/** Sends an authorizer's answer; to a gRPC client one that it understands. Answers the HTTP status that was sent. */
+export function replyWith(
+  responder: Responder,
+  { status, headers: given, body }: GivenAnswer,
+  { method, headers: asked }: RequestHead,
+): number {
+  const headers = given.filter((_, index) => {
+    const name = given[index & ~1] ?? "";
+    return !FRAMING.has(name) && !name.startsWith(":");
+  });
+  if (isGrpc(asked)) {
+    const rest = headers.filter((_, index) => headers[index & ~1] !== "content-type");
+    return replyLocally(responder, status, body.toString("utf8"), asked, rest);
+  }
+  const bodyless = status === 204 || status === 304;
+  const typed = body.length === 0 || headers.includes("content-type") ? headers : ["content-type", "text/plain", ...headers];
+  const length = bodyless ? [] : ["content-length", String(body.length)];
+  const hasBody = body.length > 0 && !bodyless && method !== "HEAD";
+  responder.head({ status, headers: [...typed, ...length], hasBody, mayHaveTrailers: false });
+  if (hasBody) responder.data(body);
   responder.end(NO_HEADERS);
   return status;
 }

@@ -10,6 +10,8 @@ export const NO_HEADERS: HeaderList = [];
 /** A request that has passed every check and carries only what is meant for the application. */
 export interface RequestHead {
   readonly method: string;
+  /** Of HTTP, as the client speaks it. */
+  readonly version?: "1.1" | "2";
   /** Host or :authority, as sent. */
   readonly authority: string;
   readonly path: NormalizedPath;

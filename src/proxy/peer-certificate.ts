@@ -7,6 +7,8 @@ export interface Peer {
   readonly identity: string;
   /** SHA-256 of the certificate, in hex. */
   readonly digest: string;
+  /** DER. */
+  readonly certificate: Uint8Array;
 }
 
 function onlyUri(certificate: Certificate): string {
@@ -22,7 +24,7 @@ function onlyUri(certificate: Certificate): string {
 export function peerOf(der: Uint8Array): Peer {
   try {
     const certificate = parseCertificate(der);
-    return { identity: onlyUri(certificate), digest: certificateDigest(certificate) };
+    return { identity: onlyUri(certificate), digest: certificateDigest(certificate), certificate: der };
   } catch (thrown) {
     const { message } = AppError.from(thrown);
     throw new AppError("unauthenticated", message, { cause: thrown });

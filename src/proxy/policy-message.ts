@@ -30,6 +30,17 @@ function isKnownService({ tls, resolution, endpoints }: UpstreamService): boolea
   return verified && RESOLUTIONS.has(resolution) && Array.isArray(endpoints) && endpoints.every(({ mtls }) => typeof mtls === "boolean");
 }
 
+/** Whom to ask and how long to wait; a rule that asks somebody else finds nobody, and denies. */
+function isKnownAuthorizer(authorizer: Readonly<Record<string, unknown>>): boolean {
+  const { kind, name, timeoutMs, failOpen, upstream } = authorizer;
+  const lists = ["includeRequestHeadersInCheck", "includeAdditionalHeadersInCheck", "headersToUpstreamOnAllow"];
+  const more = [...lists, "headersToDownstreamOnDeny", "headersToDownstreamOnAllow"];
+  const isKind = kind === "grpc" || (kind === "http" && more.every((field) => Array.isArray(authorizer[field])));
+  return (
+    isKind && typeof name === "string" && typeof timeoutMs === "number" && typeof failOpen === "boolean" && typeof upstream === "object"
+  );
+}
+
 const VERSIONS: ReadonlySet<unknown> = new Set(["1.2", "1.3"]);
 const NORMALIZATIONS: ReadonlySet<unknown> = new Set([undefined, "NONE", "BASE", "MERGE_SLASHES", "DECODE_AND_MERGE_SLASHES"]);
 
@@ -51,6 +62,9 @@ function check(policy: WorkloadPolicy, workload: string): void {
     if (!Array.isArray(list)) throw mismatch("another form than this version knows");
   const { requestAuthentication: rules = [] } = policy;
   if (!Array.isArray(rules) || !rules.every(isKnownRule)) throw mismatch("a rule for tokens of another form than this version knows");
+  const { authorizers = [] } = policy;
+  if (!Array.isArray(authorizers) || !authorizers.every(isKnownAuthorizer))
+    throw mismatch("an authorizer of another form than this version knows");
   checkSettings(policy);
   for (const { name, mtls, protocol } of policy.inbound) {
     if (!MODES.has(mtls)) throw mismatch(`an unknown mTLS mode at \`${name}\``);

@@ -111,6 +111,7 @@ export function checkRequest(raw: RawRequest, options: CheckOptions): RequestHea
   if (forwardedCertificate !== undefined) headers.push("x-forwarded-client-cert", forwardedCertificate);
   return {
     method: raw.method,
+    version: raw.version,
     authority,
     path: pathNormalization === undefined ? { path: target.path, query: "" } : path,
     headers,

@@ -40,8 +40,8 @@ function formatRule({ rule, place, result, reasons, nearest }: RuleAnswer): stri
   return `    ${nearest ? "nearest: " : ""}${rule}${where} ${RESULTS[result]}${why}`;
 }
 
-function formatLayer({ action, asked, rules }: LayerAnswer): readonly string[] {
-  if (!asked) return [`  ${action.padEnd(5)} not asked: a DENY rule has decided`];
+function formatLayer({ action, asked, rules }: LayerAnswer, decider: string): readonly string[] {
+  if (!asked) return [`  ${action.padEnd(5)} not asked: a ${decider} rule has decided`];
   if (rules.length === 0) return [`  ${action.padEnd(5)} no rule`];
   const sorted = [...rules].sort(byNearness);
   const left = sorted.length - MAX_RULES;
@@ -71,7 +71,8 @@ export function formatAsked({ workload, peer, sourceIp, requester, request, list
 
 /** Each layer in the order of evaluation. */
 export function formatLayers(layers: readonly LayerAnswer[]): string {
-  return layers.flatMap(formatLayer).join("\n");
+  const decider = layers.findLast(({ asked }) => asked)?.action ?? "DENY";
+  return layers.flatMap((layer) => formatLayer(layer, decider)).join("\n");
 }
 
 /** `DENY by default: …`. */

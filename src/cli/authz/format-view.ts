@@ -14,7 +14,7 @@ export interface RuleInForce {
   readonly sentence: string;
 }
 
-const ACTIONS: readonly PolicyAction[] = ["AUDIT", "DENY", "ALLOW"];
+const ACTIONS: readonly PolicyAction[] = ["CUSTOM", "AUDIT", "DENY", "ALLOW"];
 
 /** The rules of one action for one protocol, in the order in which they are asked. */
 export function rulesInForce(view: WorkloadView, layers: AuthorizationLayers, action: PolicyAction): readonly RuleInForce[] {

@@ -28,6 +28,11 @@ const FLAGS = {
     doc: "where it stands: header=NAME, param=NAME, cookie=NAME; Authorization where nothing is said",
   },
   protocol: { type: "value", value: "PROTOCOL", doc: "http or tcp: what you take the port for" },
+  authorizer: {
+    type: "many",
+    value: "PROVIDER=ANSWER",
+    doc: "what an extension provider answers, allow or deny; may be given several times",
+  },
 } as const satisfies Readonly<Record<string, OptionSpec>>;
 
 export const REQUEST_OPTIONS = {
@@ -58,6 +63,18 @@ function headersOf(lines: readonly string[]): RawNode {
     values.set(key, [...(values.get(key) ?? []), scalar(value)]);
   }
   return map(new Map([...values].map(([name, items]) => [name, { kind: "list", items, place: PLACE }])));
+}
+
+function answersOf(lines: readonly string[]): RawNode {
+  const answers = lines.map((line) => {
+    const [, provider, answer] = /^([^=]+)=(.*)$/s.exec(line) ?? [];
+    if (provider === undefined || answer === undefined)
+      throw new AppError("invalid-argument", `\`${line.slice(0, 100)}\` is not an answer`, {
+        help: "write it as `--authorizer opa=allow`",
+      });
+    return [provider, scalar(answer)] as const;
+  });
+  return map(new Map(answers));
 }
 
 function claimsOf(text: string): RawNode {
@@ -120,6 +137,7 @@ function requestOfFlags(parsed: ParsedArguments, trustDomain: string): TestReque
   const port = parsed.value("port");
   if (port !== undefined) fields.set("port", scalar(parseCount("port", port, 1, 65_535)));
   if (parsed.values("header").length > 0) fields.set("headers", headersOf(parsed.values("header")));
+  if (parsed.values("authorizer").length > 0) fields.set("authorizers", answersOf(parsed.values("authorizer")));
   const report = new Report();
   const request = testRequest(topOf(map(fields), report));
   const [problem] = report.diagnostics;

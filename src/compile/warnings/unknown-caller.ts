@@ -9,6 +9,7 @@ import { allClauses, named, type PlacedRule } from "./placed-rule.ts";
 const FOR_UNKNOWN: Readonly<Record<PolicyAction, { readonly positive: string; readonly negated: string }>> = {
   ALLOW: { positive: "does not allow them, and no other rule may", negated: "allows them, whoever they are" },
   DENY: { positive: "does not deny them", negated: "denies them all" },
+  CUSTOM: { positive: "does not ask of them", negated: "asks of them all" },
   AUDIT: { positive: "does not note them", negated: "notes them all" },
 };
 

@@ -1,31 +1,27 @@
 /** Istio `security.v1.AuthorizationPolicy`. */
 import type { AuthorizationPolicyObject, ObjectMeta, PolicyAction, Rule, Selector } from "../model.ts";
+import { checkCustomRules, readProvider } from "./custom-policy.ts";
 import { NO_LABELS, selectorOrAll } from "./labels.ts";
 import { LIMITS } from "./limits.ts";
 import { DRY_RUN } from "./metadata.ts";
 import { childOf, textOf } from "./raw-node.ts";
-import { type Decoder, type Fields, list, partialRecord, wrong } from "./reader.ts";
+import { type Fields, list, partialRecord, wrong } from "./reader.ts";
 import { oneOf } from "./refine.ts";
 import { ruleDecoder } from "./rule.ts";
 
 interface Spec {
   readonly selector: Selector;
   readonly action: PolicyAction;
+  readonly provider?: string;
   readonly rules: readonly Rule[] | "invalid";
 }
 
 const UNSUPPORTED = {
-  provider: "external authorization (action CUSTOM) is not supported",
   targetRef: "select workloads by `selector`: waypoints and gateways are not supported",
   targetRefs: "select workloads by `selector`: waypoints and gateways are not supported",
 };
 
-const CUSTOM_HELP = "use ALLOW, DENY or AUDIT: external authorization is not supported";
-
-const readableAction = oneOf(["ALLOW", "DENY", "AUDIT"]);
-
-const action: Decoder<PolicyAction> = (cursor) =>
-  textOf(cursor.node) === "CUSTOM" ? wrong(cursor, "GAR0004", "is not supported: `CUSTOM`", CUSTOM_HELP) : readableAction(cursor);
+const action = oneOf(["ALLOW", "DENY", "AUDIT", "CUSTOM"]);
 
 /** An action that cannot be read is taken as DENY: with invalid rules, that denies everything in scope. */
 function readAction(fields: Fields): PolicyAction {
@@ -37,22 +33,28 @@ function readRules(fields: Fields, namespace: string): readonly Rule[] | "invali
   return rules ?? (fields.has("rules") ? "invalid" : []);
 }
 
+const WITHOUT_RULES = {
+  DENY: ["and so would deny nothing", "add rules; `rules: [{}]` denies everything"],
+  CUSTOM: ["and so would ask of nothing", "add rules; `rules: [{}]` asks of everything"],
+} as const;
+
 /** VA-3. */
-function checkDenyHasRules(fields: Fields, rules: readonly Rule[] | "invalid"): void {
-  if (textOf(childOf(fields.cursor.node, "action")) !== "DENY" || rules === "invalid" || rules.length > 0) return;
-  wrong(
-    fields.cursor,
-    "GAR0005",
-    "has action DENY and no `rules`, and so would deny nothing",
-    "add rules; `rules: [{}]` denies everything",
-  );
+function checkHasRules(fields: Fields, rules: readonly Rule[] | "invalid"): void {
+  const written = textOf(childOf(fields.cursor.node, "action"));
+  if ((written !== "DENY" && written !== "CUSTOM") || rules === "invalid" || rules.length > 0) return;
+  const [consequence, help] = WITHOUT_RULES[written];
+  wrong(fields.cursor, "GAR0005", `has action ${written} and no \`rules\`, ${consequence}`, help);
 }
 
 function readSpec(fields: Fields, namespace: string): Spec {
   const rules = readRules(fields, namespace);
-  checkDenyHasRules(fields, rules);
+  const decided = readAction(fields);
+  checkHasRules(fields, rules);
+  const provider = readProvider(fields);
+  if (decided === "CUSTOM" && rules !== "invalid") checkCustomRules(fields.cursor, rules);
   fields.refuse(UNSUPPORTED);
-  return { selector: selectorOrAll(fields), action: readAction(fields), rules };
+  const named = decided === "CUSTOM" && provider !== undefined ? { provider } : {};
+  return { selector: selectorOrAll(fields), action: decided, ...named, rules };
 }
 
 function asksForDryRun(root: Fields): boolean {

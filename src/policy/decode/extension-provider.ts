@@ -18,7 +18,7 @@ const MAX_HEADERS = 256;
 // === Fields of both kinds ===
 
 /** VA-3 wants it where a policy names it: a DNS label. */
-const providerName = matching(isDnsLabel, "a provider's name", "write lower-case letters, digits and `-`, at most 63");
+export const providerName = matching(isDnsLabel, "a provider's name", "write lower-case letters, digits and `-`, at most 63");
 
 const SERVICE_HELP = "write `NAME.NAMESPACE.svc.cluster.local`, or `NAMESPACE/HOST` for a host of a ServiceEntry";
 

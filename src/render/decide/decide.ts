@@ -3,17 +3,23 @@
  * answers as an Envoy configured from the same policy does, with the same effect and the same origin.
  */
 import type { AuthorizationLayers, CompiledRule, WorkloadPolicy } from "../../compile/workload-policy.ts";
-import type { Decision, Facts } from "../../policy/decision.ts";
+import type { Asking, Decision, Facts } from "../../policy/decision.ts";
 import type { PolicyAction } from "../../policy/model.ts";
 import type { Origin } from "../../policy/origin.ts";
+import { compileAsking, refusedBy } from "./asking.ts";
 import { compileCondition } from "./condition.ts";
 import { DecisionContext } from "./context.ts";
 import { type IndexedRule, RuleIndex } from "./rule-index.ts";
 
-/** `http` for requests, `tcp` for connections of which nothing above layer 4 is known. Neither throws. */
+/**
+ * `http` for requests, `tcp` for connections of which nothing above layer 4 is known. None throws. `asks…` says which
+ * authorizers must be asked before; without the answer of one of them, the decision is to deny.
+ */
 export interface DecisionEngine {
   http(facts: Facts): Decision;
   tcp(facts: Facts): Decision;
+  asksHttp(facts: Facts): readonly Asking[];
+  asksTcp(facts: Facts): readonly Asking[];
 }
 
 /** What an audit rule adds to a decision is rare, so the decisions themselves are made once. */
@@ -47,22 +53,36 @@ function lazyIndex(rules: readonly Rule[]): () => RuleIndex<Rule> {
 }
 
 /** AUDIT collects and never blocks, then the first DENY, then the first ALLOW, all in list order (Istio AZ-1). */
-function compileLayers(layers: AuthorizationLayers): (facts: Facts) => Decision {
+function compileRuleLayers(layers: AuthorizationLayers): (context: DecisionContext) => Decision {
   const { deny, allow } = layers;
   // One list, since the first ALLOW counts only where no DENY applies, which is what the first rule of both says.
   const rules = lazyIndex([...compileRules("DENY", deny), ...compileRules("ALLOW", allow ?? [], deny.length)]);
   const otherwise = allow === undefined ? NO_POLICY : DEFAULT_DENY;
-  if (layers.audit.length === 0) return (facts) => rules().first(new DecisionContext(facts))?.decision ?? otherwise;
+  if (layers.audit.length === 0) return (context) => rules().first(context)?.decision ?? otherwise;
   const audit = lazyIndex(compileRules("AUDIT", layers.audit));
-  return (facts) => {
-    const context = new DecisionContext(facts);
+  return (context) => {
     const verdict = rules().first(context)?.decision ?? otherwise;
     const matched = audit().all(context);
     return matched.length === 0 ? verdict : { ...verdict, audit: matched.map(({ origin }) => origin) };
   };
 }
 
+interface CompiledLayers {
+  readonly decide: (facts: Facts) => Decision;
+  readonly asks: (facts: Facts) => readonly Asking[];
+}
+
+/** CUSTOM before all others (Istio AZ-1). */
+function compileLayers(layers: AuthorizationLayers): CompiledLayers {
+  const asks = compileAsking(layers.custom ?? []);
+  const rules = compileRuleLayers(layers);
+  const asksOf = (facts: Facts) => asks(new DecisionContext(facts));
+  if (layers.custom === undefined) return { decide: (facts) => rules(new DecisionContext(facts)), asks: asksOf };
+  return { decide: (facts) => refusedBy(asksOf(facts.asked ?? facts), facts) ?? rules(new DecisionContext(facts)), asks: asksOf };
+}
+
 /** Compiles a workload's policy. Throws `invalid-configuration` for what this version does not know, so that it is never passed over. */
 export function compileDecision(policy: Pick<WorkloadPolicy, "http" | "tcp">): DecisionEngine {
-  return { http: compileLayers(policy.http), tcp: compileLayers(policy.tcp) };
+  const [http, tcp] = [compileLayers(policy.http), compileLayers(policy.tcp)];
+  return { http: http.decide, tcp: tcp.decide, asksHttp: http.asks, asksTcp: tcp.asks };
 }

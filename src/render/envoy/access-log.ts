@@ -8,11 +8,15 @@
  * |                       |         | allowed, no policy        | the same without that key, and not denied                            |
  * |                       |         | denied by a rule          | `response_code_details` `rbac_access_denied_matched_policy[ID]`       |
  * |                       |         | denied by default         | the same with `[none]`                                               |
+ * |                       |         | denied by an authorizer   | `ext_authz_denied`, `ext_authz_error`; the last                      |
+ * |                       |         |                           | `istio_ext_authz_shadow_effective_policy_id` of the metadata        |
  * |                       |         | an AUDIT rule matched too | the same metadata, `audit_shadow_effective_policy_id`                |
  * | `LISTENER` (TCP)      | TCP     | allowed                   | type `TcpUpstreamConnected`: at once; `TcpConnectionEnd`: once more, |
  * |                       |         |                           | with `upstream_local_address` and the bytes                          |
  * |                       |         | … by a rule               | metadata `envoy.filters.network.rbac` `allow_shadow_effective_policy_id` |
  * |                       |         | denied by a rule, default | `connection_termination_details`, as above                           |
+ * |                       |         | denied by an authorizer   | response flag `unauthorized_details`; the last                      |
+ * |                       |         |                           | `istio_ext_authz_N_shadow_effective_policy_id` of the metadata      |
  * |                       |         | never asked (no byte came)| type `TcpConnectionEnd`, neither of these                            |
  * | `LISTENER/refused`    | TCP     | TLS handshake failed      | `downstream_transport_failure_reason`                                |
  * | (inbound)             |         | no chain (not mutual TLS) | response flag `no_route_found`                                       |

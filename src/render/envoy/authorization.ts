@@ -68,7 +68,7 @@ function sideOf(clause: Clause): EnvoyAttribute["side"] {
 }
 
 /** `from` AND `to` AND `when` (AZ-3, AZ-5); Envoy joins the two sides of a policy by AND. */
-function toPolicy(condition: Condition, transport: Transport): PolicyInit {
+export function toPolicy(condition: Condition, transport: Transport): PolicyInit {
   if (condition.kind === "never")
     return { permissions: [PERMISSIONS.not(PERMISSIONS.all([]))], principals: [PRINCIPALS.not(PRINCIPALS.all([]))] };
   if (condition.kind === "always") return { permissions: [PERMISSIONS.all([])], principals: [PRINCIPALS.all([])] };

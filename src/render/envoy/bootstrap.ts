@@ -28,6 +28,9 @@ export interface BootstrapOptions {
 /** Connections of all listeners together: beyond, new ones are refused instead of memory running out. */
 const MAX_CONNECTIONS = 20_000;
 
+/** As in Istio; many times what the longest value of a policy takes. */
+const MAX_REGEX_PROGRAM = 32_768;
+
 const HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
 
 function type(name: string): string {
@@ -115,7 +118,16 @@ export function renderBootstrap({ node, controlPlane, sdsSocket, adminSocket, xd
     },
     static_resources: { clusters: [controlPlaneCluster(controlPlane), grpcCluster(SDS_CLUSTER, "STATIC", { pipe: { path: sdsSocket } })] },
     layered_runtime: {
-      layers: [{ name: "garrison", static_layer: { "envoy.reloadable_features.http_reject_path_with_fragment": false } }],
+      layers: [
+        {
+          name: "garrison",
+          static_layer: {
+            "envoy.reloadable_features.http_reject_path_with_fragment": false,
+            // Without it Envoy refuses expressions of some 100 characters, and with them policies of long paths and names.
+            "re2.max_program_size.error_level": MAX_REGEX_PROGRAM,
+          },
+        },
+      ],
     },
     overload_manager: {
       resource_monitors: [

@@ -20,9 +20,9 @@ export function adsSource(): ConfigSource {
   });
 }
 
-/** A filter that comes by ECDS. No default: its listener waits for it. */
-export function discoveredFilter(schema: DescMessage): MessageInitShape<typeof ExtensionConfigSourceSchema> {
-  return { configSource: adsSource(), typeUrls: [typeUrl(schema)] };
+/** A filter that comes by ECDS, as one of these messages. No default: its listener waits for it. */
+export function discoveredFilter(...schemas: readonly DescMessage[]): MessageInitShape<typeof ExtensionConfigSourceSchema> {
+  return { configSource: adsSource(), typeUrls: schemas.map(typeUrl) };
 }
 
 /** A secret that the agent serves. */

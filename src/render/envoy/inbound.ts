@@ -1,5 +1,5 @@
 /** Inbound: peers -> the proxy -> the application. One listener and one cluster for each port. */
-import { create, type MessageInitShape } from "@bufbuild/protobuf";
+import { create, type DescMessage, type MessageInitShape } from "@bufbuild/protobuf";
 import type { InboundListener, WorkloadPolicy } from "../../compile/workload-policy.ts";
 import { type Cluster, Cluster_DiscoveryType, ClusterSchema } from "../../gen/envoy/config/cluster/v3/cluster_pb.js";
 import { TrafficDirection } from "../../gen/envoy/config/core/v3/base_pb.js";
@@ -13,6 +13,7 @@ import { duration, namedConfig } from "./any.ts";
 import { authorizationFilterNames, type Transport } from "./authorization.ts";
 import { cluster, toAddress } from "./cluster.ts";
 import { discoveredFilter } from "./config-source.ts";
+import { customFilterNames } from "./external-authorization.ts";
 import { inboundHttp } from "./http-connection-manager.ts";
 import { ALONE } from "./listener.ts";
 import { requestAuthenticationFilterNames } from "./request-authentication.ts";
@@ -39,25 +40,31 @@ function authorization(workload: string, transport: Transport) {
   }));
 }
 
-/** Before authorization, which may ask who a token says that the requester is (XD-9). */
-function requestAuthentication(workload: string) {
-  return requestAuthenticationFilterNames(workload).map(({ name, schema }) => ({
-    name,
-    configType: { case: "configDiscovery", value: discoveredFilter(schema) } as const,
-  }));
+function discovered({ name, schemas }: { readonly name: string; readonly schemas: readonly DescMessage[] }) {
+  return { name, configType: { case: "configDiscovery", value: discoveredFilter(...schemas) } as const };
+}
+
+/**
+ * What a client may not say, whom to ask, and who a token says that the requester is: before authorization, which may ask
+ * for that requester (XD-9).
+ */
+function beforeAuthorization(workload: string) {
+  const [sanitize, authn] = requestAuthenticationFilterNames(workload).map(({ name, schema }) => discovered({ name, schemas: [schema] }));
+  return [sanitize, ...customFilterNames(workload, "http").map(discovered), authn].filter((filter) => filter !== undefined);
 }
 
 function httpFilters(policy: WorkloadPolicy, listener: InboundListener): readonly FilterInit[] {
   const { name } = listener;
   const { workload, pathNormalization, numTrustedProxies } = policy;
   const routes = { name, virtualHosts: [virtualHost({ name, domains: ["*"], cluster: clusterName(listener) })] };
-  const filters = [...requestAuthentication(workload), ...authorization(workload, "http")];
+  const filters = [...beforeAuthorization(workload), ...authorization(workload, "http")];
   return [inboundHttp({ name, routes, filters, accessLog: httpLog(name), pathNormalization, numTrustedProxies })];
 }
 
 function tcpFilters({ workload }: WorkloadPolicy, listener: InboundListener): readonly FilterInit[] {
   const { name } = listener;
-  return [...authorization(workload, "tcp"), inboundTcp({ name, cluster: clusterName(listener), accessLog: tcpLog(name) })];
+  const custom = customFilterNames(workload, "tcp").map(discovered);
+  return [...custom, ...authorization(workload, "tcp"), inboundTcp({ name, cluster: clusterName(listener), accessLog: tcpLog(name) })];
 }
 
 // === Filter chains ===

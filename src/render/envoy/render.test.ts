@@ -94,11 +94,22 @@ test("only the filters that a listener asks for are served, so that a proxy can 
       ...(renderEnvoy({ ...policy, inbound })
         .get(FILTER)
         ?.keys() ?? []),
-    ].map((name) => name.split("/")[2]);
+    ].map((name) => name.split("/").slice(2).join("/"));
   };
-  assert.deepEqual(namesFor("http"), ["http", "http", "http", "http", "http"]);
-  assert.deepEqual(namesFor("http2"), ["http", "http", "http", "http", "http"]);
-  assert.deepEqual(namesFor("tcp"), ["tcp", "tcp", "tcp"]);
+  const ofHttp = ["sanitize", "authn", "custom-0", "custom-1", "custom-2", "custom-3", "audit", "deny", "allow"];
+  const ofTcp = ["custom-0", "authorizer-0", "custom-1", "authorizer-1", "audit", "deny", "allow"];
+  assert.deepEqual(
+    namesFor("http"),
+    ofHttp.map((name) => `http/${name}`),
+  );
+  assert.deepEqual(
+    namesFor("http2"),
+    ofHttp.map((name) => `http/${name}`),
+  );
+  assert.deepEqual(
+    namesFor("tcp"),
+    ofTcp.map((name) => `tcp/${name}`),
+  );
   assert.deepEqual(namesFor(), []);
 });
 

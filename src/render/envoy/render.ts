@@ -8,6 +8,7 @@ import { ClusterLoadAssignmentSchema } from "../../gen/envoy/config/endpoint/v3/
 import { ListenerSchema } from "../../gen/envoy/config/listener/v3/listener_pb.js";
 import { typeUrl } from "./any.ts";
 import { authorizationFilters } from "./authorization.ts";
+import { customFilters } from "./external-authorization.ts";
 import { inboundCluster, inboundListener } from "./inbound.ts";
 import { outboundListener } from "./outbound.ts";
 import { isResolved, outboundCluster, outboundClusterName, outboundEndpoints } from "./outbound-cluster.ts";
@@ -41,18 +42,25 @@ function serialize<M extends DescMessage>(
 
 /** Each service's port once, however many listeners reach it. */
 function upstreamServices(policy: WorkloadPolicy): readonly UpstreamService[] {
-  const services = policy.outbound.flatMap((listener) => listener.services);
+  const asked = policy.authorizers?.map(({ upstream }) => upstream) ?? [];
+  const services = [...policy.outbound.flatMap((listener) => listener.services), ...asked];
   return [...new Map(services.map((service) => [outboundClusterName(service), service])).values()];
 }
 
 /** The filters of the transports that an inbound listener speaks. A proxy never asks for others, and would count as behind for ever. */
-function filtersOf({ workload, inbound, http, tcp, requestAuthentication }: WorkloadPolicy): readonly TypedExtensionConfig[] {
+function filtersOf(policy: WorkloadPolicy): readonly TypedExtensionConfig[] {
+  const { workload, inbound, http, tcp } = policy;
   const isTcp = inbound.map(({ protocol }) => protocol === "tcp");
-  const ofHttp = [...requestAuthenticationFilters(workload, requestAuthentication), ...authorizationFilters(workload, "http", http)];
-  return [...(isTcp.includes(false) ? ofHttp : []), ...(isTcp.includes(true) ? authorizationFilters(workload, "tcp", tcp) : [])];
+  const ofHttp = [
+    ...requestAuthenticationFilters(policy),
+    ...customFilters(policy, "http"),
+    ...authorizationFilters(workload, "http", http),
+  ];
+  const ofTcp = [...customFilters(policy, "tcp"), ...authorizationFilters(workload, "tcp", tcp)];
+  return [...(isTcp.includes(false) ? ofHttp : []), ...(isTcp.includes(true) ? ofTcp : [])];
 }
 
-/** Clusters, endpoints, listeners, token and RBAC filters (ECDS) of a workload. */
+/** Clusters, endpoints, listeners, and the filters that decide (ECDS) of a workload. */
 export function renderEnvoy(policy: WorkloadPolicy): EnvoyResources {
   const { inbound, outbound } = policy;
   const services = upstreamServices(policy);

@@ -3,8 +3,13 @@
  * that only a verified token may write, `authn` verifies. Envoy's own removal leaves out the providers that it need not
  * ask (one valid token is enough for `requires_any`) and CORS preflights, so that a client could write such a header.
  */
-import { create, type MessageInitShape } from "@bufbuild/protobuf";
-import type { CompiledJwtRule } from "../../compile/workload-policy.ts";
+import { create, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
+import { BinaryWriter, WireType } from "@bufbuild/protobuf/wire";
+import type { Authorizer, CompiledJwtRule, WorkloadPolicy } from "../../compile/workload-policy.ts";
+import {
+  type HeaderMutation,
+  HeaderMutationSchema as HeaderMutationActionSchema,
+} from "../../gen/envoy/config/common/mutation_rules/v3/mutation_rules_pb.js";
 import { type TypedExtensionConfig, TypedExtensionConfigSchema } from "../../gen/envoy/config/core/v3/extension_pb.js";
 import { HeaderMutationSchema } from "../../gen/envoy/extensions/filters/http/header_mutation/v3/header_mutation_pb.js";
 import {
@@ -12,10 +17,14 @@ import {
   type JwtProviderSchema,
   type JwtRequirementSchema,
 } from "../../gen/envoy/extensions/filters/http/jwt_authn/v3/config_pb.js";
+import { StringMatcherSchema } from "../../gen/envoy/type/matcher/v3/string_pb.js";
+import { reservedHeaders } from "../../policy/authorizer-headers.ts";
 import type { PublicJwk } from "../../policy/jwks.ts";
+import type { StringMatch } from "../../policy/pattern.ts";
 import { SPACE_DELIMITED_CLAIMS } from "../../policy/requester.ts";
 import { duration, pack } from "./any.ts";
 import { PAYLOAD_KEY } from "./names.ts";
+import { stringMatcher } from "./string-matcher.ts";
 
 type ProviderInit = MessageInitShape<typeof JwtProviderSchema>;
 type RequirementInit = MessageInitShape<typeof JwtRequirementSchema>;
@@ -114,15 +123,35 @@ function outputHeaders(rules: readonly CompiledJwtRule[]): readonly string[] {
   return [...new Set(names)].sort();
 }
 
+/**
+ * An action that Envoy has (1.39.1, for one) and the generated messages lack: `remove_on_match` (3), a message whose field 1
+ * is a `StringMatcher` of names.
+ */
+function removeMatching(pattern: StringMatch): HeaderMutation {
+  const matcher = toBinary(StringMatcherSchema, create(StringMatcherSchema, stringMatcher(pattern, true)));
+  const removal = new BinaryWriter().tag(1, WireType.LengthDelimited).bytes(matcher).finish();
+  const mutation = create(HeaderMutationActionSchema);
+  mutation.$unknown = [{ no: 3, wireType: WireType.LengthDelimited, data: new BinaryWriter().bytes(removal).finish() }];
+  return mutation;
+}
+
+/** What only an authorizer may write. */
+function reservedMutations(authorizers: readonly Authorizer[]): readonly HeaderMutation[] {
+  const reserved = authorizers.flatMap((authorizer) => (authorizer.kind === "http" ? reservedHeaders(authorizer) : []));
+  return reserved.map((pattern) => (pattern.kind === "exact" ? removeNamed(pattern.value) : removeMatching(pattern)));
+}
+
+function removeNamed(value: string): HeaderMutation {
+  return create(HeaderMutationActionSchema, { action: { case: "remove", value } });
+}
+
 /** The extension configs of a workload, whether there are rules or not: its listeners wait for them. */
-export function requestAuthenticationFilters(workload: string, rules: readonly CompiledJwtRule[] = []): readonly TypedExtensionConfig[] {
+export function requestAuthenticationFilters(policy: WorkloadPolicy): readonly TypedExtensionConfig[] {
+  const { workload, requestAuthentication: rules = [], authorizers = [] } = policy;
   const [sanitize, authn] = requestAuthenticationFilterNames(workload);
-  const removed = outputHeaders(rules).map((value) => ({ action: { case: "remove", value } as const }));
+  const requestMutations = [...outputHeaders(rules).map(removeNamed), ...reservedMutations(authorizers)];
   return [
-    create(TypedExtensionConfigSchema, {
-      name: sanitize.name,
-      typedConfig: pack(sanitize.schema, { mutations: { requestMutations: removed } }),
-    }),
+    create(TypedExtensionConfigSchema, { name: sanitize.name, typedConfig: pack(sanitize.schema, { mutations: { requestMutations } }) }),
     create(TypedExtensionConfigSchema, { name: authn.name, typedConfig: pack(authn.schema, authentication(rules)) }),
   ];
 }
