@@ -80,7 +80,11 @@ const MISTAKES = {
     at: [4, 9],
     told: /^unknown field `spec\.actoin`$/,
   },
-  GAR0004: { text: `${POLICY}metadata: { name: g4, namespace: shop }\nspec: { action: CUSTOM }\n`, at: [4, 17], told: /`CUSTOM`/ },
+  GAR0004: {
+    text: `${POLICY}metadata: { name: g4, namespace: shop }\nspec: { provider: { name: opa } }\n`,
+    at: [4, 9],
+    told: /^`spec\.provider` is not supported$/,
+  },
   GAR0005: { text: `${SERVICE}metadata: { namespace: shop }\nspec: {}\n`, at: [3, 11], told: /^`metadata\.name` is missing$/ },
   GAR0006: { text: `${SERVICE}metadata: { name: g6, namespace: shop }\nspec: { ports: http }\n`, at: [4, 16], told: /`spec\.ports`/ },
   GAR0007: {
