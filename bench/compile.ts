@@ -29,9 +29,9 @@ function openControlPlane() {
     cache,
     {
       ...RENDERERS,
-      envoy(policy) {
+      envoy(policy, secrets) {
         rendered.push(policy.workload);
-        return RENDERERS.envoy(policy);
+        return RENDERERS.envoy(policy, secrets);
       },
     },
     mesh.current,

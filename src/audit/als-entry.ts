@@ -35,6 +35,9 @@ export type EntryMeaning =
 
 const NOTHING: EntryMeaning = { kind: "nothing" };
 const REFUSED = "/refused";
+/** Of a gateway: clients that are not of the mesh, whatever their certificates say. */
+const OUTSIDE = "/outside";
+const GATEWAY = "gateway_";
 const DENIED = /^rbac_access_denied_matched_policy\[(.*)\]$/s;
 /** The token filter says why in words, its blanks as underscores. */
 const TOKEN_REFUSED = /^jwt_authn_access_denied\{(.*)\}$/;
@@ -99,7 +102,16 @@ function base(common: AccessLogCommon, { workload }: EntrySource) {
 
 const NO_REQUEST = { method: "", path: "", host: "", status: 0 } as const;
 
+/** `NAMESPACE/NAME` of the service that was asked, or empty. */
+function serviceOfCluster({ upstreamCluster }: AccessLogCommon): string {
+  const [, name = "", namespace = ""] = OUTBOUND_CLUSTER.exec(upstreamCluster) ?? [];
+  return name === "" ? "" : `${namespace}/${name}`;
+}
+
 // === Decisions ===
+
+/** What a gateway answers itself to a request that it may take. */
+const OWN_ANSWERS: ReadonlySet<string> = new Set(["route_not_found", "direct_response"]);
 
 interface Verdict {
   readonly effect: Effect;
@@ -145,7 +157,8 @@ function httpVerdict(common: AccessLogCommon, details: string): Verdict {
   if (common.responseFlags?.noFilterConfigFound === true) return { effect: "refused", origin: "", detail: "the proxy has no policy yet" };
   const rule = metadataText(common, HTTP_RBAC, "enforced_effective_policy_id");
   if (rule !== "") return { effect: "allow", origin: originOf(rule), detail };
-  // Only what every filter has let pass has a cluster; without one the request ended before it was decided (malformed, aborted).
+  if (OWN_ANSWERS.has(details)) return { effect: "allow", origin: "no-policy", detail };
+  // Only what every filter has let pass has a cluster, or one of the gateway's own answers; without one the request ended before it was decided (malformed, aborted).
   if (common.upstreamCluster === "")
     return { effect: "refused", origin: "", detail: detail === "" ? "the request ended before it was decided" : detail };
   return { effect: "allow", origin: "no-policy", detail };
@@ -171,8 +184,8 @@ function inboundHttp(entry: HTTPAccessLogEntry, common: AccessLogCommon, from: E
     ...requestOf(entry),
     ...httpVerdict(common, entry.response?.responseCodeDetails ?? ""),
     protocol: "http",
-    service: from.serviceOf(from.workload, from.log),
-    caller: presentedUri(common),
+    service: from.log.startsWith(GATEWAY) ? serviceOfCluster(common) : from.serviceOf(from.workload, from.log),
+    caller: from.log.endsWith(OUTSIDE) ? "" : presentedUri(common),
     audit: auditOf(common, HTTP_RBAC),
   };
 }
@@ -223,8 +236,10 @@ function tlsReason(reason: string): string {
   return inner ?? reason;
 }
 
-function refusedInboundReason(common: AccessLogCommon): string {
+function refusedInboundReason(common: AccessLogCommon, log: string): string {
   if (common.responseFlags?.noRouteFound === true) {
+    if (log.startsWith(GATEWAY))
+      return common.tlsProperties === undefined ? "no TLS where TLS is required" : "no server has the name that the client asks for";
     return common.tlsProperties === undefined
       ? "plaintext where mutual TLS is required"
       : "TLS that is not the mesh's: no filter chain fits it";
@@ -247,19 +262,18 @@ function refusedInbound(common: AccessLogCommon, from: EntrySource): NewAuditRec
     bytesSent: 0,
     effect: "refused",
     origin: "",
-    detail: refusedInboundReason(common),
+    detail: refusedInboundReason(common, from.log),
     audit: [],
   };
 }
 
 /** The workload itself asked, and no server proved to be the one that it should be. */
 function refusedOutbound(common: AccessLogCommon, request: ReturnType<typeof requestOf> | undefined, from: EntrySource): NewAuditRecord {
-  const [, name = "", namespace = ""] = OUTBOUND_CLUSTER.exec(common.upstreamCluster) ?? [];
   return {
     ...base(common, from),
     ...(request ?? { ...NO_REQUEST, bytesReceived: 0, bytesSent: 0 }),
     protocol: request === undefined ? "tcp" : "http",
-    service: name === "" ? "" : `${namespace}/${name}`,
+    service: serviceOfCluster(common),
     caller: from.identity,
     effect: "refused",
     origin: "",

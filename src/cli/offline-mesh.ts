@@ -5,6 +5,7 @@ import type { Diagnostic } from "../core/diagnostic.ts";
 import { DEFAULT_TRUST_DOMAIN, parseTrustDomain } from "../identity/trust-domain.ts";
 import { admitMeshConfig, type FixedSettings } from "../mesh/mesh-config.ts";
 import { buildSnapshot, checkReferences, DEFAULT_CLUSTER_DOMAIN, DEFAULT_ROOT_NAMESPACE, type MeshSettings } from "../mesh/snapshot.ts";
+import { SecretCheck } from "../server/secrets.ts";
 import { brokenMeshConfig } from "../sources/broken-mesh-config.ts";
 import { readFolder } from "../sources/folder-source.ts";
 import type { OptionSpec, ParsedArguments } from "./command.ts";
@@ -48,10 +49,17 @@ export interface OfflineMesh extends CompiledMesh {
 export async function loadMesh(folder: string, parsed: ParsedArguments): Promise<OfflineMesh> {
   const { settings, fixed } = settingsOf(parsed);
   const configuration = await readFolder(existingFolder(folder));
-  const { objects, diagnostics: refused } = admitMeshConfig(settings, fixed, configuration.objects);
+  const { objects: admitted, diagnostics: refused } = admitMeshConfig(settings, fixed, configuration.objects);
+  const { objects, diagnostics: unusable } = new SecretCheck().check(admitted);
   const snapshot = buildSnapshot(settings, objects);
   const compiled = compileMesh(snapshot, UNKNOWN_KEYS);
   const broken = brokenMeshConfig(configuration, settings.rootNamespace) ?? refused.find(({ code }) => code === "GAR0107");
-  const diagnostics = [...configuration.diagnostics, ...refused, ...checkReferences(snapshot, objects), ...compiled.diagnostics];
+  const diagnostics = [
+    ...configuration.diagnostics,
+    ...refused,
+    ...unusable,
+    ...checkReferences(snapshot, objects),
+    ...compiled.diagnostics,
+  ];
   return { ...compiled, diagnostics, brokenMeshConfig: broken };
 }

@@ -88,9 +88,7 @@ function layers(policies: readonly AuthorizationPolicyObject[], authorizers: Aut
 
 /** The policies in force for a workload, oldest first. */
 export const policiesOf = narrow((snapshot, workload: Workload): readonly AuthorizationPolicyObject[] =>
-  holdingFor(snapshot, snapshot.authorizationPolicies, workload, ({ meta, selector }) =>
-    policyApplies(snapshot, { namespace: meta.namespace, selector }, workload),
-  ),
+  holdingFor(snapshot, snapshot.authorizationPolicies, workload, (policy) => policyApplies(snapshot, policy, workload)),
 );
 
 /** The rule lists of a workload, and whom they ask. */

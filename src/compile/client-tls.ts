@@ -4,7 +4,7 @@ import { destinationRuleOf } from "../mesh/destination-rules.ts";
 import { endpointsOf, type MeshService, type RegistryEndpoint } from "../mesh/registry.ts";
 import type { MeshSnapshot, Workload } from "../mesh/snapshot.ts";
 import type { ClientTls, DestinationRuleObject, ServerName, ServicePort } from "../policy/model.ts";
-import { effectiveMtls } from "./mtls.ts";
+import { acceptsMtls, effectiveMtls } from "./mtls.ts";
 import { trustDomainsOf } from "./trust-domains.ts";
 import type { ServiceEndpoint, TlsOrigination, UpstreamService } from "./workload-policy.ts";
 
@@ -79,7 +79,7 @@ function takesMutualTls(snapshot: MeshSnapshot, { labels, workload, port }: Regi
   const label = labels.get(TLS_MODE);
   if (label !== undefined && label !== "istio") return false;
   if (!snapshot.meshConfig.enableAutoMtls) return false;
-  return workload === undefined || effectiveMtls(snapshot, workload, port) !== "DISABLE";
+  return workload === undefined || acceptsMtls(snapshot, workload, port);
 }
 
 function missingIdentity({ service }: Reach, endpoints: readonly RegistryEndpoint[]): Diagnostic {

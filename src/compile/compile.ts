@@ -5,6 +5,7 @@ import { fromOutside, Kept } from "../mesh/recording.ts";
 import type { MeshSnapshot, Workload } from "../mesh/snapshot.ts";
 import { DEFAULT_MESH_CONFIG } from "../policy/mesh-config.ts";
 import { compileAuthorization } from "./authorization.ts";
+import { compileGateway } from "./gateway.ts";
 import { compileInbound } from "./inbound.ts";
 import { compileOutbound } from "./outbound.ts";
 import { compileRequestAuthentication, type JwksLookup, NO_REMOTE_KEYS } from "./request-authentication.ts";
@@ -20,6 +21,7 @@ export interface CompiledMesh {
   readonly diagnostics: readonly Diagnostic[];
 }
 
+const NO_LISTENERS = { listeners: [], diagnostics: [] } as const;
 const USUAL_TLS = JSON.stringify(DEFAULT_MESH_CONFIG.meshMtls);
 
 /** What the mesh's configuration says of every proxy, where it is not the usual. */
@@ -39,8 +41,10 @@ function compileWorkload(
   workload: Workload,
   keysOf: JwksLookup = NO_REMOTE_KEYS,
 ): { readonly policy: WorkloadPolicy; readonly diagnostics: readonly Diagnostic[] } {
-  const inbound = compileInbound(snapshot, workload);
-  const outbound = compileOutbound(snapshot, workload);
+  const { gateway, diagnostics } = compileGateway(snapshot, workload);
+  // A gateway has no application of its own.
+  const inbound = gateway === undefined ? compileInbound(snapshot, workload) : NO_LISTENERS;
+  const outbound = gateway === undefined ? compileOutbound(snapshot, workload) : NO_LISTENERS;
   const requestAuthentication = compileRequestAuthentication(snapshot, workload, keysOf);
   const policy: WorkloadPolicy = {
     workload: workload.key,
@@ -50,10 +54,11 @@ function compileWorkload(
     ...meshWideOf(snapshot, workload),
     inbound: inbound.listeners,
     outbound: outbound.listeners,
+    ...(gateway === undefined ? {} : { gateway }),
     ...(requestAuthentication === undefined ? {} : { requestAuthentication }),
     ...compileAuthorization(snapshot, workload),
   };
-  return { policy, diagnostics: [...inbound.diagnostics, ...outbound.diagnostics] };
+  return { policy, diagnostics: [...diagnostics, ...inbound.diagnostics, ...outbound.diagnostics] };
 }
 
 /** Each once: what several workloads meet in one object is told there, not at each of them. */

@@ -28,8 +28,8 @@ function unusableProviders(snapshot: MeshSnapshot): readonly Diagnostic[] {
   });
 }
 
-function workloadsOf(snapshot: MeshSnapshot, { meta, selector }: AuthorizationPolicyObject): readonly Workload[] {
-  return [...snapshot.workloads.values()].filter((workload) => policyApplies(snapshot, { namespace: meta.namespace, selector }, workload));
+function workloadsOf(snapshot: MeshSnapshot, policy: AuthorizationPolicyObject): readonly Workload[] {
+  return [...snapshot.workloads.values()].filter((workload) => policyApplies(snapshot, policy, workload));
 }
 
 function tcpPortsOf(compiled: Compiled, workloads: readonly Workload[]): readonly string[] {

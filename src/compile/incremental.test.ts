@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import fc from "fast-check";
 import { labels, meta, SETTINGS, workloadEntry } from "../../test/fixture/objects.ts";
+import { gatewayObjects } from "../../test/fixture/random-gateways.ts";
 import { parseTrustDomain } from "../identity/trust-domain.ts";
 import { buildSnapshot, type MeshSettings } from "../mesh/snapshot.ts";
 import type { PublicJwk } from "../policy/jwks.ts";
@@ -189,6 +190,7 @@ const object: fc.Arbitrary<MeshObject> = fc.oneof(
   { weight: 2, arbitrary: peerAuthentication },
   { weight: 1, arbitrary: requestAuthentication },
   { weight: 3, arbitrary: authorizationPolicy },
+  { weight: 3, arbitrary: gatewayObjects(key, APPS) },
 );
 
 const settings: fc.Arbitrary<MeshSettings> = fc.record({

@@ -1,5 +1,6 @@
 /** PeerAuthentication -> the mode of each workload port. The same answer serves the server side and the client side (PA-5). */
 import { inNamespace } from "../mesh/by-namespace.ts";
+import { serversOf } from "../mesh/gateways.ts";
 import { narrow } from "../mesh/recording.ts";
 import { selectorMatches } from "../mesh/selection.ts";
 import type { MeshSnapshot, Workload } from "../mesh/snapshot.ts";
@@ -41,6 +42,13 @@ export function mtlsOf(
     if (mode !== "UNSET") return { mode, from };
   }
   return { mode: "PERMISSIVE", from: undefined };
+}
+
+/** Whether clients come to a port by mutual TLS: at a gateway its servers say so, elsewhere the mode. */
+export function acceptsMtls(snapshot: MeshSnapshot, workload: Workload, port: number): boolean {
+  const servers = serversOf(snapshot, workload);
+  if (servers.length === 0) return effectiveMtls(snapshot, workload, port) !== "DISABLE";
+  return servers.some((placed) => placed.port === port && placed.server.tls?.mode === "ISTIO_MUTUAL");
 }
 
 /** The mode of one port of a workload. */

@@ -19,8 +19,8 @@ interface Upstream {
   readonly diagnostics: readonly Diagnostic[];
 }
 
-/** A service's port as the client reaches it. An endpoint's identity is its own: never the union over the service (SN-5). */
-function toUpstream(snapshot: MeshSnapshot, client: Workload | undefined, { service, port }: Target): Upstream {
+/** A service's port as the client reaches it, and what is to be told of that. An endpoint's identity is its own: never the union over the service (SN-5). */
+export function toUpstream(snapshot: MeshSnapshot, client: Workload | undefined, { service, port }: Target): Upstream {
   const { key, host, entry } = service;
   const { diagnostics, ...secured } = secure(snapshot, { client, service, port });
   const resolution = entry === undefined || entry.resolution === "STATIC" ? {} : { resolution: entry.resolution };

@@ -2,9 +2,10 @@
 import type { Diagnostic } from "../core/diagnostic.ts";
 import { policyApplies, workloadsInReach } from "../mesh/selection.ts";
 import type { MeshSnapshot, Workload } from "../mesh/snapshot.ts";
-import type { AuthorizationPolicyObject, PeerAuthenticationObject, RequestAuthenticationObject } from "../policy/model.ts";
+import type { AuthorizationPolicyObject, PeerAuthenticationObject, RequestAuthenticationObject, TargetRef } from "../policy/model.ts";
 import { objectKey } from "../policy/model.ts";
 import { checkCustom } from "./custom-status.ts";
+import { checkGateways } from "./gateway-status.ts";
 import { checkServices } from "./outbound-status.ts";
 import { policyWarnings } from "./warnings/warnings.ts";
 import type { WorkloadPolicy } from "./workload-policy.ts";
@@ -40,8 +41,8 @@ function isIgnored(snapshot: MeshSnapshot, policy: PolicyObject): boolean {
 export function selectionOf(snapshot: MeshSnapshot, policy: PolicyObject): Selection {
   if (isIgnored(snapshot, policy)) return { policy, workloads: [] };
   const { namespace } = policy.meta;
-  const workloads = workloadsInReach(snapshot, namespace);
-  return { policy, workloads: workloads.filter((workload) => policyApplies(snapshot, { namespace, selector: policy.selector }, workload)) };
+  const workloads = workloadsInReach(snapshot, namespace).filter((workload) => policyApplies(snapshot, policy, workload));
+  return { policy, workloads };
 }
 
 function isClosed(policy: PolicyObject): boolean {
@@ -59,6 +60,17 @@ export function toStatus({ policy, workloads }: Selection): ObjectStatus {
   return { object: objectKey(policy), closed: isClosed(policy), workloads: workloads.map(({ key }) => key) };
 }
 
+/** A policy by `targetRefs` that holds nowhere, as in Istio where nothing is what it names. */
+function untargeted({ kind, meta }: PolicyObject, targets: readonly TargetRef[]): Diagnostic {
+  const named = targets.map((target) => `${target.kind} \`${target.name}\``).join(", ");
+  return {
+    code: "GAR0103",
+    message: `${kind} \`${meta.namespace}/${meta.name}\` is for ${named}, which no workload is`,
+    place: meta.place,
+    help: "`targetRefs` hold for workloads of the policy's namespace with the label `gateway.networking.k8s.io/gateway-name: NAME`; there are no waypoints: select others by `selector`",
+  };
+}
+
 function unselecting(snapshot: MeshSnapshot, selections: readonly Selection[]): readonly Diagnostic[] {
   return selections.flatMap(({ policy, workloads }): Diagnostic[] => {
     const { name, namespace, place } = policy.meta;
@@ -67,6 +79,8 @@ function unselecting(snapshot: MeshSnapshot, selections: readonly Selection[]): 
       const message = `PeerAuthentication \`${name}\` has a selector in the root namespace, where it is ignored`;
       return [{ code: "GAR0106", message, place, help }];
     }
+    const targets = policy.kind === "PeerAuthentication" ? undefined : policy.targetRefs;
+    if (targets !== undefined) return workloads.length > 0 ? [] : [untargeted(policy, targets)];
     if (policy.selector.size === 0 || workloads.length > 0) return [];
     return [{ code: "GAR0103", message: `the selector of ${policy.kind} \`${namespace}/${name}\` selects no workload`, place }];
   });
@@ -79,7 +93,8 @@ function clashingListeners(snapshot: MeshSnapshot, compiled: ReadonlyMap<string,
   for (const [key, policy] of compiled) {
     const place = snapshot.workloads.get(key)?.place;
     const outbound = policy.outbound.map(({ bind }) => (bind.kind === "tcp" ? `${bind.host}:${bind.port}` : `unix://${bind.path}`));
-    for (const address of [...policy.inbound.map(({ bind, port }) => `${bind}:${port}`), ...outbound]) {
+    const inbound = [...policy.inbound, ...(policy.gateway?.listeners ?? [])].map(({ bind, port }) => `${bind}:${port}`);
+    for (const address of [...inbound, ...outbound]) {
       const owner = owners.get(address);
       owners.set(address, owner ?? key);
       if (owner === undefined || place === undefined) continue;
@@ -109,5 +124,6 @@ export function checkMesh(
     ...policyWarnings(compiled, selections),
     ...clashingListeners(snapshot, compiled),
     ...checkCustom(snapshot, compiled),
+    ...checkGateways(snapshot),
   ];
 }

@@ -7,6 +7,7 @@ import type { PublicJwk } from "../policy/jwks.ts";
 import type { MeshTls, PathNormalization } from "../policy/mesh-config.ts";
 import type { Clause, ClientCertificateFiles, Endpoint, JwtRuleFields, PolicyAction, Protocol, ServerName } from "../policy/model.ts";
 import type { Origin } from "../policy/origin.ts";
+import type { GatewayListener } from "./gateway-policy.ts";
 
 /** `STRICT` only mutual TLS, `PERMISSIVE` also plaintext, `DISABLE` only plaintext. */
 export type EffectiveMtls = "STRICT" | "PERMISSIVE" | "DISABLE";
@@ -138,6 +139,13 @@ export interface OutboundListener {
   readonly services: readonly UpstreamService[];
 }
 
+/** What a workload has that a Gateway selects, in place of inbound and outbound listeners. */
+export interface GatewayPolicy {
+  readonly listeners: readonly GatewayListener[];
+  /** What routes lead to, each port once; routes name them `HOST:PORT`. */
+  readonly services: readonly UpstreamService[];
+}
+
 /** A rule for tokens: every field in force, defaults filled in. Without keys, no token of it is accepted. */
 export interface CompiledJwtRule extends JwtRuleFields {
   readonly keys: readonly PublicJwk[];
@@ -161,6 +169,8 @@ export interface WorkloadPolicy {
   readonly tls?: MeshTls;
   readonly inbound: readonly InboundListener[];
   readonly outbound: readonly OutboundListener[];
+  /** Absent for all but gateways. */
+  readonly gateway?: GatewayPolicy;
   /** Rules for the tokens of requests, by issuer; absent where there is none. They are asked before `http`. */
   readonly requestAuthentication?: readonly CompiledJwtRule[];
   /** By name; absent where no rule asks any. */

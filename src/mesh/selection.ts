@@ -1,5 +1,5 @@
 /** Which objects hold for which workload: by namespace, root namespace and labels. */
-import type { ObjectMeta, Selector, ServiceObject, SidecarObject } from "../policy/model.ts";
+import type { ObjectMeta, Selector, ServiceObject, SidecarObject, TargetRef } from "../policy/model.ts";
 import { inNamespace, workloadsIn } from "./by-namespace.ts";
 import { byAge } from "./order.ts";
 import { narrow } from "./recording.ts";
@@ -46,12 +46,25 @@ export function holdingFor<T extends { readonly meta: ObjectMeta }>(
   return root.length === 0 ? own : [...own, ...root].sort(byAge);
 }
 
-/** Whether a policy of `namespace` with `selector` holds for a workload: its own namespace, or the root namespace (AZ-16). */
-export function policyApplies(
-  snapshot: MeshSnapshot,
-  policy: { readonly namespace: string; readonly selector: Selector },
-  workload: Workload,
-): boolean {
-  const inScope = policy.namespace === workload.namespace || policy.namespace === snapshot.settings.rootNamespace;
-  return inScope && selectorMatches(policy.selector, workload.labels);
+/** The Kubernetes Gateway API's label of a gateway's workloads: its value is the gateway's name. */
+const GATEWAY_NAME = "gateway.networking.k8s.io/gateway-name";
+
+/** What a policy says of where it holds. */
+interface Attachment {
+  readonly meta: Pick<ObjectMeta, "namespace">;
+  readonly selector: Selector;
+  readonly targetRefs?: readonly TargetRef[];
+}
+
+/** By `targetRefs`: the workloads that are labelled as the gateway, in the policy's own namespace. Every other proxy ignores such a policy. */
+function isTarget(targetRefs: readonly TargetRef[], namespace: string, workload: Workload): boolean {
+  const gateway = workload.labels.get(GATEWAY_NAME);
+  return workload.namespace === namespace && targetRefs.some(({ kind, name }) => kind === "Gateway" && name === gateway);
+}
+
+/** Whether a policy holds for a workload: by `targetRefs`, or by labels in its own namespace or from the root namespace (AZ-16). */
+export function policyApplies(snapshot: MeshSnapshot, { meta, selector, targetRefs }: Attachment, workload: Workload): boolean {
+  if (targetRefs !== undefined) return isTarget(targetRefs, meta.namespace, workload);
+  const inScope = meta.namespace === workload.namespace || meta.namespace === snapshot.settings.rootNamespace;
+  return inScope && selectorMatches(selector, workload.labels);
 }

@@ -5,15 +5,18 @@ import type { MeshConfig } from "../policy/mesh-config.ts";
 import type {
   AuthorizationPolicyObject,
   DestinationRuleObject,
+  GatewayObject,
   MeshObject,
   NamespaceObject,
   PeerAuthenticationObject,
   PodObject,
   RequestAuthenticationObject,
+  SecretObject,
   ServiceAccountObject,
   ServiceEntryObject,
   ServiceObject,
   SidecarObject,
+  VirtualServiceObject,
   WorkloadEntryObject,
 } from "../policy/model.ts";
 import { effectiveSettings, type MeshSettings, meshConfigOf } from "./mesh-config.ts";
@@ -36,6 +39,8 @@ export interface Workload {
   readonly serviceAccount: string;
   /** A SPIFFE ID. */
   readonly identity: string;
+  /** Declared to be a gateway, so that Gateways of other namespaces may select it too. */
+  readonly isGateway: boolean;
   /** How many proxies in front of its own are trusted to name the client in X-Forwarded-For. */
   readonly numTrustedProxies: number;
   readonly place: Place;
@@ -59,6 +64,12 @@ export interface MeshSnapshot {
   readonly requestAuthentications: readonly RequestAuthenticationObject[];
   /** Oldest first (AZ-16). */
   readonly authorizationPolicies: readonly AuthorizationPolicyObject[];
+  /** Oldest first. */
+  readonly gateways: readonly GatewayObject[];
+  /** Oldest first. */
+  readonly virtualServices: readonly VirtualServiceObject[];
+  /** By `NAMESPACE/NAME`. */
+  readonly secrets: ReadonlyMap<string, SecretObject>;
   /** SPIFFE IDs of the service accounts that exist: nothing else gets a certificate. */
   readonly identities: ReadonlySet<string>;
   readonly namespaces: ReadonlySet<string>;
@@ -73,14 +84,18 @@ function ofKind<K extends MeshObject["kind"]>(objects: readonly MeshObject[], ki
   return objects.filter((object): object is ObjectOf<K> => object.kind === kind);
 }
 
+/** Istio's annotation by which a proxy is made a gateway: its value is `gateway`. */
+const TEMPLATES = "inject.istio.io/templates";
+
 function toWorkload(object: WorkloadEntryObject | PodObject, settings: MeshSettings, { defaultConfig }: MeshConfig): Workload {
-  const { namespace, name, place } = object.meta;
+  const { namespace, name, place, annotations } = object.meta;
   const { kind, address, ports, serviceAccount } = object;
   const labels = kind === "Pod" ? object.meta.labels : object.labels;
   const ready = kind === "Pod" ? object.ready : true;
   const identity = formatSpiffeId({ trustDomain: settings.trustDomain, namespace, serviceAccount });
   const numTrustedProxies = object.proxyConfig?.numTrustedProxies ?? defaultConfig.numTrustedProxies ?? 0;
-  const own = { labels, serviceAccount, identity, numTrustedProxies, place };
+  const isGateway = annotations.get(TEMPLATES)?.split(",").includes("gateway") === true;
+  const own = { labels, serviceAccount, identity, isGateway, numTrustedProxies, place };
   return { kind, key: `${namespace}/${name}`, namespace, name, address, ports, ready, ...own };
 }
 
@@ -113,6 +128,9 @@ export function buildSnapshot(given: MeshSettings, objects: readonly MeshObject[
     peerAuthentications: ofKind(objects, "PeerAuthentication").sort(byAge),
     requestAuthentications: ofKind(objects, "RequestAuthentication").sort(byAge),
     authorizationPolicies: ofKind(objects, "AuthorizationPolicy").sort(byAge),
+    gateways: ofKind(objects, "Gateway").sort(byAge),
+    virtualServices: ofKind(objects, "VirtualService").sort(byAge),
+    secrets: new Map(ofKind(objects, "Secret").map((secret) => [`${secret.meta.namespace}/${secret.meta.name}`, secret])),
     identities: new Set(ofKind(objects, "ServiceAccount").map((account) => identityOf(account, settings))),
     namespaces: namespacesOf(ofKind(objects, "Namespace"), settings),
   };

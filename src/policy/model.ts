@@ -4,6 +4,7 @@
  */
 import type { Place } from "../core/diagnostic.ts";
 import type { AttributeKey } from "./attributes.ts";
+import type { GatewayServer, HttpRoute, SecretContents } from "./gateway.ts";
 import type { PublicJwk } from "./jwks.ts";
 import type { MeshConfig, ProxyConfig } from "./mesh-config.ts";
 import type { ValueMatch } from "./pattern.ts";
@@ -21,6 +22,12 @@ export interface ObjectMeta {
 
 /** `matchLabels` of a selector; no entry selects everything in scope (Istio `type.v1beta1.WorkloadSelector`). */
 export type Selector = ReadonlyMap<string, string>;
+
+/** What a policy names in `targetRefs`, instead of a selector: something of its own namespace. Only gateways have any of these here. */
+export interface TargetRef {
+  readonly kind: "Gateway" | "GatewayClass" | "Service" | "ServiceEntry";
+  readonly name: string;
+}
 
 export interface NamespaceObject {
   readonly kind: "Namespace";
@@ -238,6 +245,8 @@ export interface AuthorizationPolicyObject {
   readonly kind: "AuthorizationPolicy";
   readonly meta: ObjectMeta;
   readonly selector: Selector;
+  /** Never empty. With them, the selector says nothing. */
+  readonly targetRefs?: readonly TargetRef[];
   readonly action: PolicyAction;
   /** The name of the extension provider that a CUSTOM policy asks; undefined for every other action. */
   readonly provider?: string;
@@ -287,8 +296,36 @@ export interface RequestAuthenticationObject {
   readonly kind: "RequestAuthentication";
   readonly meta: ObjectMeta;
   readonly selector: Selector;
+  /** Never empty. With them, the selector says nothing. */
+  readonly targetRefs?: readonly TargetRef[];
   /** `invalid` is closed: every request in its scope is refused. */
   readonly jwtRules: readonly JwtRule[] | "invalid";
+}
+
+/** Istio `networking.v1.Gateway`: listeners of the workloads that it selects. */
+export interface GatewayObject {
+  readonly kind: "Gateway";
+  readonly meta: ObjectMeta;
+  /** Never empty. */
+  readonly selector: Selector;
+  readonly servers: readonly GatewayServer[];
+}
+
+/** Istio `networking.v1.VirtualService`, attached to gateways: what becomes of requests to its hosts. */
+export interface VirtualServiceObject {
+  readonly kind: "VirtualService";
+  readonly meta: ObjectMeta;
+  /** In lower case: `*`, `*.DOMAIN` or a name. */
+  readonly hosts: readonly string[];
+  /** `NAMESPACE/NAME`. */
+  readonly gateways: readonly string[];
+  readonly http: readonly HttpRoute[];
+}
+
+/** Kubernetes Secret with certificates for outsiders. */
+export interface SecretObject extends SecretContents {
+  readonly kind: "Secret";
+  readonly meta: ObjectMeta;
 }
 
 export type MeshObject =
@@ -303,7 +340,10 @@ export type MeshObject =
   | DestinationRuleObject
   | PeerAuthenticationObject
   | RequestAuthenticationObject
-  | AuthorizationPolicyObject;
+  | AuthorizationPolicyObject
+  | GatewayObject
+  | VirtualServiceObject
+  | SecretObject;
 
 export type ObjectKind = MeshObject["kind"];
 

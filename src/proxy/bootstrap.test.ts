@@ -47,7 +47,7 @@ function message(policy: unknown): Uint8Array {
 
 test("a policy is what the control plane compiled", () => {
   const policy = workloadPolicy({ http: layers({ allow: [] }), tcp: layers({ allow: [] }) });
-  assert.deepEqual(parsePolicyMessage(message(policy), policy.workload), policy);
+  assert.deepEqual(parsePolicyMessage(message(policy), policy.workload).policy, policy);
 });
 
 test("a policy of another workload, or of another form, is refused", () => {

@@ -17,6 +17,8 @@ export interface PeerConnection {
   readonly sni: string;
   /** The certificate header that the application gets; undefined for plaintext. */
   readonly forwardedCertificate: string | undefined;
+  /** The name of the gateway's server that took it; absent at other ports. */
+  readonly server?: string;
   /** No further request is taken. */
   draining: boolean;
 }

@@ -1,5 +1,6 @@
 /** The proxy of one workload: its listeners, and the policy that they all read. */
 import { isDeepStrictEqual } from "node:util";
+import type { GatewayListener } from "../compile/gateway-policy.ts";
 import type { InboundListener, OutboundListener, WorkloadPolicy } from "../compile/workload-policy.ts";
 import { AppError } from "../core/error.ts";
 import type { Logger } from "../core/logger.ts";
@@ -9,6 +10,8 @@ import { Acceptor, formatEndpoint } from "./acceptor.ts";
 import { AuthorizerClients } from "./authorizer-clients.ts";
 import type { Credentials } from "./credentials.ts";
 import { ExternalAuthorization } from "./external-authorization.ts";
+import { GatewayPort } from "./gateway-port.ts";
+import { type GatewaySecrets, NO_SECRETS } from "./gateway-secrets.ts";
 import { InboundPort } from "./inbound-port.ts";
 import { DEFAULT_LIMITS, type Limits } from "./limits.ts";
 import { OutboundPort } from "./outbound-port.ts";
@@ -24,24 +27,27 @@ export interface EmbeddedProxyOptions {
 
 type Wanted =
   | { readonly kind: "inbound"; readonly listener: InboundListener }
-  | { readonly kind: "outbound"; readonly listener: OutboundListener };
+  | { readonly kind: "outbound"; readonly listener: OutboundListener }
+  | { readonly kind: "gateway"; readonly listener: GatewayListener; readonly secrets: GatewaySecrets };
 
 /** A listening socket with what serves its connections. */
 type Bound = { readonly acceptor: Acceptor } & (
   | { readonly kind: "inbound"; readonly listener: InboundListener; readonly port: InboundPort }
   | { readonly kind: "outbound"; readonly listener: OutboundListener; readonly port: OutboundPort }
+  | { readonly kind: "gateway"; readonly listener: GatewayListener; readonly port: GatewayPort }
 );
 
 function bindOf(wanted: Wanted): Endpoint {
-  return wanted.kind === "inbound" ? { kind: "tcp", host: wanted.listener.bind, port: wanted.listener.port } : wanted.listener.bind;
+  return wanted.kind === "outbound" ? wanted.listener.bind : { kind: "tcp", host: wanted.listener.bind, port: wanted.listener.port };
 }
 
 /** By address; one address cannot serve two listeners. Throws `invalid-configuration`. */
-function wantedListeners({ inbound, outbound }: WorkloadPolicy): ReadonlyMap<string, Wanted> {
+function wantedListeners({ inbound, outbound, gateway }: WorkloadPolicy, secrets: GatewaySecrets): ReadonlyMap<string, Wanted> {
   const wanted = new Map<string, Wanted>();
   const all: readonly Wanted[] = [
     ...inbound.map((listener) => ({ kind: "inbound", listener }) as const),
     ...outbound.map((listener) => ({ kind: "outbound", listener }) as const),
+    ...(gateway?.listeners ?? []).map((listener) => ({ kind: "gateway", listener, secrets }) as const),
   ];
   for (const one of all) {
     // Port 0 takes any free port, so that two of them are two listeners.
@@ -84,12 +90,12 @@ export class EmbeddedProxy {
   }
 
   /**
-   * Puts a policy into force: resolves when its listeners serve and every further decision is by it. Rejects with
+   * Puts a policy into force, with the certificates that a gateway's servers need: resolves when its listeners serve and every further decision is by it. Rejects with
    * `invalid-configuration` for what it does not understand, and the policy before it then stays; with `address-in-use`,
    * `permission-denied` or `unavailable` for listeners that cannot be opened, and all else of the policy is in force then.
    */
-  apply(policy: WorkloadPolicy): Promise<void> {
-    const applied = this.#applying.then(() => this.#apply(policy));
+  apply(policy: WorkloadPolicy, secrets: GatewaySecrets = NO_SECRETS): Promise<void> {
+    const applied = this.#applying.then(() => this.#apply(policy, secrets));
     this.#applying = applied.catch(() => undefined);
     return applied;
   }
@@ -111,11 +117,11 @@ export class EmbeddedProxy {
     this.#clients.close();
   }
 
-  async #apply(policy: WorkloadPolicy): Promise<void> {
+  async #apply(policy: WorkloadPolicy, secrets: GatewaySecrets): Promise<void> {
     if (this.#closed) throw new AppError("unavailable", "the proxy is closing");
     // 1. What cannot be understood changes nothing.
     const compiled = compilePolicy(policy);
-    const wanted = wantedListeners(policy);
+    const wanted = wantedListeners(policy, secrets);
     const { tls = DEFAULT_MESH_TLS } = policy;
     const sameTls = isDeepStrictEqual(tls, this.#state?.policy.tls ?? DEFAULT_MESH_TLS);
     this.#options.credentials.configure(tls);
@@ -165,12 +171,15 @@ export class EmbeddedProxy {
 
   /** The same listener with what is new of it; undefined where its connections speak another protocol from now on. */
   #update(before: Bound | undefined, wanted: Wanted, acceptor: Acceptor): Bound | undefined {
-    if (before === undefined || before.listener.protocol !== wanted.listener.protocol) return undefined;
-    if (before.kind === "inbound" && wanted.kind === "inbound") {
+    if (before?.kind === "gateway" && wanted.kind === "gateway") {
+      before.port.update(wanted.listener, wanted.secrets);
+      return { acceptor, kind: "gateway", listener: wanted.listener, port: before.port };
+    }
+    if (before?.kind === "inbound" && wanted.kind === "inbound" && before.listener.protocol === wanted.listener.protocol) {
       before.port.update(wanted.listener);
       return { acceptor, ...wanted, port: before.port };
     }
-    if (before.kind === "outbound" && wanted.kind === "outbound") {
+    if (before?.kind === "outbound" && wanted.kind === "outbound" && before.listener.protocol === wanted.listener.protocol) {
       before.port.update(wanted.listener);
       return { acceptor, ...wanted, port: before.port };
     }
@@ -182,9 +191,15 @@ export class EmbeddedProxy {
     acceptor.disconnect();
     const { credentials, recorder, logger } = this.#options;
     const shared = { state, credentials, recorder, logger, limits: this.#limits, external: this.#external };
-    if (wanted.kind === "inbound") {
-      return { acceptor, ...wanted, port: new InboundPort({ listener: wanted.listener, port: acceptor.port, ...shared }) };
+    switch (wanted.kind) {
+      case "inbound":
+        return { acceptor, ...wanted, port: new InboundPort({ listener: wanted.listener, port: acceptor.port, ...shared }) };
+      case "outbound":
+        return { acceptor, ...wanted, port: new OutboundPort({ listener: wanted.listener, ...shared }) };
+      case "gateway": {
+        const { listener, secrets } = wanted;
+        return { acceptor, kind: "gateway", listener, port: new GatewayPort({ listener, secrets, port: acceptor.port, ...shared }) };
+      }
     }
-    return { acceptor, ...wanted, port: new OutboundPort({ listener: wanted.listener, ...shared }) };
   }
 }

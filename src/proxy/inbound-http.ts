@@ -1,5 +1,4 @@
 /** HTTP from peers: check, authenticate, decide, and only then forward. */
-import type { InboundListener } from "../compile/workload-policy.ts";
 import type { AppError } from "../core/error.ts";
 import { type Asking, type Decision, type Facts, formatBecause } from "../policy/decision.ts";
 import type { Requester } from "../policy/requester.ts";
@@ -8,21 +7,29 @@ import { challengeOf } from "./challenge.ts";
 import { factsOf, type PeerConnection } from "./client-facts.ts";
 import { type Downstream, Exchange, type Outcome } from "./exchange.ts";
 import { type Answers, type ExternalAuthorization, type Stopped, withoutReserved } from "./external-authorization.ts";
+import type { HttpServerOptions } from "./http1-server.ts";
 import type { Limits } from "./limits.ts";
-import type { LocalEndpoint } from "./local-endpoint.ts";
 import { ACCESS_DENIED, replyLocally, replyWith } from "./local-reply.ts";
-import { NO_HEADERS, type RequestHead } from "./message.ts";
-import { grant } from "./permit.ts";
+import { type HeaderList, NO_HEADERS, type RequestHead } from "./message.ts";
+import { grant, type Permit } from "./permit.ts";
 import type { PolicyState } from "./policy-state.ts";
 import { type Recorder, type RecordInit, refusal, timing, verdictOf } from "./record.ts";
 import { checkRequest, isRefused, type RawRequest } from "./request-check.ts";
 import type { Tunnel } from "./tunnel.ts";
+import type { Upstream } from "./upstream.ts";
+
+/** What becomes of a request that is allowed: it goes on, or the proxy answers it itself. */
+export type Forwarding =
+  | { readonly kind: "upstream"; readonly upstream: Upstream; readonly head: RequestHead; readonly service?: string }
+  | { readonly kind: "reply"; readonly status: number; readonly text: string; readonly headers: HeaderList };
 
 export interface InboundHttpOptions {
-  /** The one in force. */
-  readonly listener: () => InboundListener;
   readonly state: PolicyState;
-  readonly endpoint: () => LocalEndpoint;
+  /** `NAMESPACE/NAME` of the service that leads here, or empty; for the record. */
+  readonly service: () => string;
+  readonly forward: (permit: Permit, head: RequestHead, connection: PeerConnection) => Forwarding;
+  /** At a gateway: clients' word for who they are and how they came is not passed on. */
+  readonly edge?: true;
   readonly limits: Limits;
   readonly recorder: Recorder;
   readonly external: ExternalAuthorization;
@@ -55,15 +62,23 @@ export class InboundHttp {
     this.#options = options;
   }
 
+  /** For the servers that parse. */
+  get handlers(): Pick<HttpServerOptions<PeerConnection>, "handle" | "onMalformed"> {
+    return {
+      handle: (raw, downstream, connection) => this.handle(raw, downstream, connection),
+      onMalformed: (reason, status, connection) => this.malformed(reason, status, connection),
+    };
+  }
+
   /** One request, from what the parser understood to the record of what became of it. */
   handle(raw: RawRequest, downstream: Downstream, connection: PeerConnection): void {
     const start = performance.now();
     // 1. Refuse what could be understood in two ways.
-    const { forwardedCertificate } = connection;
-    const { limits, state } = this.#options;
+    const { forwardedCertificate, sourceIp } = connection;
+    const { limits, state, edge } = this.#options;
     const { pathNormalization = "BASE", numTrustedProxies = 0 } = state.policy;
     const options = { maxHeaders: limits.headers, pathNormalization, trustsScheme: numTrustedProxies > 0, forwardedCertificate };
-    const head = checkRequest(raw, options);
+    const head = checkRequest(raw, { ...options, client: edge ? sourceIp : undefined });
     if (isRefused(head)) {
       downstream.last();
       replyLocally(downstream, head.status, head.refused, NO_HEADERS);
@@ -120,13 +135,24 @@ export class InboundHttp {
       this.#record(connection, { ...describe(head), ...verdict }, { ...NOTHING_CARRIED, status }, start);
       return;
     }
-    // 5. Forward; the permit opens the way to the application.
-    const upstream = this.#options.endpoint().http(permit);
-    new Exchange(head, downstream, upstream, (outcome) => this.#finish(request, permit.decision, outcome)).start();
+    // 5. Forward; the permit opens the way.
+    const way = this.#options.forward(permit, head, connection);
+    if (way.kind === "reply") {
+      const status = replyLocally(downstream, way.status, way.text, head.headers, way.headers);
+      this.#record(connection, { ...describe(head), ...verdictOf(decision), detail: way.text }, { ...NOTHING_CARRIED, status }, start);
+      return;
+    }
+    const service = way.service === undefined ? {} : { service: way.service };
+    const described = { ...describe(head), ...verdictOf(permit.decision), ...service };
+    new Exchange(way.head, downstream, way.upstream, (outcome) => this.#finish(request, described, outcome)).start();
   }
 
   #factsOf({ connection, head, requester, asked, answers }: Pending): Facts {
-    const facts = factsOf(connection, head, requester, this.#options.state.policy.numTrustedProxies);
+    const { state, edge } = this.#options;
+    const { numTrustedProxies = 0 } = state.policy;
+    // A gateway has added the connection's own address behind what the proxies in front have told.
+    const trusted = edge && numTrustedProxies > 0 ? numTrustedProxies + 1 : numTrustedProxies;
+    const facts = factsOf(connection, head, requester, trusted);
     return { ...facts, ...(asked === undefined ? {} : { asked }), ...(answers === undefined ? {} : { authorizers: answers }) };
   }
 
@@ -136,8 +162,7 @@ export class InboundHttp {
     this.#record(connection, record, NOTHING_CARRIED, performance.now());
   }
 
-  #finish(request: Pending, decision: Decision, outcome: Outcome): void {
-    const described = { ...describe(request.head), ...verdictOf(decision) };
+  #finish(request: Pending, described: RecordInit, outcome: Outcome): void {
     if (outcome.tunnel === undefined) this.#record(request.connection, described, outcome, request.start);
     else this.#follow(outcome.tunnel, request, described, outcome);
   }
@@ -166,7 +191,7 @@ export class InboundHttp {
       ...timing(start),
       caller: peer?.identity ?? "",
       sourceIp,
-      service: this.#options.listener().services[0] ?? "",
+      service: this.#options.service(),
       protocol: "http",
       port: destinationPort,
       status: outcome.status,

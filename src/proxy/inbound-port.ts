@@ -5,8 +5,7 @@ import type { EffectiveMtls, InboundListener } from "../compile/workload-policy.
 import { forwardedCertificate, type PeerConnection } from "./client-facts.ts";
 import type { Credentials } from "./credentials.ts";
 import type { ExternalAuthorization } from "./external-authorization.ts";
-import { Http1Server, type HttpServerOptions } from "./http1-server.ts";
-import { serveHttp2 } from "./http2-server.ts";
+import { HttpConnections } from "./http-connections.ts";
 import { InboundHttp } from "./inbound-http.ts";
 import { InboundTcp } from "./inbound-tcp.ts";
 import type { Limits } from "./limits.ts";
@@ -15,8 +14,8 @@ import { MutualTls } from "./mutual-tls.ts";
 import { isOfTrustDomains, type Peer } from "./peer-certificate.ts";
 import type { PolicyState } from "./policy-state.ts";
 import { type Recorder, refusal } from "./record.ts";
-import { httpVersion, isTls, sniff } from "./sniff.ts";
-import { chooseAlpn, httpVersionOf } from "./tls.ts";
+import { isTls, sniff } from "./sniff.ts";
+import { chooseAlpn } from "./tls.ts";
 
 export interface InboundPortOptions {
   readonly listener: InboundListener;
@@ -29,20 +28,11 @@ export interface InboundPortOptions {
   readonly external: ExternalAuthorization;
 }
 
-/** An open connection, as far as a change of the port's mode ends it. */
-interface Accepted {
-  readonly connection: PeerConnection;
-  /** Ends it; where the protocol can say so, after the requests in flight. */
-  readonly retire: () => void;
-}
-
 export class InboundPort {
   readonly #options: InboundPortOptions;
   readonly #tls: MutualTls;
-  readonly #http1: Http1Server<PeerConnection>;
-  readonly #httpOptions: HttpServerOptions<PeerConnection>;
+  readonly #http: HttpConnections;
   readonly #tcp: InboundTcp;
-  readonly #accepted = new Set<Accepted>();
   #listener: InboundListener;
   #endpoint: LocalEndpoint;
 
@@ -51,15 +41,14 @@ export class InboundPort {
     this.#options = options;
     this.#listener = listener;
     this.#endpoint = new LocalEndpoint(listener.endpoint, listener.protocol, limits);
-    const shared = { listener: () => this.#listener, endpoint: () => this.#endpoint, state, limits, recorder, external };
-    const http = new InboundHttp(shared);
-    this.#httpOptions = {
-      limits,
-      handle: (raw, downstream, connection) => http.handle(raw, downstream, connection),
-      onMalformed: (reason, status, connection) => http.malformed(reason, status, connection),
-    };
-    this.#http1 = new Http1Server(this.#httpOptions, listener.protocol === "http");
-    this.#tcp = new InboundTcp(shared);
+    const shared = { state, limits, recorder, external };
+    const http = new InboundHttp({
+      ...shared,
+      service: () => this.#listener.services[0] ?? "",
+      forward: (permit, head) => ({ kind: "upstream", upstream: this.#endpoint.http(permit), head }),
+    });
+    this.#http = new HttpConnections({ limits, ...http.handlers }, listener.protocol === "http");
+    this.#tcp = new InboundTcp({ ...shared, listener: () => this.#listener, endpoint: () => this.#endpoint });
     this.#tls = new MutualTls({
       credentials,
       handshakeMs: limits.handshakeMs,
@@ -85,23 +74,23 @@ export class InboundPort {
       this.#endpoint = new LocalEndpoint(listener.endpoint, listener.protocol, this.#options.limits);
     }
     this.#listener = listener;
-    for (const { connection, retire } of [...this.#accepted]) if (!this.#welcomes(connection.peer, listener.mtls)) retire();
+    this.#http.retain(({ peer }) => this.#welcomes(peer, listener.mtls));
   }
 
   /** Ends what was agreed on by other TLS settings than those of the moment. */
   retireTls(): void {
-    for (const { connection, retire } of [...this.#accepted]) if (connection.peer !== undefined) retire();
+    this.#http.retain(({ peer }) => peer === undefined);
   }
 
   /** Lets requests in flight finish, and ends what has none. */
   drain(): void {
-    for (const { retire } of [...this.#accepted]) retire();
+    this.#http.drain();
   }
 
   /** No longer takes connections; open ones are the acceptor's to end. */
   close(): void {
     this.#tls.close();
-    this.#http1.close();
+    this.#http.close();
     this.#endpoint.close();
   }
 
@@ -130,32 +119,12 @@ export class InboundPort {
     if (socket.destroyed) return;
     const connection = this.#describe(socket, peer);
     if (this.#listener.protocol === "tcp") {
-      const unregister = this.#register(connection, () => socket.destroy());
+      const unregister = this.#http.register(connection, () => socket.destroy());
       await this.#tcp.handle(socket, connection);
       unregister();
       return;
     }
-    const version = httpVersionOf(alpn) ?? (await sniff(socket, httpVersion, this.#options.limits.headMs));
-    if (version === undefined || socket.destroyed) socket.destroy();
-    else this.#serveHttp(version, socket, connection);
-  }
-
-  #serveHttp(version: "1.1" | "2", socket: Socket, connection: PeerConnection): void {
-    const scheme = connection.peer === undefined ? "http" : "https";
-    if (version === "2") {
-      const session = serveHttp2(socket, connection, scheme, this.#httpOptions);
-      socket.once(
-        "close",
-        this.#register(connection, () => session.close()),
-      );
-      return;
-    }
-    const retire = () => {
-      connection.draining = true;
-      this.#http1.retire(socket);
-    };
-    socket.once("close", this.#register(connection, retire));
-    this.#http1.serve(socket, connection, scheme);
+    await this.#http.serve(socket, connection, alpn, peer === undefined ? "http" : "https");
   }
 
   #describe(socket: Socket | TLSSocket, peer: Peer | undefined): PeerConnection {
@@ -170,12 +139,6 @@ export class InboundPort {
       forwardedCertificate: peer === undefined ? undefined : forwardedCertificate(this.#options.state.policy.identity, peer),
       draining: false,
     };
-  }
-
-  #register(connection: PeerConnection, retire: () => void): () => void {
-    const accepted = { connection, retire };
-    this.#accepted.add(accepted);
-    return () => this.#accepted.delete(accepted);
   }
 
   #refused(sourceIp: string, caller: string, reason: string): void {

@@ -68,7 +68,8 @@ const LISTENING: ReadonlySet<ErrorCode> = new Set(["address-in-use", "permission
 
 async function applied(proxy: EmbeddedProxy, body: Uint8Array, workload: string, logger: Logger): Promise<void> {
   try {
-    await proxy.apply(parsePolicyMessage(body, workload));
+    const { policy, secrets } = parsePolicyMessage(body, workload);
+    await proxy.apply(policy, secrets);
   } catch (thrown) {
     const { code, message, help } = AppError.from(thrown);
     const what = LISTENING.has(code)

@@ -5,6 +5,8 @@ import { AppError } from "../core/error.ts";
 import { ProxyPolicySchema } from "../gen/garrison/v1/proxy_pb.js";
 import { DEFAULT_MESH_TLS } from "../policy/mesh-config.ts";
 
+import { type GatewaySecrets, NO_SECRETS, readGatewaySecrets } from "./gateway-secrets.ts";
+
 export const PROXY_POLICY_TYPE = `type.googleapis.com/${ProxyPolicySchema.typeName}`;
 
 const MODES: ReadonlySet<unknown> = new Set(["STRICT", "PERMISSIVE", "DISABLE"]);
@@ -28,6 +30,22 @@ const RESOLUTIONS: ReadonlySet<unknown> = new Set([undefined, "DNS", "DNS_ROUND_
 function isKnownService({ tls, resolution, endpoints }: UpstreamService): boolean {
   const verified = tls === undefined || tls.verify === "nothing" || (Array.isArray(tls.verify?.names) && tls.verify.names.length > 0);
   return verified && RESOLUTIONS.has(resolution) && Array.isArray(endpoints) && endpoints.every(({ mtls }) => typeof mtls === "boolean");
+}
+
+const SECURITIES: ReadonlySet<unknown> = new Set(["plaintext", "mesh", "outside"]);
+const ACTIONS: ReadonlySet<unknown> = new Set(["forward", "https", "misdirected", "unavailable"]);
+
+/** Servers that would take clients by another rule, and routes that would be passed over. */
+function checkGateway({ gateway }: WorkloadPolicy): void {
+  if (gateway === undefined) return;
+  for (const list of [gateway.listeners, gateway.services])
+    if (!Array.isArray(list)) throw mismatch("a gateway of another form than this version knows");
+  if (!gateway.services.every(isKnownService)) throw mismatch("a gateway's service of another form than this version knows");
+  for (const { name, security, hosts } of gateway.listeners.flatMap(({ servers }) => servers)) {
+    if (!SECURITIES.has(security.kind)) throw mismatch(`an unknown kind of server \`${name}\``);
+    if (!hosts.every(({ routes }) => routes.every(({ action }) => ACTIONS.has(action.kind))))
+      throw mismatch(`an unknown route at \`${name}\``);
+  }
 }
 
 /** Whom to ask and how long to wait; a rule that asks somebody else finds nobody, and denies. */
@@ -70,21 +88,29 @@ function check(policy: WorkloadPolicy, workload: string): void {
     if (!MODES.has(mtls)) throw mismatch(`an unknown mTLS mode at \`${name}\``);
     if (!PROTOCOLS.has(protocol)) throw mismatch(`an unknown protocol at \`${name}\``);
   }
+  checkGateway(policy);
   for (const { name, protocol } of policy.outbound) if (!PROTOCOLS.has(protocol)) throw mismatch(`an unknown protocol at \`${name}\``);
   for (const { name, services } of policy.outbound)
     if (!Array.isArray(services) || !services.every(isKnownService))
       throw mismatch(`a service of another form than this version knows at \`${name}\``);
 }
 
-/** The policy of `workload` from a `garrison.v1.ProxyPolicy`. Throws `invalid-configuration`. */
-export function parsePolicyMessage(body: Uint8Array, workload: string): WorkloadPolicy {
-  let policy: unknown;
+export interface PolicyMessage {
+  readonly policy: WorkloadPolicy;
+  readonly secrets: GatewaySecrets;
+}
+
+/** The policy of `workload` from a `garrison.v1.ProxyPolicy`, with its secrets. Throws `invalid-configuration`. */
+export function parsePolicyMessage(body: Uint8Array, workload: string): PolicyMessage {
+  let [policy, secrets]: [unknown, GatewaySecrets] = [undefined, NO_SECRETS];
   try {
-    policy = JSON.parse(Buffer.from(fromBinary(ProxyPolicySchema, body).json).toString("utf8"));
+    const message = fromBinary(ProxyPolicySchema, body);
+    policy = JSON.parse(Buffer.from(message.json).toString("utf8"));
+    secrets = readGatewaySecrets(message.secrets);
   } catch (thrown) {
     throw new AppError("invalid-configuration", "the policy cannot be read", { cause: thrown });
   }
   if (typeof policy !== "object" || policy === null) throw mismatch("another form than this version knows");
   check(policy as WorkloadPolicy, workload);
-  return policy as WorkloadPolicy;
+  return { policy: policy as WorkloadPolicy, secrets };
 }

@@ -1,7 +1,7 @@
 /** From what a parser understood to a request that may be decided on and forwarded; whatever is ambiguous is refused. */
 import type { PathNormalization } from "../policy/mesh-config.ts";
 import { normalizePath } from "../render/decide/normalize-path.ts";
-import { type SanitizedRequest, sanitizeRequest } from "./headers.ts";
+import { type SanitizedRequest, sanitizeRequest, valuesOf } from "./headers.ts";
 import type { RequestHead } from "./message.ts";
 
 /** A request as `node:http` or `node:http2` gave it. */
@@ -36,6 +36,8 @@ export interface CheckOptions {
   readonly trustsScheme: boolean;
   /** What the proxy itself says of the peer; a client's own word for it is dropped. */
   readonly forwardedCertificate: string | undefined;
+  /** At a gateway, the client's address: X-Forwarded-For gets it. */
+  readonly client?: string | undefined;
 }
 
 /** RFC 9110 §5.6.2. */
@@ -83,6 +85,12 @@ function isRefusal(value: unknown): value is Refusal {
   return typeof value === "object" && value !== null && "refused" in value;
 }
 
+/** At a gateway: X-Forwarded-For with the client's address at its end, in one line, as Envoy writes it. */
+function withClient(headers: readonly string[], client: string): string[] {
+  const kept = headers.filter((_, index) => headers[index & ~1] !== "x-forwarded-for");
+  return [...kept, "x-forwarded-for", [...valuesOf(headers, "x-forwarded-for"), client].join(",")];
+}
+
 /** The scheme by which a request came, whatever the peer says of it. */
 function withScheme(headers: readonly string[], scheme: string): string[] {
   const kept = headers.filter((_, index) => headers[index & ~1] !== "x-forwarded-proto");
@@ -91,7 +99,7 @@ function withScheme(headers: readonly string[], scheme: string): string[] {
 
 /** The request to decide on, or why it is refused and with which status. */
 export function checkRequest(raw: RawRequest, options: CheckOptions): RequestHead | Refusal {
-  const { maxHeaders, pathNormalization, trustsScheme, forwardedCertificate } = options;
+  const { maxHeaders, pathNormalization, trustsScheme, forwardedCertificate, client } = options;
   if (raw.version === "1.0") return refuse(426, "HTTP/1.0");
   if (raw.method === "CONNECT") return refuse(405, "CONNECT");
   if (!TOKEN.test(raw.method)) return refuse(400, "malformed method");
@@ -107,7 +115,8 @@ export function checkRequest(raw: RawRequest, options: CheckOptions): RequestHea
   if (raw.webSocket && (bodyLength !== 0 || raw.method !== "GET")) return refuse(400, "a WebSocket request with a body");
   const { expect } = sanitized;
   if (expect !== undefined && expect.toLowerCase() !== "100-continue") return refuse(417, "an unknown expectation");
-  const headers = trustsScheme && sanitized.forwardedProto ? sanitized.headers : withScheme(sanitized.headers, raw.scheme);
+  const schemed = trustsScheme && sanitized.forwardedProto ? sanitized.headers : withScheme(sanitized.headers, raw.scheme);
+  const headers = client === undefined ? schemed : withClient(schemed, client);
   if (forwardedCertificate !== undefined) headers.push("x-forwarded-client-cert", forwardedCertificate);
   return {
     method: raw.method,

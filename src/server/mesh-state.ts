@@ -9,6 +9,7 @@ import { admitMeshConfig, type FixedSettings } from "../mesh/mesh-config.ts";
 import { meshServices } from "../mesh/registry.ts";
 import { buildSnapshot, checkReferences, type MeshSettings } from "../mesh/snapshot.ts";
 import type { MeshObject } from "../policy/model.ts";
+import { SecretCheck } from "./secrets.ts";
 
 export interface Configuration {
   readonly objects: readonly MeshObject[];
@@ -28,6 +29,7 @@ export class MeshState {
   readonly #settings: MeshSettings;
   readonly #logger: Logger;
   readonly #keysOf: JwksLookup;
+  readonly #secrets = new SecretCheck();
   readonly #compiler = new MeshCompiler();
   readonly #fixed: FixedSettings;
   readonly #listeners: Listener[] = [];
@@ -56,11 +58,12 @@ export class MeshState {
 
   /** Compiles a configuration and puts it in force. */
   apply(configuration: Configuration): void {
-    const { objects, diagnostics: refused } = admitMeshConfig(this.#settings, this.#fixed, configuration.objects, this.#objects);
-    this.#objects = objects;
+    const { objects: admitted, diagnostics: refused } = admitMeshConfig(this.#settings, this.#fixed, configuration.objects, this.#objects);
+    this.#objects = admitted;
+    const { objects, diagnostics: unusable } = this.#secrets.check(admitted);
     const compiled = this.#compiler.compile(buildSnapshot(this.#settings, objects), this.#keysOf);
     const references = checkReferences(compiled.snapshot, objects);
-    const diagnostics = [...configuration.diagnostics, ...refused, ...references, ...compiled.diagnostics];
+    const diagnostics = [...configuration.diagnostics, ...refused, ...unusable, ...references, ...compiled.diagnostics];
     this.#publish({ ...compiled, diagnostics, generation: this.#current.generation + 1 });
     this.#tell(diagnostics);
   }

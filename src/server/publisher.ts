@@ -1,5 +1,7 @@
 /** Compiled policies -> the resources of the proxies that are connected, and of no others. */
 
+import { hash } from "node:crypto";
+import { type GatewaySecret, gatewaySecrets } from "../compile/gateway-secrets.ts";
 import type { WorkloadPolicy } from "../compile/workload-policy.ts";
 import { AppError } from "../core/error.ts";
 import type { Logger } from "../core/logger.ts";
@@ -15,7 +17,8 @@ export interface ProxyView {
   readonly kind: ProxyKind;
 }
 
-export type Renderers = Readonly<Record<ProxyKind, (policy: WorkloadPolicy) => ResourceSet>>;
+/** Secrets come apart from the policy, which is shown to people. */
+export type Renderers = Readonly<Record<ProxyKind, (policy: WorkloadPolicy, secrets: readonly GatewaySecret[]) => ResourceSet>>;
 
 /** The cache key of a view. */
 export function formatProxyView(view: ProxyView): string {
@@ -34,8 +37,13 @@ interface Published {
   streams: number;
   /** The policy last rendered; undefined for a workload that is gone. */
   policy: WorkloadPolicy | undefined;
-  /** The same as JSON. */
+  /** The same as JSON, with a digest of its secrets. */
   text: string | undefined;
+}
+
+function digestOf(secrets: readonly GatewaySecret[]): string {
+  const contents = secrets.map((secret) => (secret.kind === "certificate" ? { ...secret, key: secret.key.reveal() } : secret));
+  return secrets.length === 0 ? "" : hash("sha256", JSON.stringify(contents));
 }
 
 const NOTHING: ResourceSet = new Map();
@@ -84,14 +92,15 @@ export class Publisher {
   /** A workload that is gone gets nothing, so its proxy closes its listeners. */
   #render(key: string, entry: Published, first: boolean): void {
     const policy = this.#mesh.policies.get(entry.view.workload);
-    // The compiler keeps what is the same; what it made anew may still say the same.
-    if (!first && policy === entry.policy) return;
-    const text = policy === undefined ? undefined : JSON.stringify(policy);
+    // The compiler keeps what is the same; what it made anew may still say the same. Secrets are no part of it.
+    if (!first && policy === entry.policy && policy?.gateway === undefined) return;
+    const secrets = policy === undefined ? [] : gatewaySecrets(this.#mesh.snapshot, policy);
+    const text = policy === undefined ? undefined : JSON.stringify(policy) + digestOf(secrets);
     const same = !first && text === entry.text;
     [entry.policy, entry.text] = [policy, text];
     if (same) return;
     try {
-      this.#cache.set(key, policy === undefined ? NOTHING : this.#renderers[entry.view.kind](policy));
+      this.#cache.set(key, policy === undefined ? NOTHING : this.#renderers[entry.view.kind](policy, secrets));
     } catch (error) {
       // One workload that cannot be rendered keeps what it has, and no other waits for it.
       this.#logger.log("error", "a policy cannot be rendered", { workload: entry.view.workload, reason: AppError.from(error).message });

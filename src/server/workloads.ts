@@ -36,6 +36,11 @@ function egressOf(mesh: MeshView, workload: string): readonly EgressSummary[] {
   return found.sort((left, right) => left.rank - right.rank).map(({ summary }) => summary);
 }
 
+function listenersOf(mesh: MeshView, workload: string): readonly { readonly name: string; readonly bind: string; readonly port: number }[] {
+  const policy = mesh.policies.get(workload);
+  return [...(policy?.inbound ?? []), ...(policy?.gateway?.listeners ?? [])];
+}
+
 /** Every workload of the mesh. */
 export function workloadSummaries(mesh: MeshView): readonly WorkloadSummary[] {
   return [...mesh.snapshot.workloads.values()].map(({ key, namespace, serviceAccount, identity, address }) => ({
@@ -44,6 +49,6 @@ export function workloadSummaries(mesh: MeshView): readonly WorkloadSummary[] {
     identity,
     address,
     egress: egressOf(mesh, key),
-    ingress: (mesh.policies.get(key)?.inbound ?? []).map(({ name, bind, port }) => ({ name, host: bind, port })),
+    ingress: listenersOf(mesh, key).map(({ name, bind, port }) => ({ name, host: bind, port })),
   }));
 }

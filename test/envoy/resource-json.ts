@@ -6,6 +6,7 @@ import { ClusterSchema } from "../../src/gen/envoy/config/cluster/v3/cluster_pb.
 import { type TypedExtensionConfig, TypedExtensionConfigSchema } from "../../src/gen/envoy/config/core/v3/extension_pb.js";
 import { ClusterLoadAssignmentSchema } from "../../src/gen/envoy/config/endpoint/v3/endpoint_pb.js";
 import { ListenerSchema } from "../../src/gen/envoy/config/listener/v3/listener_pb.js";
+import { RouteConfigurationSchema } from "../../src/gen/envoy/config/route/v3/route_pb.js";
 import { file_envoy_extensions_access_loggers_filters_cel_v3_cel } from "../../src/gen/envoy/extensions/access_loggers/filters/cel/v3/cel_pb.js";
 import { file_envoy_extensions_access_loggers_grpc_v3_als } from "../../src/gen/envoy/extensions/access_loggers/grpc/v3/als_pb.js";
 import { ExtensionWithMatcherSchema } from "../../src/gen/envoy/extensions/common/matching/v3/extension_matcher_pb.js";
@@ -29,6 +30,7 @@ const REGISTRY = createRegistry(
   ClusterSchema,
   ClusterLoadAssignmentSchema,
   ListenerSchema,
+  RouteConfigurationSchema,
   TypedExtensionConfigSchema,
   ExtensionWithMatcherSchema,
   CompositeSchema,

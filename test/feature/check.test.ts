@@ -11,6 +11,9 @@ import { Place } from "./place.ts";
 const POLICY = "apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\n";
 const PEERS = "apiVersion: security.istio.io/v1\nkind: PeerAuthentication\n";
 const SERVICE = "apiVersion: v1\nkind: Service\n";
+const ENTRY = "apiVersion: networking.istio.io/v1\nkind: WorkloadEntry\n";
+const GATEWAY = "apiVersion: networking.istio.io/v1\nkind: Gateway\n";
+const ROUTES = "apiVersion: networking.istio.io/v1\nkind: VirtualService\n";
 
 function workload(name: string, port: number, protocol: string): string {
   return `apiVersion: networking.istio.io/v1
@@ -44,7 +47,7 @@ spec:
 }
 
 const RULE = "apiVersion: networking.istio.io/v1\nkind: DestinationRule\n";
-const ENTRY = "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\n";
+const SERVICE_ENTRY = "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\n";
 
 interface Mistake {
   /** The file that has it; a link that leads nowhere where it is undefined. */
@@ -195,6 +198,11 @@ const MISTAKES = {
     at: [13, 1],
     told: /^RequestAuthentication `default\/g206` does not require a token, and no rule asks for one: requests without any pass at default\/g206$/,
   },
+  GAR0301: {
+    text: `${ENTRY}metadata: { name: g301, namespace: shop }\nspec: { address: 127.0.0.1, serviceAccount: client, labels: { app: g301 } }\n---\n${GATEWAY}metadata: { name: g301, namespace: shop }\nspec: { selector: { app: g301 }, servers: [{ port: { number: 20099, protocol: HTTP }, hosts: [a.example.org] }] }\n---\n${ROUTES}metadata: { name: g301, namespace: shop }\nspec: { hosts: [b.example.org], gateways: [g301], http: [{ route: [{ destination: { host: server } }] }] }\n`,
+    at: [11, 1],
+    told: /^VirtualService `shop\/g301` has no host that its Gateways serve$/,
+  },
   GAR0401: {
     text: `${RULE}metadata: { name: g401, namespace: shop }\nspec: { host: nobody }\n`,
     at: [1, 1],
@@ -206,17 +214,17 @@ const MISTAKES = {
     told: /^DestinationRule `shop\/g402` says mode DISABLE for `shop\/server`, whose ports take only mutual TLS .*: shop\/server:20001$/,
   },
   GAR0403: {
-    text: `${RULE}metadata: { name: g403, namespace: shop }\nspec: { host: g403.example.com, trafficPolicy: { tls: { mode: SIMPLE, insecureSkipVerify: true } } }\n---\n${ENTRY}metadata: { name: g403, namespace: shop }\nspec: { hosts: [g403.example.com], resolution: DNS, ports: [{ number: 80, name: http }] }\n---\n${caller("g403", 20_011, "shop/g403.example.com")}`,
+    text: `${RULE}metadata: { name: g403, namespace: shop }\nspec: { host: g403.example.com, trafficPolicy: { tls: { mode: SIMPLE, insecureSkipVerify: true } } }\n---\n${SERVICE_ENTRY}metadata: { name: g403, namespace: shop }\nspec: { hosts: [g403.example.com], resolution: DNS, ports: [{ number: 80, name: http }] }\n---\n${caller("g403", 20_011, "shop/g403.example.com")}`,
     at: [1, 1],
     told: /^DestinationRule `shop\/g403` says `insecureSkipVerify`: whoever answers is taken for `shop\/g403\.example\.com`$/,
   },
   GAR0404: {
-    text: `${ENTRY}metadata: { name: g404, namespace: shop }\nspec: { hosts: [g404.internal], location: MESH_INTERNAL, resolution: STATIC, ports: [{ number: 80, name: http }], endpoints: [{ address: 10.1.2.3 }] }\n---\n${caller("g404", 20_012, "shop/g404.internal")}`,
+    text: `${SERVICE_ENTRY}metadata: { name: g404, namespace: shop }\nspec: { hosts: [g404.internal], location: MESH_INTERNAL, resolution: STATIC, ports: [{ number: 80, name: http }], endpoints: [{ address: 10.1.2.3 }] }\n---\n${caller("g404", 20_012, "shop/g404.internal")}`,
     at: [1, 1],
     told: /^service `shop\/g404\.internal` has endpoints of which nothing says who runs there, and which are not used: 10\.1\.2\.3:80$/,
   },
   GAR0405: {
-    text: `${RULE}metadata: { name: g405, namespace: default }\nspec: { host: g405.example.com, trafficPolicy: { tls: { mode: MUTUAL, clientCertificate: /etc/shop/a.pem, privateKey: /etc/shop/a.key } } }\n---\n${ENTRY}metadata: { name: g405, namespace: default }\nspec: { hosts: [g405.example.com], resolution: DNS, ports: [{ number: 80, name: http }] }\n---\n${caller("g405", 20_013, "default/g405.example.com")}`,
+    text: `${RULE}metadata: { name: g405, namespace: default }\nspec: { host: g405.example.com, trafficPolicy: { tls: { mode: MUTUAL, clientCertificate: /etc/shop/a.pem, privateKey: /etc/shop/a.key } } }\n---\n${SERVICE_ENTRY}metadata: { name: g405, namespace: default }\nspec: { hosts: [g405.example.com], resolution: DNS, ports: [{ number: 80, name: http }] }\n---\n${caller("g405", 20_013, "default/g405.example.com")}`,
     at: [1, 1],
     told: /^DestinationRule `default\/g405` names a private key for clients of namespace `shop`, which do not use `default\/g405\.example\.com` so$/,
   },

@@ -28,7 +28,7 @@ describe("observeFields", () => {
   const node = rawNode({ apiVersion: "networking.istio.io/v1", kind: "WorkloadEntry", metadata: { name: "cart", uid: "x" }, spec: entry });
 
   it("tells which fields are read, and which of these the object does not show", () => {
-    const { read, missing } = observeFields([node]);
+    const { read, missing } = observeFields(node);
     assert.ok(read.includes("spec.address"));
     assert.ok(read.includes("spec.ports"));
     assert.ok(!missing.includes("spec.address"));
@@ -36,7 +36,7 @@ describe("observeFields", () => {
   });
 
   it("tells which fields are refused, with what to do instead, and which mean nothing", () => {
-    const { refused, accepted, read } = observeFields([node]);
+    const { refused, accepted, read } = observeFields(node);
     assert.match(refused.get("spec.weight") ?? "", /remove the field/);
     assert.ok(accepted.includes("metadata.uid"));
     assert.ok(!read.includes("spec.weight"));
@@ -44,7 +44,7 @@ describe("observeFields", () => {
 
   it("decodes as decoding does without it, before and after", () => {
     const { diagnostics } = decodeObject(node);
-    assert.deepEqual(observeFields([node]).diagnostics, diagnostics);
+    assert.deepEqual(observeFields(node).decoded.diagnostics, diagnostics);
     assert.deepEqual(decodeObject(node).diagnostics, diagnostics);
     assert.equal(diagnostics.length, 1);
   });

@@ -32,15 +32,27 @@ function offered(text: string): readonly string[] {
     .flatMap(({ help = "" }) => [...help.matchAll(/`([^`]+)`/g)].map(([, word = ""]) => word));
 }
 
-/** The objects of `objects/KIND.yaml`, which must be valid and have every field there is: two where some exclude each other. */
-function wholeObject(kind: string): { readonly text: string; readonly fields: ObservedFields } {
+/** A field within its record: a record that stands in several places is shown whole in one of them. */
+function ending(path: string): string {
+  return path.split(".").slice(-2).join(".");
+}
+
+type Shown = Pick<ObservedFields, "refused" | "accepted" | "unused" | "setAside">;
+
+/** The objects of `objects/KIND.yaml`, which must be valid, and together have every field there is: some exclude each other. */
+function wholeObject(kind: string): { readonly text: string; readonly fields: Shown } {
   const file = join(OBJECTS, `${kind}.yaml`);
   const text = readFileSync(file, "utf8");
-  const fields = observeFields(documentsOf(text, file));
-  const problems = fields.diagnostics.map(formatDiagnostic);
+  const objects = documentsOf(text, file).map(observeFields);
+  const problems = objects.flatMap(({ decoded }) => decoded.diagnostics.map(formatDiagnostic));
   if (problems.length > 0) throw new Error(`an object that the reference shows is not right:\n${problems.join("\n")}`);
-  if (fields.missing.length > 0) throw new Error(`${file} must show every field that is read, and lacks ${fields.missing.join(", ")}`);
-  return { text, fields };
+  const shown = new Set(objects.flatMap((object) => object.present).map(ending));
+  const missing = objects.flatMap((object) => object.missing).filter((path) => !shown.has(ending(path)));
+  if (missing.length > 0) throw new Error(`${file} must show every field that is read, and lacks ${missing.join(", ")}`);
+  const refused = new Map(objects.flatMap((object) => [...object.refused]));
+  const [accepted, unused] = [new Set(objects.flatMap((object) => object.accepted)), new Set(objects.flatMap((object) => object.unused))];
+  const setAside = new Map(objects.flatMap((object) => [...object.setAside]));
+  return { text, fields: { refused, accepted: [...accepted], unused: [...unused], setAside } };
 }
 
 function section(kind: string): string {

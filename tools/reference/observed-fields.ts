@@ -1,12 +1,10 @@
 /** What a decoder does with the fields of an object, seen while it decodes one that has them all. */
-import type { Diagnostic } from "../../src/core/diagnostic.ts";
-import { decodeObject } from "../../src/policy/decode/decode.ts";
+import { type DecodedObject, decodeObject } from "../../src/policy/decode/decode.ts";
 import type { RawNode } from "../../src/policy/decode/raw-node.ts";
 import { Fields } from "../../src/policy/decode/reader.ts";
 
 export interface ObservedFields {
-  /** What is wrong with the objects. */
-  readonly diagnostics: readonly Diagnostic[];
+  readonly decoded: DecodedObject;
   /** Paths such as `spec.rules[].from[].source`, in the order in which the decoder asks. */
   readonly read: readonly string[];
   /** Taken, and without meaning here. */
@@ -17,8 +15,10 @@ export interface ObservedFields {
   readonly refused: ReadonlyMap<string, string>;
   /** Taken with a warning: path to why. */
   readonly setAside: ReadonlyMap<string, string>;
-  /** Fields of `read` that no object has: nothing is known of what is below them. */
+  /** Fields of `read` that the object does not have: nothing is known of what is below them. */
   readonly missing: readonly string[];
+  /** Fields of `read` that it has. */
+  readonly present: readonly string[];
 }
 
 function pathOf(fields: Fields, name: string): string {
@@ -77,27 +77,22 @@ function listen(notes: Notes): () => void {
   return () => void Object.assign(Fields.prototype, { optional, required, expect, accept, refuse, setAside, tellUnused });
 }
 
-/** A field within its record: a record that stands in several places is shown whole in one of them. */
-function ending(path: string): string {
-  return path.split(".").slice(-2).join(".");
-}
-
-/** Decodes objects of one kind, and tells what became of each of their fields. */
-export function observeFields(nodes: readonly RawNode[]): ObservedFields {
+/** Decodes an object, and tells what became of each of its fields. */
+export function observeFields(node: RawNode): ObservedFields {
   const notes = new Notes();
   const stop = listen(notes);
   try {
-    const diagnostics = nodes.flatMap((node) => decodeObject(node).diagnostics);
+    const decoded = decodeObject(node);
     const { read, accepted, unused, refused, setAside, present } = notes;
-    const shown = new Set([...present].map(ending));
     return {
-      diagnostics,
+      decoded,
       read: [...read],
       accepted: [...accepted],
       unused: [...unused],
       refused,
       setAside,
-      missing: [...read].filter((path) => !shown.has(ending(path))),
+      missing: [...read].filter((path) => !present.has(path)),
+      present: [...present],
     };
   } finally {
     stop();

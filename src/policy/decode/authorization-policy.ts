@@ -1,25 +1,24 @@
 /** Istio `security.v1.AuthorizationPolicy`. */
-import type { AuthorizationPolicyObject, ObjectMeta, PolicyAction, Rule, Selector } from "../model.ts";
+import type { AuthorizationPolicyObject, ObjectMeta, PolicyAction, Rule, Selector, TargetRef } from "../model.ts";
 import { checkCustomRules, readProvider } from "./custom-policy.ts";
-import { NO_LABELS, selectorOrAll } from "./labels.ts";
+import { NO_LABELS } from "./labels.ts";
 import { LIMITS } from "./limits.ts";
 import { DRY_RUN } from "./metadata.ts";
 import { childOf, textOf } from "./raw-node.ts";
 import { type Fields, list, partialRecord, wrong } from "./reader.ts";
 import { oneOf } from "./refine.ts";
 import { ruleDecoder } from "./rule.ts";
+import { readAttachment } from "./target-ref.ts";
 
 interface Spec {
   readonly selector: Selector;
+  readonly targetRefs?: readonly TargetRef[];
   readonly action: PolicyAction;
   readonly provider?: string;
   readonly rules: readonly Rule[] | "invalid";
 }
 
-const UNSUPPORTED = {
-  targetRef: "select workloads by `selector`: waypoints and gateways are not supported",
-  targetRefs: "select workloads by `selector`: waypoints and gateways are not supported",
-};
+const UNSUPPORTED = {};
 
 const action = oneOf(["ALLOW", "DENY", "AUDIT", "CUSTOM"]);
 
@@ -54,7 +53,7 @@ function readSpec(fields: Fields, namespace: string): Spec {
   if (decided === "CUSTOM" && rules !== "invalid") checkCustomRules(fields.cursor, rules);
   fields.refuse(UNSUPPORTED);
   const named = decided === "CUSTOM" && provider !== undefined ? { provider } : {};
-  return { selector: selectorOrAll(fields), action: decided, ...named, rules };
+  return { ...readAttachment(fields), action: decided, ...named, rules };
 }
 
 function asksForDryRun(root: Fields): boolean {

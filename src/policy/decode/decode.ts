@@ -4,6 +4,7 @@ import { type MeshObject, type ObjectMeta, objectKey, type WrittenKind } from ".
 import { decodeAuthorizationPolicy } from "./authorization-policy.ts";
 import { decodeConfigMap } from "./config-map.ts";
 import { decodeDestinationRule } from "./destination-rule.ts";
+import { decodeGateway } from "./gateway.ts";
 import { isDnsLabel, isDnsSubdomain } from "./kubernetes-name.ts";
 import { DEFAULT_NAMESPACE, isClusterScoped, metadata } from "./metadata.ts";
 import { decodeNamespace } from "./namespace.ts";
@@ -12,11 +13,13 @@ import { childOf, type RawNode, textOf } from "./raw-node.ts";
 import { type Cursor, type Decoder, type Fields, partialRecord, text } from "./reader.ts";
 import { quote, Report } from "./report.ts";
 import { decodeRequestAuthentication } from "./request-authentication.ts";
+import { decodeSecret } from "./secret.ts";
 import { decodeService } from "./service.ts";
 import { decodeServiceAccount } from "./service-account.ts";
 import { decodeServiceEntry } from "./service-entry.ts";
 import { decodeSidecar } from "./sidecar.ts";
 import { closest, suggestion } from "./suggest.ts";
+import { decodeVirtualService } from "./virtual-service.ts";
 import { decodeWorkloadEntry } from "./workload-entry.ts";
 
 /** Which object a document is about, as far as it can be told; undefined parts could be anything. */
@@ -58,6 +61,9 @@ const KINDS: Readonly<Record<WrittenKind, KindRow>> = {
   PeerAuthentication: { apiVersions: SECURITY, decode: decodePeerAuthentication },
   RequestAuthentication: { apiVersions: SECURITY, decode: decodeRequestAuthentication },
   AuthorizationPolicy: { apiVersions: SECURITY, decode: decodeAuthorizationPolicy },
+  Gateway: { apiVersions: NETWORKING, decode: decodeGateway },
+  VirtualService: { apiVersions: NETWORKING, decode: decodeVirtualService },
+  Secret: { apiVersions: CORE, decode: decodeSecret },
 };
 
 const KIND_NAMES = Object.keys(KINDS);

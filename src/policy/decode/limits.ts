@@ -16,6 +16,8 @@ export const LIMITS = {
   values: 16_384,
   /** VA-3. */
   serviceAccounts: 16,
+  /** VA-6. */
+  targetRefs: 16,
   /** Rules of a RequestAuthentication (VA-5). */
   jwtRules: 4096,
   /** Audiences, places and output headers of one such rule. */
@@ -34,6 +36,16 @@ export const LIMITS = {
   path: 4095,
   /** Elements of a list of a MeshConfig. */
   meshValues: 256,
-  /** Hosts of an egress listener. */
+  /** Hosts of an egress listener, of a Gateway's server, of a VirtualService. */
   hosts: 4096,
+  /** Characters of a value of a Secret: Kubernetes allows 1 MiB of bytes. */
+  secret: 1_400_000,
+  /** Suites, names and hashes of a server's TLS. */
+  tlsValues: 256,
+  /** Gateways of a VirtualService. */
+  gateways: 256,
+  /** Routes of a VirtualService. */
+  routes: 4096,
+  /** Matches, headers and destinations of a route. */
+  routeValues: 256,
 } as const;

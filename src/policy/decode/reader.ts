@@ -93,6 +93,11 @@ export class Fields {
     for (const name of names) this.#accepted.add(name);
   }
 
+  /** Takes whatever has not been asked for; the caller says why. */
+  acceptRest(): void {
+    this.accept(...[...this.#entries.keys()].filter((name) => !this.#known.has(name)));
+  }
+
   /** For a record of which too little is known to say which fields it may have. */
   acceptAll(): void {
     this.accept(...this.#entries.keys());

@@ -22,6 +22,9 @@
  * | (inbound)             |         | no chain (not mutual TLS) | response flag `no_route_found`                                       |
  * | `LISTENER/refused`    | HTTP or | the server was not the    | `upstream_transport_failure_reason`                                  |
  * | (outbound)            | TCP     | one that it should be     |                                                                      |
+ *
+ * A gateway's listeners have the same logs; requests of outsiders are in `LISTENER/outside`, so that no name in their
+ * certificates is taken for a caller's.
  */
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import {

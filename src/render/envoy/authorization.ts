@@ -16,6 +16,7 @@ import { formatEnvoyPolicyId } from "../../policy/origin.ts";
 import type { ValueMatch } from "../../policy/pattern.ts";
 import { pack } from "./any.ts";
 import { ENVOY_ATTRIBUTES, type EnvoyAttribute, type PermissionInit, type PrincipalInit } from "./attributes.ts";
+import { withoutPeers } from "./outside-rules.ts";
 import { type Logic, PERMISSIONS, PRINCIPALS } from "./rbac-logic.ts";
 
 export type Transport = "http" | "tcp";
@@ -26,9 +27,12 @@ type RulesInit = MessageInitShape<typeof RBACSchema>;
 const LAYERS = ["audit", "deny", "allow"] as const satisfies readonly (keyof AuthorizationLayers)[];
 type Layer = (typeof LAYERS)[number];
 
-/** The names of a workload's filters for one transport, in the order in which a listener asks them. */
-export function authorizationFilterNames(workload: string, transport: Transport): readonly string[] {
-  return LAYERS.map((layer) => `${workload}/${transport}/${layer}`);
+/** Whose requests and connections: `outside` is HTTP whose clients have no identity of the mesh, whatever certificate they show. */
+export type Scope = Transport | "outside";
+
+/** The names of a workload's filters for one scope, in the order in which a listener asks them. */
+export function authorizationFilterNames(workload: string, scope: Scope): readonly string[] {
+  return LAYERS.map((layer) => `${workload}/${scope}/${layer}`);
 }
 
 // === A rule ===
@@ -115,9 +119,11 @@ function filterConfig(layer: Layer, rules: readonly CompiledRule[] | undefined, 
   return transport === "http" ? pack(HttpRbacSchema, body) : pack(NetworkRbacSchema, { ...body, statPrefix: `tcp_${layer}.` });
 }
 
-/** The extension configs of a workload for one transport: all three layers, whether they hold rules or not. */
-export function authorizationFilters(workload: string, transport: Transport, layers: AuthorizationLayers): readonly TypedExtensionConfig[] {
-  const names = authorizationFilterNames(workload, transport);
+/** The extension configs of a workload for one scope: all three layers, whether they hold rules or not. */
+export function authorizationFilters(workload: string, scope: Scope, asked: AuthorizationLayers): readonly TypedExtensionConfig[] {
+  const names = authorizationFilterNames(workload, scope);
+  const transport = scope === "tcp" ? "tcp" : "http";
+  const layers = scope === "outside" ? withoutPeers(asked) : asked;
   return LAYERS.map((layer, index) =>
     create(TypedExtensionConfigSchema, { name: names[index] ?? "", typedConfig: filterConfig(layer, layers[layer], transport) }),
   );

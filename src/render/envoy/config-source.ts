@@ -25,6 +25,11 @@ export function discoveredFilter(...schemas: readonly DescMessage[]): MessageIni
   return { configSource: adsSource(), typeUrls: schemas.map(typeUrl) };
 }
 
+/** A secret that the control plane serves: certificates for outsiders. */
+export function servedSecret(name: string): MessageInitShape<typeof SdsSecretConfigSchema> {
+  return { name, sdsConfig: adsSource() };
+}
+
 /** A secret that the agent serves. */
 export function agentSecret(name: string): MessageInitShape<typeof SdsSecretConfigSchema> {
   const sdsConfig = create(ConfigSourceSchema, {

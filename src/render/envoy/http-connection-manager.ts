@@ -14,19 +14,26 @@ import {
 } from "../../gen/envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager_pb.js";
 import type { PathNormalization } from "../../policy/mesh-config.ts";
 import { duration, namedConfig } from "./any.ts";
+import { adsSource } from "./config-source.ts";
 
 type FilterInit = MessageInitShape<typeof FilterSchema>;
 
 export interface HttpSettings {
   /** The listener's name. */
   readonly name: string;
-  readonly routes: MessageInitShape<typeof RouteConfigurationSchema>;
+  /** A text: the name of routes that come apart (RDS), so that their changes leave connections as they are. */
+  readonly routes: MessageInitShape<typeof RouteConfigurationSchema> | string;
   /** Before the router. */
   readonly filters: readonly MessageInitShape<typeof HttpFilterSchema>[];
   readonly accessLog: AccessLog;
 }
 
 const HOUR = 3600;
+
+function routeSpecifier(routes: HttpSettings["routes"]) {
+  if (typeof routes !== "string") return { case: "routeConfig", value: routes } as const;
+  return { case: "rds", value: { routeConfigName: routes, configSource: adsSource() } } as const;
+}
 
 /**
  * Istio's defaults where an application could tell the difference, limits where it should not: an idle stream lives an
@@ -36,7 +43,7 @@ function common({ name, routes, filters, accessLog }: HttpSettings) {
   return {
     statPrefix: name,
     codecType: HttpConnectionManager_CodecType.AUTO,
-    routeSpecifier: { case: "routeConfig", value: routes } as const,
+    routeSpecifier: routeSpecifier(routes),
     httpFilters: [...filters, namedConfig("envoy.filters.http.router", RouterSchema, {})],
     accessLog: [accessLog],
     serverHeaderTransformation: HttpConnectionManager_ServerHeaderTransformation.PASS_THROUGH,
@@ -68,22 +75,42 @@ const NORMALIZATION = {
   DECODE_AND_MERGE_SLASHES: { normalizePath: true, mergeSlashes: true, pathWithEscapedSlashesAction: UNESCAPE_AND_FORWARD },
 } as const satisfies Record<PathNormalization, object>;
 
+/** Of all that comes in: the path is normalized before it is matched and forwarded (AZ-10), and who may name the client is said. */
+function incoming({ pathNormalization = "BASE", numTrustedProxies = 0 }: InboundHttpSettings) {
+  return { ...NORMALIZATION[pathNormalization], useRemoteAddress: true, xffNumTrustedHops: numTrustedProxies };
+}
+
 /**
- * From peers. The path is normalized before it is matched and forwarded (AZ-10). The client's address is the connection's
+ * From peers. The client's address is the connection's
  * own, unless proxies in front are trusted to name it; X-Forwarded-For is passed on as it came. X-Forwarded-Client-Cert
  * holds the peer alone: Istio appends to what the peer sent, and an application that reads the first element then believes
  * a forged one.
  */
 export function inboundHttp(settings: InboundHttpSettings): FilterInit {
-  const { pathNormalization = "BASE", numTrustedProxies = 0 } = settings;
   return namedConfig("envoy.filters.network.http_connection_manager", HttpConnectionManagerSchema, {
     ...common(settings),
-    ...NORMALIZATION[pathNormalization],
-    useRemoteAddress: true,
-    xffNumTrustedHops: numTrustedProxies,
+    ...incoming(settings),
     skipXffAppend: true,
     forwardClientCertDetails: HttpConnectionManager_ForwardClientCertDetails.SANITIZE_SET,
     setCurrentClientCertDetails: { uri: true },
+  });
+}
+
+/** What Envoy advises at the edge: a client may not make the proxy keep much of it (its "configuring Envoy as an edge proxy"). */
+const EDGE_HTTP2 = { maxConcurrentStreams: 100, initialStreamWindowSize: 65_536, initialConnectionWindowSize: 1_048_576 };
+
+/**
+ * At a gateway, which adds the client's address to X-Forwarded-For. A certificate of an outsider ends here: what it says
+ * must not be taken for what the mesh says.
+ */
+export function gatewayHttp(settings: InboundHttpSettings, ofMesh: boolean): FilterInit {
+  const { SANITIZE, SANITIZE_SET } = HttpConnectionManager_ForwardClientCertDetails;
+  return namedConfig("envoy.filters.network.http_connection_manager", HttpConnectionManagerSchema, {
+    ...common(settings),
+    ...incoming(settings),
+    http2ProtocolOptions: EDGE_HTTP2,
+    forwardClientCertDetails: ofMesh ? SANITIZE_SET : SANITIZE,
+    setCurrentClientCertDetails: { uri: ofMesh },
   });
 }
 

@@ -10,7 +10,7 @@ import { TlsInspectorSchema } from "../../gen/envoy/extensions/filters/listener/
 import { RBACSchema as NetworkRbacSchema } from "../../gen/envoy/extensions/filters/network/rbac/v3/rbac_pb.js";
 import { httpLog, refusedInboundLog, tcpLog } from "./access-log.ts";
 import { duration, namedConfig } from "./any.ts";
-import { authorizationFilterNames, type Transport } from "./authorization.ts";
+import { authorizationFilterNames, type Scope } from "./authorization.ts";
 import { cluster, toAddress } from "./cluster.ts";
 import { discoveredFilter } from "./config-source.ts";
 import { customFilterNames } from "./external-authorization.ts";
@@ -32,9 +32,9 @@ function clusterName(listener: InboundListener): string {
 // === Filters ===
 
 /** The authorization layers of the workload, wherever the listener stands: they are asked before anything is forwarded. */
-function authorization(workload: string, transport: Transport) {
-  const schema = transport === "http" ? HttpRbacSchema : NetworkRbacSchema;
-  return authorizationFilterNames(workload, transport).map((name) => ({
+function authorization(workload: string, scope: Scope) {
+  const schema = scope === "tcp" ? NetworkRbacSchema : HttpRbacSchema;
+  return authorizationFilterNames(workload, scope).map((name) => ({
     name,
     configType: { case: "configDiscovery", value: discoveredFilter(schema) } as const,
   }));
@@ -53,11 +53,16 @@ function beforeAuthorization(workload: string) {
   return [sanitize, ...customFilterNames(workload, "http").map(discovered), authn].filter((filter) => filter !== undefined);
 }
 
+/** Everything that is asked of a request before it is forwarded, here and at gateways. */
+export function requestFilters(workload: string, scope: Exclude<Scope, "tcp">) {
+  return [...beforeAuthorization(workload), ...authorization(workload, scope)];
+}
+
 function httpFilters(policy: WorkloadPolicy, listener: InboundListener): readonly FilterInit[] {
   const { name } = listener;
   const { workload, pathNormalization, numTrustedProxies } = policy;
   const routes = { name, virtualHosts: [virtualHost({ name, domains: ["*"], cluster: clusterName(listener) })] };
-  const filters = [...beforeAuthorization(workload), ...authorization(workload, "http")];
+  const filters = requestFilters(workload, "http");
   return [inboundHttp({ name, routes, filters, accessLog: httpLog(name), pathNormalization, numTrustedProxies })];
 }
 
@@ -70,7 +75,7 @@ function tcpFilters({ workload }: WorkloadPolicy, listener: InboundListener): re
 // === Filter chains ===
 
 /** A client that does not finish its handshake holds nothing for longer. */
-const HANDSHAKE_SECONDS = 15;
+export const HANDSHAKE_SECONDS = 15;
 
 /**
  * By mode (XD-2). PERMISSIVE takes for mesh traffic what offers a mesh protocol; other TLS is the application's own: on

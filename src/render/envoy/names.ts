@@ -25,3 +25,6 @@ export const TCP_RBAC = "envoy.filters.network.rbac";
 
 /** Before the keys of metadata that say which CUSTOM rule matched (AZ-12). */
 export const CUSTOM_MARK = "istio_ext_authz_";
+
+/** Ends the name of a gateway's log of clients that have no identity of the mesh. */
+export const OUTSIDE_LOG = "/outside";

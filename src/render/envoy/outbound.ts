@@ -15,7 +15,7 @@ import { outboundTcp } from "./tcp-proxy.ts";
 type FilterInit = MessageInitShape<typeof FilterSchema>;
 
 /** What is sent again: nothing of it has been processed by anybody. */
-const RETRY = { retryOn: "connect-failure,refused-stream,reset-before-request", numRetries: 2 };
+export const RETRY = { retryOn: "connect-failure,refused-stream,reset-before-request", numRetries: 2 };
 
 /** A service's names as its clients write them; the short one only inside its namespace, so that no two services share one. */
 function domainsOf({ service, host }: UpstreamService, namespace: string): readonly string[] {

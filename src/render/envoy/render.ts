@@ -6,9 +6,11 @@ import { ClusterSchema } from "../../gen/envoy/config/cluster/v3/cluster_pb.js";
 import { type TypedExtensionConfig, TypedExtensionConfigSchema } from "../../gen/envoy/config/core/v3/extension_pb.js";
 import { ClusterLoadAssignmentSchema } from "../../gen/envoy/config/endpoint/v3/endpoint_pb.js";
 import { ListenerSchema } from "../../gen/envoy/config/listener/v3/listener_pb.js";
+import { RouteConfigurationSchema } from "../../gen/envoy/config/route/v3/route_pb.js";
 import { typeUrl } from "./any.ts";
-import { authorizationFilters } from "./authorization.ts";
+import { authorizationFilters, type Scope } from "./authorization.ts";
 import { customFilters } from "./external-authorization.ts";
+import { gatewayListener, gatewayRoutes } from "./gateway.ts";
 import { inboundCluster, inboundListener } from "./inbound.ts";
 import { outboundListener } from "./outbound.ts";
 import { isResolved, outboundCluster, outboundClusterName, outboundEndpoints } from "./outbound-cluster.ts";
@@ -43,30 +45,33 @@ function serialize<M extends DescMessage>(
 /** Each service's port once, however many listeners reach it. */
 function upstreamServices(policy: WorkloadPolicy): readonly UpstreamService[] {
   const asked = policy.authorizers?.map(({ upstream }) => upstream) ?? [];
-  const services = [...policy.outbound.flatMap((listener) => listener.services), ...asked];
+  const services = [...policy.outbound.flatMap((listener) => listener.services), ...(policy.gateway?.services ?? []), ...asked];
   return [...new Map(services.map((service) => [outboundClusterName(service), service])).values()];
 }
 
 /** The filters of the transports that an inbound listener speaks. A proxy never asks for others, and would count as behind for ever. */
 function filtersOf(policy: WorkloadPolicy): readonly TypedExtensionConfig[] {
-  const { workload, inbound, http, tcp } = policy;
-  const isTcp = inbound.map(({ protocol }) => protocol === "tcp");
-  const ofHttp = [
-    ...requestAuthenticationFilters(policy),
-    ...customFilters(policy, "http"),
-    ...authorizationFilters(workload, "http", http),
+  const { workload, inbound, gateway, http, tcp } = policy;
+  const kinds = gateway?.listeners.flatMap(({ servers }) => servers.map(({ security }) => security.kind)) ?? [];
+  const scopes: readonly Scope[] = [
+    ...inbound.map(({ protocol }) => (protocol === "tcp" ? "tcp" : "http")),
+    ...kinds.map((kind) => (kind === "mesh" ? "http" : "outside")),
   ];
-  const ofTcp = [...customFilters(policy, "tcp"), ...authorizationFilters(workload, "tcp", tcp)];
-  return [...(isTcp.includes(false) ? ofHttp : []), ...(isTcp.includes(true) ? ofTcp : [])];
+  return [
+    ...(scopes.some((scope) => scope !== "tcp") ? [...requestAuthenticationFilters(policy), ...customFilters(policy, "http")] : []),
+    ...(scopes.includes("tcp") ? customFilters(policy, "tcp") : []),
+    ...[...new Set(scopes)].sort().flatMap((scope) => authorizationFilters(workload, scope, scope === "tcp" ? tcp : http)),
+  ];
 }
 
-/** Clusters, endpoints, listeners, and the filters that decide (ECDS) of a workload. */
+/** Clusters, endpoints, listeners, the filters that decide (ECDS) of a workload, and a gateway's routes (RDS). */
 export function renderEnvoy(policy: WorkloadPolicy): EnvoyResources {
-  const { inbound, outbound } = policy;
+  const { inbound, outbound, gateway } = policy;
   const services = upstreamServices(policy);
   const listeners = [
     ...inbound.map((listener) => inboundListener(policy, listener)),
     ...outbound.map((listener) => outboundListener(policy, listener)),
+    ...(gateway?.listeners ?? []).map((listener) => gatewayListener(policy, listener)),
   ];
   return new Map([
     serialize(
@@ -81,5 +86,6 @@ export function renderEnvoy(policy: WorkloadPolicy): EnvoyResources {
     ),
     serialize(ListenerSchema, listeners, ({ name }) => name),
     serialize(TypedExtensionConfigSchema, filtersOf(policy), ({ name }) => name),
+    ...(gateway === undefined ? [] : [serialize(RouteConfigurationSchema, gatewayRoutes(gateway), ({ name }) => name)]),
   ]);
 }

@@ -1,0 +1,25 @@
+/** The secrets that a gateway's listeners name, with their contents: kept apart from its policy, which is shown to people. */
+import type { SecretText } from "../core/secret-text.ts";
+import type { MeshSnapshot } from "../mesh/snapshot.ts";
+import { caSecret, certificateSecret, secretNamesOf } from "./gateway-policy.ts";
+import type { WorkloadPolicy } from "./workload-policy.ts";
+
+/** All PEM. */
+export type GatewaySecret =
+  | { readonly kind: "certificate"; readonly name: string; readonly chain: string; readonly key: SecretText }
+  | { readonly kind: "ca"; readonly name: string; readonly ca: string; readonly crl: string | undefined };
+
+/** What the workload's proxy needs, and nothing else of the mesh; none for a workload that is no gateway. */
+export function gatewaySecrets(snapshot: MeshSnapshot, { gateway }: WorkloadPolicy): readonly GatewaySecret[] {
+  if (gateway === undefined) return [];
+  const wanted = new Set(secretNamesOf(gateway.listeners));
+  return [...snapshot.secrets.values()].flatMap(({ meta, chain, key, ca, crl }): GatewaySecret[] => {
+    const [certificate, authority] = [certificateSecret(meta.namespace, meta.name), caSecret(meta.namespace, meta.name)];
+    return [
+      ...(wanted.has(certificate) && chain !== undefined && key !== undefined
+        ? [{ kind: "certificate", name: certificate, chain, key } as const]
+        : []),
+      ...(wanted.has(authority) && ca !== undefined ? [{ kind: "ca", name: authority, ca, crl } as const] : []),
+    ];
+  });
+}
