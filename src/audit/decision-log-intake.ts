@@ -13,8 +13,8 @@ import {
   type ReportingWorkload,
 } from "./reporting-stream.ts";
 
-/** `NAMESPACE/POLICY[RULE]`, `default` or `no-policy`. */
-const ORIGIN = /^(?:default|no-policy|[a-z0-9.-]+\/[a-z0-9.-]+\[\d+\])$/;
+/** `NAMESPACE/POLICY[RULE]`, `default`, `no-policy` or `revoked`. */
+const ORIGIN = /^(?:default|no-policy|revoked|[a-z0-9.-]+\/[a-z0-9.-]+\[\d+\])$/;
 const OBJECT_NAME = /^[a-z0-9.-]+\/[a-z0-9.-]+$/;
 
 /** A decision has an origin, and a refusal has none. */

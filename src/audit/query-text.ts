@@ -15,7 +15,7 @@ const DURATION = /^(\d{1,9})(ms|s|m|h|d)$/;
 /** RFC 3339; the time of day and its zone may be left out, and then it is midnight, or UTC. */
 const TIMESTAMP = /^(\d{4}-\d{2}-\d{2})(?:[Tt ](\d{2}:\d{2}(?::\d{2}(?:\.\d{1,9})?)?)([Zz]|[+-]\d{2}:\d{2})?)?$/;
 const METHOD = /^[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}$/;
-const ORIGIN = /^(?:default|no-policy|[a-z0-9.-]+\/[a-z0-9.-]+(?:\[\d{1,6}\])?)$/;
+const ORIGIN = /^(?:default|no-policy|revoked|[a-z0-9.-]+\/[a-z0-9.-]+(?:\[\d{1,6}\])?)$/;
 const MAX_LIMIT = 10_000_000;
 const MAX_PATH = 8192;
 
@@ -97,7 +97,12 @@ const FLAGS = {
   method: (text) => ({ method: parseMatching("method", text, METHOD, "write a method such as `GET`") }),
   path: (text) => ({ path: parsePath(text) }),
   origin: (text) => ({
-    origin: parseMatching("origin", text, ORIGIN, "write `NAMESPACE/POLICY`, `NAMESPACE/POLICY[RULE]`, `default` or `no-policy`"),
+    origin: parseMatching(
+      "origin",
+      text,
+      ORIGIN,
+      "write `NAMESPACE/POLICY`, `NAMESPACE/POLICY[RULE]`, `default`, `no-policy` or `revoked`",
+    ),
   }),
   "after-id": (text) => ({ afterId: parseWhole("after-id", text, 0, Number.MAX_SAFE_INTEGER) }),
   limit: (text) => ({ limit: parseWhole("limit", text, 1, MAX_LIMIT) }),

@@ -19,7 +19,11 @@ describe("clientCertificateAuthenticator()", () => {
   const root = makeRoot(key, { organization: "cluster.local", now: NOW, backdateSeconds: 120 });
   const issuer = new Issuer(root, key);
   const profile = Profile.from({ defaultTtlSeconds: 3600, maxTtlSeconds: 3600, backdateSeconds: 120, dnsNames: "refused" });
-  const authenticator = clientCertificateAuthenticator({ trustDomain, trust: () => ({ roots: [root], intermediates: [] }), clock });
+  const authenticator = clientCertificateAuthenticator({
+    trustDomain,
+    trust: () => ({ roots: [root], intermediates: [], isRevoked: () => false }),
+    clock,
+  });
   const spki = spkiOf(generateKey());
   const authenticate = (certificate: Uint8Array | undefined) => authenticator.authenticate({ certificate, authorization: [] });
   const leaf = (uri: string) => issuer.sign(issuer.prepare(profile, { spki, uri, dnsNames: [], ttlSeconds: 0, now: NOW })).der;
@@ -38,7 +42,11 @@ describe("clientCertificateAuthenticator()", () => {
   test("refuses a certificate that is not under its roots, whatever the handshake said", async () => {
     const other = generateKey();
     const otherRoot = makeRoot(other, { organization: "cluster.local", now: NOW, backdateSeconds: 120 });
-    const strict = clientCertificateAuthenticator({ trustDomain, trust: () => ({ roots: [otherRoot], intermediates: [] }), clock });
+    const strict = clientCertificateAuthenticator({
+      trustDomain,
+      trust: () => ({ roots: [otherRoot], intermediates: [], isRevoked: () => false }),
+      clock,
+    });
     const certificate = leaf("spiffe://cluster.local/ns/a/sa/b");
     await assert.rejects(strict.authenticate({ certificate, authorization: [] }), { code: "unauthenticated" });
   });

@@ -48,7 +48,10 @@ export function clientCertificateAuthenticator(options: {
     name: "client certificate",
     async authenticate({ certificate }) {
       if (certificate === undefined) return undefined;
-      const input = { leaf: parseCertificate(certificate), ...options.trust(), time: options.clock.now() };
+      const { roots, intermediates, isRevoked } = options.trust();
+      const leaf = parseCertificate(certificate);
+      if (isRevoked(leaf.serial)) throw refuse("the certificate is revoked");
+      const input = { leaf, roots, intermediates, time: options.clock.now() };
       return checkTrustDomain(verifyChain({ ...input, purpose: "client" }).identity, options.trustDomain);
     },
   };

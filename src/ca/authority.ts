@@ -8,15 +8,18 @@ import { formatSpiffeId, type SpiffeId } from "../identity/spiffe-id.ts";
 import type { TrustDomain } from "../identity/trust-domain.ts";
 import { type Certificate, certificateDigest } from "../x509/certificate.ts";
 import { type CertificateRequest, parseCsr } from "../x509/csr.ts";
+import { hexOf } from "../x509/hex.ts";
 import type { Issuer, PreparedCertificate } from "../x509/issuer.ts";
 import { formatPem } from "../x509/pem.ts";
 import { Profile } from "../x509/profile.ts";
-import { keyKindOf } from "../x509/public-key.ts";
+import { keyIdentifier, keyKindOf } from "../x509/public-key.ts";
 import { type IntentId, Ledger } from "./ledger.ts";
 import { reconcile } from "./ledger-log.ts";
 import { encodeEntry } from "./log/entry.ts";
 import { TransparencyLog } from "./log/transparency-log.ts";
 import { PluggedCa } from "./plugged-ca.ts";
+import { RevocationListSigner } from "./revocation-list.ts";
+import { Revocations } from "./revocations.ts";
 import { openOwnCa } from "./root-store.ts";
 import { areAmong, type SigningSet } from "./signing-set.ts";
 import { ensurePrivateFolder, replacePrivateFile } from "./state-files.ts";
@@ -33,6 +36,8 @@ export interface AuthorityOptions {
 
 /** What certificates of this CA are verified by. */
 export interface TrustAnchors {
+  /** Whether a certificate of this serial number (lower-case hex) is revoked. */
+  readonly isRevoked: (serial: string) => boolean;
   readonly roots: readonly Certificate[];
   /** Of every issuer since the start, since connections do not tell of those that a peer brought. */
   readonly intermediates: readonly Certificate[];
@@ -129,6 +134,7 @@ function signingOf(set: SigningSet): Signing {
 export class Authority {
   readonly trustDomain: TrustDomain;
   readonly ledger: Ledger;
+  readonly revocations: Revocations;
   readonly log: TransparencyLog;
   /** The trusted roots as one PEM file, kept up to date: what workloads of this machine start with. */
   readonly rootsFile: string;
@@ -138,6 +144,7 @@ export class Authority {
   readonly #listeners: (() => void)[] = [];
   #signing: Signing;
   #intermediates: readonly Certificate[] = [];
+  readonly #lists: RevocationListSigner;
 
   /** `openAuthority` makes it. */
   constructor(options: AuthorityOptions) {
@@ -155,15 +162,21 @@ export class Authority {
       this.#signing = signingOf(this.#plugged.current);
     }
     let ledger: Ledger | undefined;
+    let revocations: Revocations | undefined;
     try {
       ledger = new Ledger(join(folder, "ledger.sqlite"), (entries) => this.log.append(entries.map(encodeEntry)));
       this.ledger = ledger;
+      // After the ledger, by whose lock the state folder is this process's alone.
+      revocations = new Revocations(join(folder, "revocations.sqlite"), clock.now());
+      this.revocations = revocations;
+      this.#lists = new RevocationListSigner(revocations, clock);
       this.log = new TransparencyLog(folder, trustDomain);
       reconcile(this.ledger, this.log, clock.now(), logger);
       this.#publish();
     } catch (error) {
       this.#plugged?.close();
       ledger?.close();
+      revocations?.close();
       throw error;
     }
   }
@@ -174,7 +187,16 @@ export class Authority {
   }
 
   get trust(): TrustAnchors {
-    return { roots: this.#signing.set.roots, intermediates: this.#intermediates };
+    return {
+      roots: this.#signing.set.roots,
+      intermediates: this.#intermediates,
+      isRevoked: (serial) => this.revocations.isRevoked(serial),
+    };
+  }
+
+  /** The signed list of what this CA has revoked, as PEM. Throws `invalid-argument` where its certificate may not sign one. */
+  get revocationList(): string {
+    return this.#lists.list(this.#signing.set.issuer);
   }
 
   get status(): AuthorityStatus {
@@ -231,6 +253,7 @@ export class Authority {
   close(): void {
     this.#plugged?.close();
     this.ledger.close();
+    this.revocations.close();
     this.log.close();
   }
 
@@ -260,12 +283,14 @@ export class Authority {
       // Still step 3: read the request, check its signature and key, and that it asks for no other name.
       const parsed = parseCsr(request.csr);
       checkNames(parsed, uri);
+      const keyId = hexOf(keyIdentifier(parsed.spki));
+      this.revocations.checkIssuance(uri, keyId);
       // Step 4: prepare the certificate, with its serial and validity, and lint it. Nothing has happened yet.
       const prepared = set.issuer.prepare(profile, { spki: parsed.spki, uri, dnsNames, ttlSeconds: request.ttlSeconds, now });
       // Step 5: record the intent. From here on, a crash leaves a trace.
       this.log.checkRoom();
       const { serial, notBefore, notAfter } = prepared;
-      const intent = this.ledger.intend({ serial, identity: uri, caller: request.caller, notBefore, notAfter }, now);
+      const intent = this.ledger.intend({ serial, identity: uri, caller: request.caller, keyId, notBefore, notAfter }, now);
       // Steps 6 and 7: sign, once, and compare what was signed with what was prepared and asked for.
       const leaf = this.#sign(set.issuer, prepared, intent, (signed) => checkSigned(signed, prepared, uri, parsed));
       // Step 8: record the outcome. Only `recorded` tells when it is in the log: nobody else gets the certificate before.

@@ -1,11 +1,13 @@
 /** The ledger and the log over the admin socket. */
+import type { Clock } from "../core/clock.ts";
 import { AppError } from "../core/error.ts";
-import { formatSpiffeId, parseSpiffeId } from "../identity/spiffe-id.ts";
 import type { TrustDomain } from "../identity/trust-domain.ts";
 import type { Authority } from "./authority.ts";
 import { CERTIFICATE_STATES, type CertificateRecord, type RefusalRecord } from "./ledger-database.ts";
 import type { LedgerFilter } from "./ledger-query.ts";
 import { formatProof } from "./log/proof.ts";
+import type { Block, RevokedRecord } from "./revocations.ts";
+import { parseIdentity, parseSerial } from "./revoke.ts";
 
 /** What `garrison ca list` shows. */
 export interface LedgerAnswer {
@@ -13,24 +15,13 @@ export interface LedgerAnswer {
   readonly refusals: readonly RefusalRecord[];
 }
 
+/** What `garrison ca revocations` shows. */
+export interface RevocationsAnswer {
+  readonly certificates: readonly RevokedRecord[];
+  readonly blocks: readonly Block[];
+}
+
 const MAX_LIMIT = 10_000;
-const SERIAL = /^[0-9a-f]{1,40}$/;
-
-function serialOf(text: string | null): string {
-  const serial = (text ?? "").toLowerCase().replaceAll(":", "");
-  if (SERIAL.test(serial)) return serial;
-  throw new AppError("invalid-argument", `\`${serial.slice(0, 100)}\` is not a serial number`, {
-    help: "give it in hex, as `garrison ca list` shows it",
-  });
-}
-
-/** `NAMESPACE/SERVICE-ACCOUNT`, or a SPIFFE ID. */
-function identityOf(text: string, trustDomain: TrustDomain): string {
-  const [, namespace, serviceAccount] = /^([^/:]+)\/([^/:]+)$/.exec(text) ?? [];
-  if (namespace === undefined || serviceAccount === undefined) return formatSpiffeId(parseSpiffeId(text));
-  return formatSpiffeId({ trustDomain, namespace, serviceAccount });
-}
-
 function timeOf(name: string, text: string): number {
   const time = /^\d{1,15}$/.test(text) ? Number(text) : Number.NaN;
   if (Number.isFinite(time)) return time;
@@ -54,8 +45,8 @@ function parseQuery(
     throw new AppError("invalid-argument", `\`limit\` is not from 1 to ${MAX_LIMIT}`);
   const filter: LedgerFilter = {
     limit,
-    ...(identity === undefined ? {} : { identity: identityOf(identity, trustDomain) }),
-    ...(serial === undefined ? {} : { serial: serialOf(serial) }),
+    ...(identity === undefined ? {} : { identity: parseIdentity(identity, trustDomain) }),
+    ...(serial === undefined ? {} : { serial: parseSerial(serial) }),
     ...(caller === undefined ? {} : { caller }),
     ...(known === undefined ? {} : { state: known }),
     ...(since === undefined ? {} : { since: timeOf("since", since) }),
@@ -66,7 +57,7 @@ function parseQuery(
 }
 
 function find(authority: Authority, url: URL): CertificateRecord {
-  const serial = serialOf(url.searchParams.get("serial"));
+  const serial = parseSerial(url.searchParams.get("serial") ?? "");
   const record = authority.ledger.find(serial);
   if (record !== undefined) return record;
   throw new AppError("not-found", `the ledger has no certificate with the serial number ${serial}`, {
@@ -85,7 +76,7 @@ async function prove(authority: Authority, url: URL): Promise<{ readonly proof: 
 }
 
 /** The routes of a certificate authority. */
-export function authorityRoutes(authority: Authority) {
+export function authorityRoutes(authority: Authority, clock: Clock) {
   return {
     "GET /v1/ca/list": ({ url }: { readonly url: URL }): LedgerAnswer => {
       const { filter, issued, refused } = parseQuery(url, authority.trustDomain);
@@ -95,6 +86,17 @@ export function authorityRoutes(authority: Authority) {
       };
     },
     "GET /v1/ca/show": ({ url }: { readonly url: URL }): CertificateRecord => find(authority, url),
+    "GET /v1/ca/revocations": (): RevocationsAnswer => ({
+      certificates: authority.revocations.certificates(clock.now()),
+      blocks: authority.revocations.blocks,
+    }),
+    "GET /v1/ca/crl": () => ({ crl: authority.revocationList }),
+    "POST /v1/ca/unblock": ({ body }: { readonly body: unknown }) => {
+      const identity = typeof body === "object" && body !== null && "identity" in body ? String(body.identity) : "";
+      const id = parseIdentity(identity, authority.trustDomain);
+      if (authority.revocations.unblock(id)) return { identity: id };
+      throw new AppError("not-found", `the identity \`${id}\` is not revoked`);
+    },
     "GET /v1/ca/prove": ({ url }: { readonly url: URL }) => prove(authority, url),
   };
 }

@@ -14,6 +14,8 @@ export interface Intent {
   readonly identity: string;
   /** How the caller proved who it is. */
   readonly caller: string;
+  /** The identifier of its public key in hex; absent for what the log alone has kept. */
+  readonly keyId?: string;
   /** Milliseconds. */
   readonly notBefore: number;
   readonly notAfter: number;
@@ -37,13 +39,13 @@ export interface RefusalRecord {
   readonly reason: string;
 }
 
-const VERSION = 2;
+const VERSION = 3;
 /** No index on the random serials: it would cost every issuance a third of its time for the sake of rare look-ups. */
 const SCHEMA = `
   CREATE TABLE certificates (
     id INTEGER PRIMARY KEY, serial TEXT NOT NULL, identity TEXT NOT NULL, caller TEXT NOT NULL,
     not_before INTEGER NOT NULL, not_after INTEGER NOT NULL, recorded_at INTEGER NOT NULL, state TEXT NOT NULL,
-    sha256 TEXT, leaf INTEGER
+    sha256 TEXT, leaf INTEGER, key_id TEXT
   ) STRICT;
   CREATE TABLE refusals (
     slot INTEGER PRIMARY KEY, number INTEGER NOT NULL, recorded_at INTEGER NOT NULL,
@@ -53,7 +55,10 @@ const SCHEMA = `
 /** Before there was a log there were neither digests nor leaves. */
 const FROM_VERSION_1 = `
   ALTER TABLE certificates ADD COLUMN sha256 TEXT;
-  ALTER TABLE certificates ADD COLUMN leaf INTEGER;
+  ALTER TABLE certificates ADD COLUMN leaf INTEGER;`;
+/** Keys were not kept before certificates could be revoked by them. */
+const FROM_VERSION_2 = `
+  ALTER TABLE certificates ADD COLUMN key_id TEXT;
   PRAGMA user_version = ${VERSION};`;
 /**
  * EXCLUSIVE: one process at a time, as two control planes must not work on one state folder. Small pages, as each intent
@@ -66,7 +71,7 @@ const SQLITE_BUSY = 5;
 /** For the predecessor of a restarted control plane to end. */
 const LOCK_TIMEOUT_MS = 500;
 
-export const CERTIFICATE_COLUMNS = "serial, identity, caller, not_before, not_after, recorded_at, state, sha256, leaf";
+export const CERTIFICATE_COLUMNS = "serial, identity, caller, not_before, not_after, recorded_at, state, sha256, leaf, key_id";
 
 function openFailure(path: string, cause: unknown, whenBusy: string): AppError {
   if (cause instanceof AppError) return cause;
@@ -94,7 +99,8 @@ export function openLedgerDatabase(path: string): DatabaseSync {
     database.exec(SETTINGS);
     const version = database.prepare("PRAGMA user_version").get()?.user_version;
     if (version === 0) database.exec(`BEGIN; ${SCHEMA} COMMIT;`);
-    else if (version === 1) database.exec(`BEGIN; ${FROM_VERSION_1} COMMIT;`);
+    else if (version === 1) database.exec(`BEGIN; ${FROM_VERSION_1} ${FROM_VERSION_2} COMMIT;`);
+    else if (version === 2) database.exec(`BEGIN; ${FROM_VERSION_2} COMMIT;`);
     else if (version !== VERSION) throw otherVersion(path, version);
     return database;
   } catch (error) {
@@ -127,6 +133,7 @@ export function certificateRecord(row: Row): CertificateRecord {
     state: String(row.state) as CertificateState,
     ...(row.sha256 === null ? {} : { sha256: String(row.sha256) }),
     ...(row.leaf === null ? {} : { leaf: Number(row.leaf) }),
+    ...(row.key_id === null ? {} : { keyId: String(row.key_id) }),
   };
 }
 

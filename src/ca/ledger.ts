@@ -75,7 +75,7 @@ export class Ledger {
     this.#database = database;
     this.interrupted = Number(database.prepare("UPDATE certificates SET state = 'interrupted' WHERE state = 'intended'").run().changes);
     this.#insert = database.prepare(
-      "INSERT INTO certificates (serial, identity, caller, not_before, not_after, recorded_at, state) VALUES (?, ?, ?, ?, ?, ?, 'intended')",
+      "INSERT INTO certificates (serial, identity, caller, not_before, not_after, recorded_at, key_id, state) VALUES (?, ?, ?, ?, ?, ?, ?, 'intended')",
     );
     this.#settle = database.prepare("UPDATE certificates SET state = ?, sha256 = ?, leaf = ? WHERE id = ?");
     this.#insertRefusal = database.prepare(
@@ -96,8 +96,8 @@ export class Ledger {
       this.#untilPrune = PRUNE_EVERY;
       write(() => this.#prune.run(now - RETENTION_MS));
     }
-    const { serial, identity, caller, notBefore, notAfter } = intent;
-    const row = write(() => this.#insert.run(serial, identity, caller, notBefore, notAfter, now).lastInsertRowid);
+    const { serial, identity, caller, keyId = null, notBefore, notAfter } = intent;
+    const row = write(() => this.#insert.run(serial, identity, caller, notBefore, notAfter, now, keyId).lastInsertRowid);
     return { row, intent, recordedAt: now };
   }
 
@@ -117,7 +117,9 @@ export class Ledger {
 
   /** Puts back what only the log has, as after a power cut, from the leaf `nextLeaf` on; what is older than the ledger keeps stays away. Answers how many rows that were. */
   restore(entries: Iterable<LogEntry>, now: number): number {
-    const insert = this.#database.prepare(`INSERT INTO certificates (${CERTIFICATE_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, 'issued', ?, ?)`);
+    const insert = this.#database.prepare(
+      `INSERT INTO certificates (${CERTIFICATE_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, 'issued', ?, ?, NULL)`,
+    );
     let restored = 0;
     for (const { serial, identity, caller, notBefore, notAfter, recordedAt, sha256 } of entries) {
       const leaf = this.#nextLeaf++;
@@ -149,6 +151,14 @@ export class Ledger {
   /** The record of one certificate by its serial in hex. */
   find(serial: string): CertificateRecord | undefined {
     return this.certificates({ serial, limit: 1 })[0];
+  }
+
+  /** Every issued certificate of an identity, or with a key (its identifier in hex), that has not expired at `now`. */
+  unexpired(of: { readonly identity: string } | { readonly keyId: string }, now: number): readonly CertificateRecord[] {
+    this.flush();
+    const [column, value] = "identity" in of ? ["identity", of.identity] : ["key_id", of.keyId];
+    const sql = `SELECT ${CERTIFICATE_COLUMNS} FROM certificates WHERE ${column} = ? AND state = 'issued' AND not_after >= ?`;
+    return this.#database.prepare(sql).all(value, now).map(certificateRecord);
   }
 
   /** The newest certificates first. */

@@ -20,7 +20,7 @@ const FLAG_DOCS: Readonly<Record<string, OptionSpec>> = {
   effect: { type: "value", value: "EFFECT", doc: "allow, deny or refused" },
   method: { type: "value", value: "METHOD", doc: "this HTTP method" },
   path: { type: "value", value: "PATH", doc: "this path, or with a `*` at its end all that begin so" },
-  origin: { type: "value", value: "RULE", doc: "decided by NAMESPACE/POLICY[RULE], `default` or `no-policy`" },
+  origin: { type: "value", value: "RULE", doc: "decided by NAMESPACE/POLICY[RULE], `default`, `no-policy` or `revoked`" },
   "after-id": { type: "value", value: "N", doc: "records after this one" },
   limit: { type: "value", value: "N", doc: "at most so many" },
   order: { type: "value", value: "ORDER", doc: "which come first: oldest or newest" },

@@ -47,12 +47,14 @@ function identitiesOf(
   endpoint: RegistryEndpoint,
   service: MeshService,
   replacing: readonly ServerName[],
-  trustDomains: readonly string[],
+  snapshot: MeshSnapshot,
 ): readonly string[] {
+  const trustDomains = trustDomainsOf(snapshot);
   const own = endpoint.identity === undefined ? [] : [endpoint.identity];
   const declared = spiffeIds(service.entry?.subjectAltNames ?? []);
   const names = replacing.length > 0 ? spiffeIds(replacing) : [...own, ...declared];
-  return [...new Set(names.flatMap((name) => byEveryName(name, trustDomains)))];
+  const valid = names.filter((name) => !snapshot.revoked.identities.has(name));
+  return [...new Set(valid.flatMap((name) => byEveryName(name, trustDomains)))];
 }
 
 /** Undefined for an endpoint of which nobody says who runs there: nothing is sent to it. */
@@ -100,11 +102,10 @@ function meshSecured(
 ): Secured {
   const { service, port } = reach;
   const external = service.entry?.location === "MESH_EXTERNAL";
-  const trustDomains = trustDomainsOf(snapshot);
   const unknown: RegistryEndpoint[] = [];
   const endpoints = endpointsOf(snapshot, service, port).flatMap((endpoint) => {
     if (demanded === undefined && (external || !takesMutualTls(snapshot, endpoint))) return [plaintext(endpoint)];
-    const identities = identitiesOf(endpoint, service, demanded?.subjectAltNames ?? [], trustDomains);
+    const identities = identitiesOf(endpoint, service, demanded?.subjectAltNames ?? [], snapshot);
     const secured = mutual({ ...endpoint, identities });
     if (secured === undefined) unknown.push(endpoint);
     return secured === undefined ? [] : [secured];

@@ -56,6 +56,7 @@ function compileWorkload(
     outbound: outbound.listeners,
     ...(gateway === undefined ? {} : { gateway }),
     ...(requestAuthentication === undefined ? {} : { requestAuthentication }),
+    ...(snapshot.revoked.certificates.length === 0 ? {} : { revoked: snapshot.revoked.certificates }),
     ...compileAuthorization(snapshot, workload),
   };
   return { policy, diagnostics: [...diagnostics, ...inbound.diagnostics, ...outbound.diagnostics] };

@@ -173,6 +173,8 @@ export interface WorkloadPolicy {
   readonly gateway?: GatewayPolicy;
   /** Rules for the tokens of requests, by issuer; absent where there is none. They are asked before `http`. */
   readonly requestAuthentication?: readonly CompiledJwtRule[];
+  /** SHA-256 of the DER of each revoked certificate, in hex: whoever proves itself by one is denied, and none is called. Absent where there is none. */
+  readonly revoked?: readonly string[];
   /** By name; absent where no rule asks any. */
   readonly authorizers?: readonly Authorizer[];
   readonly http: AuthorizationLayers;

@@ -173,11 +173,16 @@ function ofEntry(snapshot: MeshSnapshot, namespace: string, endpoint: EntryEndpo
   return { address, port: ports.get(port.name) ?? Number(port.targetPort), labels, identity, workload: undefined };
 }
 
-/** Where a port of a service is served. Resolved by DNS and without endpoints, that is the host itself. */
-export function endpointsOf(snapshot: MeshSnapshot, service: MeshService, port: ServicePort): readonly RegistryEndpoint[] {
+function declaredEndpoints(snapshot: MeshSnapshot, service: MeshService, port: ServicePort): readonly RegistryEndpoint[] {
   const { entry, namespace, host } = service;
   if (entry?.endpoints.kind !== "inline") return workloadsOf(snapshot, service).flatMap((workload) => ofWorkload(workload, port));
   const { list } = entry.endpoints;
   if (list.length > 0 || entry.resolution === "STATIC") return list.map((endpoint) => ofEntry(snapshot, namespace, endpoint, port));
   return [{ address: host, port: Number(port.targetPort), labels: new Map(), identity: undefined, workload: undefined }];
+}
+
+/** Where a port of a service is served. Resolved by DNS and without endpoints, that is the host itself. What is revoked has no certificate with which it could answer. */
+export function endpointsOf(snapshot: MeshSnapshot, service: MeshService, port: ServicePort): readonly RegistryEndpoint[] {
+  const { identities } = snapshot.revoked;
+  return declaredEndpoints(snapshot, service, port).filter(({ identity }) => identity === undefined || !identities.has(identity));
 }

@@ -73,7 +73,18 @@ export interface MeshSnapshot {
   /** SPIFFE IDs of the service accounts that exist: nothing else gets a certificate. */
   readonly identities: ReadonlySet<string>;
   readonly namespaces: ReadonlySet<string>;
+  readonly revoked: RevokedCredentials;
 }
+
+/** What the CA has revoked, as far as proxies need to know. */
+export interface RevokedCredentials {
+  /** SHA-256 of the DER of each certificate, in hex. */
+  readonly certificates: readonly string[];
+  /** SPIFFE IDs that get no certificate any more. */
+  readonly identities: ReadonlySet<string>;
+}
+
+export const NOTHING_REVOKED: RevokedCredentials = { certificates: [], identities: new Set() };
 
 export const DEFAULT_ROOT_NAMESPACE = "istio-system";
 export const DEFAULT_CLUSTER_DOMAIN = "cluster.local";
@@ -114,7 +125,11 @@ function namespacesOf(objects: readonly NamespaceObject[], settings: MeshSetting
 }
 
 /** Indexes decoded objects. Each object's identity (kind, namespace, name) must be unique already; `given` is of the command line. */
-export function buildSnapshot(given: MeshSettings, objects: readonly MeshObject[]): MeshSnapshot {
+export function buildSnapshot(
+  given: MeshSettings,
+  objects: readonly MeshObject[],
+  revoked: RevokedCredentials = NOTHING_REVOKED,
+): MeshSnapshot {
   const [settings, meshConfig] = [effectiveSettings(given, objects), meshConfigOf(given, objects)];
   const workloads = workloadsOf(objects, settings, meshConfig);
   return {
@@ -133,6 +148,7 @@ export function buildSnapshot(given: MeshSettings, objects: readonly MeshObject[
     secrets: new Map(ofKind(objects, "Secret").map((secret) => [`${secret.meta.namespace}/${secret.meta.name}`, secret])),
     identities: new Set(ofKind(objects, "ServiceAccount").map((account) => identityOf(account, settings))),
     namespaces: namespacesOf(ofKind(objects, "Namespace"), settings),
+    revoked,
   };
 }
 

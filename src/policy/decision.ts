@@ -18,6 +18,8 @@ export interface HttpFacts {
 export interface Facts {
   /** The SPIFFE ID that the peer proved by mutual TLS; undefined for plaintext. */
   readonly peer: string | undefined;
+  /** SHA-256 of its certificate's DER, in hex; absent where it is not known. */
+  readonly peerCertificate?: string;
   readonly sourceIp: string;
   /** The original client, as far as trusted proxies tell; the same as `sourceIp` where there are none. */
   readonly remoteIp: string;

@@ -7,8 +7,12 @@ export interface Origin {
   readonly rule: number;
 }
 
-/** `NAMESPACE/POLICY[RULE]`: what people read, and `by` in test files. */
+/** Of the denial of a revoked certificate: a rule of no object's, so it is in no namespace. */
+export const REVOKED: Origin = { namespace: "", policy: "revoked", rule: 0 };
+
+/** `NAMESPACE/POLICY[RULE]`: what people read, and `by` in test files. `revoked` for what no object says. */
 export function formatOrigin(origin: Origin): string {
+  if (origin.namespace === "") return origin.policy;
   return `${origin.namespace}/${origin.policy}[${origin.rule}]`;
 }
 

@@ -79,6 +79,7 @@ export function factsOf(connection: PeerConnection, head: RequestHead | undefine
   const forwarded = head === undefined || trustedProxies === 0 ? [] : valuesOf(head.headers, "x-forwarded-for");
   return {
     peer: peer?.identity,
+    ...(peer === undefined ? {} : { peerCertificate: peer.digest }),
     sourceIp,
     remoteIp: remoteAddress(sourceIp, forwarded, trustedProxies),
     destinationIp,

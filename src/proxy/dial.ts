@@ -34,9 +34,10 @@ export function isNamingRefusal(error: unknown): error is AppError {
 }
 
 /** Why the server of a verified certificate may not answer for the endpoint; undefined when it may (secure naming, for each endpoint). */
-export function namingFlaw(der: Uint8Array, expected: readonly string[]): AppError | undefined {
+export function namingFlaw(der: Uint8Array, expected: readonly string[], revoked: readonly string[] = []): AppError | undefined {
   try {
-    const { identity } = peerOf(der);
+    const { identity, digest } = peerOf(der);
+    if (revoked.includes(digest)) return new AppError("permission-denied", "secure naming: the server's certificate is revoked");
     if (expected.includes(identity)) return undefined;
     const wanted = expected.map((one) => `\`${one}\``).join(" or ");
     return new AppError("permission-denied", `secure naming: the server is \`${identity.slice(0, 300)}\`, not ${wanted}`);
@@ -58,6 +59,8 @@ export interface DialOptions {
   readonly credentials: Credentials;
   readonly limits: Limits;
   readonly resolver: Resolver;
+  /** SHA-256 of the DER of each revoked certificate, in hex. */
+  readonly revoked?: readonly string[];
   /** For a service with `tls`. */
   readonly origination: OriginationContext | undefined;
 }
@@ -65,14 +68,14 @@ export interface DialOptions {
 type TlsOptions = ConnectionOptions & { readonly allowHalfOpen: true };
 
 /** The mesh's mutual TLS. */
-function meshTls({ service, credentials }: DialOptions, identities: readonly string[]): TlsOptions {
+function meshTls({ service, credentials, revoked }: DialOptions, identities: readonly string[]): TlsOptions {
   return {
     secureContext: credentials.clientContext,
     servername: service.sni,
     ALPNProtocols: [...CLIENT_ALPN[service.protocol]],
     rejectUnauthorized: true,
     // Runs after the chain is verified and before the connection is handed over: not one byte is sent to a wrong server.
-    checkServerIdentity: (_name, certificate) => namingFlaw(certificate.raw, identities),
+    checkServerIdentity: (_name, certificate) => namingFlaw(certificate.raw, identities, revoked),
     allowHalfOpen: true,
   };
 }

@@ -122,8 +122,10 @@ export class EmbeddedProxy {
     // 1. What cannot be understood changes nothing.
     const compiled = compilePolicy(policy);
     const wanted = wantedListeners(policy, secrets);
-    const { tls = DEFAULT_MESH_TLS } = policy;
-    const sameTls = isDeepStrictEqual(tls, this.#state?.policy.tls ?? DEFAULT_MESH_TLS);
+    const { tls = DEFAULT_MESH_TLS, revoked } = policy;
+    const before = this.#state?.policy;
+    // What is pooled was agreed on when other certificates were good.
+    const sameTls = isDeepStrictEqual([tls, revoked], [before?.tls ?? DEFAULT_MESH_TLS, before?.revoked]);
     this.#options.credentials.configure(tls);
     // 2. What cannot be listened on is left out: neither the other listeners nor the decisions may wait for it.
     const { opened, failures } = await this.#open([...wanted].filter(([key]) => !this.#bound.has(key)));

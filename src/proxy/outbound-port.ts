@@ -107,12 +107,13 @@ export class OutboundPort {
   }
 
   #upstream(service: UpstreamService): ServiceUpstream {
-    const { credentials, limits } = this.#options;
+    const { credentials, limits, state } = this.#options;
     return new ServiceUpstream({
       service,
       credentials,
       limits,
       resolver: this.#resolver,
+      revoked: () => state.policy.revoked ?? [],
       onRefused: (...refused) => this.#refused(...refused),
     });
   }

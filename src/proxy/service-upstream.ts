@@ -18,6 +18,8 @@ export interface ServiceUpstreamOptions {
   readonly credentials: Credentials;
   readonly limits: Limits;
   readonly resolver: Resolver;
+  /** Revoked certificates of the moment, by the SHA-256 of their DER in hex. */
+  readonly revoked?: () => readonly string[];
   /** A server that is not who it must be. */
   readonly onRefused: (service: UpstreamService, endpoint: ServiceEndpoint, error: AppError) => void;
 }
@@ -64,8 +66,9 @@ export class ServiceUpstream implements Upstream {
   }
 
   #dial(endpoint: ServiceEndpoint): Promise<Socket> {
-    const { service, credentials, limits, resolver } = this.#options;
-    return dial({ service, endpoint, credentials, limits, resolver, origination: this.#origination });
+    const { service, credentials, limits, resolver, revoked } = this.#options;
+    const revocation = revoked === undefined ? {} : { revoked: revoked() };
+    return dial({ service, endpoint, credentials, limits, resolver, origination: this.#origination, ...revocation });
   }
 
   #pool(endpoint: ServiceEndpoint): Upstream {

@@ -6,12 +6,16 @@ import { authorityRoutes } from "../ca/http.ts";
 import type { JoinTokens } from "../ca/join-tokens.ts";
 import type { JwtSvidRecord } from "../ca/jwt-svid-record.ts";
 import type { TokenIssuer } from "../ca/service-account-token.ts";
+import type { Clock } from "../core/clock.ts";
 import { AppError } from "../core/error.ts";
 import { formatSpiffeId } from "../identity/spiffe-id.ts";
 import type { JwksResolver } from "../jwks/resolver.ts";
 import type { XdsConnection } from "../xds/connection.ts";
-import type { AdminRoutes } from "./admin.ts";
+
+import type { AdminRoute, AdminRoutes } from "./admin.ts";
+
 import { makeJoinToken } from "./join-token-route.ts";
+
 import type { MeshState } from "./mesh-state.ts";
 import { meshStatus } from "./status.ts";
 import { workloadSummaries } from "./workloads.ts";
@@ -23,6 +27,9 @@ export interface AdminContext {
   readonly jwks: JwksResolver;
   readonly tokens: TokenIssuer;
   readonly authority: Authority;
+  readonly clock: Clock;
+  /** Revokes, and answers when the proxies have it. */
+  readonly revoke: AdminRoute;
   readonly joinTokens: JoinTokens;
   readonly jwtSvids: JwtSvidRecord;
   readonly connections: () => readonly XdsConnection[];
@@ -96,7 +103,8 @@ export function adminRoutes(context: AdminContext): AdminRoutes {
     "GET /v1/join-tokens": () => context.joinTokens.list(MAX_JOIN_TOKENS),
     "POST /v1/join-tokens": ({ body }) => makeJoinToken(context, body),
     "POST /v1/tokens": ({ body }) => mintToken(context, body),
-    ...authorityRoutes(context.authority),
+    ...authorityRoutes(context.authority, context.clock),
+    "POST /v1/ca/revoke": context.revoke,
     "GET /v1/audit": ({ url }, response) => context.audit({ url }, response),
   };
 }

@@ -69,7 +69,9 @@ function callerOf(der: Uint8Array | undefined, { trust, clock }: AdmissionOption
     });
   }
   const leaf = parseCertificate(der);
-  const { identity } = verifyChain({ leaf, ...trust(), time: clock.now(), purpose: "client" });
+  const { roots, intermediates, isRevoked } = trust();
+  if (isRevoked(leaf.serial)) throw new AppError("unauthenticated", "the certificate is revoked");
+  const { identity } = verifyChain({ leaf, roots, intermediates, time: clock.now(), purpose: "client" });
   return { identity: formatSpiffeId(identity), expiresAt: leaf.notAfter };
 }
 

@@ -35,6 +35,7 @@ import { bindServer } from "./listen.ts";
 import type { MeshState } from "./mesh-state.ts";
 import { Publisher } from "./publisher.ts";
 import { RENDERERS } from "./render.ts";
+import { revocationRoute } from "./revocation.ts";
 import { type ConfigurationOrigin, openSource } from "./source.ts";
 import { refuseContradiction, settleSettings } from "./start.ts";
 
@@ -163,7 +164,10 @@ export async function startControlPlane(given: ControlPlaneOptions): Promise<Con
     const serving = startServing({ authority: state.authority, clock, logger });
     cleanup.push(() => serving.close());
     const allowed = options.jwksAllow ?? [];
-    const { mesh, jwks, apply } = openMeshWithKeys({ settings, fixed, logger, clock, folder: state.folder, allowed });
+    const { authority } = state;
+    const revoked = () => authority.revocations.forProxies(clock.now());
+    const { mesh, jwks, apply } = openMeshWithKeys({ settings, fixed, logger, clock, folder: state.folder, allowed, revoked });
+    authority.revocations.onChange(() => mesh.refreshRevoked());
     cleanup.push(() => jwks.close());
     const source = await openSource(config, {
       logger,
@@ -192,6 +196,8 @@ export async function startControlPlane(given: ControlPlaneOptions): Promise<Con
       jwks,
       tokens: state.tokens,
       authority: state.authority,
+      clock,
+      revoke: revocationRoute({ authority: state.authority, ads, clock, logger }),
       joinTokens: state.joinTokens,
       jwtSvids: state.jwtRecord,
       connections: () => ads.connections(),

@@ -8,7 +8,7 @@ import { downloadJwks } from "../jwks/download.ts";
 import { JwksResolver } from "../jwks/resolver.ts";
 import { JwksStore } from "../jwks/store.ts";
 import type { FixedSettings } from "../mesh/mesh-config.ts";
-import type { MeshSettings } from "../mesh/snapshot.ts";
+import type { MeshSettings, RevokedCredentials } from "../mesh/snapshot.ts";
 import type { IpBlock } from "../policy/ip-block.ts";
 import { type Configuration, MeshState } from "./mesh-state.ts";
 
@@ -22,6 +22,8 @@ export interface MeshWithKeysOptions {
   readonly folder: string;
   /** Where keys may be fetched from besides the public internet. */
   readonly allowed: readonly IpBlock[];
+  /** What is revoked at the moment. */
+  readonly revoked?: () => RevokedCredentials;
 }
 
 export interface MeshWithKeys {
@@ -32,7 +34,7 @@ export interface MeshWithKeys {
 }
 
 /** A mesh whose token rules get their keys as they come. */
-export function openMeshWithKeys({ settings, fixed = {}, logger, clock, folder, allowed }: MeshWithKeysOptions): MeshWithKeys {
+export function openMeshWithKeys({ settings, fixed = {}, logger, clock, folder, allowed, revoked }: MeshWithKeysOptions): MeshWithKeys {
   const guard = new AddressGuard(allowed);
   const jwks: JwksResolver = new JwksResolver({
     download: (source) => downloadJwks(source, { guard }),
@@ -41,7 +43,7 @@ export function openMeshWithKeys({ settings, fixed = {}, logger, clock, folder, 
     logger,
     onChange: () => mesh.refreshKeys(),
   });
-  const mesh: MeshState = new MeshState(settings, logger, (source) => jwks.keysOf(source), fixed);
+  const mesh: MeshState = new MeshState(settings, logger, (source) => jwks.keysOf(source), fixed, revoked);
   const apply = (configuration: Configuration): void => {
     // First the keys: those that were kept on disk hold from the configuration's first moment.
     jwks.want(remoteJwksOf(configuration.objects));

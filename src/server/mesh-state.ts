@@ -7,7 +7,14 @@ import { formatDiagnostic, severityOf } from "../core/diagnostic.ts";
 import type { Logger } from "../core/logger.ts";
 import { admitMeshConfig, type FixedSettings } from "../mesh/mesh-config.ts";
 import { meshServices } from "../mesh/registry.ts";
-import { buildSnapshot, checkReferences, type MeshSettings } from "../mesh/snapshot.ts";
+import {
+  buildSnapshot,
+  checkReferences,
+  type MeshSettings,
+  type MeshSnapshot,
+  NOTHING_REVOKED,
+  type RevokedCredentials,
+} from "../mesh/snapshot.ts";
 import type { MeshObject } from "../policy/model.ts";
 import { SecretCheck } from "./secrets.ts";
 
@@ -32,19 +39,29 @@ export class MeshState {
   readonly #secrets = new SecretCheck();
   readonly #compiler = new MeshCompiler();
   readonly #fixed: FixedSettings;
+  readonly #revoked: () => RevokedCredentials;
   readonly #listeners: Listener[] = [];
   /** What the last configuration came to. */
   #objects: readonly MeshObject[] = [];
+  /** Of these, what is in force. */
+  #usable: readonly MeshObject[] = [];
   #current: MeshView;
   #told: ReadonlySet<string> = new Set();
 
-  /** `keysOf`: the keys of tokens that were fetched by now. `fixed`: what no configuration may change. */
-  constructor(settings: MeshSettings, logger: Logger, keysOf: JwksLookup = NO_REMOTE_KEYS, fixed: FixedSettings = {}) {
+  /** `keysOf`: the keys of tokens that were fetched by now. `fixed`: what no configuration may change. `revoked`: of now. */
+  constructor(
+    settings: MeshSettings,
+    logger: Logger,
+    keysOf: JwksLookup = NO_REMOTE_KEYS,
+    fixed: FixedSettings = {},
+    revoked: () => RevokedCredentials = () => NOTHING_REVOKED,
+  ) {
     this.#settings = settings;
+    this.#revoked = revoked;
     this.#fixed = fixed;
     this.#logger = logger;
     this.#keysOf = keysOf;
-    this.#current = { ...this.#compiler.compile(buildSnapshot(settings, []), keysOf), generation: 0 };
+    this.#current = { ...this.#compiler.compile(this.#snapshotOf([]), keysOf), generation: 0 };
   }
 
   get current(): MeshView {
@@ -61,11 +78,22 @@ export class MeshState {
     const { objects: admitted, diagnostics: refused } = admitMeshConfig(this.#settings, this.#fixed, configuration.objects, this.#objects);
     this.#objects = admitted;
     const { objects, diagnostics: unusable } = this.#secrets.check(admitted);
-    const compiled = this.#compiler.compile(buildSnapshot(this.#settings, objects), this.#keysOf);
+    this.#usable = objects;
+    const compiled = this.#compiler.compile(this.#snapshotOf(objects), this.#keysOf);
     const references = checkReferences(compiled.snapshot, objects);
     const diagnostics = [...configuration.diagnostics, ...refused, ...unusable, ...references, ...compiled.diagnostics];
     this.#publish({ ...compiled, diagnostics, generation: this.#current.generation + 1 });
     this.#tell(diagnostics);
+  }
+
+  /** The same configuration with what is revoked at this moment. */
+  refreshRevoked(): void {
+    const compiled = this.#compiler.compile(this.#snapshotOf(this.#usable), this.#keysOf);
+    this.#publish({ ...this.#current, ...compiled, diagnostics: this.#current.diagnostics });
+  }
+
+  #snapshotOf(objects: readonly MeshObject[]): MeshSnapshot {
+    return buildSnapshot(this.#settings, objects, this.#revoked());
   }
 
   /** The same configuration with the keys of this moment. */

@@ -80,6 +80,14 @@ async function isGone(file: string): Promise<boolean> {
 
 export class FileReader {
   readonly #remembered = new Map<string, Remembered>();
+  #written = new Set<string>();
+
+  /** Files that had been written, by their times and sizes, when they were read since this was asked last. */
+  takeWritten(): ReadonlySet<string> {
+    const written = this.#written;
+    this.#written = new Set();
+    return written;
+  }
 
   /** What a file says now; undefined if it has gone. Never throws for what is wrong with the file. */
   async read(file: string): Promise<FileReading | undefined> {
@@ -105,6 +113,7 @@ export class FileReader {
     const content = found.isFile() ? await readContent(file) : "not-a-file";
     if (content === "not-a-file")
       return unreadable(file, "GAR0010", "the file cannot be read: it is not a regular file", "remove it, or give it another name");
+    if (known?.fingerprint !== fingerprintOf(content.stats)) this.#written.add(file);
     const digest = hash("sha256", content.bytes);
     const reading = known?.digest === digest ? known.reading : decodeBytes(file, content.bytes);
     const settled = Date.now() - Number(content.stats.ctimeMs) > TICK_MS;

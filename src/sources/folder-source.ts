@@ -44,7 +44,8 @@ export class FolderSource {
       readings.push(...some.filter((reading) => reading !== undefined));
     }
     this.#reader.keepOnly(new Set(listing.files));
-    return { reading: { files: [...withinLimit(readings, this.#maxDocuments), ...listing.problems] }, listing };
+    const files = [...withinLimit(readings, this.#maxDocuments), ...listing.problems];
+    return { reading: { files, written: this.#reader.takeWritten() }, listing };
   }
 }
 

@@ -279,6 +279,14 @@ describe("a removal", () => {
     assert.deepEqual(inForce(applyLastGood(reading(without), leaving, 10 + REMOVAL_HOLD_MS)), ["ServiceAccount"]);
   });
 
+  it("is put off while the file is being written", () => {
+    const leaving = sequence([0, there], [10, without]);
+    const written = { ...reading(without), written: new Set(["a.yaml"]) };
+    const still = applyLastGood(written, leaving, 10 + REMOVAL_HOLD_MS);
+    assert.deepEqual(inForce(still), ["a DENY /good", "ServiceAccount"]);
+    assert.deepEqual(inForce(applyLastGood(reading(without), still, 10 + 2 * REMOVAL_HOLD_MS)), ["ServiceAccount"]);
+  });
+
   it("of a whole file takes effect likewise", () => {
     assert.deepEqual(inForce(sequence([0, there], [1, {}], [1 + REMOVAL_HOLD_MS, {}])), []);
   });

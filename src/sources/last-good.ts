@@ -10,9 +10,9 @@ import type { ConfigurationSnapshot, DecodedDocument, FileReading, FolderReading
 
 /**
  * How long an object must be missing until it is gone. Writing a file empties it first, and replacing one may remove it
- * first: neither may put policies out of force for a moment.
+ * first: neither may put policies out of force for a moment, on a busy machine either, where the writer waits in between.
  */
-export const REMOVAL_HOLD_MS = 50;
+export const REMOVAL_HOLD_MS = 300;
 
 const CONSEQUENCES: Readonly<Record<"kept" | "closed" | "refused", string>> = {
   kept: "until then its last valid form stays in force",
@@ -94,7 +94,8 @@ function survivor(status: SourceStatus, reading: FolderReading, now: number): So
   if (reading.files.some((file) => mayHold(file, object))) {
     return { ...status, state: isClosedForm(object) ? "closed" : "kept", missedAt: undefined };
   }
-  const missedAt = status.missedAt ?? now;
+  // A file that is being written again and again may be empty whenever it is looked at.
+  const missedAt = reading.written?.has(object.meta.place.file) === true ? now : (status.missedAt ?? now);
   return now - missedAt >= REMOVAL_HOLD_MS ? undefined : { ...status, state: "leaving", missedAt };
 }
 

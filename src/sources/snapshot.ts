@@ -52,4 +52,6 @@ export interface FileReading {
 /** What all files of a folder say, sorted by name. A folder that cannot be listed stands among them as an unreadable file. */
 export interface FolderReading {
   readonly files: readonly FileReading[];
+  /** Files that were written since the last reading; whoever writes may not be done. */
+  readonly written?: ReadonlySet<string>;
 }

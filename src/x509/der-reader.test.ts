@@ -20,7 +20,8 @@ describe("openDer()", () => {
     refuses("30800500000000", /indefinite length/);
     refuses("3081020500", /not minimal/);
     refuses("308200020500", /not minimal/);
-    refuses("3083000002", /too long/);
+    refuses("3083000002", /not minimal/);
+    refuses("308400000002", /too long/);
     refuses("30ff", /too long/);
     refuses("3082", /ends too early/);
     refuses("30030500", /ends too early/);

@@ -8,6 +8,7 @@ export const TAG = {
   octetString: 0x04,
   null: 0x05,
   oid: 0x06,
+  enumerated: 0x0a,
   utf8String: 0x0c,
   utcTime: 0x17,
   generalizedTime: 0x18,
@@ -96,15 +97,15 @@ export class DerReader {
     if (this.#contentEnd > this.#end) throw this.fail("ends too early");
   }
 
-  /** X.690 §10.1: the definite form in the fewest bytes; two length bytes are enough below the size limit. */
+  /** X.690 §10.1: the definite form in the fewest bytes; three length bytes are enough below every size limit. */
   #longLength(first: number): number {
     const count = first & 0x7f;
     if (count === 0) throw this.fail("has an indefinite length");
-    if (count > 2) throw this.fail("has an element that is too long");
+    if (count > 3) throw this.fail("has an element that is too long");
     if (this.#contentStart + count > this.#end) throw this.fail("ends too early");
     let length = 0;
     for (let i = 0; i < count; i++) length = length * 256 + (this.#bytes[this.#contentStart++] ?? 0);
-    if (length < 0x80 || (count === 2 && length < 0x100)) throw this.fail("has a length that is not minimal");
+    if (length < 0x80 || length < 256 ** (count - 1)) throw this.fail("has a length that is not minimal");
     return length;
   }
 }
@@ -165,11 +166,11 @@ function checkElements(reader: DerReader, depth: number): void {
 
 /**
  * A reader over `bytes`, after a check that they are strict DER down to the last element (not into octet strings).
- * `what` names the thing in messages, such as `certificate`. Throws `invalid-argument`.
+ * `what` names the thing in messages, such as `certificate`. Throws `invalid-argument`, also for more than `maxBytes`.
  */
-export function openDer(bytes: Uint8Array, what: string): DerReader {
+export function openDer(bytes: Uint8Array, what: string, maxBytes = MAX_BYTES): DerReader {
   if (bytes.length === 0) throw new AppError("invalid-argument", `the ${what} is empty`);
-  if (bytes.length > MAX_BYTES) throw new AppError("invalid-argument", `the ${what} is larger than ${MAX_BYTES} bytes`);
+  if (bytes.length > maxBytes) throw new AppError("invalid-argument", `the ${what} is larger than ${maxBytes} bytes`);
   /** A plain view: cutting pieces off a Buffer costs twice as much. */
   const view = new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   checkElements(new DerReader(view, what), 0);

@@ -5,14 +5,14 @@ import { TAG } from "./der-reader.ts";
 export function element(tag: number, ...contents: readonly Uint8Array[]): Uint8Array {
   let length = 0;
   for (const content of contents) length += content.length;
-  const header = length < 0x80 ? 2 : length < 0x100 ? 3 : 4;
+  const header = length < 0x80 ? 2 : length < 0x100 ? 3 : length < 0x10000 ? 4 : 5;
   const out = Buffer.allocUnsafe(header + length);
   out[0] = tag;
   if (header === 2) out[1] = length;
   else if (header === 3) out.writeUInt16BE(0x8100 | length, 1);
   else {
-    out[1] = 0x82;
-    out.writeUInt16BE(length, 2);
+    out[1] = 0x7e + header;
+    out.writeUIntBE(length, 2, header - 2);
   }
   let at = header;
   for (const content of contents) {

@@ -19,6 +19,7 @@ import { lintLeaf } from "./lints/all.ts";
 import { OID } from "./oids.ts";
 import type { Profile, Validity } from "./profile.ts";
 import { keyIdentifier, keyKindOf } from "./public-key.ts";
+import { encodeRevocationList, type RevocationListFields } from "./revocation-list.ts";
 import { readSigned, writeSigned } from "./signed.ts";
 import { encodeTbs, organizationName, randomSerial } from "./tbs.ts";
 
@@ -147,6 +148,14 @@ export class Issuer {
     if (!same) throw new AppError("internal", "the signed certificate is not the prepared one");
     // The bytes are those that were read before.
     return { ...preview, der, signed };
+  }
+
+  /** The DER of a list of what this issuer has revoked. Throws `invalid-argument` where its certificate does not let it sign one. */
+  signRevocationList(list: RevocationListFields): Uint8Array {
+    if (((this.certificate.keyUsage ?? 0) & KEY_USAGE.cRLSign) === 0)
+      throw new AppError("invalid-argument", "the CA's certificate may not sign revocation lists: it has no key usage `cRLSign`");
+    const body = encodeRevocationList(list, this.certificate.subject, this.#algorithm, this.#authorityKeyIdentifier);
+    return writeSigned(body, this.#key);
   }
 }
 

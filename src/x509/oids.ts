@@ -39,6 +39,8 @@ export const OID = {
   keyUsage: objectId("2.5.29.15"),
   subjectAltName: objectId("2.5.29.17"),
   basicConstraints: objectId("2.5.29.19"),
+  cRLNumber: objectId("2.5.29.20"),
+  reasonCode: objectId("2.5.29.21"),
   nameConstraints: objectId("2.5.29.30"),
   authorityKeyIdentifier: objectId("2.5.29.35"),
   extendedKeyUsage: objectId("2.5.29.37"),

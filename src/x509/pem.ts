@@ -1,7 +1,7 @@
 /** Textual encoding of DER (RFC 7468), strict: nothing but the blocks asked for, canonical base64. */
 import { AppError } from "../core/error.ts";
 
-export type PemLabel = "CERTIFICATE" | "CERTIFICATE REQUEST";
+export type PemLabel = "CERTIFICATE" | "CERTIFICATE REQUEST" | "X509 CRL";
 
 /** Bounds what is decoded: a bundle of roots is the largest thing that arrives as PEM. */
 const MAX_TEXT = 256 * 1024;

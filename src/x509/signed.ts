@@ -1,4 +1,4 @@
-/** What certificates and certificate requests have in common: `SEQUENCE { body, algorithm, signature }` (RFC 5280 §4.1, RFC 2986 §4.2). */
+/** What certificates, certificate requests and revocation lists have in common: `SEQUENCE { body, algorithm, signature }` (RFC 5280 §4.1, RFC 2986 §4.2). */
 import { type KeyObject, sign, verify } from "node:crypto";
 import { AppError } from "../core/error.ts";
 import { openDer, TAG } from "./der-reader.ts";
@@ -15,9 +15,9 @@ export interface Signed {
   readonly signature: Uint8Array;
 }
 
-/** Throws `invalid-argument`. */
-export function readSigned(der: Uint8Array, what: string): Signed {
-  const whole = openDer(der, what);
+/** Throws `invalid-argument`, also for more than `maxBytes` where it is given. */
+export function readSigned(der: Uint8Array, what: string, maxBytes?: number): Signed {
+  const whole = openDer(der, what, maxBytes);
   const fields = whole.enter(TAG.sequence);
   whole.finish();
   const body = fields.element(TAG.sequence);

@@ -5,7 +5,7 @@
 import type { AuthorizationLayers, CompiledRule, WorkloadPolicy } from "../../compile/workload-policy.ts";
 import type { Asking, Decision, Facts } from "../../policy/decision.ts";
 import type { PolicyAction } from "../../policy/model.ts";
-import type { Origin } from "../../policy/origin.ts";
+import { type Origin, REVOKED } from "../../policy/origin.ts";
 import { compileAsking, refusedBy } from "./asking.ts";
 import { compileCondition } from "./condition.ts";
 import { DecisionContext } from "./context.ts";
@@ -72,17 +72,29 @@ interface CompiledLayers {
   readonly asks: (facts: Facts) => readonly Asking[];
 }
 
-/** CUSTOM before all others (Istio AZ-1). */
-function compileLayers(layers: AuthorizationLayers): CompiledLayers {
+/** CUSTOM before all others (Istio AZ-1), then peers that prove themselves by a revoked certificate. */
+function compileLayers(layers: AuthorizationLayers, revoked: ReadonlySet<string>): CompiledLayers {
   const asks = compileAsking(layers.custom ?? []);
-  const rules = compileRuleLayers(layers);
+  const rules = revokedFirst(revoked, compileRuleLayers(layers));
   const asksOf = (facts: Facts) => asks(new DecisionContext(facts));
   if (layers.custom === undefined) return { decide: (facts) => rules(new DecisionContext(facts)), asks: asksOf };
   return { decide: (facts) => refusedBy(asksOf(facts.asked ?? facts), facts) ?? rules(new DecisionContext(facts)), asks: asksOf };
 }
 
+/** Before every DENY; AUDIT sees it all the same. */
+function revokedFirst(revoked: ReadonlySet<string>, rules: (context: DecisionContext) => Decision): (context: DecisionContext) => Decision {
+  if (revoked.size === 0) return rules;
+  return (context) => {
+    const verdict = rules(context);
+    const { peerCertificate } = context.facts;
+    if (peerCertificate === undefined || !revoked.has(peerCertificate)) return verdict;
+    return { effect: "deny", because: { kind: "rule", action: "DENY", origin: REVOKED }, audit: verdict.audit };
+  };
+}
+
 /** Compiles a workload's policy. Throws `invalid-configuration` for what this version does not know, so that it is never passed over. */
-export function compileDecision(policy: Pick<WorkloadPolicy, "http" | "tcp">): DecisionEngine {
-  const [http, tcp] = [compileLayers(policy.http), compileLayers(policy.tcp)];
+export function compileDecision(policy: Pick<WorkloadPolicy, "http" | "tcp" | "revoked">): DecisionEngine {
+  const revoked = new Set(policy.revoked);
+  const [http, tcp] = [compileLayers(policy.http, revoked), compileLayers(policy.tcp, revoked)];
   return { http: http.decide, tcp: tcp.decide, asksHttp: http.asks, asksTcp: tcp.asks };
 }

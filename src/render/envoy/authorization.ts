@@ -12,10 +12,11 @@ import { RBACSchema as HttpRbacSchema } from "../../gen/envoy/extensions/filters
 import { RBACSchema as NetworkRbacSchema } from "../../gen/envoy/extensions/filters/network/rbac/v3/rbac_pb.js";
 import { attributeRow } from "../../policy/attributes.ts";
 import type { Clause } from "../../policy/model.ts";
-import { formatEnvoyPolicyId } from "../../policy/origin.ts";
+import { formatEnvoyPolicyId, REVOKED } from "../../policy/origin.ts";
 import type { ValueMatch } from "../../policy/pattern.ts";
 import { pack } from "./any.ts";
 import { ENVOY_ATTRIBUTES, type EnvoyAttribute, type PermissionInit, type PrincipalInit } from "./attributes.ts";
+import { certificateIsOneOf } from "./cel.ts";
 import { withoutPeers } from "./outside-rules.ts";
 import { type Logic, PERMISSIONS, PRINCIPALS } from "./rbac-logic.ts";
 
@@ -88,6 +89,11 @@ export function toPolicy(condition: Condition, transport: Transport): PolicyInit
   };
 }
 
+/** Everything that comes by one of these certificates, on connections that are open already too. */
+function revokedPolicy(digests: readonly string[]): PolicyInit {
+  return { permissions: [PERMISSIONS.all([])], principals: [PRINCIPALS.all([])], condition: certificateIsOneOf(digests) };
+}
+
 // === A filter ===
 
 const ACTION = { audit: RBAC_Action.LOG, deny: RBAC_Action.DENY, allow: RBAC_Action.ALLOW } as const satisfies Record<Layer, RBAC_Action>;
@@ -108,9 +114,11 @@ function toRules(layer: Layer, rules: readonly CompiledRule[], transport: Transp
  * with those of the rule that decides. The network filter tells of no rule but shadow ones, so that the ALLOW rules of
  * TCP stand there once more.
  */
-function filterConfig(layer: Layer, rules: readonly CompiledRule[] | undefined, transport: Transport): Any {
-  const present = rules !== undefined && (rules.length > 0 || layer === "allow");
+function filterConfig(layer: Layer, rules: readonly CompiledRule[] | undefined, transport: Transport, revoked: readonly string[]): Any {
+  const refuses = layer === "deny" && revoked.length > 0;
+  const present = rules !== undefined && (rules.length > 0 || layer === "allow" || refuses);
   const rendered = present ? toRules(layer, rules, transport) : undefined;
+  if (refuses && rendered?.policies !== undefined) rendered.policies[formatEnvoyPolicyId(REVOKED)] = revokedPolicy(revoked);
   const shadow = layer === "audit" || (layer === "allow" && transport === "tcp");
   const body = {
     ...(rendered === undefined || layer === "audit" ? {} : { rules: rendered }),
@@ -120,11 +128,16 @@ function filterConfig(layer: Layer, rules: readonly CompiledRule[] | undefined, 
 }
 
 /** The extension configs of a workload for one scope: all three layers, whether they hold rules or not. */
-export function authorizationFilters(workload: string, scope: Scope, asked: AuthorizationLayers): readonly TypedExtensionConfig[] {
+export function authorizationFilters(
+  workload: string,
+  scope: Scope,
+  asked: AuthorizationLayers,
+  revoked: readonly string[] = [],
+): readonly TypedExtensionConfig[] {
   const names = authorizationFilterNames(workload, scope);
   const transport = scope === "tcp" ? "tcp" : "http";
   const layers = scope === "outside" ? withoutPeers(asked) : asked;
   return LAYERS.map((layer, index) =>
-    create(TypedExtensionConfigSchema, { name: names[index] ?? "", typedConfig: filterConfig(layer, layers[layer], transport) }),
+    create(TypedExtensionConfigSchema, { name: names[index] ?? "", typedConfig: filterConfig(layer, layers[layer], transport, revoked) }),
   );
 }

@@ -51,7 +51,7 @@ function upstreamServices(policy: WorkloadPolicy): readonly UpstreamService[] {
 
 /** The filters of the transports that an inbound listener speaks. A proxy never asks for others, and would count as behind for ever. */
 function filtersOf(policy: WorkloadPolicy): readonly TypedExtensionConfig[] {
-  const { workload, inbound, gateway, http, tcp } = policy;
+  const { workload, inbound, gateway, http, tcp, revoked } = policy;
   const kinds = gateway?.listeners.flatMap(({ servers }) => servers.map(({ security }) => security.kind)) ?? [];
   const scopes: readonly Scope[] = [
     ...inbound.map(({ protocol }) => (protocol === "tcp" ? "tcp" : "http")),
@@ -60,7 +60,7 @@ function filtersOf(policy: WorkloadPolicy): readonly TypedExtensionConfig[] {
   return [
     ...(scopes.some((scope) => scope !== "tcp") ? [...requestAuthenticationFilters(policy), ...customFilters(policy, "http")] : []),
     ...(scopes.includes("tcp") ? customFilters(policy, "tcp") : []),
-    ...[...new Set(scopes)].sort().flatMap((scope) => authorizationFilters(workload, scope, scope === "tcp" ? tcp : http)),
+    ...[...new Set(scopes)].sort().flatMap((scope) => authorizationFilters(workload, scope, scope === "tcp" ? tcp : http, revoked)),
   ];
 }
 

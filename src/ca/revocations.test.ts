@@ -1,0 +1,84 @@
+import assert from "node:assert/strict";
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { test } from "node:test";
+import { tempFolder } from "../../test/fixture/temp-folder.ts";
+import type { CertificateRecord } from "./ledger-database.ts";
+import { Revocations } from "./revocations.ts";
+
+const NOW = Date.UTC(2026, 0, 2);
+const DAY = 24 * 3600 * 1000;
+const WEB = "spiffe://cluster.local/ns/photo/sa/web";
+
+function certificate(serial: string, notAfter = NOW + DAY): CertificateRecord {
+  const sha256 = serial.padStart(64, "0");
+  return { serial, identity: WEB, caller: "token", notBefore: NOW, notAfter, state: "issued", recordedAt: NOW, sha256, leaf: 0 };
+}
+
+test("what is revoked is so after a restart, with its first time and reason", (t) => {
+  const path = join(tempFolder(t), "revocations.sqlite");
+  const first = new Revocations(path, NOW);
+  assert.equal(first.revoke([certificate("4a01")], "keyCompromise", NOW).length, 1);
+  assert.equal(first.revoke([certificate("4a01")], "superseded", NOW + 5).length, 0);
+  first.close();
+  const second = new Revocations(path, NOW);
+  t.after(() => second.close());
+  assert.ok(second.isRevoked("4a01"));
+  assert.equal(second.isRevoked("4a02"), false);
+  assert.deepEqual(
+    second.certificates(NOW).map(({ serial, reason, revokedAt }) => [serial, reason, revokedAt]),
+    [["4a01", "keyCompromise", NOW]],
+  );
+});
+
+test("certificates that have expired are told no more: they are refused for that", (t) => {
+  const path = join(tempFolder(t), "revocations.sqlite");
+  const revocations = new Revocations(path, NOW);
+  revocations.revoke([certificate("01", NOW + 10), certificate("02")], "unspecified", NOW);
+  assert.deepEqual(revocations.forProxies(NOW + 11).certificates, ["02".padStart(64, "0")]);
+  revocations.close();
+  const later = new Revocations(path, NOW + 11);
+  t.after(() => later.close());
+  assert.equal(later.isRevoked("01"), false);
+});
+
+test("a blocked identity gets nothing until it is unblocked, a blocked key never", (t) => {
+  const revocations = new Revocations(join(tempFolder(t), "revocations.sqlite"), NOW);
+  t.after(() => revocations.close());
+  const key = "ab".repeat(20);
+  revocations.revoke([], "unspecified", NOW, { kind: "identity", value: WEB });
+  revocations.revoke([], "keyCompromise", NOW, { kind: "key", value: key });
+  assert.throws(() => revocations.checkIssuance(WEB, "00"), { code: "permission-denied", message: /identity .* is revoked/ });
+  assert.throws(() => revocations.checkIssuance("spiffe://cluster.local/ns/a/sa/b", key), {
+    code: "permission-denied",
+    message: /key is revoked/,
+  });
+  assert.deepEqual([...revocations.forProxies(NOW).identities], [WEB]);
+  assert.equal(revocations.unblock(WEB), true);
+  assert.equal(revocations.unblock(WEB), false);
+  revocations.checkIssuance(WEB, "00");
+});
+
+test("listeners are told of each change, and numbers of lists never come twice", (t) => {
+  const path = join(tempFolder(t), "revocations.sqlite");
+  const first = new Revocations(path, NOW);
+  let told = 0;
+  first.onChange(() => {
+    told += 1;
+  });
+  first.revoke([certificate("01")], "unspecified", NOW);
+  first.revoke([], "unspecified", NOW, { kind: "identity", value: WEB });
+  first.unblock(WEB);
+  assert.equal(told, 3);
+  const numbers = [first.nextListNumber(), first.nextListNumber()];
+  first.close();
+  const second = new Revocations(path, NOW);
+  t.after(() => second.close());
+  assert.deepEqual([...numbers, second.nextListNumber()], [1, 2, 3]);
+});
+
+test("a file that is none of its own is refused: without it what is revoked would be good again", (t) => {
+  const path = join(tempFolder(t), "revocations.sqlite");
+  writeFileSync(path, "not a database at all, but long enough to be read as one".repeat(100));
+  assert.throws(() => new Revocations(path, NOW), { code: "invalid-configuration" });
+});

@@ -1,0 +1,199 @@
+/**
+ * What was revoked: certificates, for ever; identities and keys that get none any more, the former until they are given free again. In a
+ * file of its own with full synchronization: what was said to be revoked is revoked after a power cut too.
+ */
+import { closeSync, openSync } from "node:fs";
+import { DatabaseSync, type SQLOutputValue } from "node:sqlite";
+import { AppError } from "../core/error.ts";
+import type { RevocationReason, RevokedCertificate } from "../x509/revocation-list.ts";
+import type { CertificateRecord } from "./ledger-database.ts";
+
+/** A certificate that is revoked and has not expired. */
+export interface RevokedRecord extends RevokedCertificate {
+  readonly identity: string;
+  /** Of its DER, in hex. */
+  readonly sha256: string;
+  /** Milliseconds. */
+  readonly notAfter: number;
+}
+
+/** What gets no certificate: a SPIFFE ID, or a key by the hex of its key identifier. */
+export interface Block {
+  readonly kind: "identity" | "key";
+  readonly value: string;
+  /** Milliseconds. */
+  readonly since: number;
+  readonly reason: RevocationReason;
+}
+
+const VERSION = 1;
+const SCHEMA = `
+  CREATE TABLE certificates (
+    serial TEXT PRIMARY KEY, identity TEXT NOT NULL, sha256 TEXT NOT NULL, not_after INTEGER NOT NULL,
+    revoked_at INTEGER NOT NULL, reason TEXT NOT NULL
+  ) STRICT;
+  CREATE TABLE blocks (kind TEXT NOT NULL, value TEXT NOT NULL, since INTEGER NOT NULL, reason TEXT NOT NULL, PRIMARY KEY (kind, value)) STRICT;
+  CREATE TABLE lists (number INTEGER PRIMARY KEY) STRICT;
+  PRAGMA user_version = ${VERSION};`;
+
+type Row = Readonly<Record<string, SQLOutputValue>>;
+
+function recordOf(row: Row): RevokedRecord {
+  return {
+    serial: String(row.serial),
+    identity: String(row.identity),
+    sha256: String(row.sha256),
+    notAfter: Number(row.not_after),
+    revokedAt: Number(row.revoked_at),
+    reason: String(row.reason) as RevocationReason,
+  };
+}
+
+function open(path: string): DatabaseSync {
+  try {
+    closeSync(openSync(path, "a", 0o600));
+    const database = new DatabaseSync(path);
+    database.exec("PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;");
+    const version = database.prepare("PRAGMA user_version").get()?.user_version;
+    if (version === 0) database.exec(`BEGIN; ${SCHEMA} COMMIT;`);
+    else if (version !== VERSION) throw new Error(`it was written by another version (${String(version)})`);
+    return database;
+  } catch (cause) {
+    // Without it a revoked certificate would be good again.
+    throw new AppError("invalid-configuration", `\`${path}\` cannot be opened as the record of revocations`, {
+      help: "restore it from a backup: without it revoked certificates would be taken again",
+      cause,
+    });
+  }
+}
+
+export class Revocations {
+  readonly #database: DatabaseSync;
+  readonly #certificates = new Map<string, RevokedRecord>();
+  readonly #blocks = new Map<string, Block>();
+  readonly #listeners: (() => void)[] = [];
+
+  /** Opens the record in the file `path`, or starts one. Throws `invalid-configuration`. */
+  constructor(path: string, now: number) {
+    this.#database = open(path);
+    // What has expired is refused for that.
+    this.#database.prepare("DELETE FROM certificates WHERE not_after < ?").run(now);
+    for (const row of this.#database.prepare("SELECT * FROM certificates ORDER BY revoked_at").iterate()) {
+      const record = recordOf(row);
+      this.#certificates.set(record.serial, record);
+    }
+    for (const { kind, value, since, reason } of this.#database.prepare("SELECT * FROM blocks").iterate()) {
+      const block: Block = {
+        kind: kind === "key" ? "key" : "identity",
+        value: String(value),
+        since: Number(since),
+        reason: String(reason) as RevocationReason,
+      };
+      this.#blocks.set(`${block.kind} ${block.value}`, block);
+    }
+  }
+
+  /** Revoked certificates that are valid otherwise at `now` (milliseconds), the oldest revocation first. */
+  certificates(now: number): readonly RevokedRecord[] {
+    return [...this.#certificates.values()].filter(({ notAfter }) => notAfter >= now);
+  }
+
+  /** What proxies need to know of it at `now`. */
+  forProxies(now: number): { readonly certificates: readonly string[]; readonly identities: ReadonlySet<string> } {
+    const identities = this.blocks.filter(({ kind }) => kind === "identity").map(({ value }) => value);
+    return { certificates: this.certificates(now).map(({ sha256 }) => sha256), identities: new Set(identities) };
+  }
+
+  get blocks(): readonly Block[] {
+    return [...this.#blocks.values()];
+  }
+
+  /** Whether the certificate with this serial number (lower-case hex) was revoked. */
+  isRevoked(serial: string): boolean {
+    return this.#certificates.has(serial);
+  }
+
+  /** Throws `permission-denied` for an identity or a key (its key identifier in hex) that is blocked. */
+  checkIssuance(identity: string, keyId: string): void {
+    if (this.#blocks.has(`identity ${identity}`)) {
+      throw new AppError("permission-denied", `the identity \`${identity}\` is revoked`, { help: "an operator can give it free again" });
+    }
+    if (this.#blocks.has(`key ${keyId}`)) throw new AppError("permission-denied", "the key is revoked", { help: "make a new key" });
+  }
+
+  /** Calls `listener` after each change. */
+  onChange(listener: () => void): void {
+    this.#listeners.push(listener);
+  }
+
+  /**
+   * Revokes certificates, and with `block` all that its identity or key would get. What is revoked already keeps its time and reason. On the
+   * disk when it returns; answers the certificates that are revoked now and were not before. Throws `unavailable` when it cannot be written.
+   */
+  revoke(
+    certificates: readonly CertificateRecord[],
+    reason: RevocationReason,
+    now: number,
+    block?: Pick<Block, "kind" | "value">,
+  ): readonly RevokedRecord[] {
+    const added = certificates
+      .filter(({ serial }) => !this.#certificates.has(serial))
+      .map(
+        ({ serial, identity, sha256 = "", notAfter }): RevokedRecord => ({ serial, identity, sha256, notAfter, revokedAt: now, reason }),
+      );
+    const newBlock = block === undefined || this.#blocks.has(`${block.kind} ${block.value}`) ? undefined : { ...block, since: now, reason };
+    this.#write(() => {
+      const insert = this.#database.prepare("INSERT INTO certificates VALUES (?, ?, ?, ?, ?, ?)");
+      for (const { serial, identity, sha256, notAfter, revokedAt } of added)
+        insert.run(serial, identity, sha256, notAfter, revokedAt, reason);
+      if (newBlock !== undefined)
+        this.#database.prepare("INSERT INTO blocks VALUES (?, ?, ?, ?)").run(newBlock.kind, newBlock.value, now, reason);
+    });
+    for (const record of added) this.#certificates.set(record.serial, record);
+    if (newBlock !== undefined) this.#blocks.set(`${newBlock.kind} ${newBlock.value}`, newBlock);
+    this.#changed();
+    return added;
+  }
+
+  /** An identity may have certificates again; those that were revoked stay so. Answers whether it was blocked. Throws `unavailable`. */
+  unblock(identity: string): boolean {
+    if (!this.#blocks.has(`identity ${identity}`)) return false;
+    this.#write(() => this.#database.prepare("DELETE FROM blocks WHERE kind = 'identity' AND value = ?").run(identity));
+    this.#blocks.delete(`identity ${identity}`);
+    this.#changed();
+    return true;
+  }
+
+  /** A number that no list has had. Throws `unavailable`. */
+  nextListNumber(): number {
+    let number = 0;
+    this.#write(() => {
+      number = Number(this.#database.prepare("SELECT coalesce(max(number), 0) + 1 AS next FROM lists").get()?.next);
+      this.#database.exec("DELETE FROM lists");
+      this.#database.prepare("INSERT INTO lists VALUES (?)").run(number);
+    });
+    return number;
+  }
+
+  close(): void {
+    this.#database.close();
+  }
+
+  #changed(): void {
+    for (const listener of this.#listeners) listener();
+  }
+
+  #write(run: () => void): void {
+    try {
+      this.#database.exec("BEGIN");
+      run();
+      this.#database.exec("COMMIT");
+    } catch (cause) {
+      if (this.#database.isTransaction) this.#database.exec("ROLLBACK");
+      throw new AppError("unavailable", "the record of revocations cannot be written: nothing was revoked", {
+        help: "look at the disk of the state folder",
+        cause,
+      });
+    }
+  }
+}

@@ -1,0 +1,46 @@
+/** Revocation as an operator does it: recorded, told to every proxy, and answered when they have it. */
+import type { Authority } from "../ca/authority.ts";
+import { decodeRevocation, type RevocationResult, revoke } from "../ca/revoke.ts";
+import type { Clock } from "../core/clock.ts";
+import type { Logger } from "../core/logger.ts";
+import type { AdsService } from "../xds/service.ts";
+
+/** What `garrison ca revoke` shows. */
+export interface RevocationAnswer extends RevocationResult {
+  readonly proxies: {
+    readonly connected: number;
+    /** Proxies that run it. */
+    readonly acknowledged: number;
+    /** The others. */
+    readonly waiting: readonly string[];
+  };
+  /** Until the last of them had it. */
+  readonly tookMs: number;
+}
+
+export interface RevocationOptions {
+  readonly authority: Authority;
+  readonly ads: Pick<AdsService, "connections" | "whenAcked">;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  /** Milliseconds to wait for proxies. */
+  readonly waitMs?: number;
+}
+
+const DEFAULT_WAIT_MS = 5_000;
+
+/** The route `POST /v1/ca/revoke`. The proxies were told when `revoke` returned: whatever publishes listens to the revocations. */
+export function revocationRoute({ authority, ads, clock, logger, waitMs = DEFAULT_WAIT_MS }: RevocationOptions) {
+  return async ({ body }: { readonly body: unknown }): Promise<RevocationAnswer> => {
+    const request = decodeRevocation(body);
+    const began = performance.now();
+    const result = revoke(authority, request, clock.now());
+    const { kind, value, reason } = request;
+    logger.log("warn", "revoked", { kind, value, reason, certificates: result.revoked.length });
+    const keys = [...new Set(ads.connections().map(({ key }) => key))];
+    const states = await Promise.all(keys.map(async (key) => ({ key, state: await ads.whenAcked(key, waitMs) })));
+    const waiting = states.filter(({ state }) => state === "pending" || state === "rejected").map(({ key, state }) => `${key} (${state})`);
+    const proxies = { connected: keys.length, acknowledged: keys.length - waiting.length, waiting };
+    return { ...result, proxies, tookMs: performance.now() - began };
+  };
+}
