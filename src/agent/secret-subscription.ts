@@ -3,7 +3,7 @@ import { AppError } from "../core/error.ts";
 import type { SecretResponse, WantedSecrets } from "./sds-messages.ts";
 import type { SecretStore } from "./secrets.ts";
 
-/** The proxy asks for two; whoever asks for many more is not one. */
+/** The proxy asks for three; whoever asks for many more is not one. */
 const MAX_NAMES_PER_REQUEST = 16;
 
 /** How far a stream has come with one version of a secret. */

@@ -1,18 +1,34 @@
-/** What the workload's proxy may fetch by SDS: its key with its chain, the roots that it trusts, and files that the operator allowed (Istio's names, AG-2). */
+/** What the workload's proxy may fetch by SDS: its key with its chain, the roots that it trusts and those of the machine, and files that the operator allowed (Istio's names, AG-2). */
 import { createHash } from "node:crypto";
 import { AppError } from "../core/error.ts";
 import { parseSpiffeId } from "../identity/spiffe-id.ts";
+import { readSystemRoots } from "../x509/system-roots.ts";
 import { type FileSecrets, isFileSecret } from "./file-secrets.ts";
 import { exportKey, type IssuedCertificate } from "./issued-certificate.ts";
 import { encodeKeyAndChain, encodeTrustedRoots, type NamedSecret } from "./sds-messages.ts";
 
+/** The roots that the machine trusts, for servers outside the mesh. */
+const SYSTEM_ROOTS = "file-root:system";
+
+function digestOf(text: string): string {
+  return createHash("sha256").update(text).digest("hex").slice(0, 16);
+}
+
+/** With no root on the machine the mesh's own stand in: no server outside has a certificate by them. */
+function systemRoots(meshRoots: string): NamedSecret {
+  const found = readSystemRoots();
+  const roots = found === "" ? meshRoots : found;
+  return { name: SYSTEM_ROOTS, version: digestOf(roots), body: encodeTrustedRoots(SYSTEM_ROOTS, roots) };
+}
+
 /** The workload's key and chain, and the roots, also by SPIFFE ID and trust domain (as SPIRE's agent has them). */
 function secretsOf({ chain, privateKey, roots, serial, identity }: IssuedCertificate): readonly NamedSecret[] {
-  const digest = createHash("sha256").update(roots).digest("hex").slice(0, 16);
+  const digest = digestOf(roots);
   const key = exportKey(privateKey);
   return [
     ...["default", identity].map((name) => ({ name, version: serial, body: encodeKeyAndChain(name, chain, key) })),
     ...["ROOTCA", trustDomainOf(identity)].map((name) => ({ name, version: digest, body: encodeTrustedRoots(name, roots) })),
+    systemRoots(roots),
   ];
 }
 
@@ -26,7 +42,7 @@ export class SecretStore {
   readonly #listeners = new Set<() => void>();
 
   constructor(identity: string, files?: FileSecrets) {
-    this.#names = ["default", "ROOTCA", identity, trustDomainOf(identity)];
+    this.#names = ["default", "ROOTCA", identity, trustDomainOf(identity), SYSTEM_ROOTS];
     this.#files = files;
     files?.subscribe(() => this.#tell());
   }

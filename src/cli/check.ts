@@ -1,4 +1,5 @@
 import { formatDiagnostic, severityOf } from "../core/diagnostic.ts";
+import { meshServices } from "../mesh/registry.ts";
 import type { Command } from "./command.ts";
 import { EXIT } from "./exit.ts";
 import { loadMesh, type OfflineMesh, SETTINGS_OPTIONS } from "./offline-mesh.ts";
@@ -12,7 +13,7 @@ function summaryOf({ snapshot }: OfflineMesh): string {
   const policies = snapshot.authorizationPolicies.length + snapshot.peerAuthentications.length;
   return [
     plural(snapshot.workloads.size, "workload"),
-    plural(snapshot.services.length, "service"),
+    plural(meshServices(snapshot).length, "service"),
     `${policies} ${policies === 1 ? "policy" : "policies"}`,
   ].join(", ");
 }

@@ -110,7 +110,7 @@ export const policiesOf = narrow((snapshot, workload: Workload): readonly Author
 export function compileAuthorization(snapshot: MeshSnapshot, workload: Workload): Pick<WorkloadPolicy, "authorizers" | "http" | "tcp"> {
   const trustDomains = trustDomainsOf(snapshot);
   const policies = policiesOf(snapshot, workload).map((policy) => withAliases(policy, trustDomains));
-  const authorizers = new Authorizers(snapshot, policies);
+  const authorizers = new Authorizers(snapshot, workload, policies);
   const all = [...authorizers.usable.values()];
   return {
     ...(all.length === 0 ? {} : { authorizers: all }),

@@ -1,5 +1,5 @@
 /** Extension providers -> the authorizers that CUSTOM rules ask, and why some cannot be asked. */
-import type { MeshSnapshot } from "../mesh/snapshot.ts";
+import type { MeshSnapshot, Workload } from "../mesh/snapshot.ts";
 import type { ExtensionProvider } from "../policy/extension-provider.ts";
 import type { AuthorizationPolicyObject } from "../policy/model.ts";
 import { findUpstream } from "./outbound.ts";
@@ -29,13 +29,13 @@ function protocolProblem(provider: ExtensionProvider, { protocol }: UpstreamServ
   return undefined;
 }
 
-/** A mesh's provider by its name, or why nothing can be asked of it. */
-export function authorizerOf(snapshot: MeshSnapshot, name: string): Authorizer | Unusable {
+/** A mesh's provider by its name, as a workload asks it, or why nothing can be asked of it. */
+export function authorizerOf(snapshot: MeshSnapshot, name: string, client?: Workload): Authorizer | Unusable {
   const provider = snapshot.settings.extensionProviders?.get(name);
   if (provider === undefined)
     return unusable("is unknown", "define it among `extensionProviders` of the MeshConfig, or name one that is there");
   const { service, port, place: _, ...settings } = provider;
-  const upstream = findUpstream(snapshot, service, port);
+  const upstream = findUpstream(snapshot, client, service, port);
   if (upstream === undefined) return unusable(`is at \`${service.host}:${port}\`, which no service has`, "add the Service, with this port");
   return protocolProblem(provider, upstream) ?? { ...settings, upstream };
 }
@@ -70,9 +70,9 @@ export class Authorizers {
   readonly usable: ReadonlyMap<string, Authorizer>;
   readonly #places: Readonly<Record<Transport, ReadonlyMap<string, number>>>;
 
-  constructor(snapshot: MeshSnapshot, policies: readonly AuthorizationPolicyObject[]) {
+  constructor(snapshot: MeshSnapshot, client: Workload, policies: readonly AuthorizationPolicyObject[]) {
     const names = new Set(policies.flatMap(({ provider, rules }) => (provider === undefined || rules === "invalid" ? [] : [provider])));
-    const found = [...names].sort().map((name) => [name, authorizerOf(snapshot, name)] as const);
+    const found = [...names].sort().map((name) => [name, authorizerOf(snapshot, name, client)] as const);
     this.usable = new Map(found.flatMap(([name, authorizer]) => (isUnusable(authorizer) ? [] : [[name, authorizer] as const])));
     const speakGrpc = [...this.usable.values()].filter(({ kind }) => kind === "grpc").map(({ name }) => name);
     this.#places = { http: placesOf([...this.usable.keys()], PLACES.http), tcp: placesOf(speakGrpc, PLACES.tcp) };

@@ -62,6 +62,12 @@ function compileWorkload(
   return { policy, diagnostics: [...diagnostics, ...inbound.diagnostics, ...outbound.diagnostics] };
 }
 
+/** Each once: what several workloads meet in one object is told there, not at each of them. */
+function distinct(diagnostics: readonly Diagnostic[]): readonly Diagnostic[] {
+  const keyOf = ({ code, message, place }: Diagnostic) => `${code} ${place.file}:${place.line}:${place.column} ${message}`;
+  return [...new Map(diagnostics.map((diagnostic) => [keyOf(diagnostic), diagnostic])).values()];
+}
+
 /**
  * Compiles one state of a mesh after another, and only what is different: a workload's result is kept, the same object, as
  * long as everything that compiling it read is the same (`mesh/recording.ts`). What comes out is what `compileMesh` makes of
@@ -83,7 +89,7 @@ export class MeshCompiler {
     const results = this.#workloads.resultsFor(snapshot.workloads.values(), snapshot);
     const policies = new Map(results.map(({ policy }) => [policy.workload, policy]));
     const selections = this.#selections.resultsFor(policyObjects(snapshot), snapshot);
-    const diagnostics = [...results.flatMap((result) => result.diagnostics), ...checkMesh(snapshot, policies, selections)];
+    const diagnostics = distinct([...results.flatMap((result) => result.diagnostics), ...checkMesh(snapshot, policies, selections)]);
     return { snapshot, policies, statuses: selections.map(toStatus), diagnostics };
   }
 }

@@ -1,9 +1,9 @@
 /** VirtualServices -> the routes of a gateway's server, by Host. */
 import { gatewayKey, type PlacedServer } from "../mesh/gateways.ts";
-import { serviceHost } from "../mesh/services.ts";
+import { type MeshService, visibleServices } from "../mesh/registry.ts";
 import type { MeshSnapshot } from "../mesh/snapshot.ts";
 import type { HttpRoute, RouteMatch } from "../policy/gateway.ts";
-import type { ServiceObject, ServicePort, VirtualServiceObject } from "../policy/model.ts";
+import type { ServicePort, VirtualServiceObject } from "../policy/model.ts";
 import type { GatewayRoute, HostRoutes } from "./gateway-policy.ts";
 
 // === Hosts ===
@@ -34,7 +34,7 @@ export function sharedHosts(
 // === Destinations ===
 
 export interface Destination {
-  readonly service: ServiceObject;
+  readonly service: MeshService;
   readonly port: ServicePort;
 }
 
@@ -42,7 +42,7 @@ export interface Destination {
 export function destinationOf(snapshot: MeshSnapshot, { destination }: HttpRoute, namespace: string): Destination | undefined {
   const { host, port } = destination;
   const full = host.includes(".") ? host : `${host}.${namespace}.svc.${snapshot.settings.clusterDomain}`;
-  const service = snapshot.services.find((candidate) => serviceHost(snapshot, candidate) === full);
+  const service = visibleServices(snapshot, namespace).find((candidate) => candidate.host === full);
   const [first, ...others] = service?.ports ?? [];
   const found = port === undefined ? (others.length === 0 ? first : undefined) : service?.ports.find((each) => each.port === port);
   return service === undefined || found === undefined ? undefined : { service, port: found };

@@ -1,7 +1,6 @@
 /** Gateways and VirtualServices -> the listeners of a gateway's workload. */
 import type { Diagnostic } from "../core/diagnostic.ts";
 import { gatewayKey, type PlacedServer, serversOf } from "../mesh/gateways.ts";
-import { serviceHost } from "../mesh/services.ts";
 import type { MeshSnapshot, Workload } from "../mesh/snapshot.ts";
 import type { OutsideTls } from "../policy/gateway.ts";
 import { caSecret, certificateSecret, type GatewayListener, type OutsideSecurity, type ServerPolicy } from "./gateway-policy.ts";
@@ -144,12 +143,16 @@ export function compileGateway(
   const servers = serversOf(snapshot, workload);
   if (servers.length === 0) return { gateway: undefined, diagnostics: [] };
   const services = new Map<string, UpstreamService>();
+  const diagnostics: Diagnostic[] = [];
   const forward = (destination: Destination): string => {
-    const name = `${serviceHost(snapshot, destination.service)}:${destination.port.port}`;
-    if (!services.has(name)) services.set(name, toUpstream(snapshot, destination));
+    const name = `${destination.service.host}:${destination.port.port}`;
+    if (services.has(name)) return name;
+    const reached = toUpstream(snapshot, workload, destination);
+    services.set(name, reached.upstream);
+    diagnostics.push(...reached.diagnostics);
     return name;
   };
-  const compilation: Compilation = { snapshot, workload, diagnostics: [], forward };
+  const compilation: Compilation = { snapshot, workload, diagnostics, forward };
   const byAddress = Map.groupBy(servers, ({ bind, port }) => `${bind}_${port}`);
   const listeners = [...byAddress].flatMap(([address, placed]): GatewayListener[] => {
     const [first] = placed;

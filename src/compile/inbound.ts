@@ -1,24 +1,24 @@
 /** Sidecar ingress, or the services of a workload with an address of its own -> inbound listeners. */
 import type { Diagnostic } from "../core/diagnostic.ts";
-import { selectorMatches, sidecarOf } from "../mesh/selection.ts";
-import { serviceKey, workloadPortOf } from "../mesh/services.ts";
+import { type MeshService, meshServices, selectsWorkload } from "../mesh/registry.ts";
+import { sidecarOf } from "../mesh/selection.ts";
+import { workloadPortOf } from "../mesh/services.ts";
 import type { MeshSnapshot, Workload } from "../mesh/snapshot.ts";
-import type { Endpoint, ServiceObject, ServicePort } from "../policy/model.ts";
+import type { Endpoint, ServicePort } from "../policy/model.ts";
 import { effectiveMtls } from "./mtls.ts";
 import { firstOfEachName } from "./unique.ts";
 import type { InboundListener } from "./workload-policy.ts";
 
 interface ServedPort {
-  readonly service: ServiceObject;
+  readonly service: MeshService;
   readonly port: ServicePort;
   readonly workloadPort: number;
 }
 
 /** Each service port that leads to the workload. */
 function servedPorts(snapshot: MeshSnapshot, workload: Workload): readonly ServedPort[] {
-  return snapshot.services
-    .filter((service) => service.meta.namespace === workload.namespace && service.selector.size > 0)
-    .filter((service) => selectorMatches(service.selector, workload.labels))
+  return meshServices(snapshot)
+    .filter((service) => selectsWorkload(service, workload))
     .flatMap((service) =>
       service.ports.flatMap((port) => {
         const workloadPort = workloadPortOf(port, workload);
@@ -28,7 +28,7 @@ function servedPorts(snapshot: MeshSnapshot, workload: Workload): readonly Serve
 }
 
 function servicesAt(served: readonly ServedPort[], port: number): readonly string[] {
-  return [...new Set(served.filter(({ workloadPort }) => workloadPort === port).map(({ service }) => serviceKey(service)))];
+  return [...new Set(served.filter(({ workloadPort }) => workloadPort === port).map(({ service }) => service.key))];
 }
 
 function isLoopback(address: string): boolean {
@@ -56,7 +56,7 @@ function missingListeners(workload: Workload, served: readonly ServedPort[], lis
     .filter(({ workloadPort }) => !open.has(workloadPort))
     .map(({ service, workloadPort }) => ({
       code: "GAR0105",
-      message: `service \`${serviceKey(service)}\` leads to port ${workloadPort} of workload \`${workload.key}\`, where no listener is`,
+      message: `service \`${service.key}\` leads to port ${workloadPort} of workload \`${workload.key}\`, where no listener is`,
       place: workload.place,
       help: `add an ingress listener for port ${workloadPort} to the Sidecar of the workload, with the application's \`defaultEndpoint\``,
     }));

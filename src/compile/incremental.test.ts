@@ -9,9 +9,12 @@ import type { PublicJwk } from "../policy/jwks.ts";
 import { DEFAULT_MESH_CONFIG } from "../policy/mesh-config.ts";
 import type {
   AuthorizationPolicyObject,
+  ClientTls,
+  DestinationRuleObject,
   MeshObject,
   PeerAuthenticationObject,
   RequestAuthenticationObject,
+  ServiceEntryObject,
   ServiceObject,
   SidecarObject,
 } from "../policy/model.ts";
@@ -46,7 +49,7 @@ const sidecar: fc.Arbitrary<SidecarObject> = fc
     key,
     selector,
     port,
-    host: any(["x.a.svc.cluster.local", "*", "y.b.svc.other"]),
+    host: any(["x.a.svc.cluster.local", "*", "y.b.svc.other", "e.example.com"]),
     namespace: any(["*", ".", "a", "b"]),
     serves: fc.boolean(),
   })
@@ -132,11 +135,58 @@ const configMap: fc.Arbitrary<MeshObject> = fc
       meshMtls: { ...DEFAULT_MESH_CONFIG.meshMtls, minVersion },
     },
   }));
+function tlsOf(mode: string): ClientTls {
+  if (mode === "DISABLE") return { mode };
+  if (mode === "ISTIO_MUTUAL") return { mode, subjectAltNames: [], sni: undefined };
+  const nothing = { subjectAltNames: [], sni: undefined, caCertificates: undefined, caCrl: undefined, certificate: undefined };
+  return { mode: "SIMPLE", ...nothing, insecureSkipVerify: false };
+}
+const serviceEntry: fc.Arbitrary<ServiceEntryObject> = fc
+  .record({
+    key,
+    host: any(["x.a.svc.cluster.local", "e.example.com"]),
+    port,
+    selector,
+    selects: fc.boolean(),
+    internal: fc.boolean(),
+    exportTo: any([[], ["."]]),
+  })
+  .map((given) => ({
+    kind: "ServiceEntry",
+    meta: meta(given.key),
+    hosts: [given.host],
+    location: given.internal ? "MESH_INTERNAL" : "MESH_EXTERNAL",
+    resolution: "STATIC",
+    ports: [{ name: "main", port: given.port, targetPort: given.port, protocol: "http", place: PLACE }],
+    endpoints: given.selects
+      ? { kind: "selected", selector: given.selector }
+      : { kind: "inline", list: [{ address: "10.0.0.9", ports: new Map(), labels: new Map(), serviceAccount: "x", place: PLACE }] },
+    subjectAltNames: [],
+    exportTo: given.exportTo,
+  }));
+const destinationRule: fc.Arbitrary<DestinationRuleObject> = fc
+  .record({
+    key,
+    host: any(["*", "x", "x.a.svc.cluster.local", "*.example.com"]),
+    selector,
+    tls: any(["DISABLE", "SIMPLE", "ISTIO_MUTUAL", "invalid", "none"]),
+    created: fc.nat(2),
+  })
+  .map((given) => ({
+    kind: "DestinationRule",
+    meta: meta(given.key, { created: given.created }),
+    host: given.host,
+    selector: given.selector,
+    exportTo: [],
+    trafficPolicy: given.tls === "none" ? undefined : given.tls === "invalid" ? "invalid" : { tls: tlsOf(given.tls), ports: new Map() },
+  }));
 const object: fc.Arbitrary<MeshObject> = fc.oneof(
   { weight: 1, arbitrary: configMap },
   { weight: 3, arbitrary: workload },
   { weight: 2, arbitrary: service },
   { weight: 2, arbitrary: sidecar },
+  { weight: 2, arbitrary: serviceEntry },
+  { weight: 2, arbitrary: destinationRule },
   { weight: 2, arbitrary: peerAuthentication },
   { weight: 1, arbitrary: requestAuthentication },
   { weight: 3, arbitrary: authorizationPolicy },

@@ -1,63 +1,46 @@
 /** Sidecar egress -> outbound listeners, with the identities that may answer (secure naming). */
 import type { Diagnostic, Place } from "../core/diagnostic.ts";
-import { sidecarOf, workloadsOfService } from "../mesh/selection.ts";
-import { egressHostMatches, serviceHost, serviceKey, workloadPortOf } from "../mesh/services.ts";
+import { type MeshService, meshServices, visibleServices } from "../mesh/registry.ts";
+import { sidecarOf } from "../mesh/selection.ts";
+import { egressHostMatches } from "../mesh/services.ts";
 import type { MeshSnapshot, Workload } from "../mesh/snapshot.ts";
-import type { EgressListener, Endpoint, ServiceObject, ServicePort } from "../policy/model.ts";
-import { acceptsMtls } from "./mtls.ts";
-import { aliasesOf, trustDomainsOf } from "./trust-domains.ts";
+import type { EgressListener, Endpoint, ServicePort } from "../policy/model.ts";
+import { secure } from "./client-tls.ts";
 import { firstOfEachName } from "./unique.ts";
-import type { OutboundListener, ServiceEndpoint, UpstreamService } from "./workload-policy.ts";
+import type { OutboundListener, UpstreamService } from "./workload-policy.ts";
 
 interface Target {
-  readonly service: ServiceObject;
+  readonly service: MeshService;
   readonly port: ServicePort;
 }
 
-/** Who may answer besides: the same account, by the aliases of its trust domain. */
-function otherNames(snapshot: MeshSnapshot, { identity }: Workload): Pick<ServiceEndpoint, "aliases"> {
-  const aliases = aliasesOf(identity, trustDomainsOf(snapshot));
-  return aliases.length === 0 ? {} : { aliases };
+interface Upstream {
+  readonly upstream: UpstreamService;
+  readonly diagnostics: readonly Diagnostic[];
 }
 
-/** Where a service's port is served. An endpoint's identity is its workload's own: never the union over the service (SN-5). */
-function endpointsOf(snapshot: MeshSnapshot, { service, port }: Target): readonly ServiceEndpoint[] {
-  return workloadsOfService(snapshot, service).flatMap((workload) => {
-    // What is revoked has no certificate with which it could answer.
-    if (!workload.ready || snapshot.revoked.identities.has(workload.identity)) return [];
-    const workloadPort = workloadPortOf(port, workload);
-    if (workloadPort === undefined) return [];
-    const mtls = snapshot.meshConfig.enableAutoMtls && acceptsMtls(snapshot, workload, workloadPort);
-    return [{ address: workload.address, port: workloadPort, identity: workload.identity, ...otherNames(snapshot, workload), mtls }];
-  });
+/** A service's port as the client reaches it, and what is to be told of that. An endpoint's identity is its own: never the union over the service (SN-5). */
+export function toUpstream(snapshot: MeshSnapshot, client: Workload | undefined, { service, port }: Target): Upstream {
+  const { key, host, entry } = service;
+  const { diagnostics, ...secured } = secure(snapshot, { client, service, port });
+  const resolution = entry === undefined || entry.resolution === "STATIC" ? {} : { resolution: entry.resolution };
+  const upstream = { service: key, host, port: port.port, portName: port.name, protocol: port.protocol, ...resolution, ...secured };
+  return { upstream, diagnostics };
 }
 
-/** A service's port with where it is served, and by whom. */
-export function toUpstream(snapshot: MeshSnapshot, target: Target): UpstreamService {
-  const host = serviceHost(snapshot, target.service);
-  const { port, protocol, name: portName } = target.port;
-  return {
-    service: serviceKey(target.service),
-    host,
-    port,
-    portName,
-    protocol,
-    sni: `outbound_.${port}_._.${host}`,
-    endpoints: endpointsOf(snapshot, target),
-  };
-}
-
-/** The port of a service by its host, whoever asks; undefined where there is no such service or port. */
+/** The port of a service by its host, as the client reaches it, or as it is said where no client is meant; undefined where there is no such service or port. */
 export function findUpstream(
   snapshot: MeshSnapshot,
+  client: Workload | undefined,
   { namespace, host }: { readonly namespace: string | undefined; readonly host: string },
   port: number,
 ): UpstreamService | undefined {
-  const service = snapshot.services.find(
-    (candidate) => serviceHost(snapshot, candidate) === host && (namespace === undefined || namespace === candidate.meta.namespace),
-  );
+  const known = client === undefined ? meshServices(snapshot) : visibleServices(snapshot, client.namespace);
+  const service = known.find((candidate) => candidate.host === host && (namespace === undefined || namespace === candidate.namespace));
   const servicePort = service?.ports.find((candidate) => candidate.port === port);
-  return service === undefined || servicePort === undefined ? undefined : toUpstream(snapshot, { service, port: servicePort });
+  return service === undefined || servicePort === undefined
+    ? undefined
+    : toUpstream(snapshot, client, { service, port: servicePort }).upstream;
 }
 
 /**
@@ -66,8 +49,8 @@ export function findUpstream(
  * several workloads can share an address.
  */
 function targetsOf(snapshot: MeshSnapshot, workload: Workload, listener: EgressListener): readonly Target[] {
-  const services = snapshot.services.filter((service) =>
-    listener.hosts.some((host) => egressHostMatches(snapshot, host, workload.namespace, service)),
+  const services = visibleServices(snapshot, workload.namespace).filter((service) =>
+    listener.hosts.some((host) => egressHostMatches(host, workload.namespace, service)),
   );
   const sameNumber = services.flatMap((service) =>
     service.ports.filter(({ port }) => port === listener.port.number).map((port) => ({ service, port })),
@@ -97,11 +80,11 @@ function problemOf(listener: EgressListener, targets: readonly Target[]): Diagno
   const { place } = listener;
   if (targets.length === 0) {
     const help =
-      "a host names services as NAMESPACE/NAME.NAMESPACE.svc.cluster.local, and the listener's port must be one of theirs, unless there is but one exact host";
+      "a host names services as NAMESPACE/NAME.NAMESPACE.svc.cluster.local, or NAMESPACE/HOST of a ServiceEntry, and the listener's port must be one of theirs, unless there is but one exact host";
     return { code: "GAR0102", message: `${describe(listener)} reaches no service`, place, help };
   }
   if (listener.port.protocol === "tcp" && targets.length > 1) {
-    const names = targets.map(({ service }) => serviceKey(service)).join(", ");
+    const names = targets.map(({ service }) => service.key).join(", ");
     const help = "nothing in a TCP connection tells them apart: give each service a listener of its own";
     return { code: "GAR0104", message: `${describe(listener)} is TCP and reaches several services: ${names}`, place, help };
   }
@@ -123,7 +106,9 @@ export function compileOutbound(
       continue;
     }
     const bind = bindOf(egress);
-    const services = targets.map((target) => toUpstream(snapshot, target));
+    const reached = targets.map((target) => toUpstream(snapshot, workload, target));
+    problems.push(...reached.flatMap((each) => each.diagnostics));
+    const services = reached.map(({ upstream }) => upstream);
     declared.push({ place: egress.place, listener: { name: listenerName(bind), bind, protocol: egress.port.protocol, services } });
   }
   const { listeners, diagnostics } = firstOfEachName(declared);

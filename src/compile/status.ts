@@ -1,12 +1,12 @@
 /** Compiling also yields what became of each policy object, so that a refusal always has a reader. */
 import type { Diagnostic } from "../core/diagnostic.ts";
-import { policyApplies, workloadsInReach, workloadsOfService } from "../mesh/selection.ts";
-import { serviceKey } from "../mesh/services.ts";
+import { policyApplies, workloadsInReach } from "../mesh/selection.ts";
 import type { MeshSnapshot, Workload } from "../mesh/snapshot.ts";
 import type { AuthorizationPolicyObject, PeerAuthenticationObject, RequestAuthenticationObject, TargetRef } from "../policy/model.ts";
 import { objectKey } from "../policy/model.ts";
 import { checkCustom } from "./custom-status.ts";
 import { checkGateways } from "./gateway-status.ts";
+import { checkServices } from "./outbound-status.ts";
 import { policyWarnings } from "./warnings/warnings.ts";
 import type { WorkloadPolicy } from "./workload-policy.ts";
 
@@ -86,17 +86,6 @@ function unselecting(snapshot: MeshSnapshot, selections: readonly Selection[]): 
   });
 }
 
-function emptyServices(snapshot: MeshSnapshot): readonly Diagnostic[] {
-  return snapshot.services
-    .filter((service) => workloadsOfService(snapshot, service).length === 0)
-    .map((service) => ({
-      code: "GAR0101",
-      message: `service \`${serviceKey(service)}\` selects no workload: calls to it fail`,
-      place: service.meta.place,
-      help: "its selector must match the labels of a WorkloadEntry in the same namespace",
-    }));
-}
-
 /** Two workloads whose proxies would listen on one address and port. */
 function clashingListeners(snapshot: MeshSnapshot, compiled: ReadonlyMap<string, WorkloadPolicy>): readonly Diagnostic[] {
   const owners = new Map<string, string>();
@@ -130,7 +119,7 @@ export function checkMesh(
   selections: readonly Selection[],
 ): readonly Diagnostic[] {
   return [
-    ...emptyServices(snapshot),
+    ...checkServices(snapshot),
     ...unselecting(snapshot, selections),
     ...policyWarnings(compiled, selections),
     ...clashingListeners(snapshot, compiled),

@@ -5,7 +5,7 @@
 import type { ExtensionProvider } from "../policy/extension-provider.ts";
 import type { PublicJwk } from "../policy/jwks.ts";
 import type { MeshTls, PathNormalization } from "../policy/mesh-config.ts";
-import type { Clause, Endpoint, JwtRuleFields, PolicyAction, Protocol } from "../policy/model.ts";
+import type { Clause, ClientCertificateFiles, Endpoint, JwtRuleFields, PolicyAction, Protocol, ServerName } from "../policy/model.ts";
 import type { Origin } from "../policy/origin.ts";
 import type { GatewayListener } from "./gateway-policy.ts";
 
@@ -82,31 +82,60 @@ export interface InboundListener {
   readonly services: readonly string[];
 }
 
-/** One place that serves a service, with the only identity that may answer there (secure naming, for each endpoint). */
-export interface ServiceEndpoint {
+/** One place that serves a service, and what it must prove (secure naming, for each endpoint). */
+export type ServiceEndpoint = {
+  /** An IP address, or a DNS name where the service is resolved by the proxy. */
   readonly address: string;
   readonly port: number;
-  /** A SPIFFE ID. */
-  readonly identity: string;
-  /** The same account by the aliases of the trust domain, which may answer as well (SN-4); absent where there are none. */
-  readonly aliases?: readonly string[];
-  /** Whether mutual TLS is spoken to it: not where its own mode is DISABLE, nor where the mesh's `enableAutoMtls` is false. */
-  readonly mtls: boolean;
+} & (
+  | {
+      /** The endpoint is spoken to by the mesh's mutual TLS, and must prove this SPIFFE ID, or one of the aliases. */
+      readonly mtls: true;
+      readonly identity: string;
+      /** The same account by other names of the trust domain, and what the configuration names for the service (SN-4). */
+      readonly aliases?: readonly string[];
+    }
+  | {
+      /** Plaintext, or the service's own `tls`. Who is meant to be there, if that is known; it proves nothing. */
+      readonly mtls: false;
+      readonly identity?: string;
+    }
+);
+
+/** TLS that is not the mesh's: to servers outside, or to applications that have certificates of their own. */
+export interface TlsOrigination {
+  readonly sni: string;
+  /** What the server's certificate must lead to and hold; `nothing` where the configuration says that nobody checks it. */
+  readonly verify:
+    | "nothing"
+    | {
+        /** At least one; one of them is enough. */
+        readonly names: readonly ServerName[];
+        /** A PEM file on the proxy's machine; without it, the roots that the machine trusts. */
+        readonly roots?: string;
+        readonly crl?: string;
+      };
+  /** What the client shows, from files on the proxy's machine. */
+  readonly certificate?: ClientCertificateFiles;
 }
 
 /** A service's port, as a client reaches it. */
 export interface UpstreamService {
-  /** `NAMESPACE/NAME`. */
+  /** `NAMESPACE/NAME`, or `NAMESPACE/HOST` of a ServiceEntry. */
   readonly service: string;
-  /** `NAME.NAMESPACE.svc.cluster.local`. */
+  /** `NAME.NAMESPACE.svc.cluster.local`, or the host of a ServiceEntry. */
   readonly host: string;
   /** The service's port. */
   readonly port: number;
   /** The port's name in its Service; for Kubernetes' service variables. */
   readonly portName?: string;
   readonly protocol: Protocol;
-  /** `outbound_.PORT_._.HOST`, Istio's server name. */
+  /** `outbound_.PORT_._.HOST`, Istio's server name, for the mesh's TLS. */
   readonly sni: string;
+  /** With it, every endpoint is spoken to by this TLS, and none is `mtls`. */
+  readonly tls?: TlsOrigination;
+  /** The proxy resolves DNS names among the addresses: to all that they stand for, or to the first (one endpoint). */
+  readonly resolution?: "DNS" | "DNS_ROUND_ROBIN";
   readonly endpoints: readonly ServiceEndpoint[];
 }
 

@@ -23,6 +23,7 @@ export const DIAGNOSTICS = {
   GAR0010: { severity: "error", title: "the file cannot be read" },
   GAR0011: { severity: "warning", title: "a selector is empty" },
   GAR0012: { severity: "warning", title: "a key is not used" },
+  GAR0013: { severity: "warning", title: "a setting is not in force" },
   GAR0014: { severity: "warning", title: "a field of the mesh has no effect" },
   GAR0015: { severity: "warning", title: "auto mTLS is off" },
   GAR0101: { severity: "warning", title: "a service selects no workload" },
@@ -39,6 +40,11 @@ export const DIAGNOSTICS = {
   GAR0205: { severity: "warning", title: "a rule asks for a token that nothing verifies" },
   GAR0206: { severity: "warning", title: "tokens are verified, and nothing requires one" },
   GAR0301: { severity: "warning", title: "routes are not reached" },
+  GAR0401: { severity: "warning", title: "a destination rule is for no known service" },
+  GAR0402: { severity: "warning", title: "calls are refused by the server's mode" },
+  GAR0403: { severity: "warning", title: "a server is not verified" },
+  GAR0404: { severity: "error", title: "an endpoint has no identity" },
+  GAR0405: { severity: "error", title: "a key is named from another namespace" },
 } as const satisfies Record<`GAR${string}`, { readonly severity: Severity; readonly title: string }>;
 
 export type DiagnosticCode = keyof typeof DIAGNOSTICS;

@@ -1,6 +1,6 @@
 /** Names and ports of services. */
 import type { EgressHost, ServiceObject, ServicePort } from "../policy/model.ts";
-import type { MeshSnapshot, Workload } from "./snapshot.ts";
+import type { MeshSettings, Workload } from "./snapshot.ts";
 
 /** `NAMESPACE/NAME`. */
 export function serviceKey(service: ServiceObject): string {
@@ -8,8 +8,8 @@ export function serviceKey(service: ServiceObject): string {
 }
 
 /** `NAME.NAMESPACE.svc.DOMAIN`. */
-export function serviceHost(snapshot: MeshSnapshot, service: ServiceObject): string {
-  return `${service.meta.name}.${service.meta.namespace}.svc.${snapshot.settings.clusterDomain}`;
+export function serviceHost({ clusterDomain }: MeshSettings, { meta }: ServiceObject): string {
+  return `${meta.name}.${meta.namespace}.svc.${clusterDomain}`;
 }
 
 /**
@@ -24,14 +24,19 @@ export function workloadPortOf(port: ServicePort, workload: Workload): number | 
   return workload.ports.get(name) ?? targetPort;
 }
 
-function hostMatches(pattern: string, host: string): boolean {
+/** Whether a host is the pattern's: `*`, `*.SUFFIX` or a whole name. */
+export function hostMatches(pattern: string, host: string): boolean {
   if (pattern === "*") return true;
   return pattern.startsWith("*.") ? host.endsWith(pattern.slice(1)) : pattern === host;
 }
 
 /** Whether an egress host of a Sidecar in `ownNamespace` names the service. */
-export function egressHostMatches(snapshot: MeshSnapshot, host: EgressHost, ownNamespace: string, service: ServiceObject): boolean {
+export function egressHostMatches(
+  host: EgressHost,
+  ownNamespace: string,
+  service: { readonly namespace: string; readonly host: string },
+): boolean {
   const namespace = host.namespace === "." ? ownNamespace : host.namespace;
-  if (namespace === "~" || (namespace !== "*" && namespace !== service.meta.namespace)) return false;
-  return hostMatches(host.host, serviceHost(snapshot, service));
+  if (namespace === "~" || (namespace !== "*" && namespace !== service.namespace)) return false;
+  return hostMatches(host.host, service.host);
 }

@@ -4,6 +4,7 @@ import { formatSpiffeId } from "../identity/spiffe-id.ts";
 import type { MeshConfig } from "../policy/mesh-config.ts";
 import type {
   AuthorizationPolicyObject,
+  DestinationRuleObject,
   GatewayObject,
   MeshObject,
   NamespaceObject,
@@ -12,6 +13,7 @@ import type {
   RequestAuthenticationObject,
   SecretObject,
   ServiceAccountObject,
+  ServiceEntryObject,
   ServiceObject,
   SidecarObject,
   VirtualServiceObject,
@@ -51,6 +53,10 @@ export interface MeshSnapshot {
   /** By `NAMESPACE/NAME`. */
   readonly workloads: ReadonlyMap<string, Workload>;
   readonly services: readonly ServiceObject[];
+  /** Oldest first. */
+  readonly serviceEntries: readonly ServiceEntryObject[];
+  /** Oldest first. */
+  readonly destinationRules: readonly DestinationRuleObject[];
   readonly sidecars: readonly SidecarObject[];
   /** Oldest first (PA-2). */
   readonly peerAuthentications: readonly PeerAuthenticationObject[];
@@ -131,6 +137,8 @@ export function buildSnapshot(
     meshConfig,
     workloads: new Map(workloads.map((workload) => [workload.key, workload])),
     services: ofKind(objects, "Service").sort(byAge),
+    serviceEntries: ofKind(objects, "ServiceEntry").sort(byAge),
+    destinationRules: ofKind(objects, "DestinationRule").sort(byAge),
     sidecars: ofKind(objects, "Sidecar").sort(byAge),
     peerAuthentications: ofKind(objects, "PeerAuthentication").sort(byAge),
     requestAuthentications: ofKind(objects, "RequestAuthentication").sort(byAge),

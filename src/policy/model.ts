@@ -130,6 +130,85 @@ export interface SidecarObject {
   readonly egress: readonly EgressListener[];
 }
 
+/** Istio `ServiceEntry.endpoints[]`: a place that serves the service, without an object of its own. */
+export interface EntryEndpoint {
+  /** An IP address; with resolution DNS also a DNS name, in lower case. */
+  readonly address: string;
+  /** By the names of service ports. */
+  readonly ports: ReadonlyMap<string, number>;
+  readonly labels: ReadonlyMap<string, string>;
+  /** Of the entry's namespace; undefined where nothing says who runs there. */
+  readonly serviceAccount: string | undefined;
+  readonly place: Place;
+}
+
+/** A name that a server's certificate may hold. DNS names in lower case. */
+export interface ServerName {
+  readonly kind: "dns" | "ip" | "uri";
+  readonly value: string;
+}
+
+/** Istio `networking.v1.ServiceEntry`: services by their host, inside the mesh or outside. */
+export interface ServiceEntryObject {
+  readonly kind: "ServiceEntry";
+  readonly meta: ObjectMeta;
+  /** DNS names in lower case, without wildcards. */
+  readonly hosts: readonly string[];
+  readonly location: "MESH_EXTERNAL" | "MESH_INTERNAL";
+  readonly resolution: "STATIC" | "DNS" | "DNS_ROUND_ROBIN";
+  readonly ports: readonly ServicePort[];
+  /** WorkloadEntries of the namespace, or endpoints of its own; with resolution DNS neither, and the host itself is resolved. */
+  readonly endpoints:
+    | { readonly kind: "selected"; readonly selector: Selector }
+    | { readonly kind: "inline"; readonly list: readonly EntryEndpoint[] };
+  readonly subjectAltNames: readonly ServerName[];
+  /** Namespaces that see it: names, `.` its own, `*` all; empty means all. */
+  readonly exportTo: readonly string[];
+}
+
+/** Files in PEM on the machine of the client's proxy. */
+export interface ClientCertificateFiles {
+  readonly clientCertificate: string;
+  readonly privateKey: string;
+}
+
+/** Istio `ClientTLSSettings`: how clients speak to a service. */
+export type ClientTls =
+  | { readonly mode: "DISABLE" }
+  | { readonly mode: "ISTIO_MUTUAL"; readonly subjectAltNames: readonly ServerName[]; readonly sni: string | undefined }
+  | {
+      readonly mode: "SIMPLE" | "MUTUAL";
+      readonly subjectAltNames: readonly ServerName[];
+      readonly sni: string | undefined;
+      /** A file; undefined takes the roots that the machine trusts. */
+      readonly caCertificates: string | undefined;
+      readonly caCrl: string | undefined;
+      /** Whoever answers is taken for the service. */
+      readonly insecureSkipVerify: boolean;
+      /** With MUTUAL, and only then. */
+      readonly certificate: ClientCertificateFiles | undefined;
+    };
+
+/** What a DestinationRule says of TLS. */
+export interface TlsPolicy {
+  readonly tls: ClientTls | undefined;
+  /** By the service's port. An entry replaces `tls`, also with nothing (Istio: port-level settings do not inherit). */
+  readonly ports: ReadonlyMap<number, ClientTls | undefined>;
+}
+
+/** Istio `networking.v1.DestinationRule`. */
+export interface DestinationRuleObject {
+  readonly kind: "DestinationRule";
+  readonly meta: ObjectMeta;
+  /** As written, in lower case: a short name, a DNS name or `*.SUFFIX`. */
+  readonly host: string;
+  /** Of the clients in its own namespace that it is for; empty means all clients that see it. */
+  readonly selector: Selector;
+  readonly exportTo: readonly string[];
+  /** Undefined where it has no traffic policy; `invalid` is closed: nothing is sent to the host. */
+  readonly trafficPolicy: TlsPolicy | "invalid" | undefined;
+}
+
 export type MtlsMode = "UNSET" | "DISABLE" | "PERMISSIVE" | "STRICT";
 
 /** Istio `security.v1.PeerAuthentication`. */
@@ -259,6 +338,8 @@ export type MeshObject =
   | WorkloadEntryObject
   | PodObject
   | SidecarObject
+  | ServiceEntryObject
+  | DestinationRuleObject
   | PeerAuthenticationObject
   | RequestAuthenticationObject
   | AuthorizationPolicyObject

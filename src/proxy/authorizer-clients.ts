@@ -10,6 +10,7 @@ import type { Check } from "./check.ts";
 import type { Credentials } from "./credentials.ts";
 import type { Limits } from "./limits.ts";
 import { type Recorder, refusal } from "./record.ts";
+import { Resolver } from "./resolver.ts";
 import { ServiceUpstream } from "./service-upstream.ts";
 
 export interface AuthorizerClientsOptions {
@@ -26,6 +27,7 @@ interface Client {
 
 export class AuthorizerClients {
   readonly #options: AuthorizerClientsOptions;
+  readonly #resolver = new Resolver();
   /** By provider. */
   #clients: ReadonlyMap<string, Client> = new Map();
   #identity = "";
@@ -71,7 +73,13 @@ export class AuthorizerClients {
     const known = before.find(({ upstream }) => isDeepStrictEqual(upstream.service, service));
     if (known !== undefined) return known.upstream;
     const { credentials, limits } = this.#options;
-    return new ServiceUpstream({ service, credentials, limits, onRefused: (...refused) => this.#refused(...refused) });
+    return new ServiceUpstream({
+      service,
+      credentials,
+      limits,
+      resolver: this.#resolver,
+      onRefused: (...refused) => this.#refused(...refused),
+    });
   }
 
   #refused({ service, host, protocol }: UpstreamService, { address, port }: ServiceEndpoint, error: AppError): void {

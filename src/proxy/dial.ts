@@ -1,12 +1,14 @@
-/** Connections to other proxies: TCP, TLS, and who answers. */
+/** Connections to other proxies and to servers outside: TCP, TLS, and who answers. */
 import { connect, type Socket } from "node:net";
-import { type ConnectionOptions, connect as connectTls, type TLSSocket } from "node:tls";
+import { type ConnectionOptions, connect as connectTls } from "node:tls";
 import type { ServiceEndpoint, UpstreamService } from "../compile/workload-policy.ts";
 import { AppError } from "../core/error.ts";
 import type { Credentials } from "./credentials.ts";
 import type { Limits } from "./limits.ts";
 import { peerOf } from "./peer-certificate.ts";
+import type { Resolver } from "./resolver.ts";
 import { CLIENT_ALPN } from "./tls.ts";
+import { ORIGINATION_ALPN, type OriginationContext, serverNameFlaw } from "./tls-origination.ts";
 
 /** The socket once `event` came; rejects with its error, or when `timeoutMs` pass. */
 export function connected<T extends Socket>(socket: T, event: "connect" | "secureConnect", timeoutMs: number): Promise<T> {
@@ -32,17 +34,13 @@ export function isNamingRefusal(error: unknown): error is AppError {
 }
 
 /** Why the server of a verified certificate may not answer for the endpoint; undefined when it may (secure naming, for each endpoint). */
-export function namingFlaw(
-  der: Uint8Array,
-  expected: string,
-  aliases: readonly string[] = [],
-  revoked: readonly string[] = [],
-): AppError | undefined {
+export function namingFlaw(der: Uint8Array, expected: readonly string[], revoked: readonly string[] = []): AppError | undefined {
   try {
     const { identity, digest } = peerOf(der);
     if (revoked.includes(digest)) return new AppError("permission-denied", "secure naming: the server's certificate is revoked");
-    if (identity === expected || aliases.includes(identity)) return undefined;
-    return new AppError("permission-denied", `secure naming: the server is \`${identity.slice(0, 300)}\`, not \`${expected}\``);
+    if (expected.includes(identity)) return undefined;
+    const wanted = expected.map((one) => `\`${one}\``).join(" or ");
+    return new AppError("permission-denied", `secure naming: the server is \`${identity.slice(0, 300)}\`, not ${wanted}`);
   } catch (thrown) {
     return new AppError("permission-denied", `secure naming: ${AppError.from(thrown).message}`, { cause: thrown });
   }
@@ -50,7 +48,7 @@ export function namingFlaw(
 
 /** Codes of Node's and OpenSSL's verification, which are about who the server is; any other failure is about reaching it. */
 function isVerification(error: Error & { readonly code?: string }): boolean {
-  return /^(?:CERT_|UNABLE_TO_|SELF_SIGNED_|DEPTH_ZERO_|INVALID_(?:CA|PURPOSE)|ERR_SSL_CERTIFICATE_VERIFY|ERROR_IN_CERT|PATH_LENGTH)/.test(
+  return /^(?:CERT_|UNABLE_TO_|SELF_SIGNED_|DEPTH_ZERO_|INVALID_(?:CA|PURPOSE)|ERR_SSL_CERTIFICATE_VERIFY|ERROR_IN_CERT|PATH_LENGTH|CRL_)/.test(
     error.code ?? "",
   );
 }
@@ -60,43 +58,87 @@ export interface DialOptions {
   readonly endpoint: ServiceEndpoint;
   readonly credentials: Credentials;
   readonly limits: Limits;
+  readonly resolver: Resolver;
   /** SHA-256 of the DER of each revoked certificate, in hex. */
   readonly revoked?: readonly string[];
+  /** For a service with `tls`. */
+  readonly origination: OriginationContext | undefined;
 }
 
-function dialTls({ service, endpoint, credentials, limits, revoked }: DialOptions): Promise<TLSSocket> {
-  const options: ConnectionOptions & { readonly allowHalfOpen: true } = {
-    host: endpoint.address,
-    port: endpoint.port,
+type TlsOptions = ConnectionOptions & { readonly allowHalfOpen: true };
+
+/** The mesh's mutual TLS. */
+function meshTls({ service, credentials, revoked }: DialOptions, identities: readonly string[]): TlsOptions {
+  return {
     secureContext: credentials.clientContext,
     servername: service.sni,
     ALPNProtocols: [...CLIENT_ALPN[service.protocol]],
     rejectUnauthorized: true,
     // Runs after the chain is verified and before the connection is handed over: not one byte is sent to a wrong server.
-    checkServerIdentity: (_name, certificate) => namingFlaw(certificate.raw, endpoint.identity, endpoint.aliases, revoked),
+    checkServerIdentity: (_name, certificate) => namingFlaw(certificate.raw, identities, revoked),
     allowHalfOpen: true,
   };
-  const socket = connectTls(options);
-  socket.setNoDelay(true);
-  return connected(socket, "secureConnect", limits.connectMs);
 }
 
+/** TLS to a server with a certificate of its own. */
+async function ownTls({ protocol }: UpstreamService, origination: OriginationContext): Promise<TlsOptions> {
+  const { sni, verify } = origination.tls;
+  return {
+    secureContext: await origination.get(),
+    servername: sni,
+    ALPNProtocols: [...ORIGINATION_ALPN[protocol]],
+    rejectUnauthorized: verify !== "nothing",
+    checkServerIdentity: (_name, certificate) => (verify === "nothing" ? undefined : serverNameFlaw(certificate.raw, verify.names)),
+    allowHalfOpen: true,
+  };
+}
+
+/** How the endpoint is secured; undefined for plaintext. A service with `tls` is never spoken to without. */
+async function tlsOptions(options: DialOptions): Promise<TlsOptions | undefined> {
+  const { service, endpoint, origination } = options;
+  if (endpoint.mtls) return meshTls(options, [endpoint.identity, ...(endpoint.aliases ?? [])]);
+  if (service.tls === undefined) return undefined;
+  if (origination === undefined) throw new AppError("internal", "there is no TLS for a service that must have it");
+  return ownTls(service, origination);
+}
+
+async function dialAddress(options: DialOptions, host: string): Promise<Socket> {
+  const { port } = options.endpoint;
+  const tls = await tlsOptions(options);
+  if (tls === undefined) return connected(connect({ host, port, noDelay: true, allowHalfOpen: true }), "connect", options.limits.connectMs);
+  const socket = connectTls({ ...tls, host, port });
+  socket.setNoDelay(true);
+  return connected(socket, "secureConnect", options.limits.connectMs);
+}
+
+function failureAt(where: string, thrown: unknown): AppError {
+  if (isNamingRefusal(thrown)) return new AppError(thrown.code, `${thrown.message}, at ${where}`, { cause: thrown });
+  if (thrown instanceof AppError) return thrown;
+  const error = thrown instanceof Error ? thrown : new Error(String(thrown));
+  if (isVerification(error))
+    return new AppError("permission-denied", `secure naming: the certificate at ${where} is not trusted`, { cause: error });
+  return new AppError("unavailable", `connection to ${where} failed`, { cause: error });
+}
+
+/** Of the addresses that a name stands for, how many are tried for one connection. */
+const MAX_TRIES = 3;
+
 /**
- * A connection to an endpoint whose server has proved the endpoint's identity; plaintext only where the endpoint takes
- * nothing else. Rejects with `permission-denied` for a wrong server, `unavailable` for none.
+ * A connection to an endpoint whose server has proved what the service asks; plaintext only where the endpoint is said
+ * to take nothing else. Rejects with `permission-denied` for a wrong server, `unavailable` for none.
  */
 export async function dial(options: DialOptions): Promise<Socket> {
-  const { endpoint, limits } = options;
-  const where = `${endpoint.address}:${endpoint.port}`;
-  try {
-    if (endpoint.mtls) return await dialTls(options);
-    const socket = connect({ host: endpoint.address, port: endpoint.port, noDelay: true, allowHalfOpen: true });
-    return await connected(socket, "connect", limits.connectMs);
-  } catch (thrown) {
-    if (isNamingRefusal(thrown)) throw new AppError(thrown.code, `${thrown.message}, at ${where}`, { cause: thrown });
-    const error = thrown instanceof Error ? thrown : new Error(String(thrown));
-    if (isVerification(error))
-      throw new AppError("permission-denied", `secure naming: the certificate at ${where} is not trusted`, { cause: error });
-    throw new AppError("unavailable", `connection to ${where} failed`, { cause: error });
+  const { service, endpoint, limits, resolver } = options;
+  const { address, port } = endpoint;
+  const addresses = service.resolution === undefined ? [address] : await resolver.resolve(address, limits.connectMs);
+  const tries = service.resolution === "DNS_ROUND_ROBIN" ? 1 : MAX_TRIES;
+  let failure = new AppError("unavailable", `\`${address}\` has no address`);
+  for (const host of addresses.slice(0, tries)) {
+    try {
+      return await dialAddress(options, host);
+    } catch (thrown) {
+      failure = failureAt(`${host}:${port}`, thrown);
+    }
   }
+  throw failure;
 }

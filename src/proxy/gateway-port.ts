@@ -21,6 +21,7 @@ import { OutsideTls } from "./outside-tls.ts";
 import { isOfTrustDomains, type Peer } from "./peer-certificate.ts";
 import type { PolicyState } from "./policy-state.ts";
 import { type Recorder, refusal } from "./record.ts";
+import { Resolver } from "./resolver.ts";
 import { ServiceUpstream } from "./service-upstream.ts";
 import { sniff } from "./sniff.ts";
 import { chooseAlpn } from "./tls.ts";
@@ -55,6 +56,7 @@ function isOfMesh(alpn: readonly string[]): boolean {
 
 export class GatewayPort {
   readonly #options: GatewayPortOptions;
+  readonly #resolver = new Resolver();
   readonly #http: HttpConnections;
   readonly #mesh: MutualTls;
   #servers: ReadonlyMap<string, Served> = new Map();
@@ -174,7 +176,16 @@ export class GatewayPort {
         const name = `${service.host}:${service.port}`;
         const same = known.get(name);
         if (same !== undefined && isDeepStrictEqual(same.service, service)) return [name, same];
-        return [name, new ServiceUpstream({ service, credentials, limits, onRefused: (...refused) => this.#refusedServer(...refused) })];
+        return [
+          name,
+          new ServiceUpstream({
+            service,
+            credentials,
+            limits,
+            resolver: this.#resolver,
+            onRefused: (...refused) => this.#refusedServer(...refused),
+          }),
+        ];
       }),
     );
     for (const [name, upstream] of before) if (this.#upstreams.get(name) !== upstream) upstream.close();

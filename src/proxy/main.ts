@@ -24,7 +24,7 @@ export interface RunningProxy {
 const GRACE_MS = 3_000;
 
 function controlPlaneCredentials({ grpc }: Credentials, identity: string): ChannelCredentials {
-  return clientCredentials(grpc, grpc, (certificate: PeerCertificate) => namingFlaw(certificate.raw, identity));
+  return clientCredentials(grpc, grpc, (certificate: PeerCertificate) => namingFlaw(certificate.raw, [identity]));
 }
 
 /** What follows the first certificate: without one the control plane lets nobody in. */

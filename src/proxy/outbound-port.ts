@@ -16,6 +16,7 @@ import { NO_HEADERS } from "./message.ts";
 import type { PolicyState } from "./policy-state.ts";
 import { type Recorder, refusal } from "./record.ts";
 import { checkRequest, isRefused, type RawRequest } from "./request-check.ts";
+import { Resolver } from "./resolver.ts";
 import { ServiceUpstream } from "./service-upstream.ts";
 import { httpVersion, sniff } from "./sniff.ts";
 import { tunnel } from "./tunnel.ts";
@@ -32,6 +33,8 @@ export interface OutboundPortOptions {
 /** A service's names as its clients write them; the short one only inside its namespace, so that no two services share one. */
 function namesOf({ service, host }: UpstreamService, workload: string): readonly string[] {
   const [ownNamespace = "", name = ""] = service.split("/");
+  // A ServiceEntry's host has no shorter form.
+  if (name === host) return [host];
   const names = [host, `${name}.${ownNamespace}.svc`, `${name}.${ownNamespace}`];
   return workload.startsWith(`${ownNamespace}/`) ? [...names, name] : names;
 }
@@ -45,6 +48,7 @@ export class OutboundPort {
   readonly #options: OutboundPortOptions;
   readonly #http1: Http1Server<undefined>;
   readonly #httpOptions: HttpServerOptions<undefined>;
+  readonly #resolver = new Resolver();
   readonly #sessions = new Set<ServerHttp2Session>();
   #listener: OutboundListener;
   #upstreams: readonly ServiceUpstream[];
@@ -104,8 +108,14 @@ export class OutboundPort {
 
   #upstream(service: UpstreamService): ServiceUpstream {
     const { credentials, limits, state } = this.#options;
-    const revoked = () => state.policy.revoked ?? [];
-    return new ServiceUpstream({ service, credentials, limits, revoked, onRefused: (...refused) => this.#refused(...refused) });
+    return new ServiceUpstream({
+      service,
+      credentials,
+      limits,
+      resolver: this.#resolver,
+      revoked: () => state.policy.revoked ?? [],
+      onRefused: (...refused) => this.#refused(...refused),
+    });
   }
 
   #index(): ReadonlyMap<string, ServiceUpstream> {

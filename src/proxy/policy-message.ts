@@ -1,6 +1,6 @@
 /** The policy as it comes over ADS. */
 import { fromBinary } from "@bufbuild/protobuf";
-import type { WorkloadPolicy } from "../compile/workload-policy.ts";
+import type { UpstreamService, WorkloadPolicy } from "../compile/workload-policy.ts";
 import { AppError } from "../core/error.ts";
 import { ProxyPolicySchema } from "../gen/garrison/v1/proxy_pb.js";
 import { DEFAULT_MESH_TLS } from "../policy/mesh-config.ts";
@@ -24,6 +24,14 @@ function isKnownRule({ presence, ...rule }: Readonly<Record<string, unknown>>): 
   return (presence === "OPTIONAL" || presence === "REQUIRED") && lists.every((name) => Array.isArray(rule[name]));
 }
 
+const RESOLUTIONS: ReadonlySet<unknown> = new Set([undefined, "DNS", "DNS_ROUND_ROBIN"]);
+
+/** What says whether a server is verified, and how its address is found. */
+function isKnownService({ tls, resolution, endpoints }: UpstreamService): boolean {
+  const verified = tls === undefined || tls.verify === "nothing" || (Array.isArray(tls.verify?.names) && tls.verify.names.length > 0);
+  return verified && RESOLUTIONS.has(resolution) && Array.isArray(endpoints) && endpoints.every(({ mtls }) => typeof mtls === "boolean");
+}
+
 const SECURITIES: ReadonlySet<unknown> = new Set(["plaintext", "mesh", "outside"]);
 const ACTIONS: ReadonlySet<unknown> = new Set(["forward", "https", "misdirected", "unavailable"]);
 
@@ -32,6 +40,7 @@ function checkGateway({ gateway }: WorkloadPolicy): void {
   if (gateway === undefined) return;
   for (const list of [gateway.listeners, gateway.services])
     if (!Array.isArray(list)) throw mismatch("a gateway of another form than this version knows");
+  if (!gateway.services.every(isKnownService)) throw mismatch("a gateway's service of another form than this version knows");
   for (const { name, security, hosts } of gateway.listeners.flatMap(({ servers }) => servers)) {
     if (!SECURITIES.has(security.kind)) throw mismatch(`an unknown kind of server \`${name}\``);
     if (!hosts.every(({ routes }) => routes.every(({ action }) => ACTIONS.has(action.kind))))
@@ -81,6 +90,9 @@ function check(policy: WorkloadPolicy, workload: string): void {
   }
   checkGateway(policy);
   for (const { name, protocol } of policy.outbound) if (!PROTOCOLS.has(protocol)) throw mismatch(`an unknown protocol at \`${name}\``);
+  for (const { name, services } of policy.outbound)
+    if (!Array.isArray(services) || !services.every(isKnownService))
+      throw mismatch(`a service of another form than this version knows at \`${name}\``);
 }
 
 export interface PolicyMessage {

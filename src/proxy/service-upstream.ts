@@ -9,12 +9,15 @@ import { Http1Pool } from "./http1-pool.ts";
 import { Http2Pool } from "./http2-pool.ts";
 import type { Limits } from "./limits.ts";
 import type { UpstreamConnection } from "./message.ts";
+import type { Resolver } from "./resolver.ts";
+import { OriginationContext } from "./tls-origination.ts";
 import type { Upstream } from "./upstream.ts";
 
 export interface ServiceUpstreamOptions {
   readonly service: UpstreamService;
   readonly credentials: Credentials;
   readonly limits: Limits;
+  readonly resolver: Resolver;
   /** Revoked certificates of the moment, by the SHA-256 of their DER in hex. */
   readonly revoked?: () => readonly string[];
   /** A server that is not who it must be. */
@@ -24,11 +27,13 @@ export interface ServiceUpstreamOptions {
 export class ServiceUpstream implements Upstream {
   readonly #options: ServiceUpstreamOptions;
   readonly #balancer: Balancer;
+  readonly #origination: OriginationContext | undefined;
   readonly #pools: ReadonlyMap<ServiceEndpoint, Upstream>;
 
   constructor(options: ServiceUpstreamOptions) {
     const { service, limits } = options;
     this.#options = options;
+    this.#origination = service.tls && new OriginationContext(service.tls);
     this.#balancer = new Balancer(service.endpoints, limits.ejectionMs);
     this.#pools = new Map(service.endpoints.map((endpoint) => [endpoint, this.#pool(endpoint)]));
   }
@@ -61,14 +66,16 @@ export class ServiceUpstream implements Upstream {
   }
 
   #dial(endpoint: ServiceEndpoint): Promise<Socket> {
-    const { service, credentials, limits, revoked } = this.#options;
-    return dial({ service, endpoint, credentials, limits, ...(revoked === undefined ? {} : { revoked: revoked() }) });
+    const { service, credentials, limits, resolver, revoked } = this.#options;
+    const revocation = revoked === undefined ? {} : { revoked: revoked() };
+    return dial({ service, endpoint, credentials, limits, resolver, origination: this.#origination, ...revocation });
   }
 
   #pool(endpoint: ServiceEndpoint): Upstream {
     const { service, limits } = this.#options;
     const open = () => this.#dial(endpoint);
-    return service.protocol === "http2" ? new Http2Pool(open, endpoint.mtls ? "https" : "http", limits) : new Http1Pool(open, limits);
+    const scheme = endpoint.mtls || service.tls !== undefined ? "https" : "http";
+    return service.protocol === "http2" ? new Http2Pool(open, scheme, limits) : new Http1Pool(open, limits);
   }
 
   #fromPool(endpoint: ServiceEndpoint, fresh: boolean): UpstreamConnection | Promise<UpstreamConnection> {

@@ -7,19 +7,20 @@ import type { TlsMaterial } from "../rpc/credentials.ts";
 /** TLS 1.3's suites, which no setting changes; all with authenticated encryption and forward secrecy. */
 const SUITES_1_3 = ["TLS_AES_128_GCM_SHA256", "TLS_AES_256_GCM_SHA384"];
 
-/** For servers and clients alike: both present the workload's certificate and trust the same roots. No CBC (CVE-2026-47775). */
-export function contextOptions({ key, chain, roots }: TlsMaterial, tls: MeshTls = DEFAULT_MESH_TLS): SecureContextOptions {
-  const { minVersion, cipherSuites, ecdhCurves } = tls;
+/** Of a connection, by whosever certificates. No CBC (CVE-2026-47775). */
+export function tlsParameters({ minVersion, cipherSuites, ecdhCurves }: MeshTls = DEFAULT_MESH_TLS): SecureContextOptions {
   return {
-    key,
-    cert: chain,
-    ca: roots,
     minVersion: `TLSv${minVersion}`,
     maxVersion: "TLSv1.3",
     ciphers: [...SUITES_1_3, ...cipherSuites].join(":"),
     honorCipherOrder: true,
     ...(ecdhCurves.length === 0 ? {} : { ecdhCurve: ecdhCurves.join(":") }),
   };
+}
+
+/** For servers and clients alike: both present the workload's certificate and trust the same roots. */
+export function contextOptions({ key, chain, roots }: TlsMaterial, tls?: MeshTls): SecureContextOptions {
+  return { key, cert: chain, ca: roots, ...tlsParameters(tls) };
 }
 
 /** What a proxy offers to a peer: Istio's names first, for proxies that tell mesh traffic by them (Istio SN-3). */

@@ -6,6 +6,7 @@ import type { Diagnostic } from "../core/diagnostic.ts";
 import { formatDiagnostic, severityOf } from "../core/diagnostic.ts";
 import type { Logger } from "../core/logger.ts";
 import { admitMeshConfig, type FixedSettings } from "../mesh/mesh-config.ts";
+import { meshServices } from "../mesh/registry.ts";
 import {
   buildSnapshot,
   checkReferences,
@@ -118,7 +119,7 @@ export class MeshState {
     this.#logger.log("info", "configuration in force", {
       generation,
       workloads: snapshot.workloads.size,
-      services: snapshot.services.length,
+      services: meshServices(snapshot).length,
       policies: snapshot.authorizationPolicies.length + snapshot.peerAuthentications.length + snapshot.requestAuthentications.length,
       problems: diagnostics.length,
     });

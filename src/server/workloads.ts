@@ -1,5 +1,5 @@
 /** What an agent must know to start beside a workload. */
-import { serviceKey } from "../mesh/services.ts";
+import { meshServices } from "../mesh/registry.ts";
 import type { MeshView } from "./mesh-state.ts";
 
 /** An egress listener on TCP that leads to one service, for Kubernetes' service variables. */
@@ -25,7 +25,7 @@ export interface WorkloadSummary {
 
 /** Egress in the order of each service's own ports, since the first is its `_SERVICE_PORT`. */
 function egressOf(mesh: MeshView, workload: string): readonly EgressSummary[] {
-  const order = mesh.snapshot.services.flatMap((service) => service.ports.map(({ port }) => `${serviceKey(service)}:${port}`));
+  const order = meshServices(mesh.snapshot).flatMap(({ key, ports }) => ports.map(({ port }) => `${key}:${port}`));
   const found = (mesh.policies.get(workload)?.outbound ?? []).flatMap(({ bind, services }) => {
     const [only] = services;
     if (bind.kind !== "tcp" || only === undefined || services.length > 1) return [];

@@ -47,6 +47,7 @@ function closedDuplicate(documents: readonly DecodedDocument[]): MeshObject | un
   const [first] = documents;
   const closed = first?.object === undefined ? undefined : closedForm(first.object);
   if (closed?.kind === "PeerAuthentication" || closed?.kind === "RequestAuthentication") return { ...closed, selector: new Map() };
+  if (closed?.kind === "DestinationRule") return { ...closed, host: "*", selector: new Map(), exportTo: [] };
   return closed?.kind === "AuthorizationPolicy" ? { ...closed, selector: new Map(), action: "DENY" } : closed;
 }
 

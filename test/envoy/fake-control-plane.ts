@@ -113,15 +113,16 @@ export class FakeControlPlane {
   }
 }
 
-/** An agent's SDS: `default` and `ROOTCA`. */
+/** An agent's SDS: `default`, `ROOTCA`, and the machine's roots. */
 export class FakeAgent {
   readonly #server = new Server();
 
-  async listen(socket: string, { key, chain, roots }: TlsMaterial): Promise<void> {
+  async listen(socket: string, { key, chain, roots }: TlsMaterial, systemRoots = roots): Promise<void> {
     const inline = (text: string) => ({ specifier: { case: "inlineString", value: text } }) as const;
     const secrets = new Map([
       ["default", { case: "tlsCertificate", value: { certificateChain: inline(chain), privateKey: inline(key) } } as const],
       ["ROOTCA", { case: "validationContext", value: { trustedCa: inline(roots) } } as const],
+      ["file-root:system", { case: "validationContext", value: { trustedCa: inline(systemRoots) } } as const],
     ]);
     const answer = (stream: AdsStream, { resourceNames, typeUrl, responseNonce }: DiscoveryRequest): void => {
       if (responseNonce !== "") return;

@@ -69,14 +69,19 @@ export class Scenario {
   }
 
   /** Resolves when Envoy serves the policy; nothing is left running when it does not come to that. */
-  static async start(policy: WorkloadPolicy, ca = new FakeCa(), workload = ca.material(policy.identity)): Promise<Scenario> {
+  static async start(
+    policy: WorkloadPolicy,
+    ca = new FakeCa(),
+    workload = ca.material(policy.identity),
+    systemRoots = ca.rootPem,
+  ): Promise<Scenario> {
     const resources = renderEnvoy(policy);
     const folder = workFolder();
     const controlPlane = new FakeControlPlane();
     const agent = new FakeAgent();
     const sdsSocket = join(folder.path, "sds.sock");
     await controlPlane.listen(ca.material(CONTROL_PLANE));
-    await agent.listen(sdsSocket, workload);
+    await agent.listen(sdsSocket, workload, systemRoots);
     void controlPlane.serve(resources);
     const at = { address: "127.0.0.1", port: controlPlane.port, identity: CONTROL_PLANE };
     const envoy = EnvoyProcess.start(folder.path, { node: NODE, controlPlane: at, sdsSocket, xds: "sotw" });

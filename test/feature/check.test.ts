@@ -30,6 +30,25 @@ spec:
 `;
 }
 
+/** A workload that calls the host. */
+function caller(name: string, port: number, host: string): string {
+  return `apiVersion: networking.istio.io/v1
+kind: WorkloadEntry
+metadata: { name: ${name}, namespace: shop }
+spec: { address: 127.0.0.1, serviceAccount: client, labels: { app: ${name} } }
+---
+apiVersion: networking.istio.io/v1
+kind: Sidecar
+metadata: { name: ${name}, namespace: shop }
+spec:
+  workloadSelector: { labels: { app: ${name} } }
+  egress: [{ port: { number: ${port}, protocol: HTTP, name: http }, hosts: ["${host}"] }]
+`;
+}
+
+const RULE = "apiVersion: networking.istio.io/v1\nkind: DestinationRule\n";
+const SERVICE_ENTRY = "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\n";
+
 interface Mistake {
   /** The file that has it; a link that leads nowhere where it is undefined. */
   readonly text?: string;
@@ -96,6 +115,11 @@ const MISTAKES = {
     text: `apiVersion: security.istio.io/v1\nkind: RequestAuthentication\nmetadata: { name: g12, namespace: shop }\nspec: { jwtRules: [{ issuer: a, jwks: '{"keys": [{"kty": "oct"}]}' }] }\n`,
     at: [4, 39],
     told: /^`spec\.jwtRules\[0\]\.jwks`: keys\[0\] is symmetric, and so a secret$/,
+  },
+  GAR0013: {
+    text: `${RULE}metadata: { name: g13, namespace: shop }\nspec: { host: server, subsets: [] }\n`,
+    at: [4, 23],
+    told: /^`spec\.subsets` is not in force$/,
   },
   GAR0014: {
     text: "apiVersion: v1\nkind: ConfigMap\nmetadata: { name: istio-canary, namespace: istio-system }\ndata:\n  mesh: '{}'\n",
@@ -178,6 +202,31 @@ const MISTAKES = {
     text: `${ENTRY}metadata: { name: g301, namespace: shop }\nspec: { address: 127.0.0.1, serviceAccount: client, labels: { app: g301 } }\n---\n${GATEWAY}metadata: { name: g301, namespace: shop }\nspec: { selector: { app: g301 }, servers: [{ port: { number: 20099, protocol: HTTP }, hosts: [a.example.org] }] }\n---\n${ROUTES}metadata: { name: g301, namespace: shop }\nspec: { hosts: [b.example.org], gateways: [g301], http: [{ route: [{ destination: { host: server } }] }] }\n`,
     at: [11, 1],
     told: /^VirtualService `shop\/g301` has no host that its Gateways serve$/,
+  },
+  GAR0401: {
+    text: `${RULE}metadata: { name: g401, namespace: shop }\nspec: { host: nobody }\n`,
+    at: [1, 1],
+    told: /^DestinationRule `shop\/g401` is for `nobody\.shop\.svc\.cluster\.local`, and no Service or ServiceEntry has that host$/,
+  },
+  GAR0402: {
+    text: `${RULE}metadata: { name: g402, namespace: shop }\nspec: { host: server, workloadSelector: { matchLabels: { app: g402 } }, trafficPolicy: { tls: { mode: DISABLE } } }\n---\n${caller("g402", 20_010, "shop/server.shop.svc.cluster.local")}`,
+    at: [1, 1],
+    told: /^DestinationRule `shop\/g402` says mode DISABLE for `shop\/server`, whose ports take only mutual TLS .*: shop\/server:20001$/,
+  },
+  GAR0403: {
+    text: `${RULE}metadata: { name: g403, namespace: shop }\nspec: { host: g403.example.com, trafficPolicy: { tls: { mode: SIMPLE, insecureSkipVerify: true } } }\n---\n${SERVICE_ENTRY}metadata: { name: g403, namespace: shop }\nspec: { hosts: [g403.example.com], resolution: DNS, ports: [{ number: 80, name: http }] }\n---\n${caller("g403", 20_011, "shop/g403.example.com")}`,
+    at: [1, 1],
+    told: /^DestinationRule `shop\/g403` says `insecureSkipVerify`: whoever answers is taken for `shop\/g403\.example\.com`$/,
+  },
+  GAR0404: {
+    text: `${SERVICE_ENTRY}metadata: { name: g404, namespace: shop }\nspec: { hosts: [g404.internal], location: MESH_INTERNAL, resolution: STATIC, ports: [{ number: 80, name: http }], endpoints: [{ address: 10.1.2.3 }] }\n---\n${caller("g404", 20_012, "shop/g404.internal")}`,
+    at: [1, 1],
+    told: /^service `shop\/g404\.internal` has endpoints of which nothing says who runs there, and which are not used: 10\.1\.2\.3:80$/,
+  },
+  GAR0405: {
+    text: `${RULE}metadata: { name: g405, namespace: default }\nspec: { host: g405.example.com, trafficPolicy: { tls: { mode: MUTUAL, clientCertificate: /etc/shop/a.pem, privateKey: /etc/shop/a.key } } }\n---\n${SERVICE_ENTRY}metadata: { name: g405, namespace: default }\nspec: { hosts: [g405.example.com], resolution: DNS, ports: [{ number: 80, name: http }] }\n---\n${caller("g405", 20_013, "default/g405.example.com")}`,
+    at: [1, 1],
+    told: /^DestinationRule `default\/g405` names a private key for clients of namespace `shop`, which do not use `default\/g405\.example\.com` so$/,
   },
 } as const satisfies Readonly<Record<DiagnosticCode, Mistake>>;
 

@@ -14,6 +14,8 @@ const DEPLOY = join(ROOT, "deploy", "kubernetes");
 const LOOSE_KINDS = [
   ["networking.istio.io", "WorkloadEntry", "workloadentries"],
   ["networking.istio.io", "Sidecar", "sidecars"],
+  ["networking.istio.io", "ServiceEntry", "serviceentries"],
+  ["networking.istio.io", "DestinationRule", "destinationrules"],
 ] as const;
 
 /** Takes whatever is written, so that malformed objects get past it. */

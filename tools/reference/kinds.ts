@@ -17,38 +17,47 @@ here: they are listed, as are those of Istio and Kubernetes that are refused, ea
 \`garrison check FOLDER\`.
 `;
 
-function oneDocument(text: string, file: string): RawNode {
+function documentsOf(text: string, file: string): readonly RawNode[] {
   const { documents, diagnostic } = parseYamlDocuments(text, file);
-  const [document, ...others] = documents;
-  if (document !== undefined && others.length === 0) return document;
-  throw new Error(diagnostic === undefined ? `${file} has not exactly one document` : formatDiagnostic(diagnostic));
+  if (diagnostic !== undefined || documents.length === 0)
+    throw new Error(diagnostic === undefined ? `${file} has no document` : formatDiagnostic(diagnostic));
+  return documents;
 }
 
 /** The words that a diagnostic offers for a value that is certainly none. */
 function offered(text: string): readonly string[] {
-  const { diagnostics } = decodeObject(oneDocument(text, "?"));
-  return diagnostics.flatMap(({ help = "" }) => [...help.matchAll(/`([^`]+)`/g)].map(([, word = ""]) => word));
+  return documentsOf(text, "?")
+    .flatMap(decodeObject)
+    .flatMap(({ diagnostics }) => diagnostics)
+    .flatMap(({ help = "" }) => [...help.matchAll(/`([^`]+)`/g)].map(([, word = ""]) => word));
 }
 
-type Shown = Pick<ObservedFields, "refused" | "accepted" | "unused">;
+/** A field within its record: a record that stands in several places is shown whole in one of them. */
+function ending(path: string): string {
+  return path.split(".").slice(-2).join(".");
+}
+
+type Shown = Pick<ObservedFields, "refused" | "accepted" | "unused" | "setAside">;
 
 /** The objects of `objects/KIND.yaml`, which must be valid, and together have every field there is: some exclude each other. */
 function wholeObject(kind: string): { readonly text: string; readonly fields: Shown } {
   const file = join(OBJECTS, `${kind}.yaml`);
   const text = readFileSync(file, "utf8");
-  const objects = parseYamlDocuments(text, file).documents.map(observeFields);
+  const objects = documentsOf(text, file).map(observeFields);
   const problems = objects.flatMap(({ decoded }) => decoded.diagnostics.map(formatDiagnostic));
   if (problems.length > 0) throw new Error(`an object that the reference shows is not right:\n${problems.join("\n")}`);
-  const present = new Set(objects.flatMap((object) => object.present));
-  const missing = objects.flatMap((object) => object.missing).filter((path) => !present.has(path));
+  const shown = new Set(objects.flatMap((object) => object.present).map(ending));
+  const missing = objects.flatMap((object) => object.missing).filter((path) => !shown.has(ending(path)));
   if (missing.length > 0) throw new Error(`${file} must show every field that is read, and lacks ${missing.join(", ")}`);
   const refused = new Map(objects.flatMap((object) => [...object.refused]));
   const [accepted, unused] = [new Set(objects.flatMap((object) => object.accepted)), new Set(objects.flatMap((object) => object.unused))];
-  return { text, fields: { refused, accepted: [...accepted], unused: [...unused] } };
+  const setAside = new Map(objects.flatMap((object) => [...object.setAside]));
+  return { text, fields: { refused, accepted: [...accepted], unused: [...unused], setAside } };
 }
 
 function section(kind: string): string {
   const { text, fields } = wholeObject(kind);
+  const setAside = [...fields.setAside].map(([path, help]) => [`\`${path}\``, help]);
   const refused = [...fields.refused].map(([path, help]) => [`\`${path}\``, help]);
   const ignored = fields.accepted.map((path) => `\`${path}\``).join(", ");
   const unused = fields.unused.map((path) => `\`${path}\``).join(", ");
@@ -59,6 +68,7 @@ function section(kind: string): string {
       .join(", ")}`,
     `\`\`\`yaml\n${text.trimEnd()}\n\`\`\``,
     ...(refused.length === 0 ? [] : [`Refused:\n\n${table(["field", "instead"], refused)}`]),
+    ...(setAside.length === 0 ? [] : [`Taken with a warning (GAR0013), and not in force:\n\n${table(["field", "why"], setAside)}`]),
     `Taken, without meaning here: ${ignored}.`,
     ...(fields.unused.length === 0 ? [] : [`Told with a warning (GAR0014), without effect: ${unused}.`]),
   ].join("\n\n");

@@ -13,6 +13,8 @@ export interface ObservedFields {
   readonly unused: readonly string[];
   /** Path to what to do instead. */
   readonly refused: ReadonlyMap<string, string>;
+  /** Taken with a warning: path to why. */
+  readonly setAside: ReadonlyMap<string, string>;
   /** Fields of `read` that the object does not have: nothing is known of what is below them. */
   readonly missing: readonly string[];
   /** Fields of `read` that it has. */
@@ -29,6 +31,7 @@ class Notes {
   readonly accepted = new Set<string>();
   readonly unused = new Set<string>();
   readonly refused = new Map<string, string>();
+  readonly setAside = new Map<string, string>();
   readonly present = new Set<string>();
 
   take(fields: Fields, names: readonly string[], kind: "read" | "accepted" | "unused"): void {
@@ -42,7 +45,7 @@ class Notes {
 
 /** Lets `notes` hear what every decoder asks of `Fields`, until the function that it answers is called. */
 function listen(notes: Notes): () => void {
-  const { optional, required, expect, accept, refuse, tellUnused } = Fields.prototype;
+  const { optional, required, expect, accept, refuse, setAside, tellUnused } = Fields.prototype;
   Fields.prototype.optional = function (name, decoder) {
     notes.take(this, [name], "read");
     return optional.call(this, name, decoder) as ReturnType<typeof decoder>;
@@ -63,11 +66,15 @@ function listen(notes: Notes): () => void {
     for (const [name, help] of Object.entries(rows)) notes.refused.set(pathOf(this, name), help);
     refuse.call(this, rows);
   };
+  Fields.prototype.setAside = function (rows) {
+    for (const [name, help] of Object.entries(rows)) notes.setAside.set(pathOf(this, name), help);
+    setAside.call(this, rows);
+  };
   Fields.prototype.tellUnused = function (names, help) {
     notes.take(this, names, "unused");
     tellUnused.call(this, names, help);
   };
-  return () => void Object.assign(Fields.prototype, { optional, required, expect, accept, refuse, tellUnused });
+  return () => void Object.assign(Fields.prototype, { optional, required, expect, accept, refuse, setAside, tellUnused });
 }
 
 /** Decodes an object, and tells what became of each of its fields. */
@@ -76,13 +83,14 @@ export function observeFields(node: RawNode): ObservedFields {
   const stop = listen(notes);
   try {
     const decoded = decodeObject(node);
-    const { read, accepted, unused, refused, present } = notes;
+    const { read, accepted, unused, refused, setAside, present } = notes;
     return {
       decoded,
       read: [...read],
       accepted: [...accepted],
       unused: [...unused],
       refused,
+      setAside,
       missing: [...read].filter((path) => !present.has(path)),
       present: [...present],
     };

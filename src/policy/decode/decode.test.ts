@@ -55,6 +55,34 @@ const VALID = [
     metadata: { name: "cart", namespace: "shop" },
     spec: { address: "10.1.2.3", ports: { http: 1 }, labels: { app: "cart" }, serviceAccount: "cart" },
   },
+  {
+    apiVersion: "networking.istio.io/v1",
+    kind: "ServiceEntry",
+    metadata: { name: "cart", namespace: "shop" },
+    spec: {
+      hosts: ["a.example.com"],
+      resolution: "DNS",
+      location: "MESH_INTERNAL",
+      ports: [{ number: 80, name: "http", protocol: "HTTP", targetPort: 81 }],
+      endpoints: [{ address: "b.example.com", ports: { http: 1 }, labels: { a: "b" }, serviceAccount: "cart" }],
+      subjectAltNames: ["spiffe://a/b", "10.1.2.3", "a.example.com"],
+      exportTo: ["."],
+    },
+  },
+  {
+    apiVersion: "networking.istio.io/v1",
+    kind: "DestinationRule",
+    metadata: { name: "cart", namespace: "shop" },
+    spec: {
+      host: "*.example.com",
+      workloadSelector: { matchLabels: { app: "cart" } },
+      exportTo: ["*"],
+      trafficPolicy: {
+        tls: { mode: "MUTUAL", clientCertificate: "/c", privateKey: "/k", caCertificates: "/a", subjectAltNames: ["a"], sni: "b" },
+        portLevelSettings: [{ port: { number: 1 }, tls: { mode: "DISABLE" } }],
+      },
+    },
+  },
 ] as const;
 
 const PLACE = { file: "f.yaml", line: 1, column: 1 };
@@ -223,9 +251,11 @@ describe("closedForm", () => {
     );
     assert.deepEqual(
       closed.map((object) => object?.kind),
-      ["AuthorizationPolicy", "PeerAuthentication", undefined, undefined, undefined],
+      ["AuthorizationPolicy", "PeerAuthentication", undefined, undefined, undefined, undefined, "DestinationRule"],
     );
     const [authorization, peer] = closed;
+    const rule = closed.at(-1);
+    assert.equal(rule?.kind === "DestinationRule" && rule.trafficPolicy, "invalid");
     assert.equal(authorization?.kind === "AuthorizationPolicy" && authorization.rules, "invalid");
     assert.deepEqual(peer?.kind === "PeerAuthentication" && [peer.mtls, peer.portLevelMtls.size], ["invalid", 0]);
   });

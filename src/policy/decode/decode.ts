@@ -3,6 +3,7 @@ import type { Diagnostic } from "../../core/diagnostic.ts";
 import { type MeshObject, type ObjectMeta, objectKey, type WrittenKind } from "../model.ts";
 import { decodeAuthorizationPolicy } from "./authorization-policy.ts";
 import { decodeConfigMap } from "./config-map.ts";
+import { decodeDestinationRule } from "./destination-rule.ts";
 import { decodeGateway } from "./gateway.ts";
 import { isDnsLabel, isDnsSubdomain } from "./kubernetes-name.ts";
 import { DEFAULT_NAMESPACE, isClusterScoped, metadata } from "./metadata.ts";
@@ -15,6 +16,7 @@ import { decodeRequestAuthentication } from "./request-authentication.ts";
 import { decodeSecret } from "./secret.ts";
 import { decodeService } from "./service.ts";
 import { decodeServiceAccount } from "./service-account.ts";
+import { decodeServiceEntry } from "./service-entry.ts";
 import { decodeSidecar } from "./sidecar.ts";
 import { closest, suggestion } from "./suggest.ts";
 import { decodeVirtualService } from "./virtual-service.ts";
@@ -54,6 +56,8 @@ const KINDS: Readonly<Record<WrittenKind, KindRow>> = {
   ConfigMap: { apiVersions: CORE, decode: decodeConfigMap },
   WorkloadEntry: { apiVersions: NETWORKING, decode: decodeWorkloadEntry },
   Sidecar: { apiVersions: NETWORKING, decode: decodeSidecar },
+  ServiceEntry: { apiVersions: NETWORKING, decode: decodeServiceEntry },
+  DestinationRule: { apiVersions: NETWORKING, decode: decodeDestinationRule },
   PeerAuthentication: { apiVersions: SECURITY, decode: decodePeerAuthentication },
   RequestAuthentication: { apiVersions: SECURITY, decode: decodeRequestAuthentication },
   AuthorizationPolicy: { apiVersions: SECURITY, decode: decodeAuthorizationPolicy },
@@ -134,6 +138,8 @@ export function closedForm(object: MeshObject): MeshObject | undefined {
   if (object.kind === "AuthorizationPolicy") return { ...object, rules: "invalid" };
   if (object.kind === "PeerAuthentication") return { ...object, mtls: "invalid", portLevelMtls: new Map() };
   if (object.kind === "RequestAuthentication") return { ...object, jwtRules: "invalid" };
+  // Without it, what it encrypts to a server outside would go out in the clear.
+  if (object.kind === "DestinationRule") return { ...object, trafficPolicy: "invalid" };
   return undefined;
 }
 
@@ -141,6 +147,7 @@ export function closedForm(object: MeshObject): MeshObject | undefined {
 export function isClosedForm(object: MeshObject): boolean {
   if (object.kind === "AuthorizationPolicy") return object.rules === "invalid";
   if (object.kind === "RequestAuthentication") return object.jwtRules === "invalid";
+  if (object.kind === "DestinationRule") return object.trafficPolicy === "invalid";
   return object.kind === "PeerAuthentication" && object.mtls === "invalid";
 }
 

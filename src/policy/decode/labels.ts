@@ -56,7 +56,7 @@ function selectorOf(labelsField: "matchLabels" | "labels"): Decoder<Selector> {
 }
 
 /** Of a policy (Istio `type.v1beta1.WorkloadSelector`). */
-const policySelector = selectorOf("matchLabels");
+export const policySelector = selectorOf("matchLabels");
 
 /** Of a Sidecar (Istio `networking.v1.WorkloadSelector`). */
 export const sidecarSelector = selectorOf("labels");

@@ -28,6 +28,12 @@ export const LIMITS = {
   jwks: 1_048_576,
   /** Ports of a Service or WorkloadEntry, listeners of a Sidecar. */
   ports: 1024,
+  /** Endpoints of a ServiceEntry. */
+  endpoints: 1024,
+  /** Names of a server, namespaces of `exportTo`. */
+  names: 256,
+  /** Characters of a file's path (PATH_MAX of Linux). */
+  path: 4095,
   /** Elements of a list of a MeshConfig. */
   meshValues: 256,
   /** Hosts of an egress listener, of a Gateway's server, of a VirtualService. */

@@ -113,6 +113,16 @@ export class Fields {
     }
   }
 
+  /** Fields that change nothing of who is spoken to and how it is secured: taken, and said not to be in force. */
+  setAside(rows: Readonly<Record<string, string>>): void {
+    for (const [name, help] of Object.entries(rows)) {
+      this.#accepted.add(name);
+      const entry = this.#entries.get(name);
+      if (entry !== undefined)
+        this.cursor.report.add("GAR0013", entry.place, `${quote(pathOf(this.cursor.path, name))} is not in force`, help);
+    }
+  }
+
   /** Fields that have no effect here, and none on who may do what: each is told as a warning. */
   tellUnused(names: readonly string[], help: string): void {
     for (const name of names) {

@@ -11,7 +11,8 @@ import { defaultEndpoint, UNIX_SCHEME, unixEndpoint } from "./socket-address.ts"
 
 type ListenerPort = IngressListener["port"];
 
-const protocol: Decoder<Protocol> = (cursor) => {
+/** A protocol by Istio's name. */
+export const protocol: Decoder<Protocol> = (cursor) => {
   const value = text(cursor);
   if (value === undefined) return undefined;
   return (

@@ -24,9 +24,10 @@ const address: Decoder<string> = (cursor) => {
   return wrong(cursor, "GAR0007", `is not the address of a workload: ${quote(value)}`, "write it as `10.1.2.3` or `2001:db8::1`");
 };
 
-const ports = mapOf(portName, integer(1, 65_535), { max: LIMITS.ports });
+/** By the names of service ports. */
+export const endpointPorts = mapOf(portName, integer(1, 65_535), { max: LIMITS.ports });
 
-const NO_PORTS: ReadonlyMap<string, number> = new Map();
+export const NO_PORTS: ReadonlyMap<string, number> = new Map();
 
 /** Istio lets metadata win where both name a label; a policy that selects by the other value would then be lost, so they must agree. */
 function agreeingWith(meta: ObjectMeta): Decoder<ReadonlyMap<string, string>> {
@@ -41,7 +42,8 @@ function agreeingWith(meta: ObjectMeta): Decoder<ReadonlyMap<string, string>> {
   };
 }
 
-const UNSUPPORTED = {
+/** What Istio has and one mesh of equal endpoints has no use for. */
+export const UNSUPPORTED_OF_ENDPOINT = {
   network: "all workloads must reach each other directly: remove the field",
   locality: "all endpoints of a service are used alike: remove the field",
   weight: "all endpoints of a service are used alike: remove the field",
@@ -56,8 +58,8 @@ function specOf(meta: ObjectMeta): Decoder<Omit<WorkloadEntryObject, "kind" | "m
       "it names the workload's identity: without one it gets no certificate",
     );
     const own = fields.optional("labels", agreeingWith(meta)) ?? meta.labels;
-    const named = fields.optional("ports", ports) ?? NO_PORTS;
-    fields.refuse(UNSUPPORTED);
+    const named = fields.optional("ports", endpointPorts) ?? NO_PORTS;
+    fields.refuse(UNSUPPORTED_OF_ENDPOINT);
     return host === undefined || serviceAccount === undefined ? undefined : { address: host, serviceAccount, labels: own, ports: named };
   });
 }

@@ -35,7 +35,7 @@ import type { StringMatch } from "../../policy/pattern.ts";
 import { duration, namedConfig, pack } from "./any.ts";
 import { type Transport, toPolicy } from "./authorization.ts";
 import { CUSTOM_MARK, HTTP_RBAC, TCP_RBAC } from "./names.ts";
-import { outboundClusterName } from "./outbound.ts";
+import { outboundClusterName } from "./outbound-cluster.ts";
 import { stringMatcher } from "./string-matcher.ts";
 
 type HttpServiceInit = MessageInitShape<typeof HttpServiceSchema>;

@@ -16,6 +16,9 @@ export const PAYLOAD_KEY = "payload";
 /** The secret with the roots to trust. */
 export const ROOTS_SECRET = "ROOTCA";
 
+/** The secret with the roots that the machine trusts, for servers outside the mesh. */
+export const SYSTEM_ROOTS_SECRET = "file-root:system";
+
 /** The filters that leave which rule matched among the metadata of a request or connection, under their own names. */
 export const HTTP_RBAC = "envoy.filters.http.rbac";
 export const TCP_RBAC = "envoy.filters.network.rbac";

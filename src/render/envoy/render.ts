@@ -12,7 +12,8 @@ import { authorizationFilters, type Scope } from "./authorization.ts";
 import { customFilters } from "./external-authorization.ts";
 import { gatewayListener, gatewayRoutes } from "./gateway.ts";
 import { inboundCluster, inboundListener } from "./inbound.ts";
-import { outboundCluster, outboundClusterName, outboundEndpoints, outboundListener } from "./outbound.ts";
+import { outboundListener } from "./outbound.ts";
+import { isResolved, outboundCluster, outboundClusterName, outboundEndpoints } from "./outbound-cluster.ts";
 import { requestAuthenticationFilters } from "./request-authentication.ts";
 
 /** One resource, serialized. */
@@ -78,7 +79,11 @@ export function renderEnvoy(policy: WorkloadPolicy): EnvoyResources {
       [...inbound.map(inboundCluster), ...services.map((service) => outboundCluster(service, policy.tls))],
       ({ name }) => name,
     ),
-    serialize(ClusterLoadAssignmentSchema, services.map(outboundEndpoints), ({ clusterName }) => clusterName),
+    serialize(
+      ClusterLoadAssignmentSchema,
+      services.filter((service) => !isResolved(service)).map(outboundEndpoints),
+      ({ clusterName }) => clusterName,
+    ),
     serialize(ListenerSchema, listeners, ({ name }) => name),
     serialize(TypedExtensionConfigSchema, filtersOf(policy), ({ name }) => name),
     ...(gateway === undefined ? [] : [serialize(RouteConfigurationSchema, gatewayRoutes(gateway), ({ name }) => name)]),

@@ -39,7 +39,7 @@ function uri(matcher: StringMatcherInit): MessageInitShape<typeof SubjectAltName
 const VERSION = { "1.2": TlsParameters_TlsProtocol.TLSv1_2, "1.3": TlsParameters_TlsProtocol.TLSv1_3 } as const;
 
 /** TLS 1.3's own suites are all AEAD with forward secrecy; of 1.2 only such are offered. */
-function parameters({ minVersion, cipherSuites, ecdhCurves }: MeshTls): MessageInitShape<typeof TlsParametersSchema> {
+export function tlsParameters({ minVersion, cipherSuites, ecdhCurves }: MeshTls): MessageInitShape<typeof TlsParametersSchema> {
   return {
     tlsMinimumProtocolVersion: VERSION[minVersion],
     tlsMaximumProtocolVersion: TlsParameters_TlsProtocol.TLSv1_3,
@@ -58,7 +58,7 @@ interface ContextOptions {
 /** The workload's own certificate, the mesh's roots, and the names that a peer may have. */
 function commonContext({ alpn, peers, tls }: ContextOptions): MessageInitShape<typeof CommonTlsContextSchema> {
   return {
-    tlsParams: parameters(tls),
+    tlsParams: tlsParameters(tls),
     alpnProtocols: [...alpn],
     tlsCertificateSdsSecretConfigs: [agentSecret(IDENTITY_SECRET)],
     validationContextType: {
@@ -87,6 +87,9 @@ export function serverTls(trustDomains: readonly string[], protocol: Protocol, t
   });
   return create(TransportSocketSchema, context);
 }
+
+/** An identity that no certificate can hold (`#` is in no SPIFFE ID). */
+export const NOBODY = "spiffe://nobody#";
 
 /** What a client needs to know of a server. */
 export interface ServerName {

@@ -34,6 +34,8 @@ const WATCHED_KINDS: readonly WatchedKind[] = [
   core("Pod", "pods"),
   istio("networking", "WorkloadEntry", "workloadentries"),
   istio("networking", "Sidecar", "sidecars"),
+  istio("networking", "ServiceEntry", "serviceentries"),
+  istio("networking", "DestinationRule", "destinationrules"),
   istio("security", "PeerAuthentication", "peerauthentications"),
   istio("security", "RequestAuthentication", "requestauthentications"),
   istio("security", "AuthorizationPolicy", "authorizationpolicies"),

@@ -1,0 +1,188 @@
+/** Every service that clients can name: Services of Kubernetes, and the hosts of ServiceEntries. */
+import type { Diagnostic, Place } from "../core/diagnostic.ts";
+import { formatSpiffeId } from "../identity/spiffe-id.ts";
+import type { EntryEndpoint, Selector, ServiceEntryObject, ServiceObject, ServicePort } from "../policy/model.ts";
+import { workloadsIn } from "./by-namespace.ts";
+import { narrow } from "./recording.ts";
+import { selectorMatches, workloadsOfService } from "./selection.ts";
+import { serviceHost, serviceKey, workloadPortOf } from "./services.ts";
+import type { MeshSettings, MeshSnapshot, Workload } from "./snapshot.ts";
+
+export interface MeshService {
+  /** `NAMESPACE/NAME` of a Service, `NAMESPACE/HOST` of a ServiceEntry's host. */
+  readonly key: string;
+  readonly namespace: string;
+  readonly host: string;
+  readonly ports: readonly ServicePort[];
+  /** The entry that says it; undefined for a Service. */
+  readonly entry: ServiceEntryObject | undefined;
+  /** The Service that says it; undefined for a ServiceEntry. */
+  readonly service: ServiceObject | undefined;
+  readonly place: Place;
+}
+
+/** A place that serves a port of a service. */
+export interface RegistryEndpoint {
+  /** An IP address, or a DNS name where the entry says that it is resolved. */
+  readonly address: string;
+  readonly port: number;
+  readonly labels: ReadonlyMap<string, string>;
+  /** A SPIFFE ID; undefined where nothing says who runs there. */
+  readonly identity: string | undefined;
+  /** Undefined for an endpoint that is no object of its own. */
+  readonly workload: Workload | undefined;
+}
+
+// === Services ===
+
+interface Registry {
+  readonly services: readonly MeshService[];
+  readonly diagnostics: readonly Diagnostic[];
+  /** By the client's namespace; filled as it is asked for. */
+  readonly visible: Map<string, readonly MeshService[]>;
+}
+
+/** The namespace that a host of the cluster's own domain belongs to; undefined for any other host. */
+function ownerOf({ clusterDomain }: MeshSettings, host: string): string | undefined {
+  const end = `.svc.${clusterDomain}`;
+  return host.endsWith(end) ? host.slice(0, -end.length).split(".").at(-1) : undefined;
+}
+
+/**
+ * Why a host of an entry is not taken: it would answer for somebody else's service. The root namespace may name hosts
+ * of any namespace, but none that is there already.
+ */
+function claimProblem(settings: MeshSettings, { meta }: ServiceEntryObject, host: string, taken: ReadonlySet<string>): string | undefined {
+  const owner = ownerOf(settings, host);
+  if (owner !== undefined && owner !== meta.namespace && meta.namespace !== settings.rootNamespace)
+    return `\`${host}\` belongs to namespace \`${owner}\``;
+  return taken.has(host) || taken.has(`${meta.namespace}/${host}`) ? `\`${host}\` is a service already` : undefined;
+}
+
+function buildRegistry(objects: readonly ServiceObject[], entries: readonly ServiceEntryObject[], settings: MeshSettings): Registry {
+  const services: MeshService[] = objects.map((service) => {
+    const { namespace, place } = service.meta;
+    const host = serviceHost(settings, service);
+    return { key: serviceKey(service), namespace, host, ports: service.ports, entry: undefined, service, place };
+  });
+  const taken = new Set(services.map(({ host }) => host));
+  const diagnostics: Diagnostic[] = [];
+  for (const entry of entries) {
+    const { namespace, name, place } = entry.meta;
+    for (const host of entry.hosts) {
+      const key = `${namespace}/${host}`;
+      const problem = claimProblem(settings, entry, host, taken);
+      if (problem === undefined) services.push({ key, namespace, host, ports: entry.ports, entry, service: undefined, place });
+      else {
+        const message = `host of ServiceEntry \`${namespace}/${name}\` is not taken: ${problem}`;
+        diagnostics.push({ code: "GAR0104", message, place, help: "remove the host from the entry, or name another" });
+      }
+      taken.add(key);
+    }
+  }
+  return { services, diagnostics, visible: new Map() };
+}
+
+/** By the list of Services; made for these entries and settings. */
+const registries = new WeakMap<readonly ServiceObject[], { readonly of: readonly unknown[]; readonly registry: Registry }>();
+
+/** Made once for each state. It reads what it is made of every time, so that whoever notes what is read (`recording.ts`) sees it. */
+function registryOf(snapshot: MeshSnapshot): Registry {
+  const { services, serviceEntries, settings } = snapshot;
+  const of = [serviceEntries, settings];
+  const known = registries.get(services);
+  if (known?.of.every((part, index) => part === of[index])) return known.registry;
+  const registry = buildRegistry(services, serviceEntries, settings);
+  registries.set(services, { of, registry });
+  return registry;
+}
+
+/** All services, Services before entries, oldest first. Made once for each snapshot. */
+export function meshServices(snapshot: MeshSnapshot): readonly MeshService[] {
+  return registryOf(snapshot).services;
+}
+
+/** Hosts that no service could be made of. */
+export function registryDiagnostics(snapshot: MeshSnapshot): readonly Diagnostic[] {
+  return registryOf(snapshot).diagnostics;
+}
+
+/** Istio `exportTo`: whether what is of `owner` is seen in `namespace`. */
+export function isExportedTo(exportTo: readonly string[], owner: string, namespace: string): boolean {
+  return exportTo.length === 0 || exportTo.includes("*") || exportTo.includes(namespace) || (exportTo.includes(".") && owner === namespace);
+}
+
+function seenFrom(services: readonly MeshService[], namespace: string): readonly MeshService[] {
+  const seen = new Map<string, MeshService>();
+  for (const service of services) {
+    if (!isExportedTo(service.entry?.exportTo ?? [], service.namespace, namespace)) continue;
+    const before = seen.get(service.host);
+    if (before === undefined || (before.namespace !== namespace && service.namespace === namespace)) seen.set(service.host, service);
+  }
+  return [...seen.values()];
+}
+
+/** What a client in `namespace` sees. Of several services with one host, that of its own namespace, or else the oldest. */
+export function visibleServices(snapshot: MeshSnapshot, namespace: string): readonly MeshService[] {
+  const { services, visible } = registryOf(snapshot);
+  const known = visible.get(namespace) ?? seenFrom(services, namespace);
+  visible.set(namespace, known);
+  return known;
+}
+
+// === Endpoints ===
+
+/** The labels by which a service selects workloads; undefined for one with endpoints of its own. */
+function selectorOf({ service, entry }: MeshService): Selector | undefined {
+  if (service !== undefined) return service.selector;
+  return entry?.endpoints.kind === "selected" ? entry.endpoints.selector : undefined;
+}
+
+/** Whether a workload serves a service: of the same namespace, by a selector that is not empty. */
+export function selectsWorkload(service: MeshService, workload: Workload): boolean {
+  const selector = selectorOf(service);
+  if (selector === undefined || selector.size === 0) return false;
+  return service.namespace === workload.namespace && selectorMatches(selector, workload.labels);
+}
+
+/** Whether a service finds its endpoints by labels, and finds none. */
+export function selectsNobody(snapshot: MeshSnapshot, service: MeshService): boolean {
+  return selectorOf(service) !== undefined && workloadsOf(snapshot, service).length === 0;
+}
+
+const workloadsOfEntry = narrow((snapshot, { meta, endpoints }: ServiceEntryObject): readonly Workload[] => {
+  if (endpoints.kind !== "selected" || endpoints.selector.size === 0) return [];
+  return workloadsIn(snapshot.workloads, meta.namespace).filter((workload) => selectorMatches(endpoints.selector, workload.labels));
+});
+
+function workloadsOf(snapshot: MeshSnapshot, { service, entry }: MeshService): readonly Workload[] {
+  if (service !== undefined) return workloadsOfService(snapshot, service);
+  return entry === undefined ? [] : workloadsOfEntry(snapshot, entry);
+}
+
+function ofWorkload(workload: Workload, port: ServicePort): readonly RegistryEndpoint[] {
+  const { address, labels, identity, ready } = workload;
+  const workloadPort = workloadPortOf(port, workload);
+  return workloadPort === undefined || !ready ? [] : [{ address, port: workloadPort, labels, identity, workload }];
+}
+
+function ofEntry(snapshot: MeshSnapshot, namespace: string, endpoint: EntryEndpoint, port: ServicePort): RegistryEndpoint {
+  const { address, ports, labels, serviceAccount } = endpoint;
+  const { trustDomain } = snapshot.settings;
+  const identity = serviceAccount === undefined ? undefined : formatSpiffeId({ trustDomain, namespace, serviceAccount });
+  return { address, port: ports.get(port.name) ?? Number(port.targetPort), labels, identity, workload: undefined };
+}
+
+function declaredEndpoints(snapshot: MeshSnapshot, service: MeshService, port: ServicePort): readonly RegistryEndpoint[] {
+  const { entry, namespace, host } = service;
+  if (entry?.endpoints.kind !== "inline") return workloadsOf(snapshot, service).flatMap((workload) => ofWorkload(workload, port));
+  const { list } = entry.endpoints;
+  if (list.length > 0 || entry.resolution === "STATIC") return list.map((endpoint) => ofEntry(snapshot, namespace, endpoint, port));
+  return [{ address: host, port: Number(port.targetPort), labels: new Map(), identity: undefined, workload: undefined }];
+}
+
+/** Where a port of a service is served. Resolved by DNS and without endpoints, that is the host itself. What is revoked has no certificate with which it could answer. */
+export function endpointsOf(snapshot: MeshSnapshot, service: MeshService, port: ServicePort): readonly RegistryEndpoint[] {
+  const { identities } = snapshot.revoked;
+  return declaredEndpoints(snapshot, service, port).filter(({ identity }) => identity === undefined || !identities.has(identity));
+}
