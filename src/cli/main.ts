@@ -101,6 +101,14 @@ async function main(argv: readonly string[]): Promise<ExitCode> {
   return command.run(parseCommandLine(command, rest));
 }
 
+/** As a shell says of what SIGPIPE ended: whoever read has closed, and nothing is told of what was not done. */
+const READER_GONE = 141;
+
+process.stdout.on("error", (error: NodeJS.ErrnoException) => {
+  if (error.code !== "EPIPE") throw error;
+  process.exit(process.exitCode ?? READER_GONE);
+});
+
 /** What a command left open must not keep the process: it has said that it is done. */
 const GRACE_MS = 2000;
 

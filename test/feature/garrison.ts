@@ -52,6 +52,20 @@ export async function garrison(args: readonly string[], options: SpawnOptions = 
   return { exit: code ?? signal ?? "SIGKILL", stdout, stderr };
 }
 
+/** Runs a command whose output nobody reads: the pipe is closed before the command writes. */
+export async function garrisonUnread(args: readonly string[]): Promise<Omit<Result, "stdout">> {
+  const child = spawnGarrison(args, {});
+  child.stdout?.destroy();
+  const timer = setTimeout(() => child.kill("SIGKILL"), COMMAND_TIMEOUT_MS);
+  let stderr = "";
+  child.stderr?.setEncoding("utf8").on("data", (text: string) => {
+    stderr += text;
+  });
+  const [code, signal] = (await once(child, "close")) as [number | null, NodeJS.Signals | null];
+  clearTimeout(timer);
+  return { exit: code ?? signal ?? "SIGKILL", stderr };
+}
+
 /** A command that stays: `serve`, `run`, `up`, `audit --follow`. */
 export class GarrisonProcess {
   readonly pid: number;
