@@ -2,8 +2,9 @@
 import type { Diagnostic } from "../core/diagnostic.ts";
 import { policyApplies } from "../mesh/selection.ts";
 import type { MeshSnapshot, Workload } from "../mesh/snapshot.ts";
-import type { AuthorizationPolicyObject } from "../policy/model.ts";
+import type { AuthorizationPolicyObject, Rule } from "../policy/model.ts";
 import { authorizerOf, isUnusable, PLACES, type Transport } from "./authorizers.ts";
+import { onPort } from "./warnings/reach.ts";
 import type { WorkloadPolicy } from "./workload-policy.ts";
 
 type Compiled = ReadonlyMap<string, WorkloadPolicy>;
@@ -32,9 +33,12 @@ function workloadsOf(snapshot: MeshSnapshot, policy: AuthorizationPolicyObject):
   return [...snapshot.workloads.values()].filter((workload) => policyApplies(snapshot, policy, workload));
 }
 
-function tcpPortsOf(compiled: Compiled, workloads: readonly Workload[]): readonly string[] {
+/** The TCP ports that a rule may match at. */
+function tcpPortsOf(compiled: Compiled, workloads: readonly Workload[], rules: readonly Rule[]): readonly string[] {
   return workloads.flatMap(({ key }) =>
-    (compiled.get(key)?.inbound ?? []).filter(({ protocol }) => protocol === "tcp").map(({ port }) => `${key}:${port}`),
+    (compiled.get(key)?.inbound ?? [])
+      .filter(({ port, protocol }) => protocol === "tcp" && rules.some((rule) => onPort(rule, port) !== undefined))
+      .map(({ port }) => `${key}:${port}`),
   );
 }
 
@@ -44,10 +48,7 @@ function httpOnTcp(snapshot: MeshSnapshot, compiled: Compiled): readonly Diagnos
     const found = authorizerOf(snapshot, policy.provider);
     if (isUnusable(found) || found.kind !== "http") return [];
     const rules = policy.rules === "invalid" ? [] : policy.rules;
-    const leavesOut = rules.every(
-      ({ to }) => to.length > 0 && to.every((clauses) => clauses.some(({ attribute }) => attribute === "destinationPort")),
-    );
-    const ports = leavesOut ? [] : tcpPortsOf(compiled, workloadsOf(snapshot, policy));
+    const ports = tcpPortsOf(compiled, workloadsOf(snapshot, policy), rules);
     if (ports.length === 0) return [];
     const message = `${describe(policy)} asks a provider of HTTP, which no TCP connection can be asked of: it denies connections to ${ports.join(", ")}`;
     const help = "add `ports` with the HTTP ports to each operation of its rules, or ask a provider of gRPC";

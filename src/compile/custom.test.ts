@@ -83,6 +83,8 @@ test("a provider of HTTP is asked of requests, and denies the connections that n
   assert.deepEqual(told(mesh), [`GAR0201 ${message}`]);
   const scoped = compile(["ask", asking("opa-http", '{ to: [{ operation: { ports: ["8080"] } }] }')]);
   assert.deepEqual(told(scoped), []);
+  const onTcp = compile(["ask", asking("opa-http", '{ to: [{ operation: { ports: ["9000"] } }] }')]);
+  assert.deepEqual(told(onTcp), [`GAR0201 ${message}`]);
 });
 
 for (const [provider, why] of [

@@ -4,7 +4,7 @@ import { symlinkSync } from "node:fs";
 import { join } from "node:path";
 import { describe, test } from "node:test";
 import { DIAGNOSTICS, type Diagnostic, type DiagnosticCode, type Severity } from "../../src/core/diagnostic.ts";
-import { garrison } from "./garrison.ts";
+import { garrison, garrisonUnread } from "./garrison.ts";
 import { allowPaths, meshFiles, OPEN_PATHS, UNUSED_PORTS } from "./mesh.ts";
 import { Place } from "./place.ts";
 
@@ -167,7 +167,7 @@ const MISTAKES = {
     told: /^`trustDomain` would be `example\.org`, and is `cluster\.local`$/,
   },
   GAR0201: {
-    text: `${workload("tcp", 20_005, "TCP")}---\n${POLICY}metadata: { name: g201, namespace: shop }\nspec: { action: DENY, selector: { matchLabels: { app: tcp } }, rules: [{ to: [{ operation: { methods: [GET] } }] }] }\n`,
+    text: `${workload("tcp", 20_005, "TCP")}---\n${POLICY}metadata: { name: g201, namespace: shop }\nspec: { action: DENY, selector: { matchLabels: { app: tcp } }, rules: [{ to: [{ operation: { methods: [GET], ports: ["20005"] } }] }] }\n`,
     at: [16, 72],
     told: /^DENY rule `shop\/g201\[0\]` has HTTP fields, which fall away on TCP ports: it denies every connection to shop\/tcp:20005$/,
   },
@@ -182,9 +182,11 @@ const MISTAKES = {
     told: /^DENY rule `shop\/g203\[0\]` does not match the host `a\.example:80`, `a\.example\.`, which an application may take/,
   },
   GAR0204: {
-    text: `${ruled("g204", 20_022, "DENY", 'from: [{ source: { namespaces: ["evil"] } }]')}---\n${PEERS}metadata: { name: g204, namespace: shop }\nspec: { selector: { matchLabels: { app: g204 } }, mtls: { mode: PERMISSIVE } }\n`,
+    text: elsewhere(
+      `${ruled("g204", 20_022, "DENY", 'from: [{ source: { namespaces: ["evil"] } }]')}---\n${PEERS}metadata: { name: g204, namespace: shop }\nspec: { selector: { matchLabels: { app: g204 } }, mtls: { mode: PERMISSIVE } }\n`,
+    ),
     at: [20, 7],
-    told: /^DENY rule `shop\/g204\[0\]` asks for the peer's identity, and the mode is PERMISSIVE at shop\/g204:20022: callers in plaintext have no identity there, and it does not deny them$/,
+    told: /^DENY rule `default\/g204\[0\]` asks for the peer's identity, and the mode is PERMISSIVE at default\/g204:20022: callers in plaintext have no identity there, and it does not deny them$/,
   },
   GAR0205: {
     text: elsewhere(ruled("g205", 20_023, "ALLOW", 'from: [{ source: { requestPrincipals: ["*"] } }]')),
@@ -246,6 +248,11 @@ function placeWith(scope: ConstructorParameters<typeof Place>[0], codes: readonl
 type Line = Diagnostic & { readonly severity: Severity };
 
 describe("garrison check", { timeout: 60_000 }, () => {
+  test("ends quietly, with what it found, when its reader is gone", async (t) => {
+    const place = placeWith(t, CODES);
+    assert.deepEqual(await garrisonUnread(["check", place.config, "--json"]), { exit: 1, stderr: "" });
+  });
+
   test("tells each kind of mistake with its file, line, column, severity and code", async (t) => {
     const place = placeWith(t, CODES);
     const { exit, stdout } = await garrison(["check", place.config, "--json", "--trust-domain", "cluster.local"]);

@@ -1,6 +1,6 @@
 /** A rule with all that its warnings need. */
 import type { Place } from "../../core/diagnostic.ts";
-import type { AuthorizationPolicyObject, Clause, Rule } from "../../policy/model.ts";
+import type { AuthorizationPolicyObject, Rule } from "../../policy/model.ts";
 import type { WorkloadPolicy } from "../workload-policy.ts";
 
 export interface PlacedRule {
@@ -11,10 +11,6 @@ export interface PlacedRule {
   readonly place: Place;
   /** What is compiled for the workloads that the policy selects. */
   readonly selected: readonly WorkloadPolicy[];
-}
-
-export function allClauses({ from, to, when }: Rule): readonly Clause[] {
-  return [...from.flat(), ...to.flat(), ...when];
 }
 
 const MAX_NAMED = 6;

@@ -63,10 +63,8 @@ describe("identities where mutual TLS is not required", () => {
     );
 
   for (const [action, field, effect] of [
-    ["ALLOW", "principals", "never allows them"],
     ["ALLOW", "notPrincipals", "allows them, whoever they are"],
     ["DENY", "namespaces", "does not deny them"],
-    ["DENY", "notNamespaces", "denies them all"],
     ["DENY", "serviceAccounts", "does not deny them"],
     ["ALLOW", "notTrustDomains", "allows them, whoever they are"],
     ["AUDIT", "trustDomains", "does not note them"],
@@ -86,7 +84,55 @@ describe("identities where mutual TLS is not required", () => {
   });
 
   it("are told of keys of `when` as well", () => {
-    assert.match(rule("DENY", "{ when: [{ key: source.principal, notValues: [a] }] }")[0] ?? "", /^GAR0204 .* denies them all$/);
+    assert.match(rule("DENY", "{ when: [{ key: source.principal, values: [a] }] }")[0] ?? "", /^GAR0204 .* does not deny them$/);
+  });
+
+  for (const [action, field, effect] of [
+    ["ALLOW", "principals", "never allows them"],
+    ["DENY", "notNamespaces", "denies them all"],
+    ["AUDIT", "notPrincipals", "notes them all"],
+  ] as const)
+    it(`are not told of ${action} with ${field} while mutual TLS is possible: it is closed to plaintext`, () => {
+      const policy = authorizationPolicy("p", `{ action: ${action}, selector: { matchLabels: { app: other } }, rules: [${from(field)}] }`);
+      assert.deepEqual(modes("PERMISSIVE", policy), []);
+      assert.ok(modes("DISABLE", policy)[0]?.endsWith(`no caller has an identity there, and it ${effect}`));
+    });
+
+  const other = (name: string, action: string, text: string) =>
+    authorizationPolicy(name, `{ action: ${action}, selector: { matchLabels: { app: other } }, rules: [${text}] }`);
+  const evil = other("evil", "DENY", from("principals"));
+
+  for (const [what, policy] of [
+    ["the DENY that the help proposes", other("q", "DENY", from("notPrincipals", '["*"]'))],
+    ["a DENY of the whole namespace", authorizationPolicy("q", `{ action: DENY, rules: [${from("notPrincipals", '["*"]')}] }`)],
+    [
+      "a DENY of plaintext on the port",
+      other("q", "DENY", '{ from: [{ source: { notPrincipals: ["*"] } }], to: [{ operation: { ports: ["8080"] } }] }'),
+    ],
+    ["ALLOW rules that all ask for identities", other("q", "ALLOW", from("namespaces"))],
+  ] as const)
+    it(`are not told of beside ${what}`, () => {
+      assert.equal(modes("PERMISSIVE", evil).length, 1);
+      assert.deepEqual(modes("PERMISSIVE", evil, policy), []);
+    });
+
+  for (const [what, policy] of [
+    [
+      "a DENY of plaintext on some paths",
+      other("q", "DENY", `{ from: [{ source: { notPrincipals: ["*"] } }], to: [{ operation: { methods: [GET] } }] }`),
+    ],
+    [
+      "a DENY of plaintext on another port",
+      other("q", "DENY", `{ from: [{ source: { notPrincipals: ["*"] } }], to: [{ operation: { ports: ["1"] } }] }`),
+    ],
+    ["an ALLOW rule that asks for none", other("q", "ALLOW", "{}")],
+  ] as const)
+    it(`are told of still beside ${what}`, () => assert.equal(modes("PERMISSIVE", evil, policy).length, 1));
+
+  it("are told of with what remains of the rule, and not at ports that it does not name", () => {
+    const either = "{ from: [{ source: { principals: [a] } }, { source: { ipBlocks: [10.0.0.1] } }] }";
+    assert.match(rule("DENY", either)[0] ?? "", /^GAR0204 .*, and it denies them only where its other fields match$/);
+    assert.deepEqual(rule("DENY", '{ from: [{ source: { principals: [a] } }], to: [{ operation: { ports: ["1"] } }] }'), []);
   });
 });
 
@@ -107,6 +153,27 @@ describe("tokens", () => {
     assert.match(told(asking("DENY", NO_PRINCIPAL))[0] ?? "", /^GAR0205 .*, and it denies them all$/);
     const claim = '{ when: [{ key: "request.auth.claims[a]", values: [b] }] }';
     assert.match(told(asking("DENY", claim))[0] ?? "", /^GAR0205 .*, and it does not deny them$/);
+  });
+
+  const on = (source: string, port: number) => `{ from: [{ source: { ${source}: ["*"] } }], to: [{ operation: { ports: ["${port}"] } }] }`;
+
+  it("are not told of where a rule names no port that speaks HTTP: there it does not match, or loses the field", () => {
+    assert.deepEqual(rule("DENY", on("notRequestPrincipals", 8000)), []);
+    for (const source of ["requestPrincipals", "notRequestPrincipals"])
+      assert.deepEqual(rule("DENY", on(source, 9000), "api"), [
+        "GAR0201 DENY rule `shop/p[0]` has HTTP fields, which fall away on TCP ports: it denies every connection to shop/api:9000",
+      ]);
+  });
+
+  it("are told of by port at a workload that has TCP ports too", () => {
+    assert.deepEqual(rule("DENY", on("notRequestPrincipals", 8080), "api"), [
+      "GAR0205 DENY rule `shop/p[0]` asks for a token, and no RequestAuthentication selects shop/api:8080: nobody's token counts there, and it denies them all",
+    ]);
+  });
+
+  it("are told of with what remains of the rule", () => {
+    const either = '{ from: [{ source: { requestPrincipals: ["*"] } }, { source: { ipBlocks: [10.0.0.1] } }] }';
+    assert.match(rule("DENY", either)[0] ?? "", /^GAR0205 .*, and it denies them only where its other fields match$/);
   });
 
   it("that are verified and that nothing requires are told of", () => {
@@ -130,8 +197,41 @@ describe("DENY rules with HTTP fields on TCP ports", () => {
     assert.match(widened(requester)[0] ?? "", /every connection to shop\/api:9000$/);
   });
 
-  it("are not where the rule names its ports, in `to` or in `when`", () => {
+  it("are told of where the rule names the TCP port itself", () => {
+    for (const text of [
+      '{ to: [{ operation: { methods: [GET], ports: ["9000"] } }] }',
+      '{ to: [{ operation: { methods: [GET], ports: ["8080"] } }, { operation: { methods: [GET], ports: ["9000"] } }] }',
+      '{ to: [{ operation: { methods: [GET], notPorts: ["8080"] } }] }',
+      '{ to: [{ operation: { methods: [GET] } }], when: [{ key: destination.port, values: ["8080", "9000"] }] }',
+    ])
+      assert.match(widened(text)[0] ?? "", /: it denies every connection to shop\/api:9000$/);
+    assert.deepEqual(widened('{ to: [{ operation: { methods: [GET], ports: ["8080"] } }, { operation: { ports: ["9000"] } }] }'), []);
+    assert.deepEqual(widened('{ to: [{ operation: { methods: [GET], notPorts: ["9000"] } }] }'), []);
+  });
+
+  it("are not where the rule names its HTTP ports, in `to` or in `when`", () => {
     assert.deepEqual(widened('{ to: [{ operation: { methods: [GET], ports: ["8080"] } }] }'), []);
     assert.deepEqual(widened('{ to: [{ operation: { methods: [GET] } }], when: [{ key: destination.port, values: ["8080"] }] }'), []);
+  });
+});
+
+describe("ALLOW rules with HTTP fields", () => {
+  const allowing = (text: string) => rule("ALLOW", text, "api");
+  const told = "GAR0201 ALLOW rule `shop/p[0]` has HTTP fields, which no TCP connection has: it allows nothing at shop/api:9000";
+
+  it("are told of where they, or one operation of them, reach TCP ports alone", () => {
+    assert.deepEqual(allowing('{ to: [{ operation: { methods: [GET], ports: ["9000"] } }] }'), [told]);
+    assert.deepEqual(allowing('{ to: [{ operation: { methods: [GET] } }], when: [{ key: destination.port, values: ["9000"] }] }'), [told]);
+    assert.deepEqual(allowing('{ to: [{ operation: { methods: [GET], ports: ["8080"] } }, { operation: { ports: ["9000"] } }] }'), [told]);
+  });
+
+  it("are not where they reach HTTP too, or no port, or have no such field", () => {
+    for (const text of [
+      paths("methods", "[GET]"),
+      '{ to: [{ operation: { methods: [GET], ports: ["8080", "9000"] } }] }',
+      '{ to: [{ operation: { methods: [GET], ports: ["1"] } }] }',
+      paths("ports", '["9000"]'),
+    ])
+      assert.deepEqual(allowing(text), []);
   });
 });

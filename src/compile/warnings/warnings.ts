@@ -7,12 +7,12 @@ import type { CompiledRule, WorkloadPolicy } from "../workload-policy.ts";
 import { allowsAllBut, evadedDenies } from "./evasion.ts";
 import { named, type PlacedRule } from "./placed-rule.ts";
 import { identitiesWithoutMtls, requestersWithoutTokens } from "./unknown-caller.ts";
-import { widenedDeny } from "./widened-deny.ts";
+import { emptyAllow, widenedDeny } from "./widened-deny.ts";
 
 type Compiled = ReadonlyMap<string, WorkloadPolicy>;
 
 /** In the order in which they are told of one rule. */
-const OF_RULES = [widenedDeny, allowsAllBut, evadedDenies, identitiesWithoutMtls, requestersWithoutTokens] as const;
+const OF_RULES = [widenedDeny, emptyAllow, allowsAllBut, evadedDenies, identitiesWithoutMtls, requestersWithoutTokens] as const;
 
 /** A policy with the workloads that it selects. */
 interface Selection {

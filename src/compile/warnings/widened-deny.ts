@@ -1,31 +1,51 @@
-/** DENY rules whose HTTP fields fall away on TCP ports, so that they deny more there than they say (AZ-8, VA-3). */
+/** Rules of HTTP at TCP ports: DENY loses the fields and so denies more than it says, ALLOW allows nothing there (AZ-8, VA-3). */
 import type { Diagnostic } from "../../core/diagnostic.ts";
-import { attributeRow } from "../../policy/attributes.ts";
-import type { Clause, Rule } from "../../policy/model.ts";
-import { allClauses, type PlacedRule } from "./placed-rule.ts";
+import { named, type PlacedRule } from "./placed-rule.ts";
+import { atListener, clausesOf, isHttpOnly, listenersOf, onPort, outcomeOf, type RuleBody } from "./reach.ts";
 
-function isHttpOnly({ attribute }: Clause): boolean {
-  return attributeRow(attribute).layer === 7;
-}
-
-function namesPort({ to, when }: Rule): boolean {
-  const isPort = ({ attribute, negated }: Clause): boolean => attribute === "destinationPort" && !negated;
-  return when.some(isPort) || (to.length > 0 && to.every((clauses) => clauses.some(isPort)));
-}
-
-/** What a TCP connection is still asked for. */
-function remains(rule: Rule): boolean {
-  const parts = [rule.from, rule.to, rule.when.length === 0 ? [] : [rule.when]];
-  return parts.some((elements) => elements.length > 0 && elements.every((clauses) => clauses.some((clause) => !isHttpOnly(clause))));
-}
-
-export function widenedDeny({ policy, rule, name, place, selected }: PlacedRule): readonly Diagnostic[] {
-  if (policy.action !== "DENY" || namesPort(rule) || !allClauses(rule).some(isHttpOnly)) return [];
-  const ports = selected.flatMap(({ workload, inbound }) =>
-    inbound.filter(({ protocol }) => protocol === "tcp").map(({ port }) => `${workload}:${port}`),
+/** TCP ports where HTTP fields fall away from the rule, and whether anything else is asked there. */
+function widenedPorts({ rule, selected }: PlacedRule) {
+  return selected.flatMap(({ workload, inbound }) =>
+    inbound.flatMap((listener) => {
+      const here = listener.protocol === "tcp" ? onPort(rule, listener.port) : undefined;
+      if (here === undefined || !clausesOf(here).some(isHttpOnly)) return [];
+      return [{ at: `${workload}:${listener.port}`, outcome: outcomeOf(atListener(rule, "DENY", listener)) }];
+    }),
   );
+}
+
+const WIDENED = [
+  ["always", "every connection"],
+  ["partly", "every connection that its other fields match"],
+] as const;
+
+export function widenedDeny(placed: PlacedRule): readonly Diagnostic[] {
+  if (placed.policy.action !== "DENY") return [];
+  const ports = widenedPorts(placed);
+  return WIDENED.flatMap(([kind, which]): Diagnostic[] => {
+    const at = ports.filter(({ outcome }) => outcome === kind).map((port) => port.at);
+    if (at.length === 0) return [];
+    const message = `DENY rule ${placed.name} has HTTP fields, which fall away on TCP ports: it denies ${which} to ${at.join(", ")}`;
+    return [{ code: "GAR0201", message, place: placed.place, help: "add `ports` with the HTTP ports to each operation of the rule" }];
+  });
+}
+
+/** The ports that a rule reaches, where all of these are TCP. */
+function onlyTcp(rule: RuleBody, selected: PlacedRule["selected"]): readonly string[] {
+  const reached = selected.flatMap((policy) =>
+    listenersOf(policy)
+      .filter(({ port }) => onPort(rule, port) !== undefined)
+      .map(({ port, protocol }) => ({ at: `${policy.workload}:${port}`, protocol })),
+  );
+  return reached.every(({ protocol }) => protocol === "tcp") ? reached.map(({ at }) => at) : [];
+}
+
+/** ALLOW rules, or single operations of them, that reach TCP ports alone. */
+export function emptyAllow({ policy, rule, name, place, selected }: PlacedRule): readonly Diagnostic[] {
+  if (policy.action !== "ALLOW" || !clausesOf(rule).some(isHttpOnly)) return [];
+  const operations = rule.to.length === 0 ? [rule] : rule.to.map((clauses) => ({ ...rule, to: [clauses] }));
+  const ports = [...new Set(operations.flatMap((operation) => onlyTcp(operation, selected)))];
   if (ports.length === 0) return [];
-  const which = remains(rule) ? "every connection that its other fields match" : "every connection";
-  const message = `DENY rule ${name} has HTTP fields, which fall away on TCP ports: it denies ${which} to ${ports.join(", ")}`;
-  return [{ code: "GAR0201", message, place, help: "add `ports` with the HTTP ports to each operation of the rule" }];
+  const message = `ALLOW rule ${name} has HTTP fields, which no TCP connection has: it allows nothing at ${named(ports)}`;
+  return [{ code: "GAR0201", message, place, help: "allow what TCP ports need by a rule of their own, without HTTP fields" }];
 }
