@@ -29,7 +29,9 @@ function fingerprint() {
 
 /** @param {string} name */
 function find(name) {
-  const folders = [...(process.env.PATH ?? "").split(delimiter), "/usr/local/go/bin", "/usr/bin", "/usr/sbin"];
+  // The last is where `npm run setup:go` puts a Go where the machine has none.
+  const others = ["/usr/local/go/bin", "/usr/bin", "/usr/sbin", join(root, ".tools", "go", "sdk", "go", "bin")];
+  const folders = [...(process.env.PATH ?? "").split(delimiter), ...others];
   return folders.map((each) => join(each, name)).find((path) => existsSync(path));
 }
 

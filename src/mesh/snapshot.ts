@@ -161,7 +161,7 @@ export function checkReferences(snapshot: MeshSnapshot, objects: readonly MeshOb
         code: "GAR0102",
         message: `${object.kind} \`${object.meta.name}\` is in namespace \`${object.meta.namespace}\`, which does not exist`,
         place: object.meta.place,
-        help: `add an object of kind Namespace with the name \`${object.meta.namespace}\``,
+        help: `name one that exists, or add an object of kind Namespace with the name \`${object.meta.namespace}\`; until then an object that its file held before under this name stays in force`,
       }),
     );
   const missingAccounts = [...snapshot.workloads.values()]

@@ -31,20 +31,25 @@ export class AuthorizerClients {
   /** By provider. */
   #clients: ReadonlyMap<string, Client> = new Map();
   #identity = "";
+  #revoked: readonly string[] = [];
 
   constructor(options: AuthorizerClientsOptions) {
     this.#options = options;
   }
 
-  /** From now on these are the authorizers. `identity` is the workload's own. */
-  update(authorizers: readonly Authorizer[], identity: string): void {
+  /** From now on these are the authorizers. `identity` is the workload's own; `revoked` are the digests of certificates that none may prove itself by. */
+  update(authorizers: readonly Authorizer[], identity: string, revoked: readonly string[] = []): void {
     this.#identity = identity;
-    const before = [...this.#clients.values()];
+    const sameRevoked = isDeepStrictEqual(revoked, this.#revoked);
+    this.#revoked = revoked;
+    const clients = [...this.#clients.values()];
+    // What is pooled was agreed on when other certificates were good.
+    const before = sameRevoked ? clients : [];
     this.#clients = new Map(
       authorizers.map((authorizer) => [authorizer.name, { authorizer, upstream: this.#upstreamOf(authorizer, before) }]),
     );
     const kept = new Set([...this.#clients.values()].map(({ upstream }) => upstream));
-    for (const { upstream } of before) if (!kept.has(upstream)) upstream.close();
+    for (const { upstream } of clients) if (!kept.has(upstream)) upstream.close();
   }
 
   close(): void {
@@ -78,6 +83,7 @@ export class AuthorizerClients {
       credentials,
       limits,
       resolver: this.#resolver,
+      revoked: () => this.#revoked,
       onRefused: (...refused) => this.#refused(...refused),
     });
   }

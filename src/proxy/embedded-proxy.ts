@@ -130,7 +130,7 @@ export class EmbeddedProxy {
     // 2. What cannot be listened on is left out: neither the other listeners nor the decisions may wait for it.
     const { opened, failures } = await this.#open([...wanted].filter(([key]) => !this.#bound.has(key)));
     // 3. From here on nothing fails: decisions first, so that no new listener serves by an old policy.
-    this.#clients.update(policy.authorizers ?? [], policy.identity);
+    this.#clients.update(policy.authorizers ?? [], policy.identity, policy.revoked);
     if (this.#state === undefined) this.#state = new PolicyState(compiled);
     else this.#state.replace(compiled);
     for (const [key, bound] of [...this.#bound]) if (!wanted.has(key)) this.#release(key, bound);

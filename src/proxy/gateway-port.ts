@@ -183,6 +183,7 @@ export class GatewayPort {
             credentials,
             limits,
             resolver: this.#resolver,
+            revoked: () => state.policy.revoked ?? [],
             onRefused: (...refused) => this.#refusedServer(...refused),
           }),
         ];

@@ -1,7 +1,7 @@
 /** Where the control plane's configuration comes from, and who knows its service accounts' tokens. */
 import { resolve } from "node:path";
 import type { TokenVerifier } from "../ca/authenticators.ts";
-import { type Diagnostic, type DiagnosticCode, formatDiagnostic } from "../core/diagnostic.ts";
+import { type Diagnostic, type DiagnosticCode, formatDiagnostic, severityOf } from "../core/diagnostic.ts";
 import { AppError } from "../core/error.ts";
 import type { Logger } from "../core/logger.ts";
 import { brokenMeshConfig } from "../sources/broken-mesh-config.ts";
@@ -39,9 +39,12 @@ export interface OpenedSource {
 /** What makes a whole file unusable. */
 const UNUSABLE: ReadonlySet<DiagnosticCode> = new Set(["GAR0001", "GAR0010"]);
 
-/** At a start there is no last good state: what a file that cannot be read would deny is unknown, so nothing is served. Throws `invalid-configuration`. */
-export function refuseUnknown(diagnostics: readonly Diagnostic[]): void {
-  const unusable = diagnostics.find(({ code }) => UNUSABLE.has(code));
+/**
+ * At a start there is no last good state: what a file that cannot be read would deny, or a policy that does not tell which it
+ * is, is unknown, so nothing is served. Throws `invalid-configuration`.
+ */
+export function refuseUnknown({ diagnostics, hidden }: ConfigurationSnapshot): void {
+  const unusable = diagnostics.find(({ code }) => UNUSABLE.has(code)) ?? hidden.find((each) => severityOf(each) === "error");
   if (unusable === undefined) return;
   throw new AppError(
     "invalid-configuration",
@@ -65,10 +68,10 @@ export function refusedMesh(diagnostic: Diagnostic): AppError {
   });
 }
 
-async function openFolder(folder: string, { logger, apply, tokens }: SourceOptions): Promise<OpenedSource> {
-  const watcher = await watchFolder({ folder: resolve(folder), logger, onSnapshot: apply });
+async function openFolder(folder: string, { logger, apply, tokens, rootNamespace }: SourceOptions): Promise<OpenedSource> {
+  const watcher = await watchFolder({ folder: resolve(folder), logger, rootNamespace, onSnapshot: apply });
   try {
-    refuseUnknown(watcher.current.diagnostics);
+    refuseUnknown(watcher.current);
   } catch (error) {
     await watcher.close();
     throw error;

@@ -23,7 +23,7 @@ export interface SettledSettings {
 export async function settleSettings(origin: ConfigurationOrigin, settings: MeshSettings, given: FixedSettings): Promise<SettledSettings> {
   if (origin.kind !== "folder") return { settings, fixed: { trustDomain: settings.trustDomain, ...given } };
   const first = await readFolder(resolve(origin.folder));
-  refuseUnknown(first.diagnostics);
+  refuseUnknown(first);
   refuseBrokenMesh(first, settings.rootNamespace);
   const { trustDomain } = effectiveSettings(settings, first.objects);
   const fixed = { trustDomain, ...given };

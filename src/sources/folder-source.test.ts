@@ -56,7 +56,7 @@ describe("readFolder", () => {
   });
 
   it("gives an empty configuration for an empty folder", async (test) => {
-    assert.deepEqual(await readFolder(tempFolder(test)), { objects: [], diagnostics: [], statuses: [] });
+    assert.deepEqual(await readFolder(tempFolder(test)), { objects: [], diagnostics: [], statuses: [], hidden: [] });
   });
 
   it("names both places of an object that two files define, and puts neither in force", async (test) => {

@@ -20,6 +20,8 @@ const DEFAULT_POLL_MS = 5000;
 export interface FolderWatcherOptions {
   readonly folder: string;
   readonly logger: Logger;
+  /** Exists without an object that says so; `istio-system` unless given. */
+  readonly rootNamespace?: string;
   /** Milliseconds between two looks that nothing asked for; 5000 unless given. */
   readonly pollMs?: number;
   /** Called with the first snapshot before `watchFolder` resolves, and then with each that differs. */
@@ -122,7 +124,7 @@ class Watching implements FolderWatcher {
       if (this.#closed) return;
       // What happened to a folder before its watch began has had no event.
       if (this.#watches.follow(listing.folders)) this.#again = true;
-      this.#publish(applyLastGood(reading, this.#current, performance.now()));
+      this.#publish(applyLastGood(reading, this.#current, performance.now(), this.#options.rootNamespace));
     } while (this.#again && !this.#closed);
     if (this.#current?.statuses.some(({ state }) => state === "leaving")) this.#arm("removal", REMOVAL_HOLD_MS + TIMER_ERROR_MS);
     this.#arm("poll", this.#options.pollMs ?? DEFAULT_POLL_MS);

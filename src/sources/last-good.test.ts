@@ -223,24 +223,74 @@ describe("a document that does not tell what it is", () => {
     ["its name is not one", policy("a", GOOD).replace("name: a,", "name: A_,")],
     ["its name is missing", policy("a", GOOD).replace("name: a,", "")],
     ["its namespace is not one", policy("a", GOOD).replace("namespace: shop", "namespace: 5")],
+    ["its namespace is misspelt", policy("a", GOOD).replace("namespace: shop", "namspace: shop")],
+    ["its namespace does not exist", policy("a", GOOD).replace("namespace: shop", "namespace: shopp")],
+    ["its kind cannot be told", policy("a", GOOD).replace("kind: AuthorizationPolicy", "kind: Policy")],
+    ["it is in a List", `apiVersion: v1\nkind: List\nitems:\n- ${policy("a", GOOD).trimEnd().replaceAll("\n", "\n  ")}\n`],
+    ["it has another name, and is broken", policy("c", GOOD).replace("security.istio.io/v1", "security.istio.io/v9")],
     ["its metadata is not a map", policy("a", GOOD).replace(/metadata: .*/, "metadata: x")],
     ["it is not a map", "just text\n"],
   ];
   for (const [why, edited] of KEEPING) {
-    it(`keeps the policy that it may be: ${why}`, () =>
-      assert.deepEqual(inForce(later(`${edited}---\n${policy("b", GOOD)}`)), ["a DENY /good", "b DENY /good"]));
+    it(`keeps the policy that it may be: ${why}`, () => {
+      const snapshot = later(`${edited}---\n${policy("b", GOOD)}`);
+      assert.equal(states(snapshot)["AuthorizationPolicy shop/a"], "kept");
+      assert.equal(states(snapshot)["AuthorizationPolicy shop/b"], "current");
+    });
   }
+
+  it("says what holds until it is mended, and nothing of a kind that is none of ours", () => {
+    const edited = policy("a", GOOD).replace("namespace: shop", "namspace: shop");
+    assert.deepEqual(told(later(`${edited}---\n${policy("b", GOOD)}`)), [
+      "a.yaml:3:21: error GAR0003: unknown field `metadata.namspace`\n  help: did you mean `namespace`?; until then what it said before stays in force",
+    ]);
+    const list = "apiVersion: v1\nkind: List\nitems: []\n";
+    const help = "write its items as documents of their own, with `---` between them";
+    const why = "a.yaml:1:1: error GAR0002: a List is not taken apart";
+    assert.deepEqual(told(later(list)), [`${why}\n  help: ${help}; until then what it said before stays in force`]);
+    assert.deepEqual(told(sequence([0, { "a.yaml": list }])), [`${why}\n  help: ${help}; until then nothing in it is in force`]);
+    assert.doesNotMatch(told(later("apiVersion: apps/v1\nkind: Deployment\n")).join("\n"), /until then/);
+  });
+
+  it("keeps one that was renamed and broken at once, until that is mended", () => {
+    const steps: readonly (readonly [number, Files])[] = [
+      [0, { "a.yaml": policy("a", GOOD) }],
+      [1, { "a.yaml": policy("c", BAD) }],
+      [1e6, { "a.yaml": policy("c", BAD) }],
+    ];
+    assert.deepEqual(inForce(sequence(...steps)), ["a DENY /good", "c DENY closed"]);
+    const mended = { "a.yaml": policy("c", BETTER) };
+    assert.deepEqual(inForce(sequence(...steps, [2e6, mended], [3e6, mended])), ["c DENY /better"]);
+  });
+
+  it("is told as hidden where it may be a policy, and not otherwise", () => {
+    const hidden = (text: string): number => sequence([0, { "a.yaml": text }]).hidden.length;
+    const good = policy("a", GOOD);
+    const policies = ["v1beta2\nkind: AuthorizationPolicy", "v1\nkind: Policy"].map((head) => good.replace(/v1\nkind: .*/, head));
+    const unnamed = ["name: Deny_x,", ""].map((name) => good.replace("name: a,", name));
+    const open = [good, policy("a", BAD), "apiVersion: apps/v1\nkind: Deployment\n", "apiVersion: v9\nkind: Sidecar\n"];
+    assert.deepEqual([...policies, ...unnamed, "kind: List\n"].map(hidden), [1, 1, 1, 1, 1]);
+    assert.deepEqual(open.map(hidden), [0, 0, 0, 0]);
+  });
 
   const LETTING_GO: readonly (readonly [why: string, other: string])[] = [
     ["another kind of the same name", "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: a, namespace: shop}\n"],
     ["another of our kinds", "apiVersion: v9\nkind: Sidecar\nmetadata: {name: a, namespace: shop}\n"],
-    ["another name", policy("c", GOOD).replace("security.istio.io/v1", "security.istio.io/v9")],
-    ["another namespace", policy("a", GOOD).replace("security.istio.io/v1", "security.istio.io/v9").replace("shop", "other")],
   ];
   for (const [why, other] of LETTING_GO) {
     it(`keeps nothing that it cannot be: ${why}`, () =>
       assert.deepEqual(inForce(later(`${other}---\n${policy("b", GOOD)}`)), ["b DENY /good"]));
   }
+
+  it("keeps nothing where it is valid and moves to another namespace, or to another name in one that does not exist", () => {
+    const other = { "ns.yaml": "apiVersion: v1\nkind: Namespace\nmetadata: {name: other}\n" };
+    const moved = { ...other, "a.yaml": policy("a", GOOD).replace("shop", "other") };
+    const keys = (snapshot: ConfigurationSnapshot): readonly string[] => Object.keys(states(snapshot));
+    const start = { ...other, "a.yaml": policy("a", GOOD) };
+    assert.deepEqual(keys(sequence([0, start], [1, moved], [1e6, moved])), ["AuthorizationPolicy other/a", "Namespace other"]);
+    const renamed = { "a.yaml": policy("c", GOOD) };
+    assert.deepEqual(keys(sequence([0, { "a.yaml": policy("a", GOOD) }], [1, renamed], [1e6, renamed])), ["AuthorizationPolicy shop/c"]);
+  });
 
   it("keeps nothing of another file", () => {
     const elsewhere = { "b.yaml": "just text\n" };

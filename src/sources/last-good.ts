@@ -4,8 +4,8 @@
  */
 import { relative } from "node:path";
 import { type Diagnostic, type Place, severityOf } from "../core/diagnostic.ts";
-import { closedForm, isClosedForm, type ObjectClaim } from "../policy/decode/decode.ts";
-import type { MeshObject } from "../policy/model.ts";
+import { closedForm, hidesPolicy, isClosedForm } from "../policy/decode/decode.ts";
+import { type MeshObject, objectKey } from "../policy/model.ts";
 import type { ConfigurationSnapshot, DecodedDocument, FileReading, FolderReading, ObjectState, SourceStatus } from "./snapshot.ts";
 
 /**
@@ -74,24 +74,46 @@ export function settle(
   return { status, diagnostics: diagnostics.map((diagnostic) => withConsequence(diagnostic, consequence)) };
 }
 
-function mayBe(claim: ObjectClaim | undefined, { kind, meta }: MeshObject): boolean {
-  if (claim === undefined) return false;
-  const fits = (part: string | undefined, own: string): boolean => part === undefined || part === own;
-  return fits(claim.kind, kind) && fits(claim.namespace, meta.namespace) && fits(claim.name, meta.name);
+/** What a reading is held against: what was in force, and which namespaces there are. */
+interface Before {
+  readonly statuses: ReadonlyMap<string, SourceStatus>;
+  readonly isNamespace: (name: string) => boolean;
 }
 
-/** Whether a file may still hold an object that it no longer shows: it cannot be read, or a document in it does not tell what it is. */
-function mayHold(reading: FileReading, object: MeshObject): boolean {
+/** Whether what a document says of itself fits an object. A namespace that does not exist may be any, misspelt. */
+function fits({ claim }: DecodedDocument, { kind, meta }: MeshObject, isNamespace: Before["isNamespace"]): boolean {
+  if (claim === undefined) return false;
+  const namespace =
+    claim.namespace === undefined || claim.namespace === meta.namespace || !(claim.namespace === "" || isNamespace(claim.namespace));
+  return namespace && (claim.kind ?? kind) === kind && (claim.name ?? meta.name) === meta.name;
+}
+
+/**
+ * Whether a document may be an object that its file no longer shows. A valid one may only in a namespace that does not
+ * exist. An invalid one that fits nothing that its file held may be any object of its kind, renamed and broken at once.
+ */
+function mayBe(document: DecodedDocument, object: MeshObject, { statuses, isNamespace }: Before): boolean {
+  if (fits(document, object, isNamespace)) return true;
+  const { claim, valid } = document;
+  if (valid || claim === undefined || (claim.kind ?? object.kind) !== object.kind) return false;
+  return ![...statuses.values()].some((status) => {
+    const known = lastValid(status);
+    return known?.meta.place.file === document.place.file && fits(document, known, isNamespace);
+  });
+}
+
+/** Whether a file may still hold an object that it no longer shows: it cannot be read, or a document in it may be the object. */
+function mayHold(reading: FileReading, object: MeshObject, before: Before): boolean {
   const { file } = object.meta.place;
   if (!reading.readable) return !relative(reading.file, file).startsWith("..");
-  return file === reading.file && reading.documents.some(({ key, claim }) => key === undefined && mayBe(claim, object));
+  return file === reading.file && reading.documents.some((document) => mayBe(document, object, before));
 }
 
 /** What becomes of an object that no file defines; undefined once it is gone. */
-function survivor(status: SourceStatus, reading: FolderReading, now: number): SourceStatus | undefined {
+function survivor(status: SourceStatus, reading: FolderReading, before: Before, now: number): SourceStatus | undefined {
   const { object } = status;
   if (object === undefined) return undefined;
-  if (reading.files.some((file) => mayHold(file, object))) {
+  if (reading.files.some((file) => mayHold(file, object, before))) {
     return { ...status, state: isClosedForm(object) ? "closed" : "kept", missedAt: undefined };
   }
   // A file that is being written again and again may be empty whenever it is looked at.
@@ -111,14 +133,24 @@ function definitions(reading: FolderReading): ReadonlyMap<string, [DecodedDocume
 }
 
 /** What is wrong with files as a whole, and with documents that do not tell what they are. */
-function anonymousDiagnostics(reading: FolderReading, statuses: readonly SourceStatus[]): readonly Diagnostic[] {
-  const consequenceOf = (file: FileReading): string =>
-    statuses.some(({ object }) => object !== undefined && mayHold(file, object))
+function anonymousDiagnostics(reading: FolderReading, statuses: readonly SourceStatus[], before: Before): readonly Diagnostic[] {
+  const undefinedOnes = statuses.filter(({ state }) => state === "kept" || state === "closed");
+  const consequence = (mayStand: (object: MeshObject) => boolean): string =>
+    undefinedOnes.some(({ object }) => object !== undefined && mayStand(object))
       ? "until then what it said before stays in force"
       : "until then nothing in it is in force";
+  const ofFile = (file: FileReading): string => consequence((object) => mayHold(file, object, before));
+  const ofDocument = (document: DecodedDocument): string =>
+    consequence((object) => object.meta.place.file === document.place.file && mayBe(document, object, before));
   return reading.files.flatMap((file) => [
-    ...file.diagnostics.map((diagnostic) => withConsequence(diagnostic, consequenceOf(file))),
-    ...file.documents.filter(({ key }) => key === undefined).flatMap((document) => document.diagnostics),
+    ...file.diagnostics.map((diagnostic) => withConsequence(diagnostic, ofFile(file))),
+    ...file.documents
+      .filter(({ key }) => key === undefined)
+      .flatMap((document) =>
+        document.claim === undefined
+          ? document.diagnostics
+          : document.diagnostics.map((diagnostic) => withConsequence(diagnostic, ofDocument(document))),
+      ),
   ]);
 }
 
@@ -133,17 +165,30 @@ function byKey(left: SourceStatus, right: SourceStatus): number {
 
 /**
  * A configuration from what the files say now and what was in force before. `now` is in milliseconds on any clock that
- * only goes forward; an object is gone once it has been missing for REMOVAL_HOLD_MS on it.
+ * only goes forward; an object is gone once it has been missing for REMOVAL_HOLD_MS on it. `rootNamespace` exists without an
+ * object that says so.
  */
-export function applyLastGood(reading: FolderReading, previous?: ConfigurationSnapshot, now = 0): ConfigurationSnapshot {
+export function applyLastGood(
+  reading: FolderReading,
+  previous?: ConfigurationSnapshot,
+  now = 0,
+  rootNamespace = "istio-system",
+): ConfigurationSnapshot {
   const before = new Map(previous?.statuses.map((status) => [status.key, status]));
   const defined = definitions(reading);
+  const implied = new Set(["default", rootNamespace]);
+  const isNamespace = (name: string): boolean => {
+    const key = objectKey({ kind: "Namespace", meta: { namespace: "", name } });
+    return implied.has(name) || defined.has(key) || before.has(key);
+  };
+  const context: Before = { statuses: before, isNamespace };
   const outcomes = [...defined].map(([key, documents]) => settle(key, documents, before.get(key)));
-  const survivors = [...before.values()].filter(({ key }) => !defined.has(key)).map((status) => survivor(status, reading, now));
+  const survivors = [...before.values()].filter(({ key }) => !defined.has(key)).map((status) => survivor(status, reading, context, now));
   const statuses = [...outcomes.map(({ status }) => status), ...survivors.filter((status) => status !== undefined)].sort(byKey);
   return {
     objects: statuses.map(({ object }) => object).filter((object) => object !== undefined),
-    diagnostics: [...anonymousDiagnostics(reading, statuses), ...outcomes.flatMap(({ diagnostics }) => diagnostics)].sort(byPlace),
+    diagnostics: [...anonymousDiagnostics(reading, statuses, context), ...outcomes.flatMap(({ diagnostics }) => diagnostics)].sort(byPlace),
     statuses,
+    hidden: reading.files.flatMap(({ documents }) => documents.filter(hidesPolicy).flatMap(({ diagnostics }) => diagnostics)),
   };
 }

@@ -33,6 +33,8 @@ export interface ConfigurationSnapshot {
   readonly diagnostics: readonly Diagnostic[];
   /** One for each object, sorted by key. */
   readonly statuses: readonly SourceStatus[];
+  /** Of these diagnostics, those of documents that may be policies and do not tell which: they can be neither enforced nor closed. */
+  readonly hidden: readonly Diagnostic[];
 }
 
 /** One document of a file, decoded. */

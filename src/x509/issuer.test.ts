@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { X509Certificate } from "node:crypto";
+import { createPrivateKey, generateKeyPairSync, X509Certificate } from "node:crypto";
 import { describe, test } from "node:test";
 import { parseCertificate, publicKeyOf, svidIdentity } from "./certificate.ts";
 import { generateKey, spkiOf } from "./csr-builder.ts";
@@ -129,4 +129,12 @@ describe("Profile", () => {
 test("svidIdentity() reads the identity back from the signed bytes", () => {
   const { der } = issuer.sign(issuer.prepare(profile, request));
   assert.deepEqual(svidIdentity(parseCertificate(der)), { trustDomain: "cluster.local", namespace: "photo", serviceAccount: "web" });
+});
+
+test("a key of another kind than the certificate's is refused, and the next key of the process is read as ever", () => {
+  const rsa = generateKeyPairSync("rsa", { modulusLength: 2048 }).privateKey;
+  const own = generateKey();
+  const certificate = makeRoot(own, { organization: "cluster.local", now: Date.now(), backdateSeconds: 120 });
+  assert.throws(() => new Issuer(certificate, rsa), { code: "invalid-argument", message: /do not belong together/ });
+  assert.ok(createPrivateKey(String(own.export({ type: "pkcs8", format: "pem" }))).equals(own));
 });

@@ -72,6 +72,15 @@ function leafExtensionsFor(spki: Uint8Array): readonly Uint8Array[] {
 }
 const ROOT_YEARS_MS = 10 * 365 * 24 * 3600 * 1000;
 
+/**
+ * Whether the certificate holds the public half of the key. By their bytes: `KeyObject.equals` of two kinds of keys leaves an error in OpenSSL's queue, and
+ * the next key that is read in this process is refused with it.
+ */
+function isHalfOf(certificate: Certificate, key: KeyObject): boolean {
+  const [held, own] = [publicKeyOf(certificate), createPublicKey(key)].map((each) => each.export({ type: "spki", format: "der" }));
+  return held !== undefined && own !== undefined && held.equals(own);
+}
+
 /** A CA certificate with its key. Its methods throw AppError. */
 export class Issuer {
   readonly certificate: Certificate;
@@ -91,8 +100,7 @@ export class Issuer {
     if (!certificate.isCa || ((certificate.keyUsage ?? 0) & KEY_USAGE.keyCertSign) === 0) {
       throw new AppError("invalid-argument", "the certificate is not a CA's: it may not sign certificates");
     }
-    if (!publicKeyOf(certificate).equals(createPublicKey(key)))
-      throw new AppError("invalid-argument", "the certificate and the key do not belong together");
+    if (!isHalfOf(certificate, key)) throw new AppError("invalid-argument", "the certificate and the key do not belong together");
     this.certificate = certificate;
     this.validUntil = Math.min(...[certificate, ...above].map(({ notAfter }) => notAfter));
     this.#key = key;

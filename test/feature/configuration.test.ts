@@ -99,6 +99,41 @@ describe("a configuration that goes wrong under a running control plane", { time
     assert.deepEqual(statesOf(broken), VALID);
   });
 
+  /** Edits that make the policy another object, or none: what it says at the place of the error. */
+  const ANOTHER: readonly (readonly [why: string, change: (good: string) => string, told: RegExp])[] = [
+    [
+      "its namespace is misspelt",
+      (text) => text.replace("namespace:", "namspace:"),
+      /GAR0003: .*\n {2}help: did you mean `namespace`\?; until /,
+    ],
+    [
+      "its namespace does not exist",
+      (text) => text.replace("namespace: shop", "namespace: shopp"),
+      /GAR0102: .*\n {2}help: .*; until then .* stays in force/,
+    ],
+    [
+      "it is in a List",
+      (text) => `apiVersion: v1\nkind: List\nitems:\n- ${text.trimEnd().replaceAll("\n", "\n  ")}\n`,
+      /GAR0002: a List .*\n {2}help: write its items as documents of their own, .*; until then what it said before stays in force$/,
+    ],
+  ];
+  for (const [why, change, told] of ANOTHER) {
+    test(`a policy that no longer tells which it is stays in force: ${why}`, async (t) => {
+      edit(t, "policy.yaml", change);
+      const broken = await untilProblemsIn("policy.yaml");
+      assert.match(broken.diagnostics.map(({ text }) => text).join("\n"), told);
+      // What is removed after the edit is gone only once what was missing since the edit would be gone as well.
+      place.write("late.yaml", allowPaths(OPEN_PATHS).replace("client-reads", "late"));
+      await place.untilStatus("the later policy", (status) => statesOf(status).includes("AuthorizationPolicy shop/late valid"));
+      place.remove("late.yaml");
+      const later = await place.untilStatus(
+        "no later policy",
+        (status) => !statesOf(status).includes("AuthorizationPolicy shop/late valid"),
+      );
+      assert.ok(statesOf(later).includes("AuthorizationPolicy shop/client-reads valid"), statesOf(later).join());
+    });
+  }
+
   test("a Service without workloads is warned of, and the others stay", async (t) => {
     edit(t, "orphan.yaml", () => ORPHAN);
     const warned = await untilProblemsIn("orphan.yaml");
@@ -121,4 +156,28 @@ test("a file that is broken when the control plane starts stops it, since what i
   assert.match(stderr, /garrison: the policies of a file are unknown, so nothing can be served\n.*broken\.yaml:2:1: error GAR0001: /);
   place.remove("broken.yaml");
   await place.serve();
+});
+
+const GOOD = allowPaths(OPEN_PATHS);
+/** Policies that do not tell which they are. */
+const HIDDEN: readonly (readonly [why: string, text: string, code: string])[] = [
+  ["its version is not supported", GOOD.replace("security.istio.io/v1", "security.istio.io/v1beta2"), "GAR0002"],
+  ["its name is not one", GOOD.replace("client-reads", "Deny_x"), "GAR0007"],
+  ["it has no name", GOOD.replace("name: client-reads, ", ""), "GAR0005"],
+  ["its namespace is misspelt", GOOD.replace("namespace:", "namspace:"), "GAR0003"],
+  ["it is in a List", "apiVersion: v1\nkind: List\nitems: []\n", "GAR0002"],
+];
+
+describe("a policy that does not tell which it is stops a start", { timeout: 60_000, concurrency: 2 }, () => {
+  for (const [why, text, code] of HIDDEN) {
+    test(why, async (t) => {
+      const place = new Place(t, { ...meshFiles(UNUSED_PORTS), "policy.yaml": text });
+      const { exit, stderr } = await place.run("serve", "--config", place.config, "--listen", "127.0.0.1:0");
+      assert.equal(exit, 3, stderr);
+      assert.match(
+        stderr,
+        new RegExp(`garrison: the policies of a file are unknown, so nothing can be served\\n.*policy\\.yaml:\\d+:\\d+: error ${code}: `),
+      );
+    });
+  }
 });

@@ -35,7 +35,7 @@ export interface DecodedObject {
   readonly valid: boolean;
   /** `Kind NAMESPACE/NAME`; undefined where the document does not tell it. */
   readonly key: string | undefined;
-  /** What it may be about; undefined for a kind that is none of ours, by any spelling. */
+  /** What it may be about; undefined for a kind that is none of ours, by any spelling, and outside the group of the policies. */
   readonly claim: ObjectClaim | undefined;
   readonly diagnostics: readonly Diagnostic[];
 }
@@ -100,7 +100,18 @@ interface Identified {
   readonly object: MeshObject | undefined;
 }
 
+/** What `kubectl get -o yaml` prints. */
+function isList(node: RawNode): boolean {
+  const name = textOf(childOf(node, "kind")) ?? "";
+  return name === "List" || (name.endsWith("List") && isKind(name.slice(0, -"List".length)));
+}
+
 function decodeRoot(root: Fields): Identified {
+  const { node, report } = root.cursor;
+  if (isList(node)) {
+    report.add("GAR0002", node.place, "a List is not taken apart", "write its items as documents of their own, with `---` between them");
+    return giveUp(root);
+  }
   const name = root.required("kind", kind);
   if (name === undefined) return giveUp(root);
   const version = root.required("apiVersion", apiVersionOf(name));
@@ -112,20 +123,33 @@ function decodeRoot(root: Fields): Identified {
   return { key: objectKey({ kind: name, meta }), object: KINDS[name].decode(root, meta) };
 }
 
-function claimOf(node: RawNode): ObjectClaim | undefined {
+const ANYTHING: ObjectClaim = { kind: undefined, namespace: undefined, name: undefined };
+
+function isOfSecurity(node: RawNode): boolean {
+  return textOf(childOf(node, "apiVersion"))?.startsWith("security.istio.io/") === true;
+}
+
+/** `told`: whether the document's own key is known. */
+function claimOf(node: RawNode, told: boolean): ObjectClaim | undefined {
+  if (isList(node)) return ANYTHING;
   const kindText = textOf(childOf(node, "kind"));
   const meant = kindText === undefined ? undefined : closest(kindText, KIND_NAMES);
-  if (kindText !== undefined && meant === undefined) return undefined;
+  if (kindText !== undefined && meant === undefined && !isOfSecurity(node)) return undefined;
   const claimed = meant !== undefined && isKind(meant) ? meant : undefined;
   const meta = childOf(node, "metadata");
   const name = textOf(childOf(meta, "name"));
-  return { kind: claimed, name: name !== undefined && isDnsSubdomain(name) ? name : undefined, namespace: claimedNamespace(claimed, meta) };
+  return {
+    kind: claimed,
+    name: name !== undefined && isDnsSubdomain(name) ? name : undefined,
+    namespace: claimedNamespace(claimed, meta, told),
+  };
 }
 
-function claimedNamespace(claimed: WrittenKind | undefined, meta: RawNode | undefined): string | undefined {
+function claimedNamespace(claimed: WrittenKind | undefined, meta: RawNode | undefined, told: boolean): string | undefined {
   if (claimed !== undefined && isClusterScoped(claimed)) return "";
   const node = childOf(meta, "namespace");
-  if (meta?.kind === "map" && node === undefined) return DEFAULT_NAMESPACE;
+  // One that is not written may be misspelt, where the document does not tell what it is.
+  if (meta?.kind === "map" && node === undefined) return told ? DEFAULT_NAMESPACE : undefined;
   const namespace = textOf(node);
   return namespace !== undefined && isDnsLabel(namespace) ? namespace : undefined;
 }
@@ -141,6 +165,19 @@ export function closedForm(object: MeshObject): MeshObject | undefined {
   // Without it, what it encrypts to a server outside would go out in the clear.
   if (object.kind === "DestinationRule") return { ...object, trafficPolicy: "invalid" };
   return undefined;
+}
+
+/** Kinds of which an object that is missing may let through what it would stop. */
+const STOPPING: ReadonlySet<WrittenKind> = new Set([
+  "AuthorizationPolicy",
+  "PeerAuthentication",
+  "RequestAuthentication",
+  "DestinationRule",
+]);
+
+/** Whether a document is, or may be, an object that stops something, and does not tell which: so that it cannot even be closed. */
+export function hidesPolicy({ key, claim }: DecodedObject): boolean {
+  return key === undefined && claim !== undefined && (claim.kind === undefined || STOPPING.has(claim.kind));
 }
 
 /** Whether an object is the closed form of an invalid policy. */
@@ -171,7 +208,7 @@ export function decodeObject(node: RawNode): DecodedObject {
     ...(object === undefined ? {} : { object }),
     valid,
     key: decoded?.key,
-    claim: claimOf(node),
+    claim: claimOf(node, decoded?.key !== undefined),
     diagnostics: [...report.diagnostics].sort(byPlace),
   };
 }

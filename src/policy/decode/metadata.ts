@@ -59,10 +59,16 @@ function readNamespace(fields: Fields, kind: WrittenKind): string | undefined {
     fields.refuse({ namespace: `a ${kind} is in no namespace: remove the field` });
     return "";
   }
+  fields.expect("namespace");
   return fields.has("namespace") ? fields.optional("namespace", dnsLabel) : DEFAULT_NAMESPACE;
 }
 
-/** Of the object at `place`. Undefined only where its name or namespace cannot be read: nothing could be put in force under it. */
+/** Whether a key that nobody knows may be the namespace, misspelt: then `default` is not what was meant. */
+function mayMisspellNamespace(fields: Fields, kind: WrittenKind): boolean {
+  return !isClusterScoped(kind) && !fields.has("namespace") && fields.hasStranger;
+}
+
+/** Of the object at `place`. Undefined only where its name or namespace cannot be told: nothing could be put in force under it. */
 export function metadata(kind: WrittenKind, place: Place): Decoder<ObjectMeta> {
   return partialRecord((fields) => {
     const name = fields.required("name", NAMED_BY_LABEL.has(kind) ? dnsLabel : dnsSubdomain);
@@ -79,6 +85,7 @@ export function metadata(kind: WrittenKind, place: Place): Decoder<ObjectMeta> {
     // An object that is being deleted holds until it is gone.
     fields.accept("deletionTimestamp", "deletionGracePeriodSeconds");
     fields.refuse({ generateName: "give the object a `name`: only an API server can generate one" });
-    return name === undefined || namespace === undefined ? undefined : { name, namespace, ...meta };
+    if (name === undefined || namespace === undefined || mayMisspellNamespace(fields, kind)) return undefined;
+    return { name, namespace, ...meta };
   });
 }

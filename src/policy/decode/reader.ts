@@ -133,11 +133,19 @@ export class Fields {
     }
   }
 
+  /** Keys that nobody has asked for so far. */
+  get #strangers(): readonly RawEntry[] {
+    return [...this.#entries.values()].filter(({ key }) => !this.#known.has(key) && !this.#accepted.has(key));
+  }
+
+  get hasStranger(): boolean {
+    return this.#strangers.length > 0;
+  }
+
   /** Reports each key that nobody asked for. */
   finish(): void {
     const { report, path } = this.cursor;
-    for (const { key, place } of this.#entries.values()) {
-      if (this.#known.has(key) || this.#accepted.has(key)) continue;
+    for (const { key, place } of this.#strangers) {
       const meant = report.full ? undefined : closest(key, this.#known);
       const help = meant === undefined ? `the fields here are ${[...this.#known].join(", ")}` : `did you mean \`${meant}\`?`;
       report.add("GAR0003", place, `unknown field ${quote(pathOf(path, key))}`, help);

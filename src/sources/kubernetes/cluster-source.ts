@@ -149,6 +149,7 @@ class Watching implements ClusterSource {
       objects: statuses.map(({ object }) => object).filter((object) => object !== undefined),
       diagnostics: outcomes.flatMap(({ diagnostics }) => diagnostics),
       statuses,
+      hidden: [],
     };
     this.#current = snapshot;
     try {
