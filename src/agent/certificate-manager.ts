@@ -2,10 +2,11 @@
  * The life of the workload's certificate: fetched at the start, renewed at half of its life, and kept for as long as
  * it is valid while renewal fails (the model is ztunnel's `identity/manager.rs`).
  */
+
+import { Backoff } from "../core/backoff.ts";
 import type { Clock } from "../core/clock.ts";
 import { AppError } from "../core/error.ts";
 import type { Logger } from "../core/logger.ts";
-import { Backoff } from "./backoff.ts";
 import type { IssuedCertificate } from "./issued-certificate.ts";
 import { runAt, type Timers } from "./timers.ts";
 

@@ -1,8 +1,9 @@
 /** The workload's JWT-SVIDs and the keys that verify everybody's: asked of the control plane when somebody wants them, kept while they are good. */
+
+import { Backoff } from "../core/backoff.ts";
 import type { Clock } from "../core/clock.ts";
 import { AppError } from "../core/error.ts";
 import type { Logger } from "../core/logger.ts";
-import { Backoff } from "./backoff.ts";
 import type { ClientMethod } from "./control-plane-call.ts";
 import { GET_JWT_BUNDLE, ISSUE_JWT_SVID, type IssuedJwtSvid } from "./identity-messages.ts";
 import { type JwtBundle, parseJwtBundle, readToken } from "./jwt-bundle.ts";

@@ -1,8 +1,9 @@
 /** Keeps the workload's proxy running: starts it, knows when it is ready, restarts it when it dies, and ends it surely. */
+
+import { Backoff } from "../core/backoff.ts";
 import type { Clock } from "../core/clock.ts";
 import { AppError } from "../core/error.ts";
 import type { Logger } from "../core/logger.ts";
-import { Backoff } from "./backoff.ts";
 import { Child, describeExit } from "./child.ts";
 import { printable } from "./printable.ts";
 import { isReady, type ProxyProgram } from "./proxy-program.ts";

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { ManualClock } from "../../test/fakes/manual-clock.ts";
-import { Backoff } from "./backoff.ts";
+import { Backoff } from "../core/backoff.ts";
 import { runAt, systemTimers, wait } from "./timers.ts";
 
 const DAY_MS = 86_400_000;

@@ -8,11 +8,10 @@ import { formatSpiffeId, type SpiffeId } from "../identity/spiffe-id.ts";
 import type { TrustDomain } from "../identity/trust-domain.ts";
 import { type Certificate, certificateDigest } from "../x509/certificate.ts";
 import { type CertificateRequest, parseCsr } from "../x509/csr.ts";
-import { hexOf } from "../x509/hex.ts";
 import type { Issuer, PreparedCertificate } from "../x509/issuer.ts";
 import { formatPem } from "../x509/pem.ts";
 import { Profile } from "../x509/profile.ts";
-import { keyIdentifier, keyKindOf } from "../x509/public-key.ts";
+import { keyKindOf } from "../x509/public-key.ts";
 import { type IntentId, Ledger } from "./ledger.ts";
 import { reconcile } from "./ledger-log.ts";
 import { encodeEntry } from "./log/entry.ts";
@@ -283,13 +282,13 @@ export class Authority {
       // Still step 3: read the request, check its signature and key, and that it asks for no other name.
       const parsed = parseCsr(request.csr);
       checkNames(parsed, uri);
-      const keyId = hexOf(keyIdentifier(parsed.spki));
-      this.revocations.checkIssuance(uri, keyId);
       // Step 4: prepare the certificate, with its serial and validity, and lint it. Nothing has happened yet.
       const prepared = set.issuer.prepare(profile, { spki: parsed.spki, uri, dnsNames, ttlSeconds: request.ttlSeconds, now });
+      // Still step 4: nothing for who or what is revoked.
+      this.revocations.checkIssuance(uri, prepared.keyId);
       // Step 5: record the intent. From here on, a crash leaves a trace.
       this.log.checkRoom();
-      const { serial, notBefore, notAfter } = prepared;
+      const { serial, keyId, notBefore, notAfter } = prepared;
       const intent = this.ledger.intend({ serial, identity: uri, caller: request.caller, keyId, notBefore, notAfter }, now);
       // Steps 6 and 7: sign, once, and compare what was signed with what was prepared and asked for.
       const leaf = this.#sign(set.issuer, prepared, intent, (signed) => checkSigned(signed, prepared, uri, parsed));

@@ -3,7 +3,7 @@ import { basename, dirname, join, relative } from "node:path";
 import { type Document, LineCounter, parseAllDocuments, stringify } from "yaml";
 import { type Conversion, convert } from "../convert/convert.ts";
 import type { ConvertedObject, Note } from "../convert/output.ts";
-import { type Diagnostic, formatDiagnostic, type Place } from "../core/diagnostic.ts";
+import { type Diagnostic, formatDiagnostic, formatPlace, type Place } from "../core/diagnostic.ts";
 import { AppError } from "../core/error.ts";
 import { DEFAULT_CLUSTER_DOMAIN, DEFAULT_ROOT_NAMESPACE } from "../mesh/snapshot.ts";
 import type { RawNode } from "../policy/decode/raw-node.ts";
@@ -106,10 +106,6 @@ async function writeFiles(files: readonly OutputFile[], operand: string, folder:
       throw new AppError("already-exists", "the file exists already", { where: target, help: "name a new folder with `--output`", cause });
     });
   }
-}
-
-function formatPlace({ file, line, column }: Place): string {
-  return `${file}:${line}:${column}`;
 }
 
 function comparePlaces(left: Place, right: Place): number {

@@ -2,12 +2,12 @@
 import { resolve } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { AgentOptions } from "../agent/agent-options.ts";
-import { Backoff } from "../agent/backoff.ts";
 import { readCertificateFiles } from "../agent/certificate-files.ts";
 import { type ControlPlane, callControlPlane } from "../agent/control-plane-call.ts";
 import { DESCRIBE_WORKLOAD, type WorkloadDescription } from "../agent/identity-messages.ts";
 import { serviceEnvironment } from "../agent/service-environment.ts";
 import { bearer, fixedToken, NO_TOKEN, type TokenSource, tokenFromFile } from "../agent/token-source.ts";
+import { Backoff } from "../core/backoff.ts";
 import { AppError } from "../core/error.ts";
 import type { Logger } from "../core/logger.ts";
 import { controlPlaneIdentity } from "../identity/control-plane.ts";

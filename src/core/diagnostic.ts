@@ -63,7 +63,7 @@ export function severityOf(diagnostic: Diagnostic): Severity {
 }
 
 /** `file:line:column`, or only the object's name where there are no lines. */
-function formatPlace({ file, line, column }: Place): string {
+export function formatPlace({ file, line, column }: Place): string {
   return line === 0 ? file : `${file}:${line}:${column}`;
 }
 

@@ -4,47 +4,18 @@ import { once } from "node:events";
 import { constants, createServer as createHttp2Server, type ServerHttp2Stream } from "node:http2";
 import { request as tlsRequest } from "node:https";
 import type { AddressInfo } from "node:net";
-import { afterEach, beforeEach, describe, test } from "node:test";
-import { type Application, startApplication } from "../../test/fakes/http-application.ts";
-import { call, call2, http2Session, peerAgent, peerOptions, readAll, tlsSocket } from "../../test/fakes/http-clients.ts";
-import {
-  FRONTEND,
-  fromPrincipal,
-  INTRUDER,
-  inboundListener,
-  layers,
-  makeProxy,
-  type ProxyUnderTest,
-  rule,
-  workloadPolicy,
-} from "../../test/fakes/proxy-setup.ts";
-import type { InboundListener, WorkloadPolicy } from "../compile/workload-policy.ts";
+import { describe, test } from "node:test";
+import { call, call2, http2Session, peerOptions, readAll, tlsSocket } from "../../test/fakes/http-clients.ts";
+import { InboundScene } from "../../test/fakes/inbound-scene.ts";
+import { FRONTEND, INTRUDER } from "../../test/fakes/proxy-setup.ts";
 
-const ONLY_FRONTEND = layers({ allow: [rule("frontend", fromPrincipal(FRONTEND))] });
-
-let application: Application;
-let setup: ProxyUnderTest;
-
-beforeEach(async () => {
-  application = await startApplication();
-  setup = makeProxy({ limits: { upstreamConnections: 64 } });
-});
-afterEach(async () => {
-  await setup.proxy.close(0);
-  await application.close();
-});
-
-function apply(listener: Partial<InboundListener> = {}, policy: Partial<WorkloadPolicy> = { http: ONLY_FRONTEND }): Promise<void> {
-  return setup.proxy.apply(workloadPolicy({ inbound: [inboundListener(application.port, listener)], ...policy }));
-}
-
-const agentOf = (identity: string, maxSockets?: number) => peerAgent(setup.material(identity), maxSockets);
-const frontend = (path = "/", options = {}) => call({ port: setup.port(), agent: agentOf(FRONTEND), path, ...options });
+const scene = new InboundScene({ upstreamConnections: 64 });
+const { apply, agentOf, frontend } = scene;
 
 describe("HTTP/1.1 and HTTP/2, on either side", () => {
   test("HTTP/2 from the client is HTTP/1.1 for the application", async () => {
     await apply();
-    const session = await http2Session(setup.port(), setup.material(FRONTEND));
+    const session = await http2Session(scene.setup.port(), scene.setup.material(FRONTEND));
     const answers = await Promise.all(
       ["/a", "/b", "/c"].map((path) => call2(session, { ":path": path, ":method": "POST" }, Buffer.from(path))),
     );
@@ -62,8 +33,8 @@ describe("HTTP/1.1 and HTTP/2, on either side", () => {
   for (const offered of [["istio-h2", "istio", "h2"], ["istio-http/1.1", "istio", "http/1.1"], ["istio"], undefined] as const) {
     test(`a client that offers ${offered?.join(", ") ?? "nothing"} is served`, async () => {
       await apply();
-      const socket = await tlsSocket(setup.port(), {
-        ...peerOptions(setup.material(FRONTEND)),
+      const socket = await tlsSocket(scene.setup.port(), {
+        ...peerOptions(scene.setup.material(FRONTEND)),
         ...(offered === undefined ? {} : { ALPNProtocols: [...offered] }),
       });
       if (offered?.[0] !== "istio-h2") socket.write("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
@@ -74,7 +45,7 @@ describe("HTTP/1.1 and HTTP/2, on either side", () => {
   }
   test("a client that offers only what is not spoken here is refused in the handshake", async () => {
     await apply();
-    await assert.rejects(tlsSocket(setup.port(), { ...peerOptions(setup.material(FRONTEND)), ALPNProtocols: ["foo"] }), {
+    await assert.rejects(tlsSocket(scene.setup.port(), { ...peerOptions(scene.setup.material(FRONTEND)), ALPNProtocols: ["foo"] }), {
       code: "ERR_SSL_TLSV1_ALERT_NO_APPLICATION_PROTOCOL",
     });
   });
@@ -92,7 +63,7 @@ describe("HTTP/1.1 and HTTP/2, on either side", () => {
     server.listen(0, "127.0.0.1");
     await once(server, "listening");
     await apply({ protocol: "http2", endpoint: { kind: "tcp", host: "127.0.0.1", port: (server.address() as AddressInfo).port } });
-    const session = await http2Session(setup.port(), setup.material(FRONTEND));
+    const session = await http2Session(scene.setup.port(), scene.setup.material(FRONTEND));
     const answer = await call2(session, { ":path": "/a.B/C", ":method": "POST", te: "trailers" }, Buffer.from("ping"), {
       "x-checksum": "1",
     });
@@ -105,7 +76,7 @@ describe("HTTP/1.1 and HTTP/2, on either side", () => {
     server.close();
   });
   test("trailers of HTTP/1.1 pass in both directions", async () => {
-    application.answer = (request, response) => {
+    scene.application.answer = (request, response) => {
       request.resume();
       request.on("end", () => {
         response.writeHead(200, { trailer: "x-sum" });
@@ -117,7 +88,7 @@ describe("HTTP/1.1 and HTTP/2, on either side", () => {
     await apply();
     const outgoing = tlsRequest({
       host: "127.0.0.1",
-      port: setup.port(),
+      port: scene.setup.port(),
       agent: agentOf(FRONTEND),
       method: "POST",
       headers: { trailer: "x-sent" },
@@ -137,18 +108,18 @@ describe("bodies", () => {
   const big = randomBytes(5_000_000);
 
   test("large ones arrive whole in both directions, over HTTP/1.1 and HTTP/2, sized and chunked", async () => {
-    application.answer = (request, response) => {
+    scene.application.answer = (request, response) => {
       if (request.headers["content-length"] !== undefined) response.setHeader("content-length", request.headers["content-length"]);
       request.pipe(response);
     };
     await apply();
     const sized = await frontend("/", { method: "POST", body: big });
     const chunked = await frontend("/", { method: "POST", body: big, headers: { "transfer-encoding": "chunked" } });
-    const session = await http2Session(setup.port(), setup.material(FRONTEND));
+    const session = await http2Session(scene.setup.port(), scene.setup.material(FRONTEND));
     const second = await call2(session, { ":path": "/", ":method": "POST" }, big);
     session.close();
     assert.deepEqual([sum(sized.body), sum(chunked.body), sum(second.body)], [sum(big), sum(big), sum(big)]);
-    const { bytesReceived, bytesSent } = await setup.keeper.next(() => true, 3);
+    const { bytesReceived, bytesSent } = await scene.setup.keeper.next(() => true, 3);
     assert.deepEqual([bytesReceived, bytesSent], [5_000_000n, 5_000_000n]);
   });
   test("a slow reader holds the application back instead of filling the proxy's memory", async () => {
@@ -157,7 +128,7 @@ describe("bodies", () => {
     const paused = new Promise<void>((resolve) => {
       stuck = resolve;
     });
-    application.answer = (_request, response) => {
+    scene.application.answer = (_request, response) => {
       response.writeHead(200);
       const more = () => {
         while (written < 400_000_000) {
@@ -174,7 +145,7 @@ describe("bodies", () => {
       more();
     };
     await apply();
-    const outgoing = tlsRequest({ host: "127.0.0.1", port: setup.port(), agent: agentOf(FRONTEND) });
+    const outgoing = tlsRequest({ host: "127.0.0.1", port: scene.setup.port(), agent: agentOf(FRONTEND) });
     outgoing.on("error", () => undefined);
     outgoing.end();
     await once(outgoing, "response");
@@ -183,7 +154,7 @@ describe("bodies", () => {
     assert.ok(written < 100_000_000, `${written} bytes were taken from the application`);
   });
   test("HEAD, 204 and 304 have no body, and the connection goes on", async () => {
-    application.answer = (request, response) => {
+    scene.application.answer = (request, response) => {
       response.writeHead(
         request.url === "/204" ? 204 : request.url === "/304" ? 304 : 200,
         request.url === "/head" ? { "content-length": 1000 } : {},
@@ -192,10 +163,10 @@ describe("bodies", () => {
     };
     await apply();
     const agent = agentOf(FRONTEND, 1);
-    const head = await call({ port: setup.port(), agent, path: "/head", method: "HEAD" });
-    const none = await call({ port: setup.port(), agent, path: "/204" });
-    const same = await call({ port: setup.port(), agent, path: "/304" });
-    const after = await call({ port: setup.port(), agent, path: "/200" });
+    const head = await call({ port: scene.setup.port(), agent, path: "/head", method: "HEAD" });
+    const none = await call({ port: scene.setup.port(), agent, path: "/204" });
+    const same = await call({ port: scene.setup.port(), agent, path: "/304" });
+    const after = await call({ port: scene.setup.port(), agent, path: "/200" });
     assert.deepEqual([head.status, head.headers["content-length"], none.status, same.status, after.status], [200, "1000", 204, 304, 200]);
     agent.destroy();
   });
@@ -204,7 +175,7 @@ describe("bodies", () => {
     const ask = async (identity: string) => {
       const outgoing = tlsRequest({
         host: "127.0.0.1",
-        port: setup.port(),
+        port: scene.setup.port(),
         agent: agentOf(identity),
         method: "POST",
         headers: { expect: "100-continue", "content-length": 4 },
@@ -231,7 +202,7 @@ describe("bodies", () => {
   });
   test("a denied HTTP/2 request is over with its answer, though its body is not", async () => {
     await apply();
-    const session = await http2Session(setup.port(), setup.material(INTRUDER));
+    const session = await http2Session(scene.setup.port(), scene.setup.material(INTRUDER));
     const stream = session.request({ ":path": "/", ":method": "POST", ":authority": "a" }, { endStream: false });
     stream.on("error", () => undefined);
     const closed = once(stream.resume(), "close");
@@ -242,11 +213,11 @@ describe("bodies", () => {
     session.close();
   });
   test("an answer that comes before the body has ended reaches the client", async () => {
-    application.answer = (_request, response) => void response.writeHead(413).end("too large");
+    scene.application.answer = (_request, response) => void response.writeHead(413).end("too large");
     await apply();
     const outgoing = tlsRequest({
       host: "127.0.0.1",
-      port: setup.port(),
+      port: scene.setup.port(),
       agent: agentOf(FRONTEND),
       method: "POST",
       headers: { "content-length": 1_000_000 },

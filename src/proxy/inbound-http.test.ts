@@ -1,44 +1,13 @@
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import { request as plainRequest } from "node:http";
-import { afterEach, beforeEach, describe, test } from "node:test";
-import { type Application, startApplication } from "../../test/fakes/http-application.ts";
-import { call, call2, http2Session, peerAgent, peerOptions, readAll, tlsSocket } from "../../test/fakes/http-clients.ts";
-import {
-  BACKEND,
-  FRONTEND,
-  fromPrincipal,
-  INTRUDER,
-  inboundListener,
-  layers,
-  makeProxy,
-  type ProxyUnderTest,
-  pathPrefix,
-  rule,
-  workloadPolicy,
-} from "../../test/fakes/proxy-setup.ts";
-import type { InboundListener, WorkloadPolicy } from "../compile/workload-policy.ts";
+import { describe, test } from "node:test";
+import { call, call2, http2Session, peerOptions, readAll, tlsSocket } from "../../test/fakes/http-clients.ts";
+import { InboundScene } from "../../test/fakes/inbound-scene.ts";
+import { BACKEND, FRONTEND, fromPrincipal, INTRUDER, layers, pathPrefix, rule } from "../../test/fakes/proxy-setup.ts";
 
-const ONLY_FRONTEND = layers({ allow: [rule("frontend", fromPrincipal(FRONTEND))] });
-
-let application: Application;
-let setup: ProxyUnderTest;
-
-beforeEach(async () => {
-  application = await startApplication();
-  setup = makeProxy({ limits: { upstreamConnections: 64 } });
-});
-afterEach(async () => {
-  await setup.proxy.close(0);
-  await application.close();
-});
-
-function apply(listener: Partial<InboundListener> = {}, policy: Partial<WorkloadPolicy> = { http: ONLY_FRONTEND }): Promise<void> {
-  return setup.proxy.apply(workloadPolicy({ inbound: [inboundListener(application.port, listener)], ...policy }));
-}
-
-const agentOf = (identity: string, maxSockets?: number) => peerAgent(setup.material(identity), maxSockets);
-const frontend = (path = "/", options = {}) => call({ port: setup.port(), agent: agentOf(FRONTEND), path, ...options });
+const scene = new InboundScene({ upstreamConnections: 64 });
+const { apply, agentOf, frontend } = scene;
 
 describe("who may do what", () => {
   test("an allowed caller reaches the application, which learns who it is", async () => {
@@ -47,15 +16,18 @@ describe("who may do what", () => {
     const { url, headers } = JSON.parse(answer.body.toString());
     assert.deepEqual([answer.status, url], [200, "/photos?size=1"]);
     assert.match(headers["x-forwarded-client-cert"], new RegExp(`^By=${BACKEND};Hash=[0-9a-f]{64};Subject="";URI=${FRONTEND}$`));
-    const record = await setup.keeper.next();
+    const record = await scene.setup.keeper.next();
     assert.deepEqual([record.caller, record.effect, record.origin, record.status], [FRONTEND, "allow", "photo-ns/frontend[0]", 200]);
-    assert.deepEqual([record.method, record.path, record.service, record.port], ["GET", "/photos", "photo-ns/photo-backend", setup.port()]);
+    assert.deepEqual(
+      [record.method, record.path, record.service, record.port],
+      ["GET", "/photos", "photo-ns/photo-backend", scene.setup.port()],
+    );
   });
   test("another caller gets Envoy's 403, and nothing reaches the application", async () => {
     await apply();
-    const { status, body } = await call({ port: setup.port(), agent: agentOf(INTRUDER) });
-    assert.deepEqual([status, body.toString(), application.seen], [403, "RBAC: access denied", []]);
-    const record = await setup.keeper.next();
+    const { status, body } = await call({ port: scene.setup.port(), agent: agentOf(INTRUDER) });
+    assert.deepEqual([status, body.toString(), scene.application.seen], [403, "RBAC: access denied", []]);
+    const record = await scene.setup.keeper.next();
     assert.deepEqual([record.caller, record.effect, record.origin, record.status], [INTRUDER, "deny", "default", 403]);
   });
   test("a DENY rule is the reason that is told", async () => {
@@ -67,16 +39,16 @@ describe("who may do what", () => {
       (await frontend("/photos")).status,
     ];
     assert.deepEqual(statuses, [403, 403, 403, 200]);
-    assert.equal((await setup.keeper.next((record) => record.effect === "deny", 3)).origin, "photo-ns/no-admin[0]");
+    assert.equal((await scene.setup.keeper.next((record) => record.effect === "deny", 3)).origin, "photo-ns/no-admin[0]");
   });
   test("the application gets the path that was decided on", async () => {
     await apply();
     await frontend("/a/./b/../c%2Fd?x=/../");
-    assert.deepEqual(application.seen, ["GET /a/c%2Fd?x=/../"]);
+    assert.deepEqual(scene.application.seen, ["GET /a/c%2Fd?x=/../"]);
   });
   test("a gRPC client is told in its own words", async () => {
     await apply();
-    const session = await http2Session(setup.port(), setup.material(INTRUDER));
+    const session = await http2Session(scene.setup.port(), scene.setup.material(INTRUDER));
     const { status, headers } = await call2(session, { ":path": "/a.B/C", ":method": "POST", "content-type": "application/grpc" });
     session.close();
     assert.deepEqual([status, headers["grpc-status"], headers["grpc-message"]], [200, "7", "RBAC:%20access%20denied"]);
@@ -84,7 +56,7 @@ describe("who may do what", () => {
   test("an AUDIT rule that matched is recorded beside the decision", async () => {
     await apply({}, { http: layers({ audit: [rule("watch")] }) });
     await frontend();
-    const { effect, origin, audit } = await setup.keeper.next();
+    const { effect, origin, audit } = await scene.setup.keeper.next();
     assert.deepEqual([effect, origin, audit], ["allow", "no-policy", ["photo-ns/watch[0]"]]);
   });
 });
@@ -93,7 +65,7 @@ describe("a new policy", () => {
   test("holds for the next request of a connection that is already open, which stays open", async () => {
     await apply({}, { http: layers() });
     const agent = agentOf(FRONTEND, 1);
-    const ask = () => call({ port: setup.port(), agent });
+    const ask = () => call({ port: scene.setup.port(), agent });
     const first = await ask();
     const [socket] = Object.values(agent.freeSockets).flat();
     await apply({ port: 0 }, { http: layers({ deny: [rule("closed")] }) });
@@ -107,31 +79,31 @@ describe("a new policy", () => {
   test("that makes the port STRICT ends plaintext connections, and no other", async () => {
     await apply({ mtls: "PERMISSIVE" }, { http: layers() });
     const plain = await new Promise<import("node:net").Socket>((resolve) => {
-      const outgoing = plainRequest({ host: "127.0.0.1", port: setup.port(), headers: { connection: "keep-alive" } }, (response) =>
+      const outgoing = plainRequest({ host: "127.0.0.1", port: scene.setup.port(), headers: { connection: "keep-alive" } }, (response) =>
         resolve(response.resume().socket),
       );
       outgoing.end();
     });
     const agent = agentOf(FRONTEND, 1);
-    await call({ port: setup.port(), agent });
+    await call({ port: scene.setup.port(), agent });
     const ended = once(plain, "close");
     await apply({ mtls: "STRICT" }, { http: layers() });
     await ended;
     const [socket] = Object.values(agent.freeSockets).flat();
-    assert.equal((await call({ port: setup.port(), agent })).status, 200);
+    assert.equal((await call({ port: scene.setup.port(), agent })).status, 200);
     assert.equal(Object.values(agent.freeSockets).flat()[0], socket);
     agent.destroy();
   });
 });
 
 describe("modes of a port", () => {
-  const plain = () => call({ port: setup.port() });
+  const plain = () => call({ port: scene.setup.port() });
 
   test("STRICT takes mutual TLS only", async () => {
     await apply({}, { http: layers() });
     assert.equal((await frontend()).status, 200);
     await assert.rejects(plain());
-    const { effect, detail, caller, sourceIp } = await setup.keeper.next((record) => record.effect === "refused");
+    const { effect, detail, caller, sourceIp } = await scene.setup.keeper.next((record) => record.effect === "refused");
     assert.deepEqual([effect, detail, caller, sourceIp], ["refused", "plaintext where mutual TLS is required", "", "127.0.0.1"]);
   });
   test("PERMISSIVE takes both on one port, and plaintext has no identity", async () => {
@@ -140,7 +112,7 @@ describe("modes of a port", () => {
       { http: layers({ allow: [rule("frontend", fromPrincipal(FRONTEND)), rule("open", pathPrefix("/open"))] }) },
     );
     assert.deepEqual([(await frontend()).status, (await plain()).status], [200, 403]);
-    const open = await call({ port: setup.port(), path: "/open", headers: { "x-forwarded-client-cert": `URI=${FRONTEND}` } });
+    const open = await call({ port: scene.setup.port(), path: "/open", headers: { "x-forwarded-client-cert": `URI=${FRONTEND}` } });
     const { headers } = JSON.parse(open.body.toString());
     assert.deepEqual([open.status, headers["x-forwarded-client-cert"], headers["x-forwarded-proto"]], [200, undefined, "http"]);
   });
@@ -151,10 +123,10 @@ describe("modes of a port", () => {
   });
   test("PERMISSIVE takes HTTP/2 by its preface, however slowly it comes", async () => {
     await apply({ mtls: "PERMISSIVE" }, { http: layers() });
-    const session = await http2Session(setup.port(), undefined);
+    const session = await http2Session(scene.setup.port(), undefined);
     assert.equal((await call2(session, { ":path": "/" })).status, 200);
     session.close();
-    const socket = await tlsSocket(setup.port(), peerOptions(setup.material(FRONTEND)));
+    const socket = await tlsSocket(scene.setup.port(), peerOptions(scene.setup.material(FRONTEND)));
     for (const piece of ["P", "R", "I /x HTTP/1.1\r\nHost: a\r\n\r\n"]) {
       socket.write(piece);
       await new Promise((resolve) => setImmediate(resolve));

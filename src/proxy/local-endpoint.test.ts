@@ -5,49 +5,21 @@ import { constants } from "node:http2";
 import { type AddressInfo, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterEach, beforeEach, describe, test } from "node:test";
-import { type Application, echo, startApplication } from "../../test/fakes/http-application.ts";
-import { call, call2, http2Session, peerAgent, peerOptions, readAll, tlsSocket } from "../../test/fakes/http-clients.ts";
-import {
-  FRONTEND,
-  fromPrincipal,
-  INTRUDER,
-  inboundListener,
-  layers,
-  makeProxy,
-  type ProxyUnderTest,
-  rule,
-  workloadPolicy,
-} from "../../test/fakes/proxy-setup.ts";
-import type { InboundListener, WorkloadPolicy } from "../compile/workload-policy.ts";
+import { describe, test } from "node:test";
+import { echo, startApplication } from "../../test/fakes/http-application.ts";
+import { call, call2, http2Session, peerOptions, readAll, tlsSocket } from "../../test/fakes/http-clients.ts";
+import { InboundScene } from "../../test/fakes/inbound-scene.ts";
+import { FRONTEND, INTRUDER, layers, rule } from "../../test/fakes/proxy-setup.ts";
 
-const ONLY_FRONTEND = layers({ allow: [rule("frontend", fromPrincipal(FRONTEND))] });
-
-let application: Application;
-let setup: ProxyUnderTest;
-
-beforeEach(async () => {
-  application = await startApplication();
-  setup = makeProxy({ limits: { upstreamConnections: 64 } });
-});
-afterEach(async () => {
-  await setup.proxy.close(0);
-  await application.close();
-});
-
-function apply(listener: Partial<InboundListener> = {}, policy: Partial<WorkloadPolicy> = { http: ONLY_FRONTEND }): Promise<void> {
-  return setup.proxy.apply(workloadPolicy({ inbound: [inboundListener(application.port, listener)], ...policy }));
-}
-
-const agentOf = (identity: string, maxSockets?: number) => peerAgent(setup.material(identity), maxSockets);
-const frontend = (path = "/", options = {}) => call({ port: setup.port(), agent: agentOf(FRONTEND), path, ...options });
+const scene = new InboundScene({ upstreamConnections: 64 });
+const { apply, agentOf, frontend } = scene;
 
 describe("the application", () => {
   test("is reached over a few connections that are kept", async () => {
     await apply();
     const agent = agentOf(FRONTEND, 1);
-    for (let index = 0; index < 20; index++) await call({ port: setup.port(), agent });
-    assert.equal(application.connections(), 1);
+    for (let index = 0; index < 20; index++) await call({ port: scene.setup.port(), agent });
+    assert.equal(scene.application.connections(), 1);
     agent.destroy();
   });
   test("on a Unix socket is reached as well", async () => {
@@ -61,17 +33,17 @@ describe("the application", () => {
   });
   test("that is down gives 503, and its record says why", async () => {
     await apply();
-    await application.close();
+    await scene.application.close();
     const { status, body } = await frontend();
     assert.equal(status, 503);
     assert.match(body.toString(), /^upstream connect error or disconnect\/reset before headers/);
-    const record = await setup.keeper.next();
+    const record = await scene.setup.keeper.next();
     assert.deepEqual([record.effect, record.status], ["allow", 503]);
     assert.match(record.detail ?? "", /^the application gave no whole response: connection to 127\.0\.0\.1:\d+ failed$/);
   });
   test("that closes a kept connection is asked once more, where doing so twice does no harm", async () => {
     let requests = 0;
-    application.answer = (request, response) => {
+    scene.application.answer = (request, response) => {
       requests += 1;
       // The second request meets a connection that is closed the moment it arrives.
       if (requests % 2 === 0) request.socket.destroy();
@@ -79,42 +51,42 @@ describe("the application", () => {
     };
     await apply();
     const agent = agentOf(FRONTEND, 1);
-    const get = () => call({ port: setup.port(), agent });
-    const post = () => call({ port: setup.port(), agent, method: "POST", body: "x" });
-    const empty = () => call({ port: setup.port(), agent, method: "POST", headers: { "content-length": 0 } });
+    const get = () => call({ port: scene.setup.port(), agent });
+    const post = () => call({ port: scene.setup.port(), agent, method: "POST", body: "x" });
+    const empty = () => call({ port: scene.setup.port(), agent, method: "POST", headers: { "content-length": 0 } });
     const statuses = [(await get()).status, (await get()).status, (await post()).status, (await empty()).status, (await empty()).status];
     assert.deepEqual([statuses, requests], [[200, 200, 503, 200, 503], 6]);
     agent.destroy();
   });
   test("that breaks off in the middle of a response breaks off the client's as well", async () => {
-    application.answer = (request, response) => {
+    scene.application.answer = (request, response) => {
       response.writeHead(200, { "content-length": 1000 });
       response.write("some", () => request.socket.destroy());
     };
     await apply();
     await assert.rejects(frontend());
-    const session = await http2Session(setup.port(), setup.material(FRONTEND));
+    const session = await http2Session(scene.setup.port(), scene.setup.material(FRONTEND));
     await assert.rejects(call2(session, { ":path": "/" }));
     session.close();
-    const { status, detail } = await setup.keeper.next(() => true, 2);
+    const { status, detail } = await scene.setup.keeper.next(() => true, 2);
     assert.equal(status, 200);
     assert.match(detail ?? "", /gave no whole response/);
   });
   test("hears of a client that is gone", async () => {
     const gone = Promise.withResolvers<void>();
-    application.answer = (request, response) => {
+    scene.application.answer = (request, response) => {
       response.writeHead(200);
       response.write("begin");
       request.socket.once("close", () => gone.resolve());
     };
     await apply();
-    const session = await http2Session(setup.port(), setup.material(FRONTEND));
+    const session = await http2Session(scene.setup.port(), scene.setup.material(FRONTEND));
     const stream = session.request({ ":path": "/", ":authority": "a" });
     await once(stream, "data");
     stream.close(constants.NGHTTP2_CANCEL);
     await gone.promise;
     session.close();
-    assert.equal((await setup.keeper.next()).status, 200);
+    assert.equal((await scene.setup.keeper.next()).status, 200);
   });
   test("that sends more than its answer loses the connection, so that no client gets another's answer", async () => {
     const sockets: unknown[] = [];
@@ -146,13 +118,13 @@ describe("WebSocket", () => {
   const handshake = "GET /ws HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: x\r\n\r\n";
 
   test("is carried both ways once it was allowed and the application agreed, and ends with a policy that denies it", async () => {
-    application.upgrade = (_request, socket, head) => {
+    scene.application.upgrade = (_request, socket, head) => {
       socket.write("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: y\r\n\r\nhi ");
       socket.write(head);
       socket.pipe(socket);
     };
     await apply();
-    const socket = await tlsSocket(setup.port(), peerOptions(setup.material(FRONTEND)));
+    const socket = await tlsSocket(scene.setup.port(), peerOptions(scene.setup.material(FRONTEND)));
     let text = "";
     socket.on("data", (chunk: Buffer) => {
       text += chunk.toString();
@@ -165,12 +137,12 @@ describe("WebSocket", () => {
     const closed = once(socket, "close");
     await apply({}, { http: layers({ deny: [rule("closed")] }) });
     await closed;
-    const { status, detail, bytesReceived } = await setup.keeper.next();
+    const { status, detail, bytesReceived } = await scene.setup.keeper.next();
     assert.deepEqual([status, detail, bytesReceived], [101, "cut by a new policy: photo-ns/closed[0]", 10n]);
   });
   test("that the application declines is an ordinary answer, and nothing more is carried (CVE-2024-23326)", async () => {
     let received = "";
-    application.upgrade = (_request, socket, head) => {
+    scene.application.upgrade = (_request, socket, head) => {
       received += head.toString();
       socket.on("data", (chunk: Buffer) => {
         received += chunk.toString();
@@ -178,16 +150,16 @@ describe("WebSocket", () => {
       socket.write("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nno");
     };
     await apply();
-    const socket = await tlsSocket(setup.port(), peerOptions(setup.material(FRONTEND)));
+    const socket = await tlsSocket(scene.setup.port(), peerOptions(scene.setup.material(FRONTEND)));
     socket.write(`${handshake}GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n`);
     assert.match(await readAll(socket), /^HTTP\/1\.1 200 OK\r\n[\s\S]*\r\n\r\nno$/);
-    assert.deepEqual([received, application.seen], ["", []]);
+    assert.deepEqual([received, scene.application.seen], ["", []]);
   });
   test("that is denied gets 403", async () => {
     await apply();
-    const socket = await tlsSocket(setup.port(), peerOptions(setup.material(INTRUDER)));
+    const socket = await tlsSocket(scene.setup.port(), peerOptions(scene.setup.material(INTRUDER)));
     socket.write(handshake);
     assert.match(await readAll(socket), /^HTTP\/1\.1 403 Forbidden\r\n/);
-    assert.deepEqual(application.seen, []);
+    assert.deepEqual(scene.application.seen, []);
   });
 });

@@ -2,8 +2,8 @@
 import assert from "node:assert/strict";
 import { afterEach, beforeEach, describe, test } from "node:test";
 import { type ConnectionOptions, connect as connectTls, type TLSSocket } from "node:tls";
-import { type Application, startApplication } from "../../test/fakes/http-application.ts";
 import { call, exchangeRaw, peerAgent, peerOptions } from "../../test/fakes/http-clients.ts";
+import { InboundScene } from "../../test/fakes/inbound-scene.ts";
 import {
   BACKEND,
   FRONTEND,
@@ -22,29 +22,19 @@ const REQUEST = "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
 const OLD_BACKEND = BACKEND.replace("cluster.local", "old.example");
 const AT_LEAST_1_3: MeshTls = { ...DEFAULT_MESH_TLS, minVersion: "1.3" };
 
-let application: Application;
-let setup: ProxyUnderTest;
+const scene = new InboundScene();
 
-beforeEach(async () => {
-  application = await startApplication();
-  setup = makeProxy();
-});
-afterEach(async () => {
-  await setup.proxy.close(0);
-  await application.close();
-});
-
-function apply(settings: Partial<WorkloadPolicy>, to: ProxyUnderTest = setup): Promise<void> {
-  return to.proxy.apply(workloadPolicy({ inbound: [inboundListener(application.port)], ...settings }));
+function apply(settings: Partial<WorkloadPolicy>, to: ProxyUnderTest = scene.setup): Promise<void> {
+  return to.proxy.apply(workloadPolicy({ inbound: [inboundListener(scene.application.port)], ...settings }));
 }
 
 /** What the handshake came to; empty where it failed. */
 async function shake(options: ConnectionOptions = {}): Promise<string> {
   const socket: TLSSocket = connectTls({
     host: "127.0.0.1",
-    port: setup.port(),
+    port: scene.setup.port(),
     checkServerIdentity: () => undefined,
-    ...peerOptions(setup.material(FRONTEND)),
+    ...peerOptions(scene.setup.material(FRONTEND)),
     ...options,
   });
   let agreed = "";
@@ -59,8 +49,8 @@ describe("meshMTLS", () => {
   test("the least version holds from the next connection on, and ends those that were agreed on before", async () => {
     await apply({});
     assert.match(await shake({ maxVersion: "TLSv1.2" }), /^TLSv1\.2 /);
-    const agent = peerAgent(setup.material(FRONTEND), 1);
-    assert.equal((await call({ port: setup.port(), agent })).status, 200);
+    const agent = peerAgent(scene.setup.material(FRONTEND), 1);
+    assert.equal((await call({ port: scene.setup.port(), agent })).status, 200);
     const [kept] = Object.values(agent.freeSockets).flat();
     assert.ok(kept !== undefined);
     const closed = new Promise((resolve) => kept.once("close", resolve));
@@ -74,7 +64,7 @@ describe("meshMTLS", () => {
 
   test("a change of certificate keeps the settings", async () => {
     await apply({ tls: AT_LEAST_1_3 });
-    setup.credentials.update(setup.material(BACKEND));
+    scene.setup.credentials.update(scene.setup.material(BACKEND));
     assert.equal(await shake({ maxVersion: "TLSv1.2" }), "");
     assert.match(await shake(), /^TLSv1\.3 /);
   });
@@ -96,12 +86,12 @@ describe("calls to a service", () => {
   let frontend: ProxyUnderTest;
 
   beforeEach(() => {
-    frontend = makeProxy({ ca: setup.ca, identity: FRONTEND, limits: { connectMs: 2_000 } });
+    frontend = makeProxy({ ca: scene.setup.ca, identity: FRONTEND, limits: { connectMs: 2_000 } });
   });
   afterEach(() => frontend.proxy.close(0));
 
   async function status(settings: Partial<WorkloadPolicy>, aliases: readonly string[] = []): Promise<number> {
-    const endpoint = { address: "127.0.0.1", port: setup.port(), identity: BACKEND, aliases, mtls: true };
+    const endpoint = { address: "127.0.0.1", port: scene.setup.port(), identity: BACKEND, aliases, mtls: true };
     const host = "photo-backend.photo-ns.svc.cluster.local";
     const service = { service: "photo-ns/photo-backend", host, port: 80, protocol: "http", sni: "a", endpoints: [endpoint] } as const;
     const bind = { kind: "tcp", host: "127.0.0.1", port: 0 } as const;
@@ -119,7 +109,7 @@ describe("calls to a service", () => {
 
   test("may be answered by an alias of the account, and by nobody else", async () => {
     await apply({});
-    setup.credentials.update(setup.material(OLD_BACKEND));
+    scene.setup.credentials.update(scene.setup.material(OLD_BACKEND));
     assert.equal(await status({}), 503);
     assert.equal(await status({}, [OLD_BACKEND]), 200);
     assert.equal(await status({}, [OLD_BACKEND.replace("old.", "older.")]), 503);
@@ -134,7 +124,7 @@ describe("requests", () => {
     path = "/",
   ): Promise<{ status: number; url?: string; headers?: Record<string, string> }> {
     await apply(settings);
-    const { status, body } = await call({ port: setup.port(), agent: peerAgent(setup.material(FRONTEND)), path, headers });
+    const { status, body } = await call({ port: scene.setup.port(), agent: peerAgent(scene.setup.material(FRONTEND)), path, headers });
     return { status, ...(status === 200 ? JSON.parse(body.toString()) : {}) };
   }
 

@@ -39,6 +39,8 @@ export interface LeafRequest {
 export interface PreparedCertificate extends Validity {
   /** Lower-case hex. */
   readonly serial: string;
+  /** The identifier of its public key, in hex. */
+  readonly keyId: string;
 }
 
 /** What is to be signed, and how it reads: a certificate but for its signature. */
@@ -123,6 +125,7 @@ export class Issuer {
     profile.checkDnsNames(request.dnsNames);
     const validity = profile.validity(request.now, request.ttlSeconds, this.validUntil);
     const serial = randomSerial();
+    const keyId = keyIdentifier(request.spki);
     const tbs = encodeTbs({
       algorithm: this.#algorithm,
       serial,
@@ -132,14 +135,14 @@ export class Issuer {
       spki: request.spki,
       extensions: [
         ...leafExtensionsFor(request.spki),
-        subjectKeyIdentifier(keyIdentifier(request.spki)),
+        subjectKeyIdentifier(keyId),
         this.#authorityKeyIdentifier,
         extension(OID.subjectAltName, true, formatGeneralNames(request.uri, request.dnsNames)),
       ],
     });
     const preview = parseCertificate(sequence(tbs, this.#algorithm.identifier, NO_SIGNATURE));
     lintLeaf(preview, { issuer: this.certificate, issuerValidUntil: this.validUntil });
-    const prepared = { ...validity, serial: hexOf(serial) };
+    const prepared = { ...validity, serial: hexOf(serial), keyId: hexOf(keyId) };
     this.#unspent.set(prepared, { tbs, preview });
     return prepared;
   }

@@ -1,6 +1,7 @@
 /** A delta ADS client for one resource type: what the embedded proxy gets its policy by. */
 import { create, type JsonObject } from "@bufbuild/protobuf";
 import { type ChannelCredentials, Client, type ClientDuplexStream, type ServiceError } from "@grpc/grpc-js";
+import { Backoff } from "../core/backoff.ts";
 import type { Logger } from "../core/logger.ts";
 import { AggregatedDiscoveryService } from "../gen/envoy/service/discovery/v3/ads_pb.js";
 import {
@@ -12,7 +13,6 @@ import {
 import { tlsChannelOptions } from "../rpc/credentials.ts";
 import { methodDefinition } from "../rpc/service.ts";
 import { fromGrpcError } from "../rpc/status.ts";
-import { Backoff } from "./backoff.ts";
 
 export interface AdsClientOptions {
   /** `host:port` or `unix:PATH` of the control plane. */
@@ -77,7 +77,7 @@ export class AdsClient {
 
   constructor(options: AdsClientOptions) {
     this.#options = options;
-    this.#backoff = new Backoff({ baseMs: RETRY_BASE_MS, maxMs: RETRY_MAX_MS, random: options.random ?? Math.random });
+    this.#backoff = new Backoff({ firstMs: RETRY_BASE_MS, maxMs: RETRY_MAX_MS, random: options.random ?? Math.random });
     this.#connect();
   }
 

@@ -1,6 +1,7 @@
 /** An element of Istio's `MeshConfig.extensionProviders`: the two kinds that authorize, and no other. */
 import type { ExtensionProvider, ExtensionProviderFields, HttpExtensionProvider, RequestBodyCheck } from "../extension-provider.ts";
 import { parseStringMatch, type StringMatch } from "../pattern.ts";
+import { duration } from "./duration.ts";
 import { isDnsLabel, isDnsSubdomain } from "./kubernetes-name.ts";
 import { LIMITS } from "./limits.ts";
 import { boolean, type Decoder, type Fields, integer, list, mapOf, record, stringUpTo, text, wrong } from "./reader.ts";
@@ -31,17 +32,7 @@ const service: Decoder<ExtensionProvider["service"]> = (cursor) => {
   return good ? { namespace, host } : wrong(cursor, "GAR0007", `is not a service: ${quote(value)}`, SERVICE_HELP);
 };
 
-const UNIT_MS: Readonly<Record<string, number>> = { h: 3_600_000, m: 60_000, s: 1000, ms: 1 };
-
-/** `google.protobuf.Duration` in JSON, and as Go writes it: `10s`, `1.5s`, `250ms`, `2m`. */
-const timeout: Decoder<number> = (cursor) => {
-  const value = text(cursor);
-  if (value === undefined) return undefined;
-  const [, amount = "", unit = ""] = /^(\d{1,7}(?:\.\d{1,9})?)(h|ms|m|s)$/.exec(value) ?? [];
-  const milliseconds = Number(amount) * (UNIT_MS[unit] ?? 0);
-  if (milliseconds >= 1 && milliseconds <= MAX_TIMEOUT_MS) return milliseconds;
-  return wrong(cursor, "GAR0007", `is not a time limit: ${quote(value)}`, "write it as `5s` or `250ms`, from 1ms to 1h");
-};
+const timeout = duration({ leastMs: 1, maxMs: MAX_TIMEOUT_MS, help: "write it as `5s` or `250ms`, from 1ms to 1h" });
 
 /** A text in Istio's API, whose values Envoy's list of statuses bounds. */
 const statusOnError: Decoder<number> = (cursor) => {

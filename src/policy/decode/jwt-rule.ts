@@ -2,6 +2,7 @@
 import { AppError } from "../../core/error.ts";
 import { readJwks } from "../jwks.ts";
 import type { JwksSource, JwtRule } from "../model.ts";
+import { duration } from "./duration.ts";
 import { LIMITS } from "./limits.ts";
 import { boolean, type Cursor, type Decoder, type Fields, list, record, stringUpTo, text, wrong } from "./reader.ts";
 import { matching, oneOf } from "./refine.ts";
@@ -57,15 +58,7 @@ const claimToHeader = record((fields) => {
 const DEFAULT_TIMEOUT_MS = 5_000;
 const MAX_TIMEOUT_MS = 60_000;
 
-/** `google.protobuf.Duration` in JSON, and milliseconds as Go writes them. */
-const timeout: Decoder<number> = (cursor) => {
-  const value = text(cursor);
-  if (value === undefined) return undefined;
-  const [, amount = "", unit = ""] = /^(\d{1,6}(?:\.\d{1,9})?)(s|ms)$/.exec(value) ?? [];
-  const milliseconds = Number(amount) * (unit === "s" ? 1000 : 1);
-  if (milliseconds > 0 && milliseconds <= MAX_TIMEOUT_MS) return milliseconds;
-  return wrong(cursor, "GAR0007", `is not a time limit: ${quote(value)}`, "write it as `5s` or `500ms`, more than 0 and at most 60s");
-};
+const timeout = duration({ leastMs: 1, maxMs: MAX_TIMEOUT_MS, help: "write it as `5s` or `500ms`, from 1ms to 60s" });
 
 /** An absolute URL of HTTP without user information or fragment. */
 function isHttpUrl(value: string): boolean {

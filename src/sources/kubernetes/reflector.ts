@@ -4,6 +4,7 @@
  * (Kubernetes API concepts, "Efficient detection of changes").
  */
 import { setTimeout as sleep } from "node:timers/promises";
+import { Backoff } from "../../core/backoff.ts";
 import { AppError } from "../../core/error.ts";
 import type { Logger } from "../../core/logger.ts";
 import type { KubernetesApi } from "./api.ts";
@@ -52,12 +53,15 @@ export class Reflector {
   #objects: Map<string, ApiObject> | undefined;
   #version: string | undefined;
   #position = "";
-  #failures = 0;
+  readonly #backoff: Backoff;
+  #failing = false;
   #missingSince: number | undefined;
 
   constructor(options: ReflectorOptions) {
     this.#options = options;
     this.#limits = { ...REFLECTOR_LIMITS, ...options.limits };
+    const { firstRetryMs: firstMs, lastRetryMs: maxMs } = this.#limits;
+    this.#backoff = new Backoff({ firstMs, maxMs, random: options.random ?? Math.random });
     this.#done = this.#run();
   }
 
@@ -94,17 +98,14 @@ export class Reflector {
     else {
       const { message, code } = AppError.from(error);
       if (code === "resource-exhausted") this.#position = "";
-      const level = this.#failures === 0 ? "warn" : "debug";
+      const level = this.#failing ? "debug" : "warn";
       this.#options.logger.log(level, "objects cannot be watched: the last ones seen stay in force", {
         kind: this.#options.kind.kind,
         reason: message,
       });
     }
-    const { firstRetryMs, lastRetryMs } = this.#limits;
-    const wait = Math.min(lastRetryMs, firstRetryMs * 2 ** Math.min(this.#failures, 16));
-    this.#failures += 1;
-    const random = this.#options.random ?? Math.random;
-    await sleep(wait * (0.5 + random() / 2), undefined, { signal: this.#abort.signal }).catch(() => undefined);
+    this.#failing = true;
+    await sleep(this.#backoff.next(), undefined, { signal: this.#abort.signal }).catch(() => undefined);
   }
 
   /** The server does not know the kind: it was never installed, or it is starting, or it was taken away. */
@@ -125,8 +126,9 @@ export class Reflector {
   }
 
   #works(): void {
-    if (this.#failures > 0) this.#options.logger.log("info", "objects are watched", { kind: this.#options.kind.kind });
-    this.#failures = 0;
+    if (this.#failing) this.#options.logger.log("info", "objects are watched", { kind: this.#options.kind.kind });
+    this.#failing = false;
+    this.#backoff.reset();
     this.#missingSince = undefined;
   }
 
