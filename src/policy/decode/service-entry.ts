@@ -128,8 +128,7 @@ const spec: Decoder<Spec> = record((fields) => {
   const endpoints = readEndpoints(fields, how ?? "DNS", known ?? []);
   const sans = fields.optional("subjectAltNames", subjectAltNames) ?? [];
   const visible = fields.optional("exportTo", exportTo) ?? [];
-  // Virtual addresses are for captured traffic; proxies go to the endpoints themselves, as with a Service's `clusterIP`.
-  fields.accept("addresses");
+  fields.setAside({ addresses: "traffic to it is not captured: reach the host by an egress listener, which leads to the endpoints" });
   if (names === undefined || known === undefined || how === undefined || endpoints === undefined) return undefined;
   return { hosts: [...new Set(names)], location, resolution: how, ports: known, endpoints, subjectAltNames: sans, exportTo: visible };
 });
