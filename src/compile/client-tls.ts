@@ -77,7 +77,10 @@ function plaintext({ address, port, identity }: RegistryEndpoint): ServiceEndpoi
 }
 
 /** Whether mutual TLS is spoken to an endpoint by itself: the mesh's setting, the endpoint's label, the mode of its workload's port. */
-function takesMutualTls(snapshot: MeshSnapshot, { labels, workload, port }: RegistryEndpoint): boolean {
+export function takesMutualTls(
+  snapshot: MeshSnapshot,
+  { labels, workload, port }: Pick<RegistryEndpoint, "labels" | "workload" | "port">,
+): boolean {
   const label = labels.get(TLS_MODE);
   if (label !== undefined && label !== "istio") return false;
   if (!snapshot.meshConfig.enableAutoMtls) return false;

@@ -5,6 +5,7 @@ import { fromOutside, Kept } from "../mesh/recording.ts";
 import type { MeshSnapshot, Workload } from "../mesh/snapshot.ts";
 import { DEFAULT_MESH_CONFIG } from "../policy/mesh-config.ts";
 import { compileAuthorization } from "./authorization.ts";
+import { compileCapture, SharedOutbound } from "./capture/capture.ts";
 import { compileGateway } from "./gateway.ts";
 import { compileInbound } from "./inbound.ts";
 import { compileOutbound } from "./outbound.ts";
@@ -39,12 +40,14 @@ function meshWideOf({ meshConfig }: MeshSnapshot, { numTrustedProxies }: Workloa
 function compileWorkload(
   snapshot: MeshSnapshot,
   workload: Workload,
-  keysOf: JwksLookup = NO_REMOTE_KEYS,
+  keysOf: JwksLookup,
+  shared: SharedOutbound,
 ): { readonly policy: WorkloadPolicy; readonly diagnostics: readonly Diagnostic[] } {
   const { gateway, diagnostics } = compileGateway(snapshot, workload);
   // A gateway has no application of its own.
   const inbound = gateway === undefined ? compileInbound(snapshot, workload) : NO_LISTENERS;
   const outbound = gateway === undefined ? compileOutbound(snapshot, workload) : NO_LISTENERS;
+  const { capture, diagnostics: ofCapture } = compileCapture(snapshot, workload, gateway !== undefined, shared);
   const requestAuthentication = compileRequestAuthentication(snapshot, workload, keysOf);
   const policy: WorkloadPolicy = {
     workload: workload.key,
@@ -54,12 +57,13 @@ function compileWorkload(
     ...meshWideOf(snapshot, workload),
     inbound: inbound.listeners,
     outbound: outbound.listeners,
+    ...(capture === undefined ? {} : { capture }),
     ...(gateway === undefined ? {} : { gateway }),
     ...(requestAuthentication === undefined ? {} : { requestAuthentication }),
     ...(snapshot.revoked.certificates.length === 0 ? {} : { revoked: snapshot.revoked.certificates }),
     ...compileAuthorization(snapshot, workload),
   };
-  return { policy, diagnostics: [...diagnostics, ...inbound.diagnostics, ...outbound.diagnostics] };
+  return { policy, diagnostics: [...diagnostics, ...inbound.diagnostics, ...outbound.diagnostics, ...ofCapture] };
 }
 
 /** Each once: what several workloads meet in one object is told there, not at each of them. */
@@ -76,8 +80,9 @@ function distinct(diagnostics: readonly Diagnostic[]): readonly Diagnostic[] {
 export class MeshCompiler {
   #snapshot: MeshSnapshot | undefined;
   #keysOf: JwksLookup = NO_REMOTE_KEYS;
+  readonly #shared = new SharedOutbound();
   readonly #workloads = new Kept((snapshot, workload: Workload) =>
-    compileWorkload(snapshot, workload, (source) => fromOutside(snapshot, () => this.#keysOf(source))),
+    compileWorkload(snapshot, workload, (source) => fromOutside(snapshot, () => this.#keysOf(source)), this.#shared),
   );
   readonly #selections = new Kept(selectionOf);
 

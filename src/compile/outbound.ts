@@ -98,7 +98,8 @@ export function compileOutbound(
 ): { readonly listeners: readonly OutboundListener[]; readonly diagnostics: readonly Diagnostic[] } {
   const declared: { readonly listener: OutboundListener; readonly place: Place }[] = [];
   const problems: Diagnostic[] = [];
-  for (const egress of sidecarOf(snapshot, workload)?.egress ?? []) {
+  const listening = (sidecarOf(snapshot, workload)?.egress ?? []).filter(({ capturable }) => !(capturable && workload.captured));
+  for (const egress of listening) {
     const targets = targetsOf(snapshot, workload, egress);
     const problem = problemOf(egress, targets);
     if (problem !== undefined) {

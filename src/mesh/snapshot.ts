@@ -43,6 +43,8 @@ export interface Workload {
   readonly isGateway: boolean;
   /** How many proxies in front of its own are trusted to name the client in X-Forwarded-For. */
   readonly numTrustedProxies: number;
+  /** Its machine redirects all its connections to its proxy; absent: they are made to the proxy's listeners. */
+  readonly captured?: true;
   readonly place: Place;
 }
 
@@ -98,15 +100,25 @@ function ofKind<K extends MeshObject["kind"]>(objects: readonly MeshObject[], ki
 /** Istio's annotation by which a proxy is made a gateway: its value is `gateway`. */
 const TEMPLATES = "inject.istio.io/templates";
 
-function toWorkload(object: WorkloadEntryObject | PodObject, settings: MeshSettings, { defaultConfig }: MeshConfig): Workload {
+/** Istio's annotation that says so of one workload, before its proxy's configuration and the mesh's. */
+const INTERCEPTION_MODE = "sidecar.istio.io/interceptionMode";
+
+/** Any other word than `REDIRECT` captures nothing: what is redirected all the same meets no listener, and is refused. */
+function isCaptured({ meta, proxyConfig }: WorkloadEntryObject | PodObject, { defaultConfig }: MeshConfig): boolean {
+  const said = meta.annotations.get(INTERCEPTION_MODE) ?? proxyConfig?.interceptionMode ?? defaultConfig.interceptionMode;
+  return said === "REDIRECT";
+}
+
+function toWorkload(object: WorkloadEntryObject | PodObject, settings: MeshSettings, config: MeshConfig): Workload {
   const { namespace, name, place, annotations } = object.meta;
   const { kind, address, ports, serviceAccount } = object;
   const labels = kind === "Pod" ? object.meta.labels : object.labels;
   const ready = kind === "Pod" ? object.ready : true;
   const identity = formatSpiffeId({ trustDomain: settings.trustDomain, namespace, serviceAccount });
-  const numTrustedProxies = object.proxyConfig?.numTrustedProxies ?? defaultConfig.numTrustedProxies ?? 0;
+  const numTrustedProxies = object.proxyConfig?.numTrustedProxies ?? config.defaultConfig.numTrustedProxies ?? 0;
   const isGateway = annotations.get(TEMPLATES)?.split(",").includes("gateway") === true;
-  const own = { labels, serviceAccount, identity, isGateway, numTrustedProxies, place };
+  const captured = isCaptured(object, config) ? { captured: true as const } : {};
+  const own = { labels, serviceAccount, identity, isGateway, numTrustedProxies, ...captured, place };
   return { kind, key: `${namespace}/${name}`, namespace, name, address, ports, ready, ...own };
 }
 

@@ -38,6 +38,7 @@ import { RENDERERS } from "./render.ts";
 import { revocationRoute } from "./revocation.ts";
 import { type ConfigurationOrigin, openSource } from "./source.ts";
 import { refuseContradiction, settleSettings } from "./start.ts";
+import { serviceAt } from "./workloads.ts";
 
 export interface ControlPlaneOptions {
   /** Where the configuration is: a folder of YAML, or a Kubernetes cluster. */
@@ -139,8 +140,8 @@ function addServices(
   const { authority, store } = state;
   const { clock, trust } = admission;
   const reports = { append: store.append.bind(store), admit: reporterAdmission(admission), clock, logger };
-  const serviceOf = (workload: string, listener: string): string =>
-    mesh.current.policies.get(workload)?.inbound.find(({ name }) => name === listener)?.services[0] ?? "";
+  const serviceOf = (workload: string, listener: string, at: number): string =>
+    serviceAt(mesh.current.policies.get(workload), listener, at);
   server.addService(ads.definition, ads.implementation);
   server.addService(serviceDefinition(AccessLogService), createAlsIntake({ ...reports, serviceOf }).implementation);
   server.addService(serviceDefinition(DecisionLog), createDecisionLogIntake(reports).implementation);

@@ -1,9 +1,9 @@
 /** Istio `mesh.v1alpha1.ProxyConfig`: `defaultConfig` of the MeshConfig, and the annotation `proxy.istio.io/config`. */
-import { NO_PROXY_CONFIG, type ProxyConfig } from "../mesh-config.ts";
+import { type InterceptionMode, NO_PROXY_CONFIG, type ProxyConfig } from "../mesh-config.ts";
 import { yamlText } from "./embedded-yaml.ts";
 import { childOf } from "./raw-node.ts";
-import { type Cursor, type Decoder, type Fields, integer, record } from "./reader.ts";
-import { only } from "./refine.ts";
+import { type Cursor, type Decoder, type Fields, integer, record, wrong } from "./reader.ts";
+import { oneOf, only } from "./refine.ts";
 
 /** Envoy counts hops in 32 bits; nobody has so many proxies. */
 const MAX_HOPS = 100;
@@ -66,7 +66,6 @@ const UNUSED = [
   "fileFlushMinSizeKb",
   "holdApplicationUntilProxyStarts",
   "image",
-  "interceptionMode",
   "meshId",
   "parentShutdownDuration",
   "proxyAdminPort",
@@ -86,13 +85,20 @@ const UNUSED = [
   "zipkinAddress",
 ];
 
+const interceptionMode: Decoder<InterceptionMode> = (cursor) => {
+  const mode = oneOf(["REDIRECT", "NONE", "TPROXY"])(cursor);
+  if (mode !== "TPROXY") return mode;
+  return wrong(cursor, "GAR0004", "is not supported: `TPROXY`", "use REDIRECT: applications see connections from their own proxy");
+};
+
 export const proxyConfig: Decoder<ProxyConfig> = record((fields) => {
+  const mode = fields.optional("interceptionMode", interceptionMode);
   const gateway = fields.optional("gatewayTopology", topology);
   fields.optional("proxyHeaders", proxyHeaders);
   fields.optional("controlPlaneAuthPolicy", only(["MUTUAL_TLS"], "proxies reach the control plane by mutual TLS"));
   fields.refuse(REFUSED);
   fields.tellUnused(UNUSED, "it concerns neither identities nor policies: agents and proxies have their own command lines");
-  return gateway ?? NO_PROXY_CONFIG;
+  return { ...(gateway ?? NO_PROXY_CONFIG), ...(mode === undefined ? {} : { interceptionMode: mode }) };
 });
 
 const PROXY_CONFIG_ANNOTATION = "proxy.istio.io/config";

@@ -11,6 +11,7 @@ import { RBACSchema as NetworkRbacSchema } from "../../gen/envoy/extensions/filt
 import { httpLog, refusedInboundLog, tcpLog } from "./access-log.ts";
 import { duration, namedConfig } from "./any.ts";
 import { authorizationFilterNames, type Scope } from "./authorization.ts";
+import { towardsApplication } from "./capture/own-address.ts";
 import { cluster, toAddress } from "./cluster.ts";
 import { discoveredFilter } from "./config-source.ts";
 import { customFilterNames } from "./external-authorization.ts";
@@ -66,10 +67,10 @@ function httpFilters(policy: WorkloadPolicy, listener: InboundListener): readonl
   return [inboundHttp({ name, routes, filters, accessLog: httpLog(name), pathNormalization, numTrustedProxies })];
 }
 
-function tcpFilters({ workload }: WorkloadPolicy, listener: InboundListener): readonly FilterInit[] {
+function tcpFilters({ workload }: WorkloadPolicy, listener: InboundListener, cluster: string): readonly FilterInit[] {
   const { name } = listener;
   const custom = customFilterNames(workload, "tcp").map(discovered);
-  return [...custom, ...authorization(workload, "tcp"), inboundTcp({ name, cluster: clusterName(listener), accessLog: tcpLog(name) })];
+  return [...custom, ...authorization(workload, "tcp"), inboundTcp({ name, cluster, accessLog: tcpLog(name) })];
 }
 
 // === Filter chains ===
@@ -77,13 +78,19 @@ function tcpFilters({ workload }: WorkloadPolicy, listener: InboundListener): re
 /** A client that does not finish its handshake holds nothing for longer. */
 export const HANDSHAKE_SECONDS = 15;
 
+/** A chain with what it asks of a connection, besides where that was going. */
+type OwnChain = Omit<FilterChainInit, "$typeName" | "filterChainMatch"> & {
+  readonly name: string;
+  readonly filterChainMatch?: { readonly transportProtocol: string; readonly applicationProtocols?: string[] };
+};
+
 /**
  * By mode (XD-2). PERMISSIVE takes for mesh traffic what offers a mesh protocol; other TLS is the application's own: on
  * a TCP port it passes as it is, an HTTP port cannot read it. Without a chain that fits, the connection is refused.
  */
-function filterChains(policy: WorkloadPolicy, listener: InboundListener): FilterChainInit[] {
+function filterChains(policy: WorkloadPolicy, listener: InboundListener, cluster = clusterName(listener)): OwnChain[] {
   const { protocol, mtls } = listener;
-  const filters = [...(protocol === "tcp" ? tcpFilters : httpFilters)(policy, listener)];
+  const filters = protocol === "tcp" ? [...tcpFilters(policy, listener, cluster)] : [...httpFilters(policy, listener)];
   const transportSocket = serverTls(policy.trustDomains, protocol, policy.tls);
   const mutual = { name: "mtls", filters, transportSocket, transportSocketConnectTimeout: duration(HANDSHAKE_SECONDS) };
   if (mtls === "DISABLE") return [{ name: "plaintext", filters }];
@@ -94,6 +101,26 @@ function filterChains(policy: WorkloadPolicy, listener: InboundListener): Filter
     ...(protocol === "tcp" ? [ownTls] : []),
     { name: "plaintext", filters, filterChainMatch: { transportProtocol: "raw_buffer" } },
   ];
+}
+
+/** Of connections that are told by where they were going. */
+export interface CapturedPort {
+  /** Undefined: every port that no other chain names. */
+  readonly destinationPort?: number;
+  /** Where TCP goes; without, to the listener's own cluster. */
+  readonly cluster?: string;
+}
+
+/** The chains of an inbound port in a listener that it shares with others. */
+export function inboundChains(
+  policy: WorkloadPolicy,
+  listener: InboundListener,
+  { destinationPort, cluster }: CapturedPort,
+): readonly FilterChainInit[] {
+  return filterChains(policy, listener, cluster).map((chain) => {
+    const match = { ...chain.filterChainMatch, ...(destinationPort === undefined ? {} : { destinationPort }) };
+    return { ...chain, name: `${listener.name} ${chain.name}`, filterChainMatch: match };
+  });
 }
 
 /** The listener of an inbound port. It names its authorization filters and holds nothing of their rules. */
@@ -112,11 +139,12 @@ export function inboundListener(policy: WorkloadPolicy, listener: InboundListene
 }
 
 /** The cluster that leads to the application. */
-export function inboundCluster(listener: InboundListener): Cluster {
+export function inboundCluster(policy: WorkloadPolicy, listener: InboundListener): Cluster {
   const name = clusterName(listener);
   const endpoint = { address: toAddress(listener.endpoint) };
   return create(ClusterSchema, {
     ...cluster(name, listener.protocol),
+    ...(listener.endpoint.kind === "tcp" ? towardsApplication(policy, listener.endpoint.host) : {}),
     clusterDiscoveryType: { case: "type", value: Cluster_DiscoveryType.STATIC },
     loadAssignment: { clusterName: name, endpoints: [{ lbEndpoints: [{ hostIdentifier: { case: "endpoint", value: endpoint } }] }] },
   });

@@ -9,6 +9,9 @@ import { ListenerSchema } from "../../gen/envoy/config/listener/v3/listener_pb.j
 import { RouteConfigurationSchema } from "../../gen/envoy/config/route/v3/route_pb.js";
 import { typeUrl } from "./any.ts";
 import { authorizationFilters, type Scope } from "./authorization.ts";
+import { captureClusters } from "./capture/clusters.ts";
+import { capturedInbound } from "./capture/inbound.ts";
+import { capturedOutbound } from "./capture/outbound.ts";
 import { customFilters } from "./external-authorization.ts";
 import { gatewayListener, gatewayRoutes } from "./gateway.ts";
 import { inboundCluster, inboundListener } from "./inbound.ts";
@@ -45,7 +48,13 @@ function serialize<M extends DescMessage>(
 /** Each service's port once, however many listeners reach it. */
 function upstreamServices(policy: WorkloadPolicy): readonly UpstreamService[] {
   const asked = policy.authorizers?.map(({ upstream }) => upstream) ?? [];
-  const services = [...policy.outbound.flatMap((listener) => listener.services), ...(policy.gateway?.services ?? []), ...asked];
+  const captured = policy.capture?.services.map(({ upstream }) => upstream) ?? [];
+  const services = [
+    ...policy.outbound.flatMap((listener) => listener.services),
+    ...(policy.gateway?.services ?? []),
+    ...captured,
+    ...asked,
+  ];
   return [...new Map(services.map((service) => [outboundClusterName(service), service])).values()];
 }
 
@@ -55,6 +64,8 @@ function filtersOf(policy: WorkloadPolicy): readonly TypedExtensionConfig[] {
   const kinds = gateway?.listeners.flatMap(({ servers }) => servers.map(({ security }) => security.kind)) ?? [];
   const scopes: readonly Scope[] = [
     ...inbound.map(({ protocol }) => (protocol === "tcp" ? "tcp" : "http")),
+    // Ports that no service declares.
+    ...(policy.capture === undefined ? [] : ["tcp" as const]),
     ...kinds.map((kind) => (kind === "mesh" ? "http" : "outside")),
   ];
   return [
@@ -69,14 +80,19 @@ export function renderEnvoy(policy: WorkloadPolicy): EnvoyResources {
   const { inbound, outbound, gateway } = policy;
   const services = upstreamServices(policy);
   const listeners = [
-    ...inbound.map((listener) => inboundListener(policy, listener)),
+    ...(policy.capture === undefined ? inbound.map((listener) => inboundListener(policy, listener)) : capturedInbound(policy)),
+    ...capturedOutbound(policy),
     ...outbound.map((listener) => outboundListener(policy, listener)),
     ...(gateway?.listeners ?? []).map((listener) => gatewayListener(policy, listener)),
   ];
   return new Map([
     serialize(
       ClusterSchema,
-      [...inbound.map(inboundCluster), ...services.map((service) => outboundCluster(service, policy.tls))],
+      [
+        ...inbound.map((listener) => inboundCluster(policy, listener)),
+        ...captureClusters(policy),
+        ...services.map((service) => outboundCluster(service, policy.tls)),
+      ],
       ({ name }) => name,
     ),
     serialize(

@@ -63,7 +63,17 @@ function service(object: ApiObject, place: Place): ServiceObject | undefined {
   const { spec } = object.body;
   if (text(spec, "type") === "ExternalName") return undefined;
   const ports = items(spec, "ports").flatMap((port) => portOf(port, place));
-  return ports.length === 0 ? undefined : { kind: "Service", meta: metaOf(object, place), selector: stringMap(spec, "selector"), ports };
+  if (ports.length === 0) return undefined;
+  return { kind: "Service", meta: metaOf(object, place), selector: stringMap(spec, "selector"), ports, ...addressesOf(spec) };
+}
+
+/** Of a headless service there are none. */
+function addressesOf(spec: unknown): Pick<ServiceObject, "addresses"> {
+  const all = child(spec, "clusterIPs");
+  const addresses = (Array.isArray(all) ? all : [child(spec, "clusterIP")]).filter(
+    (each): each is string => typeof each === "string" && parseIpAddress(each) !== undefined,
+  );
+  return addresses.length === 0 ? {} : { addresses };
 }
 
 /** TCP ports by name, of sidecars that are init containers with `restartPolicy: Always` too; the first of a name, as Kubernetes takes it. */
