@@ -32,6 +32,8 @@ export interface AdminContext {
   readonly clock: Clock;
   /** Revokes, and answers when the proxies have it. */
   readonly revoke: AdminRoute;
+  /** Modes of mutual TLS, and who comes without. */
+  readonly mtls: AdminRoute;
   readonly joinTokens: JoinTokens;
   readonly jwtSvids: JwtSvidRecord;
   readonly connections: () => readonly XdsConnection[];
@@ -109,6 +111,7 @@ export function adminRoutes(context: AdminContext): AdminRoutes {
     ...authorityRoutes(context.authority, context.clock),
     "POST /v1/ca/revoke": context.revoke,
     "GET /v1/ca/trust": () => trustStatus(context.trust, context.connections()),
+    "GET /v1/mtls": context.mtls,
     "GET /v1/audit": ({ url }, response) => context.audit({ url }, response),
   };
 }
