@@ -39,6 +39,7 @@ export const DIAGNOSTICS = {
   GAR0204: { severity: "warning", title: "a rule asks for identities where mutual TLS is not required" },
   GAR0205: { severity: "warning", title: "a rule asks for a token that nothing verifies" },
   GAR0206: { severity: "warning", title: "tokens are verified, and nothing requires one" },
+  GAR0220: { severity: "error", title: "a Secret cannot be read" },
   GAR0230: { severity: "warning", title: "a setting is for captured workloads alone" },
   GAR0231: { severity: "error", title: "a workload cannot be captured" },
   GAR0232: { severity: "error", title: "two services have one address" },

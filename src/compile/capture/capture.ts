@@ -20,10 +20,10 @@ interface Outbound {
 /** All that `outboundOf` reads, so that whoever notes what is read knows it also where the answer was there. */
 function readFields(snapshot: MeshSnapshot): readonly unknown[] {
   const { settings, meshConfig, workloads, services, serviceEntries, destinationRules, sidecars } = snapshot;
-  const { peerAuthentications, gateways, revoked } = snapshot;
+  const { peerAuthentications, gateways, revoked, endpointSlices } = snapshot;
   return [
     ...[settings, meshConfig, workloads, services, serviceEntries, destinationRules, sidecars],
-    ...[peerAuthentications, gateways, revoked],
+    ...[peerAuthentications, gateways, revoked, endpointSlices],
   ];
 }
 

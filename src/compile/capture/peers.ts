@@ -3,8 +3,7 @@
  * TLS with the identity of just that workload. (In Istio it goes out in plaintext.)
  */
 import { serversOf } from "../../mesh/gateways.ts";
-import { endpointsOf, selectsWorkload } from "../../mesh/registry.ts";
-import { workloadPortOf } from "../../mesh/services.ts";
+import { endpointsOf, servedPort } from "../../mesh/registry.ts";
 import type { MeshSnapshot, Workload } from "../../mesh/snapshot.ts";
 import { parseIpAddress } from "../../policy/ip-block.ts";
 import { takesMutualTls } from "../client-tls.ts";
@@ -30,7 +29,7 @@ function ofIdentity(snapshot: MeshSnapshot, identity: string): PeerTransport {
 
 function transportOf(snapshot: MeshSnapshot, workload: Workload, port: number): PeerTransport {
   const { labels, identity } = workload;
-  return takesMutualTls(snapshot, { labels, workload, port }) ? ofIdentity(snapshot, identity) : PLAINTEXT;
+  return takesMutualTls(snapshot, { service: undefined }, { labels, workload, port }) ? ofIdentity(snapshot, identity) : PLAINTEXT;
 }
 
 // === Who is at an address ===
@@ -61,13 +60,19 @@ function ofOne(snapshot: MeshSnapshot, workload: Workload): readonly Place[] {
   return [usual, ...own.filter(({ transport }) => transport.kind !== usual.transport.kind)];
 }
 
+/** The workload's ports that known services lead to. */
+function portsOf(snapshot: MeshSnapshot, workload: Workload, known: readonly KnownService[]): readonly number[] {
+  return known
+    .flatMap(({ service, ports }) => ports.map((port) => servedPort(snapshot, service, port, workload)))
+    .filter((port) => port !== undefined);
+}
+
 /** Several with identities of their own share the address (a machine's): only the ports of their services tell them apart. */
 function ofSeveral(snapshot: MeshSnapshot, workloads: readonly Workload[], known: readonly KnownService[]): readonly Place[] {
   const places = new Map<number, Place>();
   for (const workload of workloads) {
     const { address } = workload;
-    const served = known.filter(({ service }) => selectsWorkload(service, workload)).flatMap(({ ports }) => ports);
-    for (const port of served.map((each) => workloadPortOf(each, workload)).filter((each) => each !== undefined)) {
+    for (const port of portsOf(snapshot, workload, known)) {
       const transport = transportOf(snapshot, workload, port);
       const other = places.get(port)?.transport ?? transport;
       const same = JSON.stringify(other) === JSON.stringify(transport);
@@ -90,7 +95,9 @@ function ofEntries(snapshot: MeshSnapshot, known: readonly KnownService[], taken
     .flatMap(({ service, ports }) => ports.flatMap((port) => endpointsOf(snapshot, service, port)))
     .filter(({ address, identity }) => identity !== undefined && !taken.has(address) && parseIpAddress(address) !== undefined)
     .map(({ address, port, identity = "", labels, workload }) => {
-      const transport = takesMutualTls(snapshot, { labels, workload, port }) ? ofIdentity(snapshot, identity) : PLAINTEXT;
+      const transport = takesMutualTls(snapshot, { service: undefined }, { labels, workload, port })
+        ? ofIdentity(snapshot, identity)
+        : PLAINTEXT;
       return { address, port, transport };
     });
 }
@@ -120,8 +127,7 @@ function grouped(places: readonly Place[]): readonly CapturedPeers[] {
 /** `everything`: the workloads of no service too. Gateways are outsiders' doors, with servers of their own kinds. */
 export function capturedPeers(snapshot: MeshSnapshot, known: readonly KnownService[], everything: boolean): readonly CapturedPeers[] {
   const workloads = [...snapshot.workloads.values()].filter(
-    (workload) =>
-      serversOf(snapshot, workload).length === 0 && (everything || known.some(({ service }) => selectsWorkload(service, workload))),
+    (workload) => serversOf(snapshot, workload).length === 0 && (everything || portsOf(snapshot, workload, known).length > 0),
   );
   const index = byAddress(workloads);
   const places = [...index.values()].flatMap((sharing) => ofAddress(snapshot, entitled(sharing), known));
