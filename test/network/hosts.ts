@@ -6,6 +6,7 @@ import { until } from "../fakes/processes.ts";
 import type { Result, Scope } from "../feature/garrison.ts";
 
 const TIMEOUT_MS = 30_000;
+const MAX_BYTES = 16 * 1024 * 1024;
 
 /** A process in a host, which ends with its scope. */
 export interface HostProcess {
@@ -38,7 +39,7 @@ export class Host {
   run(argv: readonly string[], options: { readonly uid?: number; readonly input?: string } = {}): Promise<Result> {
     const [program = "", ...args] = [...this.prefix(options.uid), ...argv];
     return new Promise((resolve) => {
-      const child = execFile(program, args, { timeout: TIMEOUT_MS }, (error, stdout, stderr) => {
+      const child = execFile(program, args, { timeout: TIMEOUT_MS, maxBuffer: MAX_BYTES }, (error, stdout, stderr) => {
         const exit = error === null ? 0 : typeof error.code === "number" ? error.code : (error.signal ?? "SIGKILL");
         resolve({ exit, stdout, stderr });
       });
