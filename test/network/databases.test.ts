@@ -52,7 +52,9 @@ describe("captured databases", { timeout: 180_000 }, () => {
     const data = join(place.folder, "postgres");
     mkdirSync(data, { mode: 0o700 });
     chownSync(data, USER, USER);
-    const made = await store.run([`${bin}/initdb`, "-D", data, "-U", "shop", "--auth=trust", "--no-sync", "--no-instructions"], { uid: USER });
+    const made = await store.run([`${bin}/initdb`, "-D", data, "-U", "shop", "--auth=trust", "--no-sync", "--no-instructions"], {
+      uid: USER,
+    });
     assert.equal(made.exit, 0, made.stderr);
     appendFileSync(join(data, "pg_hba.conf"), "host all all 0.0.0.0/0 trust\n");
     store.start([`${bin}/postgres`, "-D", data, "-c", "listen_addresses=*", "-k", data, "-c", "fsync=off"], { uid: USER });
@@ -97,7 +99,10 @@ describe("captured databases", { timeout: 180_000 }, () => {
   });
 
   test("are closed to who has no identity", async () => {
-    assert.match((await redis(stranger, store.address, "ping")).stderr, /(Error: (Connection reset|Server closed|Broken pipe)|Could not connect)/);
+    assert.match(
+      (await redis(stranger, store.address, "ping")).stderr,
+      /(Error: (Connection reset|Server closed|Broken pipe)|Could not connect)/,
+    );
     assert.equal((await sql(stranger, store.address, "select 1")).exit, 2);
   });
 
@@ -107,9 +112,19 @@ describe("captured databases", { timeout: 180_000 }, () => {
       const records = stdout
         .trim()
         .split("\n")
-        .map((line) => JSON.parse(line || "{}") as { readonly caller?: string; readonly port?: number; readonly effect?: string; readonly origin?: string });
+        .map(
+          (line) =>
+            JSON.parse(line || "{}") as {
+              readonly caller?: string;
+              readonly port?: number;
+              readonly effect?: string;
+              readonly origin?: string;
+            },
+        );
       const has = (account: string, port: number, effect: string, origin: string): boolean =>
-        records.some((each) => each.caller?.endsWith(`/sa/${account}`) && each.port === port && each.effect === effect && each.origin === origin);
+        records.some(
+          (each) => each.caller?.endsWith(`/sa/${account}`) && each.port === port && each.effect === effect && each.origin === origin,
+        );
       return (
         has("client", 6379, "allow", "shop/stores[0]") &&
         has("client", 5432, "allow", "shop/stores[0]") &&
