@@ -25,7 +25,7 @@ export interface CaptureOptions {
 const PROXY_UID = 1337;
 
 /** Where the agent answers for the application's probes; the node's are in plaintext. */
-const PROBE_PORT = 15021;
+export const PROBE_PORT = 15021;
 
 export const DEFAULT_CAPTURE: CaptureOptions = {
   proxyUid: PROXY_UID,

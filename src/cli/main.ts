@@ -16,6 +16,7 @@ const COMMANDS: Readonly<Record<string, CommandEntry>> = {
   run: { summary: "run a workload: agent, proxy and the application's command", load: () => import("./run.ts") },
   agent: { summary: "run the agent of a workload for a control plane on another machine", load: () => import("./agent.ts") },
   capture: { summary: "redirect this machine's connections to its proxy", load: () => import("./capture.ts") },
+  inject: { summary: "add the agent and Envoy to the pods of Kubernetes manifests", load: () => import("./inject.ts") },
   check: { summary: "check a folder of YAML with nothing running", load: () => import("./check.ts") },
   convert: { summary: "turn Istio's older authentication and RBAC objects into today's kinds", load: () => import("./convert.ts") },
   status: { summary: "show workloads, proxies and policies of a running control plane", load: () => import("./status.ts") },

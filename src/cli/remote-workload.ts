@@ -8,7 +8,7 @@ import { DESCRIBE_WORKLOAD, type WorkloadDescription } from "../agent/identity-m
 import { serviceEnvironment } from "../agent/service-environment.ts";
 import { bearer, fixedToken, NO_TOKEN, type TokenSource, tokenFromFile } from "../agent/token-source.ts";
 import { Backoff } from "../core/backoff.ts";
-import { AppError } from "../core/error.ts";
+import { AppError, type ErrorCode } from "../core/error.ts";
 import type { Logger } from "../core/logger.ts";
 import { controlPlaneIdentity } from "../identity/control-plane.ts";
 import { formatSpiffeId } from "../identity/spiffe-id.ts";
@@ -36,8 +36,10 @@ export type WorkloadPlace = Pick<
 >;
 
 const DEADLINE_MS = 10_000;
-/** What no waiting mends. */
-const FINAL = new Set(["permission-denied", "invalid-argument"]);
+/** Whether no waiting mends it. A pod has its token before the control plane has heard of it; whoever joins by a token for one use is known already. */
+function isFinal(code: ErrorCode, once: boolean): boolean {
+  return code === "invalid-argument" || (once && (code === "permission-denied" || code === "unauthenticated"));
+}
 
 interface Joining {
   readonly source: TokenSource;
@@ -83,7 +85,7 @@ export async function remoteWorkload(parsed: ParsedArguments, asked: AbortSignal
       };
     } catch (thrown) {
       const error = AppError.from(thrown);
-      if (FINAL.has(error.code) || (once && error.code === "unauthenticated")) throw error;
+      if (isFinal(error.code, once)) throw error;
       const delay = backoff.next();
       const fields = { error: error.message, code: error.code, help: error.help, retryInMs: Math.round(delay) };
       logger.log("warn", "the control plane does not say yet who this workload is", fields);

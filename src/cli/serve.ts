@@ -1,10 +1,12 @@
 import { AppError } from "../core/error.ts";
+import { DEFAULT_TRUST_DOMAIN } from "../identity/trust-domain.ts";
 import { type IpBlock, parseIpBlock } from "../policy/ip-block.ts";
 import type { ClusterPlace } from "../server/cluster-duties.ts";
 import { startControlPlane } from "../server/control-plane.ts";
 import type { ConfigurationOrigin } from "../server/source.ts";
 import type { Command, ParsedArguments } from "./command.ts";
 import { EXIT } from "./exit.ts";
+import { INJECT_OPTIONS, injectOptions } from "./inject.ts";
 import { createLogger } from "./log.ts";
 import { SETTINGS_OPTIONS, settingsOf } from "./offline-mesh.ts";
 import { LOG_OPTION, logLevel, parseHostPort, required, STATE_OPTION } from "./options.ts";
@@ -40,7 +42,16 @@ function clusterPlace(parsed: ParsedArguments, config: ConfigurationOrigin): Clu
       help: "add `--kubernetes`, or leave it out",
     });
   }
-  return { service: { namespace, name }, webhooks: webhooks === undefined ? undefined : parseHostPort(webhooks) };
+  return { service: { namespace, name }, webhooks: webhooks === undefined ? undefined : parseHostPort(webhooks), ...injectionOf(parsed) };
+}
+
+function injectionOf(parsed: ParsedArguments): Pick<ClusterPlace, "injection"> {
+  if (parsed.value("inject-image") === undefined) return {};
+  if (parsed.value("webhooks") === undefined)
+    throw new AppError("invalid-argument", "`--inject-image` is for the webhook that injects", {
+      help: "say where it is served, by --webhooks HOST:PORT",
+    });
+  return { injection: injectOptions(parsed, parsed.value("trust-domain") ?? DEFAULT_TRUST_DOMAIN) };
 }
 
 export const command: Command = {
@@ -71,6 +82,7 @@ export const command: Command = {
       doc: "the Service in front of the control plane on Kubernetes: its certificate carries that name",
       default: "garrison-system/garrison",
     },
+    ...INJECT_OPTIONS,
     ...SETTINGS_OPTIONS,
     "jwks-allow": {
       type: "many",

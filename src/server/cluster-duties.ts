@@ -1,9 +1,11 @@
 /** What a control plane does in a cluster besides reading it and serving proxies. */
 import type { Authority } from "../ca/authority.ts";
+import type { InjectOptions } from "../capture/inject/containers.ts";
 import type { Logger } from "../core/logger.ts";
 import type { RotatingTlsMaterial } from "../rpc/credentials.ts";
 import { WebhookBundles } from "../sources/kubernetes/webhook-bundles.ts";
 import type { OpenedCluster } from "./source.ts";
+import { inject } from "./webhook/inject.ts";
 import { validate } from "./webhook/validate.ts";
 import { type AdmissionHandlers, serveWebhooks } from "./webhook/webhook-server.ts";
 
@@ -13,6 +15,8 @@ export interface ClusterPlace {
   readonly service: { readonly namespace: string; readonly name: string };
   /** Where the API server has objects looked at; undefined: nowhere. */
   readonly webhooks: { readonly host: string; readonly port: number } | undefined;
+  /** What pods get; without, none is injected. */
+  readonly injection?: InjectOptions;
 }
 
 export const DEFAULT_CLUSTER_PLACE: ClusterPlace = { service: { namespace: "garrison-system", name: "garrison" }, webhooks: undefined };
@@ -33,7 +37,9 @@ export interface ClusterDuties {
 const WEBHOOKS = "garrison";
 
 /** What is served to the API server, by the path of its webhook configuration. */
-const HANDLERS: AdmissionHandlers = { "/validate": validate };
+function handlersOf({ injection }: ClusterPlace): AdmissionHandlers {
+  return { "/validate": validate, ...(injection === undefined ? {} : { "/inject": inject(injection) }) };
+}
 
 /** By these names the API server knows the control plane. */
 export function serviceNames({ service: { namespace, name } }: ClusterPlace): readonly string[] {
@@ -42,7 +48,7 @@ export function serviceNames({ service: { namespace, name } }: ClusterPlace): re
 
 async function startWebhooks(options: ClusterDutiesOptions, listen: { readonly host: string; readonly port: number }) {
   const { authority, material, logger, cluster } = options;
-  const server = await serveWebhooks({ listen, material, handlers: HANDLERS, logger });
+  const server = await serveWebhooks({ listen, material, handlers: handlersOf(options.place), logger });
   logger.log("info", "webhooks served", { listen: `${listen.host}:${server.port}` });
   const bundles = new WebhookBundles({ api: cluster.api, logger, name: WEBHOOKS, roots: () => authority.rootsPem, mayWrite: () => true });
   authority.onChange(() => bundles.refresh());
