@@ -43,6 +43,8 @@ export interface Workload {
   readonly isGateway: boolean;
   /** How many proxies in front of its own are trusted to name the client in X-Forwarded-For. */
   readonly numTrustedProxies: number;
+  /** Whether its proxy tells denied clients the rule. */
+  readonly tellsDenials: boolean;
   readonly place: Place;
 }
 
@@ -105,8 +107,9 @@ function toWorkload(object: WorkloadEntryObject | PodObject, settings: MeshSetti
   const ready = kind === "Pod" ? object.ready : true;
   const identity = formatSpiffeId({ trustDomain: settings.trustDomain, namespace, serviceAccount });
   const numTrustedProxies = object.proxyConfig?.numTrustedProxies ?? defaultConfig.numTrustedProxies ?? 0;
+  const tellsDenials = object.proxyConfig?.tellsDenials ?? defaultConfig.tellsDenials ?? false;
   const isGateway = annotations.get(TEMPLATES)?.split(",").includes("gateway") === true;
-  const own = { labels, serviceAccount, identity, isGateway, numTrustedProxies, place };
+  const own = { labels, serviceAccount, identity, isGateway, numTrustedProxies, tellsDenials, place };
   return { kind, key: `${namespace}/${name}`, namespace, name, address, ports, ready, ...own };
 }
 

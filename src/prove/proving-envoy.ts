@@ -13,6 +13,7 @@ import type { TestRequest } from "../analyze/test-request.ts";
 import type { NewAuditRecord } from "../audit/record.ts";
 import type { InboundListener, WorkloadPolicy } from "../compile/workload-policy.ts";
 import { silentLogger } from "../core/logger.ts";
+import { DENIED_BY_TOKEN } from "../policy/denied-by.ts";
 import { renderEnvoy } from "../render/envoy/render.ts";
 import { resource } from "../xds/cache.ts";
 import type { Resource } from "../xds/resource.ts";
@@ -112,7 +113,12 @@ export class ProvingEnvoy {
   async ask(questions: readonly PlacedQuestion[]): Promise<readonly Outcome[]> {
     const seen = await inTurns(questions, (question) => this.#askOne(question));
     const records = await this.#controlPlane.records(seen.flatMap((one) => (isLogged(one) ? [one.key] : [])));
-    return seen.map((one) => (isLogged(one) ? outcomeOf(one, records.get(one.key)) : undecided(one)));
+    return seen.map((one, index) => {
+      if (!isLogged(one)) return undecided(one);
+      const outcome = outcomeOf(one, records.get(one.key));
+      checkTold(one, outcome, questions[index]?.policy.tellsDenials === true);
+      return outcome;
+    });
   }
 
   #place(policy: WorkloadPolicy): WorkloadPolicy {
@@ -215,6 +221,13 @@ function outcomeOf({ answer }: Seen, record: NewAuditRecord | undefined): Outcom
   const status: Pick<Outcome, "status"> = effect === "refused" && (answer === 401 || answer === 403) ? { status: answer } : {};
   const tried = dryRun === "" ? {} : { dryRun: { effect: dryRun, by: dryRunOrigin } };
   return { effect, by: origin, audit, why: detail, ...status, ...tried };
+}
+
+/** What a denied client is told is what the record says, and nobody else is told anything. */
+function checkTold({ answer, deniedBy }: Seen, { effect, by, status }: Outcome, tellsDenials: boolean): void {
+  const origin = effect === "deny" && answer !== "closed" ? by : status === undefined ? undefined : DENIED_BY_TOKEN;
+  const expected = tellsDenials ? origin : undefined;
+  if (deniedBy !== expected) throw new Error(`the client was told ${deniedBy}, and the record says ${expected ?? "nothing to tell"}`);
 }
 
 async function inTurns<T, R>(items: readonly T[], work: (item: T) => Promise<R>): Promise<readonly R[]> {
