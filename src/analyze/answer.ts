@@ -5,11 +5,12 @@ import { type Because, type Facts, formatBecause } from "../policy/decision.ts";
 import { quote } from "../policy/decode/report.ts";
 import type { PolicyAction } from "../policy/model.ts";
 import { formatOrigin } from "../policy/origin.ts";
+import { askedOf, type ServicePortAnswer } from "./asked-request.ts";
 import { type DryRunExplanation, explainDryRun } from "./dry-run.ts";
-import { type Arriving, arrive } from "./evaluate.ts";
+import { type Arrival, type Arriving, arrive } from "./evaluate.ts";
 import { type AskClause, type Explanation, explain, type LayerFinding, type Question, type RuleFinding } from "./explain.ts";
 import type { TestRequest } from "./test-request.ts";
-import { describeFinding, type TokenFinding, type TokenVerdict } from "./token-finding.ts";
+import { describeFinding, describePlace, type TokenFinding, type TokenVerdict } from "./token-finding.ts";
 import { describeMiss, describeUnknown } from "./words.ts";
 import { type AuthorizationInForce, type PolicyInForce, ruleInForce, type WorkloadView } from "./workload-view.ts";
 
@@ -55,6 +56,10 @@ export interface Answer {
   readonly request?: { readonly method: string; readonly path: string; readonly host: string };
   /** The tokens that rules look at, in that order. */
   readonly tokens: readonly TokenAnswer[];
+  /** In words: tokens of the question that no rule looks at; absent where there are none. */
+  readonly ignored?: readonly string[];
+  /** The service's port that was asked for; absent where the workload was asked by its own name. */
+  readonly service?: ServicePortAnswer;
   /** Whom a token proves, as `ISSUER/SUBJECT` where it says both; absent where none does. */
   readonly requester?: string;
   /** Absent where the workload has no listener for it. */
@@ -187,18 +192,34 @@ export function answerFacts(ask: AskClause, view: WorkloadView, listener: Inboun
   };
 }
 
+/** The tokens of the question that nobody looks at, each in words. */
+function ignoredTokens({ policy }: WorkloadView, { tokens }: TestRequest, { tokens: verdict, listener }: Arrival): readonly string[] {
+  const findings = verdict?.findings ?? [];
+  const left = tokens.filter(({ place }) => !findings.some((found) => found.place.kind === place.kind && found.place.name === place.name));
+  const why =
+    listener?.protocol === "tcp"
+      ? "a TCP connection has no tokens"
+      : policy.requestAuthentication === undefined
+        ? "no RequestAuthentication applies to the workload"
+        : "no rule of a RequestAuthentication looks for one there";
+  return left.map(({ place }) => `in ${describePlace(place)}: ${why}`);
+}
+
 /** What comes of a request at a workload, and why. Throws `invalid-argument` for a question that has no one meaning. */
-export function answer(engine: ExplainingEngine, view: WorkloadView, request: TestRequest): Answer {
+export function answer(engine: ExplainingEngine, view: WorkloadView, given: TestRequest): Answer {
+  const { request, service } = askedOf(view, given);
   const arrival = arrive(engine, view.policy, request);
   const tokens = toTokens(view, arrival.tokens);
+  const ignored = arrival.kind === "refused" && arrival.tokens === undefined ? [] : ignoredTokens(view, request, arrival);
+  const more = { tokens, ...(service === undefined ? {} : { service }), ...(ignored.length === 0 ? {} : { ignored }) };
   if (arrival.kind === "arrived")
-    return { ...answerFacts(engine.ask, view, arrival.listener, { facts: arrival.facts, knows: () => true }), tokens };
+    return { ...answerFacts(engine.ask, view, arrival.listener, { facts: arrival.facts, knows: () => true }), ...more };
   const { listener, why } = arrival;
   return {
     workload: view.policy.workload,
     peer: request.from ?? "",
     sourceIp: request.sourceIp ?? "127.0.0.1",
-    tokens,
+    ...more,
     ...(listener === undefined ? {} : { listener: toListener(view, listener) }),
     effect: arrival.kind,
     by: "",

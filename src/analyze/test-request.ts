@@ -1,5 +1,5 @@
 /** The request of a test: who asks a workload's proxy, from where, and for what. */
-import { parseSpiffeId } from "../identity/spiffe-id.ts";
+import { parseServiceAccount, parseSpiffeId } from "../identity/spiffe-id.ts";
 import type { AuthorizerAnswer } from "../policy/decision.ts";
 import { providerName } from "../policy/decode/extension-provider.ts";
 import { type Cursor, type Decoder, integer, list, mapOf, record, stringUpTo, text, wrong } from "../policy/decode/reader.ts";
@@ -8,7 +8,7 @@ import { quote } from "../policy/decode/report.ts";
 import { readTokens, type TestToken } from "./test-token.ts";
 
 export interface TestRequest {
-  /** A SPIFFE ID proved by mutual TLS, or undefined for plaintext. */
+  /** A SPIFFE ID proved by mutual TLS, NAMESPACE/SERVICE-ACCOUNT for one of the mesh's own, or undefined for plaintext. */
   readonly from: string | undefined;
   /** The workload's port; undefined where it has but one. */
   readonly port: number | undefined;
@@ -42,14 +42,15 @@ const caller: Decoder<string | typeof PLAINTEXT> = (cursor) => {
   if (value === undefined) return undefined;
   if (value === "plaintext") return PLAINTEXT;
   try {
-    parseSpiffeId(value);
+    if (value.includes("://")) parseSpiffeId(value);
+    else parseServiceAccount(value);
     return value;
   } catch {
     return wrong(
       cursor,
       "GAR0007",
       `is not a caller: ${quote(value)}`,
-      "write a SPIFFE ID such as `spiffe://cluster.local/ns/shop/sa/cart`, or `plaintext`",
+      "write NAMESPACE/SERVICE-ACCOUNT such as `shop/cart`, a SPIFFE ID such as `spiffe://cluster.local/ns/shop/sa/cart`, or `plaintext`",
     );
   }
 };
@@ -156,7 +157,7 @@ function checkServerName(cursor: Cursor, from: string | typeof PLAINTEXT | undef
 }
 
 export const testRequest: Decoder<TestRequest> = record((fields): TestRequest => {
-  const from = fields.required("from", caller, "say who asks: a SPIFFE ID, or `plaintext`");
+  const from = fields.required("from", caller, "say who asks: NAMESPACE/SERVICE-ACCOUNT, a SPIFFE ID, or `plaintext`");
   const sni = fields.optional("sni", text);
   checkServerName(fields.cursor, from, sni);
   const authorizers = fields.optional("authorizers", answers);

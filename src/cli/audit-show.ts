@@ -16,7 +16,7 @@ function idOf(text: string): number {
   const id = /^\d{1,15}$/.test(text) ? Number(text) : 0;
   if (id > 0) return id;
   throw new AppError("invalid-argument", `\`${text.slice(0, 100)}\` is not the number of a record`, {
-    help: "take the `id` of a line of `garrison audit --json`",
+    help: "take the number at the beginning of a line of `garrison audit`",
   });
 }
 
@@ -26,7 +26,7 @@ async function readRecord(socket: string, id: number): Promise<AuditRecord> {
   const record = line === undefined ? undefined : parseJson(line);
   if (record?.id === id) return record;
   throw new AppError("not-found", `there is no record ${id}`, {
-    help: "old records are removed; `garrison audit --json` shows the ids that there are",
+    help: "old records are removed; `garrison audit` shows the numbers that there are",
   });
 }
 
@@ -67,7 +67,7 @@ export const command: Command = {
   operands: "ID",
   arity: [1, 1],
   options: { state: STATE_OPTION, json: JSON_OPTION },
-  examples: ["garrison audit --effect deny --json", "garrison audit show 17"],
+  examples: ["garrison audit --effect deny", "garrison audit show 17"],
   run: async (parsed) => {
     const id = idOf(parsed.positionals[0] ?? "");
     const state = required(parsed, "state");

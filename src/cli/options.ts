@@ -63,3 +63,8 @@ export function parseCount(name: string, text: string, least: number, most: numb
   }
   return value;
 }
+
+/** On stderr, where a list is empty: whoever reads the list by a program reads nothing, and a person knows that it was asked. */
+export function tellNothing(what: string): void {
+  process.stderr.write(`${what}\n`);
+}

@@ -58,10 +58,13 @@ function formatToken({ why, policy, problem }: TokenAnswer): string {
 }
 
 /** Who asks, where and for what, in two columns. */
-export function formatAsked({ workload, peer, sourceIp, requester, request, listener }: Omit<Answer, "layers">): string {
+export function formatAsked({ workload, service, peer, sourceIp, requester, request, listener }: Omit<Answer, "layers">): string {
   const who = peer === "" ? "without an identity (no client certificate)" : `${printable(peer)}, proved by mutual TLS`;
   return columns([
     ["workload", workload],
+    ...(service === undefined
+      ? []
+      : [["service", `${service.service}, whose port ${service.port} leads to port ${service.target}`] as const]),
     ["peer", sourceIp === "" ? who : `${who}, from ${printable(sourceIp)}`],
     ["listener", listener === undefined ? "none" : formatListener(listener)],
     ...(requester === undefined ? [] : [["requester", `${printable(requester)}, proved by a token`] as const]),
@@ -92,5 +95,6 @@ export function formatDryRun({ dryRun }: Pick<Answer, "dryRun">): string {
 export function formatAnswer(answer: Answer): string {
   const layers = answer.layers.length === 0 ? "" : `${formatLayers(answer.layers)}\n`;
   const tokens = answer.tokens.map((token) => `${formatToken(token)}\n`).join("");
-  return `${formatAsked(answer)}\n${tokens}${layers}${formatVerdict(answer)}${formatDryRun(answer)}\n`;
+  const ignored = (answer.ignored ?? []).map((why) => `  token ignored ${why}\n`).join("");
+  return `${formatAsked(answer)}\n${tokens}${ignored}${layers}${formatVerdict(answer)}${formatDryRun(answer)}\n`;
 }

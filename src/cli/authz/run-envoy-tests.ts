@@ -1,5 +1,6 @@
 /** Expectations asked of a real Envoy that is started for it, each beside the decision engine's answer to the same. */
 import { networkInterfaces } from "node:os";
+import { askedOf } from "../../analyze/asked-request.ts";
 import { evaluate, meets, type Outcome } from "../../analyze/evaluate.ts";
 import type { TestCase } from "../../analyze/test-case.ts";
 import type { WorkloadView } from "../../analyze/workload-view.ts";
@@ -47,7 +48,9 @@ function obstacle(policy: WorkloadPolicy, { request }: TestCase): string | undef
   return undefined;
 }
 
-function planAt({ policy }: WorkloadView, test: TestCase): Planned {
+function planAt(view: WorkloadView, given: TestCase): Planned {
+  const { policy } = view;
+  const test = { ...given, request: askedOf(view, given.request).request };
   const common = { test, workload: policy.workload };
   if (test.only === "decide") return { ...common, ask: "skipped" };
   const problem = obstacle(policy, test);
