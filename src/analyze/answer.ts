@@ -1,5 +1,5 @@
 /** The answer to "what comes of this request, and why", as plain data: what `--json` prints and what people read is made of. */
-import type { InboundListener } from "../compile/workload-policy.ts";
+import type { ServerPolicy } from "../compile/gateway-policy.ts";
 import type { Place } from "../core/diagnostic.ts";
 import { type Because, type Facts, formatBecause } from "../policy/decision.ts";
 import { quote } from "../policy/decode/report.ts";
@@ -7,6 +7,7 @@ import type { PolicyAction } from "../policy/model.ts";
 import { formatOrigin } from "../policy/origin.ts";
 import { askedOf, type ServicePortAnswer } from "./asked-request.ts";
 import { type DryRunExplanation, explainDryRun } from "./dry-run.ts";
+import type { Entrance } from "./entrance.ts";
 import { type Arrival, type Arriving, arrive } from "./evaluate.ts";
 import { type AskClause, type Explanation, explain, type LayerFinding, type Question, type RuleFinding } from "./explain.ts";
 import type { TestRequest } from "./test-request.ts";
@@ -33,7 +34,9 @@ export interface LayerAnswer {
   readonly rules: readonly RuleAnswer[];
 }
 
-export interface ListenerAnswer extends Pick<InboundListener, "name" | "bind" | "port" | "protocol" | "mtls"> {
+export interface ListenerAnswer extends Pick<Entrance, "name" | "bind" | "port" | "protocol" | "mtls"> {
+  /** Of a gateway: the server that takes the connection, and whose TLS it speaks. */
+  readonly server?: { readonly name: string; readonly security: ServerPolicy["security"]["kind"] };
   /** The PeerAuthentication that says the mode; absent where none does. */
   readonly mtlsBy?: PolicyInForce;
 }
@@ -139,9 +142,17 @@ function toVerdict({ decision, hangsOn }: Explanation): Verdict {
   return { effect, by: formatBecause(because), audit: audit.map(formatOrigin), why: describeBecause(because) };
 }
 
-function toListener(view: WorkloadView, { name, bind, port, protocol, mtls }: InboundListener): ListenerAnswer {
+function toListener(view: WorkloadView, { name, bind, port, protocol, mtls, server }: Entrance): ListenerAnswer {
   const mtlsBy = view.ports.find(({ listener }) => listener === name)?.mtlsBy;
-  return { name, bind, port, protocol, mtls, ...(mtlsBy === undefined ? {} : { mtlsBy }) };
+  return {
+    name,
+    bind,
+    port,
+    protocol,
+    ...(mtls === undefined ? {} : { mtls }),
+    ...(mtlsBy === undefined ? {} : { mtlsBy }),
+    ...(server === undefined ? {} : { server: { name: server.name, security: server.security.kind } }),
+  };
 }
 
 function requestOf({ http }: Facts): Pick<Answer, "request"> {
@@ -173,7 +184,7 @@ function toDryRun(view: WorkloadView, found: DryRunExplanation | undefined): Pic
 }
 
 /** What a workload's rules say of facts, of which some may be unknown. */
-export function answerFacts(ask: AskClause, view: WorkloadView, listener: InboundListener, question: Question): Answer {
+export function answerFacts(ask: AskClause, view: WorkloadView, listener: Entrance, question: Question): Answer {
   const { policy } = view;
   const { facts } = question;
   const rules = listener.protocol === "tcp" ? policy.tcp : policy.http;

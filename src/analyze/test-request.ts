@@ -10,6 +10,8 @@ import { readTokens, type TestToken } from "./test-token.ts";
 export interface TestRequest {
   /** A SPIFFE ID proved by mutual TLS, NAMESPACE/SERVICE-ACCOUNT for one of the mesh's own, or undefined for plaintext. */
   readonly from: string | undefined;
+  /** At a gateway: over TLS, by no identity of the mesh, with whatever certificate the server asks of its clients; `from` is undefined. */
+  readonly outsider?: true;
   /** The workload's port; undefined where it has but one. */
   readonly port: number | undefined;
   readonly protocol: "http" | "tcp" | undefined;
@@ -36,11 +38,13 @@ const MAX_HEADERS = 100;
 const MAX_HEADER_CHARACTERS = 16_384;
 
 const PLAINTEXT = Symbol("plaintext");
+const OUTSIDER = Symbol("outsider");
 
-const caller: Decoder<string | typeof PLAINTEXT> = (cursor) => {
+const caller: Decoder<string | typeof PLAINTEXT | typeof OUTSIDER> = (cursor) => {
   const value = text(cursor);
   if (value === undefined) return undefined;
   if (value === "plaintext") return PLAINTEXT;
+  if (value === "outsider") return OUTSIDER;
   try {
     if (value.includes("://")) parseSpiffeId(value);
     else parseServiceAccount(value);
@@ -50,7 +54,7 @@ const caller: Decoder<string | typeof PLAINTEXT> = (cursor) => {
       cursor,
       "GAR0007",
       `is not a caller: ${quote(value)}`,
-      "write NAMESPACE/SERVICE-ACCOUNT such as `shop/cart`, a SPIFFE ID such as `spiffe://cluster.local/ns/shop/sa/cart`, or `plaintext`",
+      "write NAMESPACE/SERVICE-ACCOUNT such as `shop/cart`, a SPIFFE ID such as `spiffe://cluster.local/ns/shop/sa/cart`, `plaintext`, or `outsider` at a gateway",
     );
   }
 };
@@ -151,18 +155,23 @@ const MAX_AUTHORIZERS = 64;
 
 const answers = mapOf(providerName, oneOf(["allow", "deny"]), { max: MAX_AUTHORIZERS });
 
-function checkServerName(cursor: Cursor, from: string | typeof PLAINTEXT | undefined, sni: string | undefined): void {
+function checkServerName(cursor: Cursor, from: string | symbol | undefined, sni: string | undefined): void {
   if (from === PLAINTEXT && sni !== undefined)
     wrong(cursor, "GAR0007", "has both `from: plaintext` and `sni`", "remove `sni`: only TLS has a server name");
 }
 
 export const testRequest: Decoder<TestRequest> = record((fields): TestRequest => {
-  const from = fields.required("from", caller, "say who asks: NAMESPACE/SERVICE-ACCOUNT, a SPIFFE ID, or `plaintext`");
+  const from = fields.required(
+    "from",
+    caller,
+    "say who asks: NAMESPACE/SERVICE-ACCOUNT, a SPIFFE ID, `plaintext`, or `outsider` at a gateway",
+  );
   const sni = fields.optional("sni", text);
   checkServerName(fields.cursor, from, sni);
   const authorizers = fields.optional("authorizers", answers);
   return {
-    from: from === PLAINTEXT ? undefined : from,
+    from: typeof from === "string" ? from : undefined,
+    ...(from === OUTSIDER ? { outsider: true } : {}),
     port: fields.optional("port", integer(1, 65_535)),
     protocol: fields.optional("protocol", oneOf(["http", "tcp"])),
     method: fields.optional("method", method) ?? "GET",

@@ -3,8 +3,8 @@ import { once } from "node:events";
 import { connect as connectHttp2 } from "node:http2";
 import { connect as connectTcp, type Socket } from "node:net";
 import { connect as connectTls } from "node:tls";
+import type { Entrance } from "../analyze/entrance.ts";
 import type { TestRequest } from "../analyze/test-request.ts";
-import type { InboundListener } from "../compile/workload-policy.ts";
 import { DENIED_BY_HEADER } from "../policy/denied-by.ts";
 import type { Protocol } from "../policy/model.ts";
 import type { TlsMaterial } from "../rpc/credentials.ts";
@@ -28,12 +28,12 @@ function told(deniedBy: string | undefined): Pick<Seen, "deniedBy"> {
 }
 
 export interface Question {
-  readonly listener: InboundListener;
+  readonly listener: Entrance;
   readonly request: TestRequest;
   /** The authority of the request. */
   readonly host: string;
-  /** The caller's; undefined for plaintext. */
-  readonly material: TlsMaterial | undefined;
+  /** The caller's; without key and chain, an outsider's over TLS; undefined for plaintext. */
+  readonly material: (Pick<TlsMaterial, "roots"> & Partial<TlsMaterial>) | undefined;
 }
 
 /** What a sidecar offers (`CLIENT_ALPN` of the renderer). */
@@ -73,14 +73,14 @@ async function openTcp({ listener, request }: Question): Promise<Socket> {
 async function secure(socket: Socket, { listener, request, material }: Question): Promise<Socket> {
   if (material === undefined) return socket;
   const { key, chain, roots } = material;
+  const serverName = listener.serverName ?? request.sni;
   const tls = connectTls({
     socket,
-    key,
-    cert: chain,
+    ...(key === undefined || chain === undefined ? {} : { key, cert: chain }),
     ca: roots,
-    ALPNProtocols: [...ALPN[listener.protocol]],
+    ALPNProtocols: key === undefined ? ["http/1.1"] : [...ALPN[listener.protocol]],
     checkServerIdentity: () => undefined,
-    ...(request.sni === undefined ? {} : { servername: request.sni }),
+    ...(serverName === undefined || serverName === "" ? {} : { servername: serverName }),
   });
   await once(tls, "secureConnect");
   tls.on("error", () => undefined);

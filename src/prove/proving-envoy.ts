@@ -4,24 +4,28 @@
  */
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
+import { toBinary } from "@bufbuild/protobuf";
 import { SdsServer } from "../agent/sds-server.ts";
 import { SecretStore } from "../agent/secrets.ts";
 import { systemTimers } from "../agent/timers.ts";
 import { withForwarded, withTokens } from "../analyze/asked-head.ts";
-import { hostOf, listenerFor, type Outcome } from "../analyze/evaluate.ts";
+import { type Entrance, entranceFor } from "../analyze/entrance.ts";
+import { hostOf, type Outcome } from "../analyze/evaluate.ts";
 import type { TestRequest } from "../analyze/test-request.ts";
 import type { NewAuditRecord } from "../audit/record.ts";
 import type { InboundListener, WorkloadPolicy } from "../compile/workload-policy.ts";
 import { silentLogger } from "../core/logger.ts";
+import { SecretSchema } from "../gen/envoy/extensions/transport_sockets/tls/v3/secret_pb.js";
 import { DENIED_BY_TOKEN } from "../policy/denied-by.ts";
 import { renderEnvoy } from "../render/envoy/render.ts";
 import { resource } from "../xds/cache.ts";
 import type { Resource } from "../xds/resource.ts";
 import { ProvingApplication } from "./application.ts";
 import { ProvingAuthority } from "./authority.ts";
-import { ask, type Seen } from "./client.ts";
+import { ask, type Question, type Seen } from "./client.ts";
 import { ProvingControlPlane } from "./control-plane.ts";
 import { EnvoyProcess, workFolder } from "./envoy-process.ts";
+import { needsCertificate, placedGateway, proofSecret, SECRET_TYPE } from "./proof-gateway.ts";
 import { ProvingTokenIssuer } from "./token-issuer.ts";
 
 /** Every test process begins elsewhere in 127.200.0.0 to 127.255.255.255, so that two may run on one machine. */
@@ -104,8 +108,10 @@ export class ProvingEnvoy {
    */
   async load(policies: readonly WorkloadPolicy[]): Promise<readonly WorkloadPolicy[]> {
     const placed = policies.map((policy) => this.#place(policy));
-    await this.#controlPlane.serve(merge(placed));
-    await this.#listening(placed.flatMap(({ inbound }) => inbound.map(({ name }) => name)));
+    const secret = toBinary(SecretSchema, proofSecret(this.#ca.material(OWN_IDENTITY)));
+    const own = placed.some(({ gateway }) => needsCertificate(gateway)) ? [resource("proof/certificate", secret)] : [];
+    await this.#controlPlane.serve(new Map([...merge(placed), ...own.map((one) => [SECRET_TYPE, new Map([[one.name, one]])] as const)]));
+    await this.#listening(placed.flatMap(({ inbound, gateway }) => [...inbound, ...(gateway?.listeners ?? [])].map(({ name }) => name)));
     return placed;
   }
 
@@ -138,7 +144,13 @@ export class ProvingEnvoy {
     const [namespace = "", name = ""] = policy.workload.split("/");
     const { requestAuthentication: rules } = policy;
     const tokens = rules && { requestAuthentication: rules.map((rule) => this.#issuer.admittedBy(rule)) };
-    return { ...policy, workload: `${namespace}-${number}/${name}`, inbound, outbound: [], ...tokens };
+    const gateway = policy.gateway && {
+      gateway: placedGateway(policy.gateway, this.#application.ports.get("http") ?? 0, ({ bind, port }) => ({
+        name: `gateway_${number}_${port}`,
+        bind: isKept(bind) ? bind : own,
+      })),
+    };
+    return { ...policy, workload: `${namespace}-${number}/${name}`, inbound, outbound: [], ...gateway, ...tokens };
   }
 
   async #listening(names: readonly string[]): Promise<void> {
@@ -150,14 +162,19 @@ export class ProvingEnvoy {
     }
   }
 
+  #materialOf({ from, outsider }: TestRequest): Question["material"] {
+    if (from !== undefined) return this.#ca.material(from);
+    return outsider === true ? { roots: this.#ca.material(OWN_IDENTITY).roots } : undefined;
+  }
+
   #askOne({ policy, request }: PlacedQuestion): Promise<Seen> {
-    const listener = listenerFor(policy, request) ?? unserved(policy, request);
+    const listener = entranceFor(policy, request) ?? unserved(policy, request);
     const signed = withTokens(withForwarded(policy, request), (claims) => this.#issuer.token(claims));
     return ask({
       listener,
       request: signed,
       host: hostOf(policy, request),
-      material: request.from === undefined ? undefined : this.#ca.material(request.from),
+      material: this.#materialOf(request),
     });
   }
 }
@@ -168,9 +185,8 @@ function isKept(bind: string): boolean {
 }
 
 /** Where a request goes for a port that the workload does not have. */
-function unserved({ inbound, address }: WorkloadPolicy, { port = 1, protocol = "http" }: TestRequest): InboundListener {
-  const bind = inbound[0]?.bind ?? address;
-  return { name: "", bind, port, protocol, mtls: "PERMISSIVE", endpoint: { kind: "tcp", host: bind, port }, services: [] };
+function unserved({ inbound, gateway, address }: WorkloadPolicy, { port = 1, protocol = "http" }: TestRequest): Entrance {
+  return { name: "", bind: inbound[0]?.bind ?? gateway?.listeners[0]?.bind ?? address, port, protocol };
 }
 
 // === What is served ===

@@ -19,8 +19,22 @@ export function formatMtlsBy(policy: PolicyInForce | undefined): string {
   return `by PeerAuthentication ${policy.name} (${formatPlace(policy.place)})${policy.closed ? ", which is invalid, and so STRICT" : ""}`;
 }
 
-function formatListener({ name, bind, port, protocol, mtls, mtlsBy }: ListenerAnswer): string {
-  return `${name} on ${bind.includes(":") ? `[${bind}]` : bind}:${port}, ${protocol}, mutual TLS ${mtls} ${formatMtlsBy(mtlsBy)}`;
+/** Whose TLS a server of a gateway speaks. */
+export const SERVER_TLS = {
+  plaintext: "plaintext",
+  mesh: "mutual TLS of the mesh",
+  outside: "TLS for outsiders",
+} as const satisfies Record<NonNullable<ListenerAnswer["server"]>["security"], string>;
+
+export function formatAddress({ bind, port }: Pick<ListenerAnswer, "bind" | "port">): string {
+  return `${bind.includes(":") ? `[${bind}]` : bind}:${port}`;
+}
+
+function formatListener(listener: ListenerAnswer): string {
+  const { name, protocol, mtls, mtlsBy, server } = listener;
+  const at = `${name} on ${formatAddress(listener)}, ${protocol}`;
+  if (server !== undefined) return `${at}, server ${printable(server.name)}: ${SERVER_TLS[server.security]}`;
+  return mtls === undefined ? `${at}, no server of the gateway` : `${at}, mutual TLS ${mtls} ${formatMtlsBy(mtlsBy)}`;
 }
 
 /** What matches first, then by how little each rule misses; the order of evaluation otherwise. */
@@ -59,7 +73,11 @@ function formatToken({ why, policy, problem }: TokenAnswer): string {
 
 /** Who asks, where and for what, in two columns. */
 export function formatAsked({ workload, service, peer, sourceIp, requester, request, listener }: Omit<Answer, "layers">): string {
-  const who = peer === "" ? "without an identity (no client certificate)" : `${printable(peer)}, proved by mutual TLS`;
+  const nobody =
+    listener?.server?.security === "outside"
+      ? "an outsider, without an identity of the mesh"
+      : "without an identity (no client certificate)";
+  const who = peer === "" ? nobody : `${printable(peer)}, proved by mutual TLS`;
   return columns([
     ["workload", workload],
     ...(service === undefined

@@ -9,7 +9,7 @@ import { parseCount } from "../options.ts";
 import { decodeFile, readText, topOf } from "./documents.ts";
 
 const FLAGS = {
-  from: { type: "value", value: "WHO", doc: "who asks: a SPIFFE ID, NAMESPACE/SERVICE-ACCOUNT, or `plaintext`" },
+  from: { type: "value", value: "WHO", doc: "who asks: NAMESPACE/SERVICE-ACCOUNT, a SPIFFE ID, `plaintext`, or at a gateway `outsider`" },
   method: { type: "value", value: "METHOD", doc: "GET where nothing is said" },
   path: { type: "value", value: "PATH", doc: "as sent, `/` where nothing is said" },
   header: { type: "many", value: "'NAME: VALUE'", doc: "a request header; may be given several times" },

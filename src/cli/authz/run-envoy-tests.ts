@@ -41,7 +41,8 @@ function obstacle(policy: WorkloadPolicy, { request }: TestCase): string | undef
   const rules = [http, tcp].flatMap(rulesOf);
   if (request.sourceIp !== undefined && !isLocal(request.sourceIp))
     return `a real Envoy cannot be asked from ${request.sourceIp}, which is no address of this machine`;
-  if (rules.some(asksForAddress) && !policy.inbound.every(({ bind }) => bind.startsWith("127.") && bind !== "127.0.0.1"))
+  const entrances = [...policy.inbound, ...(policy.gateway?.listeners ?? [])];
+  if (rules.some(asksForAddress) && !entrances.every(({ bind }) => bind.startsWith("127.") && bind !== "127.0.0.1"))
     return "a real Envoy cannot be asked: a rule asks for `destination.ip`, and the workload is tried at another address";
   if (request.authorizers !== undefined)
     return "a real Envoy cannot be asked: `authorizers` says what an extension provider answers, and Envoy would ask it itself";
