@@ -13,7 +13,7 @@ export function mostSpecific<T>(byPattern: ReadonlyMap<string, T>, name: string)
 }
 
 /** The servers for outsiders by their names; one that takes what no other has stands under `*`. */
-export function outsideServers(servers: readonly ServerPolicy[]): ReadonlyMap<string, ServerPolicy> {
+function outsideServers(servers: readonly ServerPolicy[]): ReadonlyMap<string, ServerPolicy> {
   const outside = servers.filter(({ security }) => security.kind === "outside");
   return new Map(outside.flatMap((server) => (server.serverNames.length === 0 ? ["*"] : server.serverNames).map((name) => [name, server])));
 }
