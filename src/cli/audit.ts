@@ -88,7 +88,7 @@ export const command: Command = {
       print(record);
       count += 1;
     }
-    if (count === 0 && !follow) tellNothing("the record has no decision that fits");
+    if (count === 0 && !follow) tellNothing(parsed, "the record has no decision that fits");
     return EXIT.ok;
   },
 };

@@ -66,7 +66,7 @@ export const command: Command = {
     const socket = controlPlaneSocket(required(parsed, "state"));
     const answer = (await callAdmin(socket, "GET", `/v1/ca/list?${queryOf(parsed, limit)}`)) as LedgerAnswer;
     const found = inOrder(answer, limit);
-    if (found.length === 0) tellNothing("the ledger has no certificate and no refusal that fits");
+    if (found.length === 0) tellNothing(parsed, "the ledger has no certificate and no refusal that fits");
     for (const { line, record } of found) process.stdout.write(parsed.flag("json") ? jsonLine(record) : `${line}\n`);
     return EXIT.ok;
   },

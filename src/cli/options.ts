@@ -64,7 +64,7 @@ export function parseCount(name: string, text: string, least: number, most: numb
   return value;
 }
 
-/** On stderr, where a list is empty: whoever reads the list by a program reads nothing, and a person knows that it was asked. */
-export function tellNothing(what: string): void {
-  process.stderr.write(`${what}\n`);
+/** Of an empty list, on stderr: a person knows that it was asked. Whoever wants JSON is a program, and reads nothing. */
+export function tellNothing(parsed: ParsedArguments, what: string): void {
+  if (!parsed.flag("json")) process.stderr.write(`${what}\n`);
 }

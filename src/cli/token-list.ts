@@ -23,7 +23,7 @@ export const command: Command = {
     const lines = (answer as readonly JoinTokenRecord[]).map(
       (record) => `${record.id}  ${record.workload ?? `${record.namespace}/${record.name} (account)`}  ${fate(record, now)}\n`,
     );
-    if (lines.length === 0) tellNothing("there is no join token of the last 30 days");
+    if (lines.length === 0) tellNothing(parsed, "there is no join token of the last 30 days");
     process.stdout.write(parsed.flag("json") ? `${JSON.stringify(answer)}\n` : lines.join(""));
     return EXIT.ok;
   },
