@@ -40,7 +40,7 @@ const workload: fc.Arbitrary<MeshObject> = fc
       ({
         ...workloadEntry(name, { address, serviceAccount: app }),
         labels: labels({ app }),
-        proxyConfig: { numTrustedProxies: undefined, interceptionMode },
+        proxyConfig: { numTrustedProxies: undefined, tellsDenials: undefined, interceptionMode },
       }) as MeshObject,
   );
 const service: fc.Arbitrary<ServiceObject> = fc
@@ -142,7 +142,7 @@ const configMap: fc.Arbitrary<MeshObject> = fc
     mesh: {
       ...DEFAULT_MESH_CONFIG,
       trustDomainAliases: aliases.map(parseTrustDomain),
-      defaultConfig: { numTrustedProxies: proxies },
+      defaultConfig: { numTrustedProxies: proxies, tellsDenials: proxies === 1 },
       meshMtls: { ...DEFAULT_MESH_CONFIG.meshMtls, minVersion },
     },
   }));
