@@ -71,7 +71,12 @@ function pod(
   const { labels = {}, annotations = {}, hostNetwork = false } = more;
   const probe = { httpGet: { path: "/", port: 8080 } };
   const containers = [{ name: "app", image: "cart", readinessProbe: probe }];
-  return { apiVersion: "v1", kind: "Pod", metadata: { name, namespace, labels, annotations }, spec: { serviceAccountName: "cart", hostNetwork, containers } };
+  return {
+    apiVersion: "v1",
+    kind: "Pod",
+    metadata: { name, namespace, labels, annotations },
+    spec: { serviceAccountName: "cart", hostNetwork, containers },
+  };
 }
 
 const place = new Place({ after });

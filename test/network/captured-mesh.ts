@@ -56,7 +56,7 @@ export class CapturedMesh {
   }
 
   /** Captures the host's traffic and starts the workload's agent with Envoy; ready when Envoy is. */
-  async join(host: Host, workload: string, capture: readonly string[] = []): Promise<GarrisonProcess> {
+  async join(host: Host, workload: string, capture: readonly string[] = [], more: readonly string[] = []): Promise<GarrisonProcess> {
     const { exit, stderr } = await garrison(["capture", ...capture], { prefix: host.prefix() });
     if (exit !== 0) throw new Error(stderr);
     const folder = join(this.place.folder, host.name);
@@ -69,7 +69,7 @@ export class CapturedMesh {
     const files = ["--root-ca", join(folder, "root-cert.pem"), "--token-file", join(folder, "token"), "--state", join(folder, "state")];
     const agent = new GarrisonProcess(
       this.place,
-      ["agent", "--control-plane", address, "--workload", `shop/${workload}`, "--proxy", "envoy", ...files],
+      ["agent", "--control-plane", address, "--workload", `shop/${workload}`, "--proxy", "envoy", ...files, ...more],
       { prefix: host.prefix(PROXY_USER) },
     );
     const socket = join(folder, "state", "run", `shop.${workload}`, "agent.sock");

@@ -33,6 +33,13 @@ spec:
       to: [{ operation: { ports: ["9999"] } }]
 `;
 
+/** As `garrison inject` writes them. */
+const PROBES = JSON.stringify({
+  "/app-health/app/livez": { kind: "http", scheme: "HTTP", port: 8080, path: "/live", headers: [], timeoutSeconds: 1 },
+  "/app-health/app/readyz": { kind: "tcp", port: 9999, timeoutSeconds: 1 },
+  "/app-health/app/startupz": { kind: "tcp", port: 9, timeoutSeconds: 1 },
+});
+
 /** Whoever answers at the address of `posing` is not who should: no proxy is there. */
 const POSING = "posing";
 
@@ -80,7 +87,7 @@ describe("captured HTTP", { timeout: 180_000 }, () => {
       plainHttpServer(host, port);
     await Promise.all([
       mesh.join(client, "client"),
-      mesh.join(server, "server", ["--exclude-inbound-ports", "9998"]),
+      mesh.join(server, "server", ["--exclude-inbound-ports", "9998"], ["--health-listen", "0.0.0.0:15021", "--app-probes", PROBES]),
       ...[server.listening(8080), server.listening(9999), server.listening(9998)],
       ...[stranger.listening(8000), elsewhere.listening(8000)],
     ]);
@@ -154,6 +161,14 @@ describe("captured HTTP", { timeout: 180_000 }, () => {
 
   test("is not captured where the rules leave it out", async () => {
     assert.equal(await stranger.curl(`http://${server.address}:9998/`), "200 server / for nobody");
+  });
+
+  test("lets the node ask whether the application lives, though it comes in plaintext", async () => {
+    const ask = (path: string) => stranger.curl(`http://${server.address}:15021${path}`);
+    assert.equal(await ask("/healthz/ready"), "200 ready");
+    assert.equal(await ask("/app-health/app/livez"), "200 ok");
+    assert.equal(await ask("/app-health/app/readyz"), "200 ok");
+    assert.equal(await ask("/app-health/app/startupz"), "503 the application cannot be reached: ECONNREFUSED");
   });
 
   test("ends at the proxy's own ports, from inside and from outside, and never goes in circles", async () => {

@@ -6,7 +6,7 @@ export function isPlain(value: unknown): value is Plain {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
-export function childOf(record: unknown, key: string): unknown {
+function childOf(record: unknown, key: string): unknown {
   return isPlain(record) ? record[key] : undefined;
 }
 
