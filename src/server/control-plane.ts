@@ -35,6 +35,7 @@ import { type AdmissionOptions, reporterAdmission, streamAdmission } from "./adm
 import { openCaSecret } from "./cluster/ca-secret.ts";
 import { startClusterDuties } from "./cluster/duties.ts";
 import { type ClusterPlace, DEFAULT_CLUSTER_PLACE, serviceNames } from "./cluster/place.ts";
+import { openSharedState } from "./cluster/shared-state.ts";
 import { writeControlPlaneFile } from "./files.ts";
 import { addIdentityServices } from "./identity-services.ts";
 import { openMeshWithKeys } from "./keys.ts";
@@ -125,8 +126,13 @@ async function openSharedCa(api: KubernetesApi, { caSecret: secret }: ClusterPla
   const folder = join(resolve(state), "ca-secret");
   ensurePrivateFolder(resolve(state));
   const { trustDomain } = settings;
-  const opened = await openCaSecret({ api, logger, clock, secret, folder, trustDomain, ...(signal === undefined ? {} : { signal }) });
-  return { ca: { caFolder: folder }, close: () => opened.close() };
+  const common = { api, logger, clock, secret, ...(signal === undefined ? {} : { signal }) };
+  const opened = await openCaSecret({ ...common, folder, trustDomain });
+  return {
+    ca: { caFolder: folder },
+    openState: ({ authority, jwtKeys }: State) => openSharedState({ ...common, authority, jwtKeys }),
+    close: () => opened.close(),
+  };
 }
 
 /** Policies on their way to the proxies: mesh -> publisher -> cache -> streams. */
@@ -187,6 +193,8 @@ export async function startControlPlane(given: ControlPlaneOptions): Promise<Con
     cleanup.push(async () => shared?.close());
     const state = openState({ ...options, ...shared?.ca }, clock);
     cleanup.push(state.close);
+    const sharedState = await shared?.openState(state);
+    cleanup.push(async () => sharedState?.close());
     const dnsNames = config.kind === "kubernetes" ? serviceNames(place) : [];
     const serving = startServing({ authority: state.authority, clock, logger, dnsNames });
     cleanup.push(() => serving.close());

@@ -1,6 +1,7 @@
 /** What a control plane does in a cluster besides reading it, with the rights that `deploy/kubernetes` gives it. */
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { buildCsr, generateKey } from "../../src/x509/csr-builder.ts";
 import { until } from "../fakes/processes.ts";
@@ -220,6 +221,20 @@ describe("two replicas", { timeout: 120_000 }, () => {
     connectProxy(t, place.controlPlane(), "shop/pay-1", material);
     connectProxy(t, second.controlPlane(), "shop/pay-2", await credentials(second));
     await untilSaid("both", /enforced on 2 of 2 connected proxies/);
+  });
+
+  test("share what is revoked and set free, and the keys of JWT-SVIDs", async () => {
+    const key = (at: Place) => JSON.parse(readFileSync(join(at.state, "jwt-svid-keys.json"), "utf8")) as unknown;
+    assert.deepEqual(key(second), key(place));
+    const ask = async () => (await requestCertificate(second.controlPlane(), buildCsr(generateKey(), PAY), { token })).code;
+    const token = await cluster.token("shop", "pay", { audience: "istio-ca", pod: "pay-1" });
+    assert.equal(await ask(), "OK");
+    const revoked = await place.run("ca", "revoke", "--identity", "shop/pay");
+    assert.equal(revoked.exit, 0, revoked.stderr);
+    await until("the other knows", async () => (await ask()) === "PERMISSION_DENIED");
+    assert.equal((await second.run("ca", "unblock", "shop/pay")).exit, 0);
+    const first = async () => (await requestCertificate(place.controlPlane(), buildCsr(generateKey(), PAY), { token })).code;
+    await until("the first knows", async () => (await first()) === "OK");
   });
 
   test("the one that is left goes on when the other is killed, and does what only one may", async (t) => {
