@@ -82,7 +82,7 @@ async function untilBundled(): Promise<void> {
   });
 }
 
-describe("the webhooks of a control plane", { timeout: 180_000 }, () => {
+describe("the webhooks of a control plane", { timeout: 300_000 }, () => {
   test("are known to the API server by the roots that the control plane writes", async () => {
     await untilBundled();
     await until("it is asked", async () => (await cluster.offer(policy("first", { rules: paths("/a") }))).status === 201);
@@ -164,7 +164,7 @@ async function conditions(name: string): Promise<string> {
   return (status?.conditions ?? []).map(({ type, status: state, message }) => `${type} ${state}: ${message}`).join("\n");
 }
 
-const untilSaid = (name: string, wanted: RegExp) => until(`${name}: ${wanted}`, async () => wanted.test(await conditions(name)), 40_000);
+const untilSaid = (name: string, wanted: RegExp) => until(`${name}: ${wanted}`, async () => wanted.test(await conditions(name)), 90_000);
 
 function credentials(at: Place) {
   return cluster.token("shop", "pay", { audience: "istio-ca", pod: "pay-1" }).then((token) => enrol(at.controlPlane(), PAY, token));
@@ -174,7 +174,7 @@ function rootMap(namespace: string): Promise<{ readonly data?: Readonly<Record<s
   return cluster.read(`/api/v1/namespaces/${namespace}/configmaps/istio-ca-root-cert`);
 }
 
-describe("the status of an object", { timeout: 120_000 }, () => {
+describe("the status of an object", { timeout: 300_000 }, () => {
   test("says whether it is accepted and why not, and where a policy is in force", async (t) => {
     await untilSaid("broken", /^Accepted False: GAR\d{4}: .*ports.*; it is closed: /);
     await cluster.create(policy("readers", { selector: { matchLabels: { app: "pay" } }, action: "AUDIT", rules: paths("/a") }));
@@ -196,7 +196,7 @@ describe("the status of an object", { timeout: 120_000 }, () => {
   });
 });
 
-describe("the roots of the mesh", { timeout: 60_000 }, () => {
+describe("the roots of the mesh", { timeout: 300_000 }, () => {
   test("are in every namespace, and are put back when they are changed or removed", async () => {
     const object = { apiVersion: "v1", kind: "ConfigMap", metadata: { name: "istio-ca-root-cert", namespace: "shop" } };
     const isBack = async () =>
@@ -211,7 +211,7 @@ describe("the roots of the mesh", { timeout: 60_000 }, () => {
   });
 });
 
-describe("two replicas", { timeout: 120_000 }, () => {
+describe("two replicas", { timeout: 300_000 }, () => {
   test("share the CA: a certificate of the one is good at the other, whose proxies count too", async (t) => {
     await start(second, "0");
     const material = await credentials(place);

@@ -51,6 +51,7 @@ export class Lease {
   /** When the renewal that succeeded last was sent. */
   #renewed = Number.NEGATIVE_INFINITY;
   #told = false;
+  #failing = false;
 
   constructor(options: LeaseOptions) {
     this.#options = options;
@@ -78,12 +79,23 @@ export class Lease {
     while (!signal.aborted) {
       try {
         await this.#turn();
+        this.#failing = false;
       } catch (thrown) {
-        this.#options.logger.log("debug", "the lease cannot be looked at", { reason: AppError.from(thrown).message });
+        this.#failed(AppError.from(thrown).message);
       }
       this.#tell();
       await sleep(this.held ? this.#times.renew : this.#times.retry, undefined, { signal }).catch(() => undefined);
     }
+  }
+
+  /** Told once, until it can be looked at again. */
+  #failed(reason: string): void {
+    const { logger, name } = this.#options;
+    logger.log(this.#failing ? "debug" : "warn", "the lease cannot be looked at: what only one replica may do is not done", {
+      lease: name,
+      reason,
+    });
+    this.#failing = true;
   }
 
   #tell(): void {
