@@ -49,6 +49,7 @@ export const DIAGNOSTICS = {
   GAR0214: { severity: "warning", title: "a mode is for a port where nothing listens" },
   GAR0215: { severity: "warning", title: "nothing else is in the namespace" },
   GAR0216: { severity: "warning", title: "a document is no object" },
+  GAR0220: { severity: "error", title: "a Secret cannot be read" },
   GAR0301: { severity: "warning", title: "routes are not reached" },
   GAR0401: { severity: "warning", title: "a destination rule is for no known service" },
   GAR0402: { severity: "warning", title: "calls are refused by the server's mode" },

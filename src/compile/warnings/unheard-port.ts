@@ -1,7 +1,6 @@
 /** Ports at which nothing listens that a rule or a mode is for. */
 import type { Diagnostic } from "../../core/diagnostic.ts";
-import { meshServices, selectsWorkload } from "../../mesh/registry.ts";
-import { workloadPortOf } from "../../mesh/services.ts";
+import { meshServices, servedPort } from "../../mesh/registry.ts";
 import type { MeshSnapshot } from "../../mesh/snapshot.ts";
 import type { PeerAuthenticationObject } from "../../policy/model.ts";
 import type { WorkloadPolicy } from "../workload-policy.ts";
@@ -19,9 +18,9 @@ function servicePort(snapshot: MeshSnapshot, selected: Selected, port: number) {
   const workloads = selected.flatMap(({ workload }) => snapshot.workloads.get(workload) ?? []);
   for (const service of meshServices(snapshot)) {
     for (const candidate of service.ports.filter((one) => one.port === port)) {
-      const workload = workloads.find((one) => selectsWorkload(service, one));
-      const target = workload && workloadPortOf(candidate, workload);
-      if (target !== undefined && target !== port) return { service: service.key, target };
+      const targets = workloads.flatMap((workload) => servedPort(snapshot, service, candidate, workload) ?? []);
+      const target = targets.find((other) => other !== port);
+      if (target !== undefined) return { service: service.key, target };
     }
   }
   return undefined;

@@ -1,7 +1,6 @@
 /** Ports that are TCP only because nothing says otherwise: how rules of HTTP could be meant for them. */
-import { meshServices, selectsWorkload } from "../../mesh/registry.ts";
+import { meshServices, servedPort } from "../../mesh/registry.ts";
 import { sidecarOf } from "../../mesh/selection.ts";
-import { workloadPortOf } from "../../mesh/services.ts";
 import type { MeshSnapshot } from "../../mesh/snapshot.ts";
 
 /** What to add to the help; empty where the protocol of each of these ports (`NAMESPACE/WORKLOAD:PORT`) was said. */
@@ -11,8 +10,8 @@ export function unsaidProtocol(snapshot: MeshSnapshot, ports: readonly string[])
     const workload = snapshot.workloads.get(key);
     // A Sidecar's own listeners say their protocol themselves.
     if (workload === undefined || (sidecarOf(snapshot, workload)?.ingress.length ?? 0) > 0) continue;
-    for (const service of meshServices(snapshot).filter((one) => selectsWorkload(one, workload))) {
-      const port = service.ports.find((one) => one.unsaid === true && workloadPortOf(one, workload) === Number(portText));
+    for (const service of meshServices(snapshot)) {
+      const port = service.ports.find((one) => one.unsaid === true && servedPort(snapshot, service, one, workload) === Number(portText));
       if (port === undefined) continue;
       const written = port.name === "" ? "has no name" : `is named \`${port.name}\``;
       return `; if it speaks HTTP, say so: port ${port.port} of service \`${service.key}\` ${written}, which says no protocol: name it \`http-…\`, or set \`appProtocol: http\``;
