@@ -26,6 +26,9 @@ function rewritten(match: Text, value: string): string {
 }
 
 const INNER_STAR = "a `*` stands for other text only at one end of a value";
+const EXPRESSION = { why: "values are texts, with a `*` at one end at most, and no regular expressions", help: "write the text itself" };
+/** `old*` may stand for several names of the trust domain. */
+const PART_OF_DOMAIN = /^[^/*]+\*\/ns\/[^/*]+\/sa\/[^/*]+$/;
 
 // === By attribute ===
 
@@ -43,6 +46,8 @@ function ofPrincipal(match: Text): Slip | undefined {
   const scheme = match.value.indexOf("://");
   if (scheme >= 0)
     return { why: "identities are compared without `spiffe://`", help: `write ${rewritten(match, match.value.slice(scheme + 3))}` };
+  if (PART_OF_DOMAIN.test(match.value)) return undefined;
+  if (match.value.startsWith("^")) return EXPRESSION;
   if (match.value.includes("*")) return { why: INNER_STAR, help: "use `namespaces` or `serviceAccounts`, or write one value for each" };
   if (match.kind !== "exact" || isIdentity(match.value)) return undefined;
   const help = "write it so, such as `cluster.local/ns/shop/sa/client`; an account alone is named by `serviceAccounts`";
@@ -61,6 +66,7 @@ function ofMethod({ kind, value }: Text): Slip | undefined {
 
 function ofPath(match: Text): Slip | undefined {
   const { kind, value } = match;
+  if (value.startsWith("^")) return EXPRESSION;
   const [path = ""] = value.split(/[?#]/, 1);
   if (path !== value) return { why: "paths are compared without query and fragment", help: `write ${rewritten(match, path)}` };
   if (!/^[\x21-\x7e]*$/.test(value))

@@ -123,6 +123,8 @@ const UNTIL =
 
 /** One diagnostic for each field. */
 export function absentCallers({ policy, rule, name, place, snapshot }: PlacedRule): readonly Diagnostic[] {
+  // A folder of policies alone says nothing of who there is.
+  if (snapshot.identities.size === 0) return [];
   const byField = new Map<string, { readonly negated: boolean; readonly missing: Map<string, Missing> }>();
   for (const clause of clausesOf(rule).filter(({ attribute }) => CALLERS.has(attribute))) {
     for (const value of clause.values) {

@@ -26,6 +26,7 @@ describe("values that never match", () => {
     [source("principals", "spiffe://cluster.local/*"), ["GAR0207", "write `cluster.local/*`"]],
     [source("principals", "cart"), ["GAR0207", "an account alone is named by `serviceAccounts`"]],
     [source("principals", "cluster.local/ns/*/sa/cart"), ["GAR0207", "use `namespaces` or `serviceAccounts`, or write one value for each"]],
+    [operation("paths", "^/admin/.*$"), ["GAR0207", "write the text itself"]],
     [operation("methods", "get"), ["GAR0207", "write `GET`"]],
     [operation("paths", "admin"), ["GAR0207", "write `/admin`"]],
     [operation("paths", "admin/*"), ["GAR0207", "write `/admin/*`"]],
@@ -56,6 +57,7 @@ describe("values that never match", () => {
       source("principals", "cluster.local/ns/shop/sa/cart"),
       source("principals", "*/sa/cart"),
       source("principals", "other.example/ns/shop/sa/nobody"),
+      source("principals", "cluster*/ns/shop/sa/cart"),
       operation("methods", "PROPFIND"),
       operation("methods", "G*"),
       operation("paths", "*.php"),
@@ -92,6 +94,14 @@ describe("names that nobody has", () => {
       assert.deepEqual(right, []);
     const declared = "---\napiVersion: v1\nkind: Namespace\nmetadata: { name: later }\n";
     assert.deepEqual(told(declared, authorizationPolicy("p", "{ rules: [{ from: [{ source: { namespaces: [later] } }] }] }")), []);
+  });
+
+  it("are none of a folder without any account: of it nothing tells who there is", () => {
+    const policy = authorizationPolicy("p", "{ rules: [{ from: [{ source: { namespaces: [wep] } }] }] }");
+    assert.deepEqual(
+      meshOf(API + policy).diagnostics.filter(({ code }) => code === "GAR0208"),
+      [],
+    );
   });
 
   it("are told of where the mesh has another name, which `cluster.local` stands for as well", () => {
