@@ -34,6 +34,7 @@ import { addIdentityServices } from "./identity-services.ts";
 import { openMeshWithKeys } from "./keys.ts";
 import { bindServer } from "./listen.ts";
 import type { MeshState } from "./mesh-state.ts";
+import { mtlsRoute } from "./mtls.ts";
 import { Publisher } from "./publisher.ts";
 import { RENDERERS } from "./render.ts";
 import { revocationRoute } from "./revocation.ts";
@@ -201,6 +202,7 @@ export async function startControlPlane(given: ControlPlaneOptions): Promise<Con
       authority: state.authority,
       clock,
       revoke: revocationRoute({ authority: state.authority, ads, clock, logger }),
+      mtls: mtlsRoute({ mesh, store: state.store, clock, connections: () => ads.connections() }),
       joinTokens: state.joinTokens,
       jwtSvids: state.jwtRecord,
       connections: () => ads.connections(),
