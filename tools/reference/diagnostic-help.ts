@@ -53,8 +53,7 @@ export const DIAGNOSTIC_HELP: Readonly<Partial<Record<DiagnosticCode, string>>> 
     "A typo, perhaps: the object holds for nobody. A namespace exists with an object of its kind, or with a ServiceAccount or workload in it.",
   GAR0216:
     "It is passed over, also at a start. What its file said before stays in force as long as the text is there. Keep files that are not for the mesh elsewhere.",
-  GAR0220:
-    "The server of a Gateway that needs it stays closed. Give the account of the control plane a Role for that Secret.",
+  GAR0220: "The server of a Gateway that needs it stays closed. Give the account of the control plane a Role for that Secret.",
   GAR0301: "No request reaches these routes: no server of their gateways has such a host, or takes routes of this namespace.",
   GAR0401: "The rule has no effect. Correct the host, or add the Service or ServiceEntry.",
   GAR0402: "Clients are told to speak plaintext to ports that refuse it: these calls fail. Remove the mode, or open the server's.",

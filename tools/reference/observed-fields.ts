@@ -70,9 +70,9 @@ function listen(notes: Notes): () => void {
     for (const [name, help] of Object.entries(rows)) notes.setAside.set(pathOf(this, name), help);
     setAside.call(this, rows);
   };
-  Fields.prototype.tellUnused = function (names) {
+  Fields.prototype.tellUnused = function (names, help) {
     notes.take(this, names, "unused");
-    tellUnused.call(this, names);
+    tellUnused.call(this, names, help);
   };
   return () => void Object.assign(Fields.prototype, { optional, required, expect, accept, refuse, setAside, tellUnused });
 }

@@ -123,12 +123,12 @@ export class Fields {
     }
   }
 
-  /** Fields that have no effect here, and none on who may do what: told by one warning for the whole object. */
-  tellUnused(names: readonly string[]): void {
+  /** Fields that have no effect here, and none on who may do what: told by one warning for the whole object, or for each `help`. */
+  tellUnused(names: readonly string[], help?: string): void {
     for (const name of names) {
       this.#accepted.add(name);
       const entry = this.#entries.get(name);
-      if (entry !== undefined) this.cursor.report.addUnused(entry.place, quote(pathOf(this.cursor.path, name)));
+      if (entry !== undefined) this.cursor.report.addUnused(entry.place, quote(pathOf(this.cursor.path, name)), help);
     }
   }
 

@@ -22,7 +22,7 @@ export class Report {
   readonly #diagnostics: Diagnostic[] = [];
   #errors = 0;
   #warnings = 0;
-  readonly #unused: { readonly place: Place; readonly name: string }[] = [];
+  readonly #unused: { readonly place: Place; readonly name: string; readonly help: string }[] = [];
 
   /** The first problems, at most `LIMITS.diagnostics` of each severity: warnings crowd out no error. */
   get diagnostics(): readonly Diagnostic[] {
@@ -40,19 +40,21 @@ export class Report {
   }
 
   /** A field that means nothing here: all of an object are told together, at the first of them. `name` is quoted already. */
-  addUnused(place: Place, name: string): void {
-    this.#unused.push({ place, name });
+  addUnused(place: Place, name: string, help = UNUSED_HELP): void {
+    this.#unused.push({ place, name, help });
   }
 
   #unusedFields(): readonly Diagnostic[] {
-    const unused = this.#unused.toSorted(({ place: left }, { place: right }) => left.line - right.line || left.column - right.column);
-    const [first, ...others] = unused;
-    if (first === undefined) return [];
-    const names = unused.slice(0, LIMITS.diagnostics).map(({ name }) => name);
-    const rest = unused.length - names.length;
-    const all = `${names.join(", ")}${rest > 0 ? ` and ${rest} more` : ""}`;
-    const message = `${all} ${others.length === 0 ? "is" : "are"} not used by Garrison`;
-    return [{ code: "GAR0014", message, place: first.place, help: UNUSED_HELP }];
+    const byPlace = this.#unused.toSorted(({ place: left }, { place: right }) => left.line - right.line || left.column - right.column);
+    return [...Map.groupBy(byPlace, ({ help }) => help)].flatMap(([help, unused]) => {
+      const [first, ...others] = unused;
+      if (first === undefined) return [];
+      const names = unused.slice(0, LIMITS.diagnostics).map(({ name }) => name);
+      const rest = unused.length - names.length;
+      const all = `${names.join(", ")}${rest > 0 ? ` and ${rest} more` : ""}`;
+      const message = `${all} ${others.length === 0 ? "is" : "are"} not used by Garrison`;
+      return [{ code: "GAR0014", message, place: first.place, help }];
+    });
   }
 
   add(code: DiagnosticCode, place: Place, message: string, help?: string): void {
