@@ -163,7 +163,7 @@ export async function startControlPlane(given: ControlPlaneOptions): Promise<Con
   try {
     const state = openState(options, clock);
     cleanup.push(state.close);
-    const serving = startServing({ authority: state.authority, clock, logger });
+    const serving = await startServing({ authority: state.authority, clock, logger });
     cleanup.push(() => serving.close());
     const allowed = options.jwksAllow ?? [];
     const { authority } = state;
