@@ -33,11 +33,12 @@ import { type AdmissionOptions, reporterAdmission, streamAdmission } from "./adm
 import { writeControlPlaneFile } from "./files.ts";
 import { addIdentityServices } from "./identity-services.ts";
 import { openMeshWithKeys } from "./keys.ts";
-import { bindServer } from "./listen.ts";
+import { bindServer, formatHostPort } from "./listen.ts";
 import type { MeshState } from "./mesh-state.ts";
 import { Publisher } from "./publisher.ts";
 import { RENDERERS } from "./render.ts";
 import { revocationRoute } from "./revocation.ts";
+import { rotationRoute } from "./rotation.ts";
 import { type ConfigurationOrigin, openSource } from "./source.ts";
 import { refuseContradiction, settleSettings } from "./start.ts";
 import { openTrust } from "./trust.ts";
@@ -76,6 +77,9 @@ function logAccepted(logger: Logger, event: XdsEvent): void {
   const { key, typeUrl, version, latencyMs } = event;
   logger.log("debug", "a proxy accepted its configuration", { key, typeUrl, version, latencyMs });
 }
+
+/** For calls that are under way on connections that are to begin anew. */
+const DRAIN_MS = 1_000;
 
 /** Ends the server: streams that stay open are cut after a second. */
 function stopServer(server: Server): Promise<void> {
@@ -195,6 +199,7 @@ export async function startControlPlane(given: ControlPlaneOptions): Promise<Con
     server.addService(serviceDefinition(TrustBundles), trust.service.implementation);
     const port = await bindServer(server, options.listen, serverCredentials(serving.material));
     const listen = { host: options.listen.host, port };
+    trust.onWithdrawal(() => server.drain(formatHostPort(listen), DRAIN_MS));
 
     const adminSocket = join(state.folder, "admin.sock");
     const routes = adminRoutes({
@@ -206,6 +211,14 @@ export async function startControlPlane(given: ControlPlaneOptions): Promise<Con
       authority: state.authority,
       clock,
       revoke: revocationRoute({ authority: state.authority, ads, clock, logger }),
+      rotate: rotationRoute({
+        authority,
+        trust,
+        connections: () => ads.connections(),
+        snapshot: () => mesh.current.snapshot,
+        clock,
+        logger,
+      }),
       joinTokens: state.joinTokens,
       jwtSvids: state.jwtRecord,
       connections: () => ads.connections(),
