@@ -108,7 +108,7 @@ class RequestHandler {
   /** The authority records its own refusals. */
   async #issue({ csr, validityDuration }: IstioCertificateRequest, { identity, by }: Caller): Promise<RecordedCertificate> {
     const { authority } = this.#options;
-    const issued = await authority.recorded(authority.issue({ csr, identity, ttlSeconds: Number(validityDuration), caller: by }));
+    const issued = await authority.recorded(await authority.issue({ csr, identity, ttlSeconds: Number(validityDuration), caller: by }));
     const notAfter = new Date(issued.notAfter).toISOString();
     this.#options.logger.log("info", "certificate issued", { identity: formatSpiffeId(identity), by, serial: issued.serial, notAfter });
     return issued;
