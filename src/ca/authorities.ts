@@ -22,7 +22,7 @@ export interface OwnAuthority {
 }
 
 /** Of the roots that everybody carries. */
-export const MAX_AUTHORITIES = 8;
+const MAX_AUTHORITIES = 8;
 
 function refuse(message: string, help?: string): AppError {
   return new AppError("invalid-argument", message, help === undefined ? {} : { help });

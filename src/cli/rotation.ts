@@ -1,5 +1,6 @@
 /** A step of the authority's rotation, as its commands run and show it. */
-import type { RotationAnswer, RotationRequest, RotationStep } from "../server/rotation.ts";
+import type { RotationAnswer, RotationRequest } from "../server/rotation.ts";
+import type { RotationStep } from "../server/rotation-checks.ts";
 import { callAdmin, controlPlaneSocket } from "./admin-client.ts";
 import { jsonLine } from "./authz/json-line.ts";
 import type { OptionSpec, ParsedArguments } from "./command.ts";
@@ -10,11 +11,6 @@ export const ROTATION_OPTIONS = {
   force: { type: "flag", doc: "do it although it cuts somebody off" },
   "dry-run": { type: "flag", doc: "say whom it concerns and whom it would cut off, and do nothing" },
 } as const satisfies Readonly<Record<string, OptionSpec>>;
-
-/** A beginning of an identifier that people can tell from others. */
-export function shortId(id: string): string {
-  return id.slice(0, 12);
-}
 
 const count = (number: number, one: string, many = `${one}s`) => (number === 1 ? `1 ${one}` : `${number} ${many}`);
 

@@ -2,8 +2,10 @@
 import type { AuthorityHolder } from "../ca/ledger-query.ts";
 import type { OwnCa } from "../ca/own-ca.ts";
 import type { MeshSnapshot } from "../mesh/snapshot.ts";
-import type { RotationStep } from "./rotation.ts";
 import type { HolderStatus } from "./trust-status.ts";
+
+export const ROTATION_STEPS = ["prepare", "activate", "taint", "revoke"] as const;
+export type RotationStep = (typeof ROTATION_STEPS)[number];
 
 export interface CutOff {
   /** A SPIFFE ID; empty for a proxy of which no agent tells anything. */

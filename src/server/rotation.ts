@@ -7,12 +7,9 @@ import { AppError } from "../core/error.ts";
 import type { Logger } from "../core/logger.ts";
 import type { MeshSnapshot } from "../mesh/snapshot.ts";
 import type { XdsConnection } from "../xds/connection.ts";
-import { blockersOf, type CutOff, cutOffBy } from "./rotation-checks.ts";
+import { blockersOf, type CutOff, cutOffBy, ROTATION_STEPS, type RotationStep } from "./rotation-checks.ts";
 import type { Trust } from "./trust.ts";
 import { type HolderStatus, holdersOf } from "./trust-status.ts";
-
-export const ROTATION_STEPS = ["prepare", "activate", "taint", "revoke"] as const;
-export type RotationStep = (typeof ROTATION_STEPS)[number];
 
 export interface RotationRequest {
   readonly step: RotationStep;
