@@ -1,4 +1,5 @@
 import { parsePkcs11Uri } from "../ca/pkcs11/uri.ts";
+import { formatSpiffeId, parseSpiffeId } from "../identity/spiffe-id.ts";
 import { type IpBlock, parseIpBlock } from "../policy/ip-block.ts";
 import { startControlPlane } from "../server/control-plane.ts";
 import type { CaOptions } from "../server/open-ca.ts";
@@ -18,8 +19,12 @@ function jwksAllow(given: readonly string[], fromEnvironment = ""): readonly IpB
 
 /** Whose CA signs. Throws `invalid-argument`. */
 function caOptions(parsed: ParsedArguments): CaOptions {
-  const [folder, token] = [parsed.value("ca-folder"), parsed.value("ca-pkcs11")];
-  return { ...(folder === undefined ? {} : { folder }), ...(token === undefined ? {} : { token: parsePkcs11Uri(token) }) };
+  const [folder, token, upstream] = [parsed.value("ca-folder"), parsed.value("ca-pkcs11"), parsed.value("ca-upstream")];
+  return {
+    ...(folder === undefined ? {} : { folder }),
+    ...(token === undefined ? {} : { token: parsePkcs11Uri(token) }),
+    ...(upstream === undefined ? {} : { upstream }),
+  };
 }
 
 /** A folder, or a cluster. */
@@ -51,6 +56,16 @@ export const command: Command = {
       value: "URI",
       doc: "the CA's key in a PKCS #11 token, such as an HSM (RFC 7512; the PIN is in the file that pin-source names); its certificates are those of --ca-folder, without a key, or a root that it signs for itself",
     },
+    "ca-upstream": {
+      type: "value",
+      value: "FILE",
+      doc: "another CA signs: Istio's certificate service or step-ca, as the file says; this control plane decides who gets what, and checks what comes back",
+    },
+    "registration-authority": {
+      type: "many",
+      value: "SPIFFE-ID",
+      doc: "another control plane, which may have certificates of every identity: it asks with `ImpersonatedIdentity`, as Istio's node proxies do",
+    },
     listen: { type: "value", value: "HOST:PORT", doc: "where agents and proxies connect, by mutual TLS", default: "127.0.0.1:15012" },
     ...SETTINGS_OPTIONS,
     "jwks-allow": {
@@ -81,6 +96,7 @@ export const command: Command = {
       ...settingsOf(parsed),
       version: version(),
       ca: caOptions(parsed),
+      registrationAuthorities: parsed.values("registration-authority").map((text) => formatSpiffeId(parseSpiffeId(text))),
       jwksAllow: jwksAllow(parsed.values("jwks-allow"), process.env.GARRISON_JWKS_ALLOW),
       logger,
     });

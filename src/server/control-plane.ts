@@ -61,6 +61,8 @@ export interface ControlPlaneOptions {
   readonly signal?: AbortSignal;
   /** Whose CA signs; without it, one that is made here on the first start. */
   readonly ca?: CaOptions;
+  /** SPIFFE IDs of control planes that may have certificates of every identity. */
+  readonly registrationAuthorities?: readonly string[];
 }
 
 export interface ControlPlane {
@@ -147,7 +149,20 @@ function addServices(
   server.addService(serviceDefinition(DecisionLog), createDecisionLogIntake(reports).implementation);
   const { joinTokens, jwtKeys, jwtRecord } = state;
   const { trustDomain } = settings;
-  addIdentityServices(server, { trustDomain, authority, joinTokens, jwtKeys, jwtRecord, verifier, mesh, trust, clock, logger });
+  const registrationAuthorities = new Set(options.registrationAuthorities ?? []);
+  addIdentityServices(server, {
+    registrationAuthorities,
+    trustDomain,
+    authority,
+    joinTokens,
+    jwtKeys,
+    jwtRecord,
+    verifier,
+    mesh,
+    trust,
+    clock,
+    logger,
+  });
 }
 
 /** Starts a control plane; it serves when this resolves. Throws what the operator must put right, and leaves nothing open. */

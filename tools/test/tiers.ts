@@ -50,6 +50,15 @@ async function goTools(): Promise<Availability> {
     : { ready: false, reason: `there is no \`${missing}\` in \`${folder}\`` };
 }
 
+/** A CA that others wrote, which signs for ours. */
+async function stepCa(): Promise<Availability> {
+  const folder = process.env.GARRISON_GO_TOOLS ?? join(dirname(dirname(import.meta.dirname)), ".tools", "go", "bin");
+  const path = findExecutable([folder], ["step-ca"]);
+  return path === undefined
+    ? { ready: false, reason: `there is no \`step-ca\` in \`${folder}\`` }
+    : { ready: true, env: { STEP_CA_PATH: path } };
+}
+
 /** A software HSM, as Debian has it. */
 async function token(): Promise<Availability> {
   const tool = findExecutable((process.env.PATH ?? "").split(delimiter), ["softhsm2-util"]);
@@ -90,6 +99,14 @@ export const TIERS: readonly Tier[] = [
     available: goTools,
     howToGet: "run `npm run setup:go` where there is Go, or Python",
     required: { GARRISON_REQUIRE_GO: "1" },
+  },
+  {
+    name: "step-ca",
+    patterns: ["test/step-ca/**/*.test.ts"],
+    concurrency: 1,
+    available: stepCa,
+    howToGet: "run `npm run setup:go` where there is Go, or Python",
+    required: {},
   },
   {
     name: "token",
