@@ -1,6 +1,8 @@
 import { parsePkcs11Uri } from "../ca/pkcs11/uri.ts";
+import { AppError } from "../core/error.ts";
 import { formatSpiffeId, parseSpiffeId } from "../identity/spiffe-id.ts";
 import { type IpBlock, parseIpBlock } from "../policy/ip-block.ts";
+import type { ClusterPlace } from "../server/cluster-duties.ts";
 import { startControlPlane } from "../server/control-plane.ts";
 import type { CaOptions } from "../server/open-ca.ts";
 import type { ConfigurationOrigin } from "../server/source.ts";
@@ -35,6 +37,25 @@ function configuration(parsed: ParsedArguments): ConfigurationOrigin {
     : { kind: "folder", folder: required(parsed, "config") };
 }
 
+const NAME = /^([a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?)\/([a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?)$/;
+
+/** Throws `invalid-argument`. */
+function clusterPlace(parsed: ParsedArguments, config: ConfigurationOrigin): ClusterPlace {
+  const [, namespace, name] = NAME.exec(required(parsed, "service")) ?? [];
+  const webhooks = parsed.value("webhooks");
+  if (namespace === undefined || name === undefined) {
+    throw new AppError("invalid-argument", "`--service` is not of the form `NAMESPACE/NAME`", {
+      help: "name the Service in front of the control plane",
+    });
+  }
+  if (webhooks !== undefined && config.kind === "folder") {
+    throw new AppError("invalid-argument", "`--webhooks` is for a control plane on Kubernetes", {
+      help: "add `--kubernetes`, or leave it out",
+    });
+  }
+  return { service: { namespace, name }, webhooks: webhooks === undefined ? undefined : parseHostPort(webhooks) };
+}
+
 export const command: Command = {
   name: "serve",
   summary: "Runs the control plane: CA, policy compiler, xDS, and the record of decisions.",
@@ -67,6 +88,17 @@ export const command: Command = {
       doc: "another control plane, which may have certificates of every identity: it asks with `ImpersonatedIdentity`, as Istio's node proxies do",
     },
     listen: { type: "value", value: "HOST:PORT", doc: "where agents and proxies connect, by mutual TLS", default: "127.0.0.1:15012" },
+    webhooks: {
+      type: "value",
+      value: "HOST:PORT",
+      doc: "where the API server has objects checked before it keeps them, by HTTPS (deploy/kubernetes/webhooks.yaml)",
+    },
+    service: {
+      type: "value",
+      value: "NAMESPACE/NAME",
+      doc: "the Service in front of the control plane on Kubernetes: its certificate carries that name",
+      default: "garrison-system/garrison",
+    },
     ...SETTINGS_OPTIONS,
     "jwks-allow": {
       type: "many",
@@ -88,8 +120,10 @@ export const command: Command = {
     const asked = endRequest();
     const ended = new AbortController();
     void asked.then(() => ended.abort());
+    const config = configuration(parsed);
     const controlPlane = await startControlPlane({
-      config: configuration(parsed),
+      config,
+      place: clusterPlace(parsed, config),
       signal: ended.signal,
       state: required(parsed, "state"),
       listen: parseHostPort(required(parsed, "listen")),
