@@ -283,6 +283,7 @@ export class Authority {
         checkSigned(signed, prepared, uri, parsed);
         // Who or what was revoked meanwhile is not among the issued that its revocation has found.
         this.revocations.checkIssuance(uri, prepared.keyId);
+        if (this.revocations.isRevoked(signed.serial)) throw new AppError("internal", "the signed certificate is one that was revoked");
       });
       // Step 8: record the outcome. Only `recorded` tells when it is in the log: nobody else gets the certificate before.
       const chosen = { serial: leaf.serial, notBefore: leaf.notBefore, notAfter: leaf.notAfter };

@@ -25,8 +25,8 @@ export interface SigningMaterial {
   readonly roots: readonly Certificate[];
 }
 
-/** Verifiers of TLS libraries end a path at self-signed certificates only. */
-function checkRoot(root: Certificate): void {
+/** Verifiers of TLS libraries end a path at self-signed certificates only. Throws `invalid-configuration`. */
+export function checkRoot(root: Certificate): void {
   const selfSigned = Buffer.compare(root.subject, root.issuer) === 0 && verifySigned(root.signed, publicKeyOf(root));
   if (!selfSigned) throw new AppError("invalid-configuration", "a root certificate is not signed by its own key");
 }

@@ -6,7 +6,6 @@ import { createDecisionLogIntake } from "../audit/decision-log-intake.ts";
 import { auditHandler } from "../audit/http.ts";
 import { AuditStore } from "../audit/store.ts";
 import type { TokenVerifier } from "../ca/authenticators.ts";
-import { openAuthority } from "../ca/authority.ts";
 import { JoinTokens } from "../ca/join-tokens.ts";
 import { JwtSvidKeys } from "../ca/jwt-svid-keys.ts";
 import { JwtSvidRecord } from "../ca/jwt-svid-record.ts";
@@ -37,6 +36,7 @@ import { openMeshWithKeys } from "./keys.ts";
 import { bindServer, formatHostPort } from "./listen.ts";
 import type { MeshState } from "./mesh-state.ts";
 import { mtlsRoute } from "./mtls.ts";
+import { type CaOptions, openCa } from "./open-ca.ts";
 import { Publisher } from "./publisher.ts";
 import { RENDERERS } from "./render.ts";
 import { revocationRoute } from "./revocation.ts";
@@ -65,8 +65,10 @@ export interface ControlPlaneOptions {
   readonly place?: ClusterPlace;
   /** Ends a start that waits for an API server. */
   readonly signal?: AbortSignal;
-  /** The folder of the operator's own CA. */
-  readonly caFolder?: string;
+  /** Whose CA signs; without it, one that is made here on the first start. */
+  readonly ca?: CaOptions;
+  /** SPIFFE IDs of control planes that may have certificates of every identity. */
+  readonly registrationAuthorities?: readonly string[];
 }
 
 export interface ControlPlane {
@@ -97,11 +99,10 @@ function stopServer(server: Server): Promise<void> {
 }
 
 /** The state that a control plane keeps on disk, opened. */
-function openState(options: ControlPlaneOptions, clock: Clock) {
+async function openState(options: ControlPlaneOptions, clock: Clock) {
   const { settings, logger } = options;
   const folder = resolve(options.state);
-  const caFolder = options.caFolder === undefined ? {} : { caFolder: resolve(options.caFolder) };
-  const authority = openAuthority({ stateFolder: folder, trustDomain: settings.trustDomain, clock, logger, ...caFolder });
+  const authority = await openCa({ stateFolder: folder, trustDomain: settings.trustDomain, clock, logger }, options.ca);
   const tokens = new TokenIssuer({ stateFolder: folder, issuer: `https://${settings.trustDomain}`, clock });
   const joinTokens = new JoinTokens(join(folder, "join-tokens.sqlite"), clock);
   const jwtKeys = new JwtSvidKeys({ stateFolder: folder, clock });
@@ -116,7 +117,7 @@ function openState(options: ControlPlaneOptions, clock: Clock) {
   return { folder, authority, tokens, joinTokens, jwtKeys, jwtRecord, store, close };
 }
 
-type State = ReturnType<typeof openState>;
+type State = Awaited<ReturnType<typeof openState>>;
 
 /** Policies on their way to the proxies: mesh -> publisher -> cache -> streams. */
 function openPublishing(options: ControlPlaneOptions, mesh: MeshState, admission: AdmissionOptions): AdsService {
@@ -157,7 +158,20 @@ function addServices(
   server.addService(serviceDefinition(DecisionLog), createDecisionLogIntake(reports).implementation);
   const { joinTokens, jwtKeys, jwtRecord } = state;
   const { trustDomain } = settings;
-  addIdentityServices(server, { trustDomain, authority, joinTokens, jwtKeys, jwtRecord, verifier, mesh, trust, clock, logger });
+  const registrationAuthorities = new Set(options.registrationAuthorities ?? []);
+  addIdentityServices(server, {
+    registrationAuthorities,
+    trustDomain,
+    authority,
+    joinTokens,
+    jwtKeys,
+    jwtRecord,
+    verifier,
+    mesh,
+    trust,
+    clock,
+    logger,
+  });
 }
 
 /** Starts a control plane; it serves when this resolves. Throws what the operator must put right, and leaves nothing open. */
@@ -170,7 +184,7 @@ export async function startControlPlane(given: ControlPlaneOptions): Promise<Con
     for (const step of cleanup.splice(0).reverse()) await step();
   };
   try {
-    const state = openState(options, clock);
+    const state = await openState(options, clock);
     cleanup.push(state.close);
     const { place = DEFAULT_CLUSTER_PLACE } = options;
     const dnsNames = config.kind === "kubernetes" ? serviceNames(place) : [];

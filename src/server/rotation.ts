@@ -73,7 +73,7 @@ function decodeRotation(body: unknown): RotationRequest {
 function ownCa({ own, status }: Authority): OwnCa {
   if (own !== undefined) return own;
   throw new AppError("unsupported", "the CA's keys are the operator's, and so is their rotation", {
-    help: `change the files of \`${status.source}\`: add a root beside the old one, bring the new key, take the old root away; \`garrison ca authorities\` shows who has followed`,
+    help: `rotate it where they are (${status.source}): a root is added beside the old one first; \`garrison ca authorities\` shows who trusts it`,
   });
 }
 
