@@ -226,3 +226,24 @@ describe("ports that no service declares", () => {
     assert.deepEqual(captureOf(BASE).capture?.otherPorts, { mtls: "PERMISSIVE", ports: [] });
   });
 });
+
+describe("warnings of ports at which nothing listens", () => {
+  it("are not for captured workloads, which are met at every port, unless a service's port is meant", () => {
+    const declared = service("shop/client", "{ selector: { app: client }, ports: [{ name: http, port: 80, targetPort: 8080 }] }");
+    const rule = (port: number) =>
+      object(
+        "security.istio.io/v1",
+        "AuthorizationPolicy",
+        "shop/p",
+        `{ selector: { matchLabels: { app: client } }, action: DENY, rules: [{ to: [{ operation: { ports: ["${port}"] } }] }] }`,
+      );
+    const mode = peers("shop/m", "{ selector: { matchLabels: { app: client } }, portLevelMtls: { 9999: { mode: STRICT } } }");
+    const codes = (yaml: string) =>
+      meshOf(yaml)
+        .diagnostics.map(({ code }) => code)
+        .filter((code) => /^GAR02(10|11|14)/.test(code));
+    assert.deepEqual(codes(CLIENT + declared + rule(9999) + mode), []);
+    assert.deepEqual(codes(CLIENT + declared + rule(80)), ["GAR0210"]);
+    assert.deepEqual(codes(account("shop/client", AT.client) + declared + rule(9999) + mode).sort(), ["GAR0210", "GAR0214"]);
+  });
+});
