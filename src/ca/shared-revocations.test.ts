@@ -74,12 +74,12 @@ test("an identity that one sets free is free at the other, and may be revoked ag
   assert.equal(a.authority.revocations.blocks.length, 1);
 });
 
-test("a replica that comes later knows what was revoked before it serves", (t) => {
+test("a replica that comes later knows what was revoked before it serves", async (t) => {
   const a = replica(t);
   revoke(a.authority, { kind: "identity", value: "photo/web", reason: "unspecified" }, a.clock.now());
   const late = replica(t);
   late.shared.take(a.shared.text);
-  assert.throws(() => late.issue(), { code: "permission-denied" });
+  await assert.rejects(late.issue(), { code: "permission-denied" });
 });
 
 test("a document that cannot be read is refused, and nothing of it is taken", (t) => {
