@@ -133,6 +133,16 @@ export class Scene {
     return ((await askAgent(this.place, workload, "POST", "/renew")) as { readonly serial: string }).serial;
   }
 
+  /** Asks for another certificate until there is one. */
+  untilRenewed(workload: string): Promise<void> {
+    const renewed = async () =>
+      this.renew(workload).then(
+        () => true,
+        () => false,
+      );
+    return until(`${workload} has another certificate`, renewed);
+  }
+
   /** What the client gets from the server, through both proxies. */
   ask(path: string): Promise<number> {
     return get(this.ports.outbound, path);
