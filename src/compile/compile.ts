@@ -1,16 +1,20 @@
 /** The compiler: a snapshot of the mesh -> what each workload enforces, and what became of every object. */
 import type { Diagnostic } from "../core/diagnostic.ts";
 import { reconcile } from "../mesh/reconcile.ts";
-import { fromOutside, Kept } from "../mesh/recording.ts";
+import { derived, fromOutside, History, narrow } from "../mesh/recording.ts";
 import type { MeshSnapshot, Workload } from "../mesh/snapshot.ts";
 import { DEFAULT_MESH_CONFIG } from "../policy/mesh-config.ts";
 import { compileAuthorization } from "./authorization.ts";
+import { checkCustom } from "./custom-status.ts";
 import { compileGateway } from "./gateway.ts";
+import { checkGateways } from "./gateway-status.ts";
 import { compileInbound } from "./inbound.ts";
 import { compileOutbound } from "./outbound.ts";
+import { checkServices } from "./outbound-status.ts";
 import { compileRequestAuthentication, type JwksLookup, NO_REMOTE_KEYS } from "./request-authentication.ts";
-import { checkMesh, type ObjectStatus, policyObjects, selectionOf, toStatus } from "./status.ts";
+import { checkListeners, checkSelections, type ObjectStatus, type PolicyObject, policyObjects, selectionOf, toStatus } from "./status.ts";
 import { trustDomainsOf } from "./trust-domains.ts";
+import { policyWarnings } from "./warnings/warnings.ts";
 import type { WorkloadPolicy } from "./workload-policy.ts";
 
 export interface CompiledMesh {
@@ -74,23 +78,42 @@ function distinct(diagnostics: readonly Diagnostic[]): readonly Diagnostic[] {
  * the last state alone.
  */
 export class MeshCompiler {
+  readonly #history = new History();
   #snapshot: MeshSnapshot | undefined;
   #keysOf: JwksLookup = NO_REMOTE_KEYS;
-  readonly #workloads = new Kept((snapshot, workload: Workload) =>
+  readonly #workload = derived((snapshot, workload: Workload) =>
     compileWorkload(snapshot, workload, (source) => fromOutside(snapshot, () => this.#keysOf(source))),
   );
-  readonly #selections = new Kept(selectionOf);
+  readonly #selection = narrow((snapshot, policy: PolicyObject) => selectionOf(snapshot, policy));
+  readonly #status = narrow((snapshot, policy: PolicyObject) => toStatus(this.#selection(snapshot, policy)));
+  readonly #warnings = narrow((snapshot, policy: PolicyObject) => {
+    const selection = this.#selection(snapshot, policy);
+    const compiled = new Map(selection.workloads.map((workload) => [workload.key, this.#workload(snapshot, workload).policy]));
+    return policyWarnings(compiled, [selection]);
+  });
 
   /** `keysOf`: the keys of tokens that were fetched by now. */
   compile(next: MeshSnapshot, keysOf: JwksLookup = NO_REMOTE_KEYS): CompiledMesh {
     const snapshot = reconcile(this.#snapshot, next);
     this.#snapshot = snapshot;
     this.#keysOf = keysOf;
-    const results = this.#workloads.resultsFor(snapshot.workloads.values(), snapshot);
+    const now = this.#history.advance(snapshot);
+    const results = [...snapshot.workloads.values()].map((workload) => this.#workload(now, workload));
     const policies = new Map(results.map(({ policy }) => [policy.workload, policy]));
-    const selections = this.#selections.resultsFor(policyObjects(snapshot), snapshot);
-    const diagnostics = distinct([...results.flatMap((result) => result.diagnostics), ...checkMesh(snapshot, policies, selections)]);
-    return { snapshot, policies, statuses: selections.map(toStatus), diagnostics };
+    const objects = policyObjects(snapshot);
+    const diagnostics = distinct([
+      ...results.flatMap((result) => result.diagnostics),
+      ...checkServices(now),
+      ...checkSelections(
+        now,
+        objects.map((policy) => this.#selection(now, policy)),
+      ),
+      ...objects.flatMap((policy) => this.#warnings(now, policy)),
+      ...checkListeners(snapshot, policies),
+      ...checkCustom(now, policies),
+      ...checkGateways(now),
+    ]);
+    return { snapshot, policies, statuses: objects.map((policy) => this.#status(now, policy)), diagnostics };
   }
 }
 

@@ -1,6 +1,6 @@
 /** Sidecar ingress, or the services of a workload with an address of its own -> inbound listeners. */
 import type { Diagnostic } from "../core/diagnostic.ts";
-import { type MeshService, meshServices, selectsWorkload } from "../mesh/registry.ts";
+import { type MeshService, servicesOfWorkload } from "../mesh/registry.ts";
 import { sidecarOf } from "../mesh/selection.ts";
 import { workloadPortOf } from "../mesh/services.ts";
 import type { MeshSnapshot, Workload } from "../mesh/snapshot.ts";
@@ -17,14 +17,12 @@ interface ServedPort {
 
 /** Each service port that leads to the workload. */
 function servedPorts(snapshot: MeshSnapshot, workload: Workload): readonly ServedPort[] {
-  return meshServices(snapshot)
-    .filter((service) => selectsWorkload(service, workload))
-    .flatMap((service) =>
-      service.ports.flatMap((port) => {
-        const workloadPort = workloadPortOf(port, workload);
-        return workloadPort === undefined ? [] : [{ service, port, workloadPort }];
-      }),
-    );
+  return servicesOfWorkload(snapshot, workload).flatMap((service) =>
+    service.ports.flatMap((port) => {
+      const workloadPort = workloadPortOf(port, workload);
+      return workloadPort === undefined ? [] : [{ service, port, workloadPort }];
+    }),
+  );
 }
 
 function servicesAt(served: readonly ServedPort[], port: number): readonly string[] {

@@ -3,7 +3,7 @@ import { describe, it } from "node:test";
 import { meta, snapshotOf, workloadEntry } from "../../test/fixture/objects.ts";
 import type { MeshObject } from "../policy/model.ts";
 import { reconcile } from "./reconcile.ts";
-import { fromOutside, Kept, narrow } from "./recording.ts";
+import { fromOutside, History, narrow } from "./recording.ts";
 import type { MeshSnapshot } from "./snapshot.ts";
 
 const service = (name: string): MeshObject => ({ kind: "Service", meta: meta(name), selector: new Map(), ports: [] });
@@ -11,9 +11,9 @@ const sidecar = (name: string): MeshObject => ({ kind: "Sidecar", meta: meta(nam
 
 /** Hands on one state after another, reconciled, and tells whether each was computed for. */
 function stateful(compute: (snapshot: MeshSnapshot) => unknown) {
-  const subject = {};
+  const history = new History();
   let computed = 0;
-  const kept = new Kept((snapshot, _: object) => {
+  const kept = narrow((snapshot) => {
     computed += 1;
     return compute(snapshot);
   });
@@ -21,7 +21,7 @@ function stateful(compute: (snapshot: MeshSnapshot) => unknown) {
   return (...objects: readonly MeshObject[]): { readonly result: unknown; readonly computed: boolean } => {
     const before = computed;
     snapshot = reconcile(snapshot, snapshotOf(objects));
-    const [result] = kept.resultsFor([subject], snapshot);
+    const result = kept(history.advance(snapshot));
     return { result, computed: computed > before };
   };
 }
