@@ -1,5 +1,6 @@
 /** The compiler: a snapshot of the mesh -> what each workload enforces, and what became of every object. */
 import type { Diagnostic } from "../core/diagnostic.ts";
+import { once } from "../core/once.ts";
 import { reconcile } from "../mesh/reconcile.ts";
 import { derived, fromOutside, History, narrow } from "../mesh/recording.ts";
 import type { MeshSnapshot, Workload } from "../mesh/snapshot.ts";
@@ -12,11 +13,21 @@ import { compileInbound } from "./inbound.ts";
 import { compileOutbound } from "./outbound.ts";
 import { checkServices } from "./outbound-status.ts";
 import { compileRequestAuthentication, type JwksLookup, NO_REMOTE_KEYS } from "./request-authentication.ts";
-import { checkListeners, checkSelections, type ObjectStatus, type PolicyObject, policyObjects, selectionOf, toStatus } from "./status.ts";
+import {
+  checkListeners,
+  checkSelections,
+  type ObjectStatus,
+  type PolicyObject,
+  policyObjects,
+  type Selection,
+  selectionOf,
+  toStatus,
+} from "./status.ts";
 import { trustDomainsOf } from "./trust-domains.ts";
 import { policyWarnings } from "./warnings/warnings.ts";
 import type { WorkloadPolicy } from "./workload-policy.ts";
 
+/** Statuses and diagnostics are found when they are first asked for: proxies need not wait for them. */
 export interface CompiledMesh {
   readonly snapshot: MeshSnapshot;
   /** By `NAMESPACE/NAME` of the workload. */
@@ -66,6 +77,32 @@ function compileWorkload(
   return { policy, diagnostics: [...diagnostics, ...inbound.diagnostics, ...outbound.diagnostics] };
 }
 
+/** What comes of one policy. */
+interface Judgement {
+  readonly selection: Selection;
+  readonly status: ObjectStatus;
+  readonly warnings: readonly Diagnostic[];
+}
+
+/** What a reader should know of a mesh that compiles. */
+function checkMesh(
+  snapshot: MeshSnapshot,
+  compiled: ReadonlyMap<string, WorkloadPolicy>,
+  judgements: readonly Judgement[],
+): readonly Diagnostic[] {
+  return [
+    ...checkServices(snapshot),
+    ...checkSelections(
+      snapshot,
+      judgements.map(({ selection }) => selection),
+    ),
+    ...judgements.flatMap(({ warnings }) => warnings),
+    ...checkListeners(snapshot, compiled),
+    ...checkCustom(snapshot, compiled),
+    ...checkGateways(snapshot),
+  ];
+}
+
 /** Each once: what several workloads meet in one object is told there, not at each of them. */
 function distinct(diagnostics: readonly Diagnostic[]): readonly Diagnostic[] {
   const keyOf = ({ code, message, place }: Diagnostic) => `${code} ${place.file}:${place.line}:${place.column} ${message}`;
@@ -84,12 +121,10 @@ export class MeshCompiler {
   readonly #workload = derived((snapshot, workload: Workload) =>
     compileWorkload(snapshot, workload, (source) => fromOutside(snapshot, () => this.#keysOf(source))),
   );
-  readonly #selection = narrow((snapshot, policy: PolicyObject) => selectionOf(snapshot, policy));
-  readonly #status = narrow((snapshot, policy: PolicyObject) => toStatus(this.#selection(snapshot, policy)));
-  readonly #warnings = narrow((snapshot, policy: PolicyObject) => {
-    const selection = this.#selection(snapshot, policy);
+  readonly #judgement = narrow((snapshot, policy: PolicyObject): Judgement => {
+    const selection = selectionOf(snapshot, policy);
     const compiled = new Map(selection.workloads.map((workload) => [workload.key, this.#workload(snapshot, workload).policy]));
-    return policyWarnings(compiled, [selection]);
+    return { selection, status: toStatus(selection), warnings: policyWarnings(compiled, [selection]) };
   });
 
   /** `keysOf`: the keys of tokens that were fetched by now. */
@@ -100,20 +135,24 @@ export class MeshCompiler {
     const now = this.#history.advance(snapshot);
     const results = [...snapshot.workloads.values()].map((workload) => this.#workload(now, workload));
     const policies = new Map(results.map(({ policy }) => [policy.workload, policy]));
-    const objects = policyObjects(snapshot);
-    const diagnostics = distinct([
-      ...results.flatMap((result) => result.diagnostics),
-      ...checkServices(now),
-      ...checkSelections(
-        now,
-        objects.map((policy) => this.#selection(now, policy)),
-      ),
-      ...objects.flatMap((policy) => this.#warnings(now, policy)),
-      ...checkListeners(snapshot, policies),
-      ...checkCustom(now, policies),
-      ...checkGateways(now),
-    ]);
-    return { snapshot, policies, statuses: objects.map((policy) => this.#status(now, policy)), diagnostics };
+    const { time } = this.#history;
+    const judged = once(() => {
+      // Of a state that is past, nothing is kept.
+      const at = this.#history.time === time ? now : snapshot;
+      const judgements = policyObjects(snapshot).map((policy) => this.#judgement(at, policy));
+      const told = distinct([...results.flatMap(({ diagnostics }) => diagnostics), ...checkMesh(at, policies, judgements)]);
+      return { statuses: judgements.map(({ status }) => status), diagnostics: told };
+    });
+    return {
+      snapshot,
+      policies,
+      get statuses() {
+        return judged().statuses;
+      },
+      get diagnostics() {
+        return judged().diagnostics;
+      },
+    };
   }
 }
 

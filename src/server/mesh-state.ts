@@ -5,6 +5,7 @@ import { type JwksLookup, NO_REMOTE_KEYS } from "../compile/request-authenticati
 import type { Diagnostic } from "../core/diagnostic.ts";
 import { formatDiagnostic, severityOf } from "../core/diagnostic.ts";
 import type { Logger } from "../core/logger.ts";
+import { once } from "../core/once.ts";
 import { admitMeshConfig, type FixedSettings } from "../mesh/mesh-config.ts";
 import { meshServices } from "../mesh/registry.ts";
 import {
@@ -30,6 +31,22 @@ export interface MeshView extends CompiledMesh {
   readonly diagnostics: readonly Diagnostic[];
 }
 
+/** `before`: what is told before what compiling found. */
+function viewOf(compiled: CompiledMesh, generation: number, before: () => readonly Diagnostic[]): MeshView {
+  const diagnostics = once(() => [...before(), ...compiled.diagnostics]);
+  return {
+    generation,
+    snapshot: compiled.snapshot,
+    policies: compiled.policies,
+    get statuses() {
+      return compiled.statuses;
+    },
+    get diagnostics() {
+      return diagnostics();
+    },
+  };
+}
+
 type Listener = (mesh: MeshView) => void;
 
 export class MeshState {
@@ -46,7 +63,10 @@ export class MeshState {
   /** Of these, what is in force. */
   #usable: readonly MeshObject[] = [];
   #current: MeshView;
+  /** What is wrong with the configuration before it is compiled. */
+  #before: () => readonly Diagnostic[] = () => [];
   #told: ReadonlySet<string> = new Set();
+  #telling: NodeJS.Immediate | undefined;
 
   /** `keysOf`: the keys of tokens that were fetched by now. `fixed`: what no configuration may change. `revoked`: of now. */
   constructor(
@@ -61,7 +81,7 @@ export class MeshState {
     this.#fixed = fixed;
     this.#logger = logger;
     this.#keysOf = keysOf;
-    this.#current = { ...this.#compiler.compile(this.#snapshotOf([]), keysOf), generation: 0 };
+    this.#current = viewOf(this.#compiler.compile(this.#snapshotOf([]), keysOf), 0, this.#before);
   }
 
   get current(): MeshView {
@@ -80,16 +100,20 @@ export class MeshState {
     const { objects, diagnostics: unusable } = this.#secrets.check(admitted);
     this.#usable = objects;
     const compiled = this.#compiler.compile(this.#snapshotOf(objects), this.#keysOf);
-    const references = checkReferences(compiled.snapshot, objects);
-    const diagnostics = [...configuration.diagnostics, ...refused, ...unusable, ...references, ...compiled.diagnostics];
-    this.#publish({ ...compiled, diagnostics, generation: this.#current.generation + 1 });
-    this.#tell(diagnostics);
+    const told = [...configuration.diagnostics, ...refused, ...unusable];
+    this.#before = once(() => [...told, ...checkReferences(compiled.snapshot, objects)]);
+    this.#publish(viewOf(compiled, this.#current.generation + 1, this.#before));
+    // After what proxies are sent; the newest state speaks for those before it.
+    this.#telling ??= setImmediate(() => {
+      this.#telling = undefined;
+      this.#tell(this.#current);
+    });
   }
 
   /** The same configuration with what is revoked at this moment. */
   refreshRevoked(): void {
     const compiled = this.#compiler.compile(this.#snapshotOf(this.#usable), this.#keysOf);
-    this.#publish({ ...this.#current, ...compiled, diagnostics: this.#current.diagnostics });
+    this.#publish(viewOf(compiled, this.#current.generation, this.#before));
   }
 
   #snapshotOf(objects: readonly MeshObject[]): MeshSnapshot {
@@ -98,8 +122,8 @@ export class MeshState {
 
   /** The same configuration with the keys of this moment. */
   refreshKeys(): void {
-    const { policies } = this.#compiler.compile(this.#current.snapshot, this.#keysOf);
-    this.#publish({ ...this.#current, policies });
+    const compiled = this.#compiler.compile(this.#current.snapshot, this.#keysOf);
+    this.#publish(viewOf(compiled, this.#current.generation, this.#before));
   }
 
   #publish(view: MeshView): void {
@@ -108,14 +132,13 @@ export class MeshState {
   }
 
   /** Each diagnostic is logged once, when it first appears. */
-  #tell(diagnostics: readonly Diagnostic[]): void {
+  #tell({ diagnostics, snapshot, generation }: MeshView): void {
     const texts = new Map(diagnostics.map((diagnostic) => [formatDiagnostic(diagnostic), diagnostic]));
     for (const [text, diagnostic] of texts) {
       if (!this.#told.has(text)) this.#logger.log(severityOf(diagnostic) === "error" ? "error" : "warn", text);
     }
     for (const text of this.#told) if (!texts.has(text)) this.#logger.log("info", "configuration mended", { was: text });
     this.#told = new Set(texts.keys());
-    const { snapshot, generation } = this.#current;
     this.#logger.log("info", "configuration in force", {
       generation,
       workloads: snapshot.workloads.size,
