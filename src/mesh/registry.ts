@@ -173,7 +173,7 @@ function selectorOf({ service, entry }: MeshService): Selector | undefined {
 }
 
 /** Whether a workload serves a service: of the same namespace, by a selector that is not empty. */
-export function selectsWorkload(service: MeshService, workload: Workload): boolean {
+function selectsWorkload(service: MeshService, workload: Workload): boolean {
   const selector = selectorOf(service);
   if (selector === undefined || selector.size === 0) return false;
   return service.namespace === workload.namespace && selectorMatches(selector, workload.labels);
