@@ -1,4 +1,6 @@
+import { AppError } from "../core/error.ts";
 import { type IpBlock, parseIpBlock } from "../policy/ip-block.ts";
+import type { ClusterPlace } from "../server/cluster-duties.ts";
 import { startControlPlane } from "../server/control-plane.ts";
 import type { ConfigurationOrigin } from "../server/source.ts";
 import type { Command, ParsedArguments } from "./command.ts";
@@ -22,6 +24,25 @@ function configuration(parsed: ParsedArguments): ConfigurationOrigin {
     : { kind: "folder", folder: required(parsed, "config") };
 }
 
+const NAME = /^([a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?)\/([a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?)$/;
+
+/** Throws `invalid-argument`. */
+function clusterPlace(parsed: ParsedArguments, config: ConfigurationOrigin): ClusterPlace {
+  const [, namespace, name] = NAME.exec(required(parsed, "service")) ?? [];
+  const webhooks = parsed.value("webhooks");
+  if (namespace === undefined || name === undefined) {
+    throw new AppError("invalid-argument", "`--service` is not of the form `NAMESPACE/NAME`", {
+      help: "name the Service in front of the control plane",
+    });
+  }
+  if (webhooks !== undefined && config.kind === "folder") {
+    throw new AppError("invalid-argument", "`--webhooks` is for a control plane on Kubernetes", {
+      help: "add `--kubernetes`, or leave it out",
+    });
+  }
+  return { service: { namespace, name }, webhooks: webhooks === undefined ? undefined : parseHostPort(webhooks) };
+}
+
 export const command: Command = {
   name: "serve",
   summary: "Runs the control plane: CA, policy compiler, xDS, and the record of decisions.",
@@ -39,6 +60,17 @@ export const command: Command = {
       doc: "your own CA: ca-cert.pem, ca-key.pem, root-cert.pem and cert-chain.pem, or tls.crt, tls.key and ca.crt",
     },
     listen: { type: "value", value: "HOST:PORT", doc: "where agents and proxies connect, by mutual TLS", default: "127.0.0.1:15012" },
+    webhooks: {
+      type: "value",
+      value: "HOST:PORT",
+      doc: "where the API server has objects checked before it keeps them, by HTTPS (deploy/kubernetes/webhooks.yaml)",
+    },
+    service: {
+      type: "value",
+      value: "NAMESPACE/NAME",
+      doc: "the Service in front of the control plane on Kubernetes: its certificate carries that name",
+      default: "garrison-system/garrison",
+    },
     ...SETTINGS_OPTIONS,
     "jwks-allow": {
       type: "many",
@@ -60,8 +92,10 @@ export const command: Command = {
     const asked = endRequest();
     const ended = new AbortController();
     void asked.then(() => ended.abort());
+    const config = configuration(parsed);
     const controlPlane = await startControlPlane({
-      config: configuration(parsed),
+      config,
+      place: clusterPlace(parsed, config),
       signal: ended.signal,
       state: required(parsed, "state"),
       listen: parseHostPort(required(parsed, "listen")),

@@ -5,6 +5,7 @@ import type { MeshConfig } from "../policy/mesh-config.ts";
 import type {
   AuthorizationPolicyObject,
   DestinationRuleObject,
+  EndpointSliceObject,
   GatewayObject,
   MeshObject,
   NamespaceObject,
@@ -35,6 +36,8 @@ export interface Workload {
   readonly ports: ReadonlyMap<string, number>;
   /** Whether services may lead to it. */
   readonly ready: boolean;
+  /** Of a pod that shares the addresses of its node: no proxy of its own can listen there. */
+  readonly hostNetwork?: true;
   readonly labels: ReadonlyMap<string, string>;
   readonly serviceAccount: string;
   /** A SPIFFE ID. */
@@ -53,6 +56,8 @@ export interface MeshSnapshot {
   /** By `NAMESPACE/NAME`. */
   readonly workloads: ReadonlyMap<string, Workload>;
   readonly services: readonly ServiceObject[];
+  /** Where services of a cluster are served. */
+  readonly endpointSlices: readonly EndpointSliceObject[];
   /** Oldest first. */
   readonly serviceEntries: readonly ServiceEntryObject[];
   /** Oldest first. */
@@ -112,7 +117,8 @@ function toWorkload(
   const identity = formatSpiffeId({ trustDomain, namespace, serviceAccount });
   const numTrustedProxies = object.proxyConfig?.numTrustedProxies ?? defaultConfig.numTrustedProxies ?? 0;
   const isGateway = annotations.get(TEMPLATES)?.split(",").includes("gateway") === true;
-  const own = { labels, serviceAccount, identity, isGateway, numTrustedProxies, place };
+  const shared = kind === "Pod" && object.hostNetwork === true ? ({ hostNetwork: true } as const) : {};
+  const own = { labels, serviceAccount, identity, isGateway, numTrustedProxies, place, ...shared };
   return { kind, key: `${namespace}/${name}`, namespace, name, address, ports, ready, ...own };
 }
 
@@ -164,6 +170,7 @@ export function buildSnapshot(
     meshConfig,
     workloads: new Map(workloads.map((workload) => [workload.key, workload])),
     services: ofKind(objects, "Service").toSorted(byAge),
+    endpointSlices: ofKind(objects, "EndpointSlice").toSorted(byAge),
     serviceEntries: ofKind(objects, "ServiceEntry").toSorted(byAge),
     destinationRules: ofKind(objects, "DestinationRule").toSorted(byAge),
     sidecars: ofKind(objects, "Sidecar").toSorted(byAge),

@@ -18,6 +18,8 @@ import { makeJoinToken } from "./join-token-route.ts";
 
 import type { MeshState } from "./mesh-state.ts";
 import { meshStatus } from "./status.ts";
+import type { Trust } from "./trust.ts";
+import { trustStatus } from "./trust-status.ts";
 import { workloadSummaries } from "./workloads.ts";
 
 export interface AdminContext {
@@ -30,9 +32,12 @@ export interface AdminContext {
   readonly clock: Clock;
   /** Revokes, and answers when the proxies have it. */
   readonly revoke: AdminRoute;
+  /** Modes of mutual TLS, and who comes without. */
+  readonly mtls: AdminRoute;
   readonly joinTokens: JoinTokens;
   readonly jwtSvids: JwtSvidRecord;
   readonly connections: () => readonly XdsConnection[];
+  readonly trust: Trust;
   readonly audit: AuditHandler;
 }
 
@@ -105,6 +110,8 @@ export function adminRoutes(context: AdminContext): AdminRoutes {
     "POST /v1/tokens": ({ body }) => mintToken(context, body),
     ...authorityRoutes(context.authority, context.clock),
     "POST /v1/ca/revoke": context.revoke,
+    "GET /v1/ca/trust": () => trustStatus(context.trust, context.connections()),
+    "GET /v1/mtls": context.mtls,
     "GET /v1/audit": ({ url }, response) => context.audit({ url }, response),
   };
 }

@@ -12,10 +12,12 @@ import { JwtSvidKeys } from "../ca/jwt-svid-keys.ts";
 import { JwtSvidRecord } from "../ca/jwt-svid-record.ts";
 import { TokenIssuer } from "../ca/service-account-token.ts";
 import { servingIdentity, startServing } from "../ca/serving.ts";
+import { namedSecrets } from "../compile/gateway-secrets.ts";
 import { type Clock, systemClock } from "../core/clock.ts";
 import type { Logger } from "../core/logger.ts";
 import { AccessLogService } from "../gen/envoy/service/accesslog/v3/als_pb.js";
 import { DecisionLog } from "../gen/garrison/v1/proxy_pb.js";
+import { TrustBundles } from "../gen/garrison/v1/trust_pb.js";
 import { formatSpiffeId } from "../identity/spiffe-id.ts";
 import type { FixedSettings } from "../mesh/mesh-config.ts";
 import type { MeshSettings } from "../mesh/snapshot.ts";
@@ -28,16 +30,19 @@ import { ADS_SERVER_OPTIONS, type AdsService, createAdsService } from "../xds/se
 import { serveAdmin } from "./admin.ts";
 import { adminRoutes } from "./admin-routes.ts";
 import { type AdmissionOptions, reporterAdmission, streamAdmission } from "./admission.ts";
+import { type ClusterPlace, DEFAULT_CLUSTER_PLACE, serviceNames, startClusterDuties } from "./cluster-duties.ts";
 import { writeControlPlaneFile } from "./files.ts";
 import { addIdentityServices } from "./identity-services.ts";
 import { openMeshWithKeys } from "./keys.ts";
 import { bindServer } from "./listen.ts";
 import type { MeshState } from "./mesh-state.ts";
+import { mtlsRoute } from "./mtls.ts";
 import { Publisher } from "./publisher.ts";
 import { RENDERERS } from "./render.ts";
 import { revocationRoute } from "./revocation.ts";
 import { type ConfigurationOrigin, openSource } from "./source.ts";
 import { refuseContradiction, settleSettings } from "./start.ts";
+import { openTrust } from "./trust.ts";
 
 export interface ControlPlaneOptions {
   /** Where the configuration is: a folder of YAML, or a Kubernetes cluster. */
@@ -55,6 +60,8 @@ export interface ControlPlaneOptions {
   readonly clock?: Clock;
   /** Where keys of tokens may be fetched from besides the public internet, and by HTTP too. */
   readonly jwksAllow?: readonly IpBlock[];
+  /** Of a control plane on Kubernetes. */
+  readonly place?: ClusterPlace;
   /** Ends a start that waits for an API server. */
   readonly signal?: AbortSignal;
   /** The folder of the operator's own CA. */
@@ -161,7 +168,9 @@ export async function startControlPlane(given: ControlPlaneOptions): Promise<Con
   try {
     const state = openState(options, clock);
     cleanup.push(state.close);
-    const serving = startServing({ authority: state.authority, clock, logger });
+    const { place = DEFAULT_CLUSTER_PLACE } = options;
+    const dnsNames = config.kind === "kubernetes" ? serviceNames(place) : [];
+    const serving = startServing({ authority: state.authority, clock, logger, dnsNames });
     cleanup.push(() => serving.close());
     const allowed = options.jwksAllow ?? [];
     const { authority } = state;
@@ -178,6 +187,8 @@ export async function startControlPlane(given: ControlPlaneOptions): Promise<Con
     });
     cleanup.push(() => source.close());
     refuseContradiction(mesh.current.diagnostics);
+    source.wantSecrets(namedSecrets(mesh.current.snapshot));
+    mesh.onChange(({ snapshot }) => source.wantSecrets(namedSecrets(snapshot)));
 
     const admission = { snapshot: () => mesh.current.snapshot, trust: () => state.authority.trust, clock };
     const ads = openPublishing(options, mesh, admission);
@@ -185,6 +196,9 @@ export async function startControlPlane(given: ControlPlaneOptions): Promise<Con
     cleanup.push(() => stopServer(server));
     cleanup.push(() => ads.close());
     addServices(server, options, state, mesh, ads, admission, source.tokens);
+    const trust = openTrust({ ...state, admission, logger });
+    cleanup.push(() => trust.close());
+    server.addService(serviceDefinition(TrustBundles), trust.service.implementation);
     const port = await bindServer(server, options.listen, serverCredentials(serving.material));
     const listen = { host: options.listen.host, port };
 
@@ -198,9 +212,11 @@ export async function startControlPlane(given: ControlPlaneOptions): Promise<Con
       authority: state.authority,
       clock,
       revoke: revocationRoute({ authority: state.authority, ads, clock, logger }),
+      mtls: mtlsRoute({ mesh, store: state.store, clock, connections: () => ads.connections() }),
       joinTokens: state.joinTokens,
       jwtSvids: state.jwtRecord,
       connections: () => ads.connections(),
+      trust,
       audit: auditHandler(state.store, { clock }),
     });
     const admin = await serveAdmin(adminSocket, routes, logger);
@@ -208,6 +224,11 @@ export async function startControlPlane(given: ControlPlaneOptions): Promise<Con
       admin.close();
       admin.closeAllConnections();
     });
+    if (source.cluster !== undefined) {
+      const { cluster } = source;
+      const duties = await startClusterDuties({ cluster, place, authority, material: serving.material, logger });
+      cleanup.push(() => duties.close());
+    }
     const identity = formatSpiffeId(servingIdentity(settings.trustDomain));
     writeControlPlaneFile(state.folder, {
       pid: process.pid,
