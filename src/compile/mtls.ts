@@ -43,11 +43,11 @@ export function mtlsOf(
 }
 
 /** Whether clients come to a port by mutual TLS: at a gateway its servers say so, elsewhere the mode. */
-export function acceptsMtls(snapshot: MeshSnapshot, workload: Workload, port: number): boolean {
+export const acceptsMtls = narrow((snapshot, workload: Workload, port: number): boolean => {
   const servers = serversOf(snapshot, workload);
   if (servers.length === 0) return effectiveMtls(snapshot, workload, port) !== "DISABLE";
   return servers.some((placed) => placed.port === port && placed.server.tls?.mode === "ISTIO_MUTUAL");
-}
+});
 
 /** The mode of one port of a workload. */
 export const effectiveMtls = narrow((snapshot, workload: Workload, port: number): EffectiveMtls => mtlsOf(snapshot, workload, port).mode);

@@ -31,6 +31,9 @@ export interface MeshView extends CompiledMesh {
   readonly diagnostics: readonly Diagnostic[];
 }
 
+/** Between one look at all diagnostics and the next, in milliseconds: a look at a large mesh takes as long as a push. */
+const TELL_MS = 500;
+
 /** `before`: what is told before what compiling found. */
 function viewOf(compiled: CompiledMesh, generation: number, before: () => readonly Diagnostic[]): MeshView {
   const diagnostics = once(() => [...before(), ...compiled.diagnostics]);
@@ -66,7 +69,8 @@ export class MeshState {
   /** What is wrong with the configuration before it is compiled. */
   #before: () => readonly Diagnostic[] = () => [];
   #told: ReadonlySet<string> = new Set();
-  #telling: NodeJS.Immediate | undefined;
+  #toldAt = Number.NEGATIVE_INFINITY;
+  #telling: NodeJS.Timeout | undefined;
 
   /** `keysOf`: the keys of tokens that were fetched by now. `fixed`: what no configuration may change. `revoked`: of now. */
   constructor(
@@ -103,11 +107,19 @@ export class MeshState {
     const told = [...configuration.diagnostics, ...refused, ...unusable];
     this.#before = once(() => [...told, ...checkReferences(compiled.snapshot, objects)]);
     this.#publish(viewOf(compiled, this.#current.generation + 1, this.#before));
-    // After what proxies are sent; the newest state speaks for those before it.
-    this.#telling ??= setImmediate(() => {
-      this.#telling = undefined;
-      this.#tell(this.#current);
-    });
+    this.#tellSoon();
+  }
+
+  /** After what proxies are sent. While changes keep coming, the newest state speaks for those before it. */
+  #tellSoon(): void {
+    this.#telling ??= setTimeout(
+      () => {
+        this.#telling = undefined;
+        this.#toldAt = performance.now();
+        this.#tell(this.#current);
+      },
+      Math.max(0, this.#toldAt + TELL_MS - performance.now()),
+    ).unref();
   }
 
   /** The same configuration with what is revoked at this moment. */

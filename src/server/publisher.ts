@@ -17,8 +17,10 @@ export interface ProxyView {
   readonly kind: ProxyKind;
 }
 
-/** Secrets come apart from the policy, which is shown to people. */
-export type Renderers = Readonly<Record<ProxyKind, (policy: WorkloadPolicy, secrets: readonly GatewaySecret[]) => ResourceSet>>;
+/** Secrets come apart from the policy, which is shown to people. `own` is one object for one view, with which parts are kept. */
+export type Renderers = Readonly<
+  Record<ProxyKind, (policy: WorkloadPolicy, secrets: readonly GatewaySecret[], own: object) => ResourceSet>
+>;
 
 /** The cache key of a view. */
 export function formatProxyView(view: ProxyView): string {
@@ -100,7 +102,7 @@ export class Publisher {
     [entry.policy, entry.secrets] = [policy, digest];
     if (same) return;
     try {
-      this.#cache.set(key, policy === undefined ? NOTHING : this.#renderers[entry.view.kind](policy, secrets));
+      this.#cache.set(key, policy === undefined ? NOTHING : this.#renderers[entry.view.kind](policy, secrets, entry));
     } catch (error) {
       // One workload that cannot be rendered keeps what it has, and no other waits for it.
       this.#logger.log("error", "a policy cannot be rendered", { workload: entry.view.workload, reason: AppError.from(error).message });

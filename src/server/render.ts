@@ -33,8 +33,8 @@ function withVersions(rendered: ResourcesByName): ReadonlyMap<string, Resource> 
   return known;
 }
 
-function envoyResources(policy: WorkloadPolicy, secrets: readonly GatewaySecret[]): ResourceSet {
-  const rendered = [...renderEnvoy(policy)].map(([typeUrl, resources]) => [typeUrl, withVersions(resources)] as const);
+function envoyResources(policy: WorkloadPolicy, secrets: readonly GatewaySecret[], own: object): ResourceSet {
+  const rendered = [...renderEnvoy(policy, own)].map(([typeUrl, resources]) => [typeUrl, withVersions(resources)] as const);
   const served = secrets.map((secret) => [secret.name, resource(secret.name, toBinary(SecretSchema, envoySecret(secret)))] as const);
   return new Map([...rendered, ...(served.length === 0 ? [] : [[SECRET, new Map(served)] as const])]);
 }

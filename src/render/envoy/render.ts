@@ -96,10 +96,10 @@ function ofFilter(filter: TypedExtensionConfig): EnvoyResource {
   return serialized(TypedExtensionConfigSchema, filter.name, filter);
 }
 
-type WithInbound<Whole> = (whole: Whole, inbound: readonly InboundListener[]) => ResourceList;
+/** Filters have the name of their workload, so that no two workloads share any. */
+type Owned<Whole> = (whole: Whole, own: object) => ResourceList;
 
-/** Kept with the listeners that ask for them, as those are no other workload's. */
-const requestAuthenticationOf: WithInbound<Source> = keptWith((source) => requestAuthenticationFilters(source).map(ofFilter));
+const requestAuthenticationOf: Owned<Source> = keptWith((source) => requestAuthenticationFilters(source).map(ofFilter));
 
 /** Of the layers, only whom CUSTOM rules ask. */
 interface Custom {
@@ -109,7 +109,7 @@ interface Custom {
   readonly tcp: WorkloadPolicy["tcp"]["custom"];
 }
 
-function custom(transport: "http" | "tcp"): WithInbound<Custom> {
+function custom(transport: "http" | "tcp"): Owned<Custom> {
   return keptWith(({ workload, authorizers, http, tcp }) => {
     const asked = authorizers === undefined ? {} : { authorizers };
     const layers = { http: http === undefined ? {} : { custom: http }, tcp: tcp === undefined ? {} : { custom: tcp } };
@@ -123,20 +123,20 @@ const customOf = { http: custom("http"), tcp: custom("tcp") } as const;
 const MOST_LAYERS = 16;
 
 const authorizationOf = keptWith(
-  ({ name, typedConfig }: TypedExtensionConfig, _: readonly InboundListener[]) =>
+  ({ name, typedConfig }: TypedExtensionConfig, _: object) =>
     ofFilter(create(TypedExtensionConfigSchema, typedConfig === undefined ? { name } : { name, typedConfig })),
   MOST_LAYERS,
 );
 
-function filtersOf(source: Source): ResourceList {
-  const { workload, inbound, http, tcp, revoked, authorizers } = source;
+function filtersOf(source: Source, own: object): ResourceList {
+  const { workload, http, tcp, revoked, authorizers } = source;
   const scopes = scopesOf(source);
   const asking = { workload, authorizers, http: http.custom, tcp: tcp.custom };
   const authorization = (scope: Scope): ResourceList =>
-    authorizationFilters(workload, scope, scope === "tcp" ? tcp : http, revoked).map((filter) => authorizationOf(filter, inbound));
+    authorizationFilters(workload, scope, scope === "tcp" ? tcp : http, revoked).map((filter) => authorizationOf(filter, own));
   return [
-    ...(scopes.some((scope) => scope !== "tcp") ? [...requestAuthenticationOf(source, inbound), ...customOf.http(asking, inbound)] : []),
-    ...(scopes.includes("tcp") ? customOf.tcp(asking, inbound) : []),
+    ...(scopes.some((scope) => scope !== "tcp") ? [...requestAuthenticationOf(source, own), ...customOf.http(asking, own)] : []),
+    ...(scopes.includes("tcp") ? customOf.tcp(asking, own) : []),
     ...[...new Set(scopes)].sort().flatMap(authorization),
   ];
 }
@@ -149,8 +149,11 @@ const LISTENER = typeUrl(ListenerSchema);
 const FILTER = typeUrl(TypedExtensionConfigSchema);
 const ROUTE = typeUrl(RouteConfigurationSchema);
 
-/** Clusters, endpoints, listeners, the filters that decide (ECDS) of a workload, and a gateway's routes (RDS). */
-export function renderEnvoy(policy: WorkloadPolicy): EnvoyResources {
+/**
+ * Clusters, endpoints, listeners, the filters that decide (ECDS) of a workload, and a gateway's routes (RDS). `own` is one object for
+ * one workload, with which results are kept as long as somebody has it.
+ */
+export function renderEnvoy(policy: WorkloadPolicy, own: object = {}): EnvoyResources {
   const [namespace = ""] = policy.workload.split("/");
   const source: Source = { ...policy, namespace };
   const inbound = inboundOf(source, policy.inbound);
@@ -161,7 +164,7 @@ export function renderEnvoy(policy: WorkloadPolicy): EnvoyResources {
     [CLUSTER, byName(inbound.clusters, outbound.clusters)],
     [ENDPOINTS, outbound.endpoints],
     [LISTENER, byName(inbound.listeners, others)],
-    [FILTER, byName(listed(filtersOf(source)))],
+    [FILTER, byName(listed(filtersOf(source, own)))],
     ...(gateway === undefined ? [] : [[ROUTE, gateway.routes] as const]),
   ]);
 }
