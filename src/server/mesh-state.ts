@@ -17,11 +17,14 @@ import {
   type RevokedCredentials,
 } from "../mesh/snapshot.ts";
 import type { MeshObject } from "../policy/model.ts";
+import type { SourceStatus } from "../sources/snapshot.ts";
 import { SecretCheck } from "./secrets.ts";
 
 export interface Configuration {
   readonly objects: readonly MeshObject[];
   readonly diagnostics: readonly Diagnostic[];
+  /** What became of each object, where the source tells. */
+  readonly statuses?: readonly Pick<SourceStatus, "key" | "state">[];
 }
 
 export interface MeshView extends CompiledMesh {
@@ -29,16 +32,25 @@ export interface MeshView extends CompiledMesh {
   readonly generation: number;
   /** All that is wrong with the configuration: its decoding, its references, its meaning. */
   readonly diagnostics: readonly Diagnostic[];
+  /** `Kind NAMESPACE/NAME` of what is in force in its last valid form, since its present one is broken. */
+  readonly kept: ReadonlySet<string>;
 }
 
+const NOTHING_KEPT: ReadonlySet<string> = new Set();
 /** Between one look at all diagnostics and the next, in milliseconds: a look at a large mesh takes as long as a push. */
 const TELL_MS = 500;
 
-/** `before`: what is told before what compiling found. */
-function viewOf(compiled: CompiledMesh, generation: number, before: () => readonly Diagnostic[]): MeshView {
+/** What of a state does not come from compiling. */
+interface Given extends Pick<MeshView, "generation" | "kept"> {
+  /** What is wrong with the configuration before it is compiled. */
+  readonly before: () => readonly Diagnostic[];
+}
+
+function viewOf(compiled: CompiledMesh, { generation, kept, before }: Given): MeshView {
   const diagnostics = once(() => [...before(), ...compiled.diagnostics]);
   return {
     generation,
+    kept,
     snapshot: compiled.snapshot,
     policies: compiled.policies,
     get statuses() {
@@ -66,8 +78,7 @@ export class MeshState {
   /** Of these, what is in force. */
   #usable: readonly MeshObject[] = [];
   #current: MeshView;
-  /** What is wrong with the configuration before it is compiled. */
-  #before: () => readonly Diagnostic[] = () => [];
+  #given: Given = { generation: 0, kept: NOTHING_KEPT, before: () => [] };
   #told: ReadonlySet<string> = new Set();
   #toldAt = Number.NEGATIVE_INFINITY;
   #telling: NodeJS.Timeout | undefined;
@@ -85,7 +96,7 @@ export class MeshState {
     this.#fixed = fixed;
     this.#logger = logger;
     this.#keysOf = keysOf;
-    this.#current = viewOf(this.#compiler.compile(this.#snapshotOf([]), keysOf), 0, this.#before);
+    this.#current = viewOf(this.#compiler.compile(this.#snapshotOf([]), keysOf), this.#given);
   }
 
   get current(): MeshView {
@@ -105,8 +116,10 @@ export class MeshState {
     this.#usable = objects;
     const compiled = this.#compiler.compile(this.#snapshotOf(objects), this.#keysOf);
     const told = [...configuration.diagnostics, ...refused, ...unusable];
-    this.#before = once(() => [...told, ...checkReferences(compiled.snapshot, objects)]);
-    this.#publish(viewOf(compiled, this.#current.generation + 1, this.#before));
+    const before = once(() => [...told, ...checkReferences(compiled.snapshot, objects)]);
+    const kept = new Set((configuration.statuses ?? []).flatMap(({ key, state }) => (state === "kept" ? [key] : [])));
+    this.#given = { generation: this.#given.generation + 1, kept, before };
+    this.#publish(viewOf(compiled, this.#given));
     this.#tellSoon();
   }
 
@@ -125,7 +138,7 @@ export class MeshState {
   /** The same configuration with what is revoked at this moment. */
   refreshRevoked(): void {
     const compiled = this.#compiler.compile(this.#snapshotOf(this.#usable), this.#keysOf);
-    this.#publish(viewOf(compiled, this.#current.generation, this.#before));
+    this.#publish(viewOf(compiled, this.#given));
   }
 
   #snapshotOf(objects: readonly MeshObject[]): MeshSnapshot {
@@ -135,7 +148,7 @@ export class MeshState {
   /** The same configuration with the keys of this moment. */
   refreshKeys(): void {
     const compiled = this.#compiler.compile(this.#current.snapshot, this.#keysOf);
-    this.#publish(viewOf(compiled, this.#current.generation, this.#before));
+    this.#publish(viewOf(compiled, this.#given));
   }
 
   #publish(view: MeshView): void {
