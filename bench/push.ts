@@ -62,7 +62,7 @@ async function identities(authority: Authority, count: number): Promise<readonly
       serviceAccount,
     };
     const csr = buildCsr(key, formatSpiffeId(identity));
-    const { leaf, intermediates } = await authority.recorded(authority.issue({ csr, identity, ttlSeconds: 0, caller: "bench" }));
+    const { leaf, intermediates } = await authority.recorded(await authority.issue({ csr, identity, ttlSeconds: 0, caller: "bench" }));
     return [leaf, ...intermediates].join("");
   };
   return Promise.all(
@@ -87,7 +87,7 @@ const authority = openAuthority({
   clock: systemClock,
   logger: silentLogger,
 });
-const serving = startServing({
+const serving = await startServing({
   authority,
   clock: systemClock,
   logger: silentLogger,

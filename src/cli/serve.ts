@@ -1,7 +1,10 @@
+import { parsePkcs11Uri } from "../ca/pkcs11/uri.ts";
 import { AppError } from "../core/error.ts";
+import { formatSpiffeId, parseSpiffeId } from "../identity/spiffe-id.ts";
 import { type IpBlock, parseIpBlock } from "../policy/ip-block.ts";
-import type { ClusterPlace } from "../server/cluster-duties.ts";
+import type { ClusterPlace } from "../server/cluster/place.ts";
 import { startControlPlane } from "../server/control-plane.ts";
+import type { CaOptions } from "../server/open-ca.ts";
 import type { ConfigurationOrigin } from "../server/source.ts";
 import type { Command, ParsedArguments } from "./command.ts";
 import { EXIT } from "./exit.ts";
@@ -16,6 +19,16 @@ function jwksAllow(given: readonly string[], fromEnvironment = ""): readonly IpB
   return [...given, ...fromEnvironment.split(",")].filter((text) => text !== "").map((text) => parseIpBlock(text.trim()));
 }
 
+/** Whose CA signs. Throws `invalid-argument`. */
+function caOptions(parsed: ParsedArguments): CaOptions {
+  const [folder, token, upstream] = [parsed.value("ca-folder"), parsed.value("ca-pkcs11"), parsed.value("ca-upstream")];
+  return {
+    ...(folder === undefined ? {} : { folder }),
+    ...(token === undefined ? {} : { token: parsePkcs11Uri(token) }),
+    ...(upstream === undefined ? {} : { upstream }),
+  };
+}
+
 /** A folder, or a cluster. */
 function configuration(parsed: ParsedArguments): ConfigurationOrigin {
   const file = parsed.value("kubeconfig");
@@ -27,20 +40,33 @@ function configuration(parsed: ParsedArguments): ConfigurationOrigin {
 const NAME = /^([a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?)\/([a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?)$/;
 
 /** Throws `invalid-argument`. */
+function objectName(option: string, text: string): ClusterPlace["service"] {
+  const [, namespace, name] = NAME.exec(text) ?? [];
+  if (namespace !== undefined && name !== undefined) return { namespace, name };
+  const help = "names are of lower-case letters, digits and `-`";
+  throw new AppError("invalid-argument", `\`--${option}\` is not of the form \`NAMESPACE/NAME\``, { help });
+}
+
+/** What makes sense on Kubernetes alone. */
+const OF_CLUSTERS = ["webhooks", "ca-secret"] as const;
+
+/** Throws `invalid-argument`. */
 function clusterPlace(parsed: ParsedArguments, config: ConfigurationOrigin): ClusterPlace {
-  const [, namespace, name] = NAME.exec(required(parsed, "service")) ?? [];
-  const webhooks = parsed.value("webhooks");
-  if (namespace === undefined || name === undefined) {
-    throw new AppError("invalid-argument", "`--service` is not of the form `NAMESPACE/NAME`", {
-      help: "name the Service in front of the control plane",
-    });
-  }
-  if (webhooks !== undefined && config.kind === "folder") {
-    throw new AppError("invalid-argument", "`--webhooks` is for a control plane on Kubernetes", {
+  const [webhooks, caSecret] = OF_CLUSTERS.map((option) => parsed.value(option));
+  const stray = config.kind === "kubernetes" ? undefined : OF_CLUSTERS.find((option) => parsed.value(option) !== undefined);
+  if (stray !== undefined) {
+    throw new AppError("invalid-argument", `\`--${stray}\` is for a control plane on Kubernetes`, {
       help: "add `--kubernetes`, or leave it out",
     });
   }
-  return { service: { namespace, name }, webhooks: webhooks === undefined ? undefined : parseHostPort(webhooks) };
+  if (caSecret !== undefined && parsed.value("ca-folder") !== undefined) {
+    throw new AppError("invalid-argument", "`--ca-secret` and `--ca-folder` both name a CA", { help: "name one of them" });
+  }
+  return {
+    service: objectName("service", required(parsed, "service")),
+    webhooks: webhooks === undefined ? undefined : parseHostPort(webhooks),
+    caSecret: caSecret === undefined ? undefined : objectName("ca-secret", caSecret),
+  };
 }
 
 export const command: Command = {
@@ -59,6 +85,21 @@ export const command: Command = {
       value: "FOLDER",
       doc: "your own CA: ca-cert.pem, ca-key.pem, root-cert.pem and cert-chain.pem, or tls.crt, tls.key and ca.crt",
     },
+    "ca-pkcs11": {
+      type: "value",
+      value: "URI",
+      doc: "the CA's key in a PKCS #11 token, such as an HSM (RFC 7512; the PIN is in the file that pin-source names); its certificates are those of --ca-folder, without a key, or a root that it signs for itself",
+    },
+    "ca-upstream": {
+      type: "value",
+      value: "FILE",
+      doc: "another CA signs: Istio's certificate service or step-ca, as the file says; this control plane decides who gets what, and checks what comes back",
+    },
+    "registration-authority": {
+      type: "many",
+      value: "SPIFFE-ID",
+      doc: "another control plane, which may have certificates of every identity: it asks with `ImpersonatedIdentity`, as Istio's node proxies do",
+    },
     listen: { type: "value", value: "HOST:PORT", doc: "where agents and proxies connect, by mutual TLS", default: "127.0.0.1:15012" },
     webhooks: {
       type: "value",
@@ -70,6 +111,11 @@ export const command: Command = {
       value: "NAMESPACE/NAME",
       doc: "the Service in front of the control plane on Kubernetes: its certificate carries that name",
       default: "garrison-system/garrison",
+    },
+    "ca-secret": {
+      type: "value",
+      value: "NAMESPACE/NAME",
+      doc: "the Secret with the CA that all replicas share, as `cacerts`; it is made where there is none (deploy/kubernetes/ca-rbac.yaml)",
     },
     ...SETTINGS_OPTIONS,
     "jwks-allow": {
@@ -83,11 +129,11 @@ export const command: Command = {
     "garrison serve --config examples/photo/mesh",
     "garrison serve --kubernetes --listen 0.0.0.0:15012",
     "garrison serve --config mesh --ca-folder cacerts",
+    "garrison serve --config mesh --ca-pkcs11 'pkcs11:token=garrison;object=ca-key?module-path=/usr/lib/softhsm/libsofthsm2.so&pin-source=file:/etc/garrison/pin'",
     "garrison serve --config mesh --listen 10.0.0.5:15012 --trust-domain example.org",
   ],
   run: async (parsed) => {
     const logger = createLogger(logLevel(parsed));
-    const caFolder = parsed.value("ca-folder");
     // Before anybody can know that it serves: from then on it ends well.
     const asked = endRequest();
     const ended = new AbortController();
@@ -101,7 +147,8 @@ export const command: Command = {
       listen: parseHostPort(required(parsed, "listen")),
       ...settingsOf(parsed),
       version: version(),
-      ...(caFolder === undefined ? {} : { caFolder }),
+      ca: caOptions(parsed),
+      registrationAuthorities: parsed.values("registration-authority").map((text) => formatSpiffeId(parseSpiffeId(text))),
       jwksAllow: jwksAllow(parsed.values("jwks-allow"), process.env.GARRISON_JWKS_ALLOW),
       logger,
     });

@@ -24,7 +24,7 @@ import {
   toStatus,
 } from "./status.ts";
 import { trustDomainsOf } from "./trust-domains.ts";
-import { policyWarnings } from "./warnings/warnings.ts";
+import { policyWarnings, warningsAmong } from "./warnings/warnings.ts";
 import type { WorkloadPolicy } from "./workload-policy.ts";
 
 /** Statuses and diagnostics are found when they are first asked for: proxies need not wait for them. */
@@ -91,12 +91,11 @@ function checkMesh(
   compiled: ReadonlyMap<string, WorkloadPolicy>,
   judgements: readonly Judgement[],
 ): readonly Diagnostic[] {
+  const selections = judgements.map(({ selection }) => selection);
   return [
     ...checkServices(snapshot),
-    ...checkSelections(
-      snapshot,
-      judgements.map(({ selection }) => selection),
-    ),
+    ...checkSelections(snapshot, selections),
+    ...warningsAmong(selections),
     ...judgements.flatMap(({ warnings }) => warnings),
     ...checkListeners(snapshot, compiled),
     ...checkCustom(snapshot, compiled),
@@ -125,7 +124,7 @@ export class MeshCompiler {
   readonly #judgement = narrow((snapshot, policy: PolicyObject): Judgement => {
     const selection = selectionOf(snapshot, policy);
     const compiled = new Map(selection.workloads.map((workload) => [workload.key, this.#workload(snapshot, workload).policy]));
-    return { selection, status: toStatus(selection), warnings: policyWarnings(compiled, [selection]) };
+    return { selection, status: toStatus(selection), warnings: policyWarnings(snapshot, compiled, selection) };
   });
 
   /** `keysOf`: the keys of tokens that were fetched by now. */
@@ -138,8 +137,8 @@ export class MeshCompiler {
     const policies = new Map(results.map(({ policy }) => [policy.workload, policy]));
     const { time } = this.#history;
     const judged = once(() => {
-      // Of a state that is past, nothing is kept.
-      const at = this.#history.time === time ? now : snapshot;
+      // Of a state that is past, nothing was kept.
+      const at = this.#history.time === time ? now : new History().advance(snapshot);
       const judgements = policyObjects(snapshot).map((policy) => this.#judgement(at, policy));
       const told = distinct([...results.flatMap(({ diagnostics }) => diagnostics), ...checkMesh(at, policies, judgements)]);
       return { statuses: judgements.map(({ status }) => status), diagnostics: told };

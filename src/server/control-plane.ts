@@ -6,12 +6,12 @@ import { createDecisionLogIntake } from "../audit/decision-log-intake.ts";
 import { auditHandler } from "../audit/http.ts";
 import { AuditStore } from "../audit/store.ts";
 import type { TokenVerifier } from "../ca/authenticators.ts";
-import { openAuthority } from "../ca/authority.ts";
 import { JoinTokens } from "../ca/join-tokens.ts";
 import { JwtSvidKeys } from "../ca/jwt-svid-keys.ts";
 import { JwtSvidRecord } from "../ca/jwt-svid-record.ts";
 import { TokenIssuer } from "../ca/service-account-token.ts";
 import { servingIdentity, startServing } from "../ca/serving.ts";
+import { ensurePrivateFolder } from "../ca/state-files.ts";
 import { namedSecrets } from "../compile/gateway-secrets.ts";
 import { type Clock, systemClock } from "../core/clock.ts";
 import type { Logger } from "../core/logger.ts";
@@ -24,22 +24,28 @@ import type { MeshSettings } from "../mesh/snapshot.ts";
 import type { IpBlock } from "../policy/ip-block.ts";
 import { serverCredentials } from "../rpc/credentials.ts";
 import { serviceDefinition } from "../rpc/service.ts";
+import { type KubernetesApi, openKubernetesApi } from "../sources/kubernetes/api.ts";
 import { ResourceCache } from "../xds/cache.ts";
 import type { XdsEvent } from "../xds/connection.ts";
 import { ADS_SERVER_OPTIONS, type AdsService, createAdsService } from "../xds/service.ts";
 import { serveAdmin } from "./admin.ts";
 import { adminRoutes } from "./admin-routes.ts";
 import { type AdmissionOptions, reporterAdmission, streamAdmission } from "./admission.ts";
-import { type ClusterPlace, DEFAULT_CLUSTER_PLACE, serviceNames, startClusterDuties } from "./cluster-duties.ts";
+import { openCaSecret } from "./cluster/ca-secret.ts";
+import { startClusterDuties } from "./cluster/duties.ts";
+import { type ClusterPlace, DEFAULT_CLUSTER_PLACE, serviceNames } from "./cluster/place.ts";
+import { openSharedState } from "./cluster/shared-state.ts";
 import { writeControlPlaneFile } from "./files.ts";
 import { addIdentityServices } from "./identity-services.ts";
 import { openMeshWithKeys } from "./keys.ts";
-import { bindServer } from "./listen.ts";
+import { bindServer, formatHostPort } from "./listen.ts";
 import type { MeshState } from "./mesh-state.ts";
 import { mtlsRoute } from "./mtls.ts";
+import { type CaOptions, openCa } from "./open-ca.ts";
 import { Publisher } from "./publisher.ts";
 import { RENDERERS } from "./render.ts";
 import { revocationRoute } from "./revocation.ts";
+import { rotationRoute } from "./rotation.ts";
 import { type ConfigurationOrigin, openSource } from "./source.ts";
 import { refuseContradiction, settleSettings } from "./start.ts";
 import { openTrust } from "./trust.ts";
@@ -64,8 +70,10 @@ export interface ControlPlaneOptions {
   readonly place?: ClusterPlace;
   /** Ends a start that waits for an API server. */
   readonly signal?: AbortSignal;
-  /** The folder of the operator's own CA. */
-  readonly caFolder?: string;
+  /** Whose CA signs; without it, one that is made here on the first start. */
+  readonly ca?: CaOptions;
+  /** SPIFFE IDs of control planes that may have certificates of every identity. */
+  readonly registrationAuthorities?: readonly string[];
 }
 
 export interface ControlPlane {
@@ -81,6 +89,9 @@ function logAccepted(logger: Logger, event: XdsEvent): void {
   logger.log("debug", "a proxy accepted its configuration", { key, typeUrl, version, latencyMs });
 }
 
+/** For calls that are under way on connections that are to begin anew. */
+const DRAIN_MS = 1_000;
+
 /** Ends the server: streams that stay open are cut after a second. */
 function stopServer(server: Server): Promise<void> {
   return new Promise((resolveStopped) => {
@@ -93,11 +104,10 @@ function stopServer(server: Server): Promise<void> {
 }
 
 /** The state that a control plane keeps on disk, opened. */
-function openState(options: ControlPlaneOptions, clock: Clock) {
+async function openState(options: ControlPlaneOptions, clock: Clock) {
   const { settings, logger } = options;
   const folder = resolve(options.state);
-  const caFolder = options.caFolder === undefined ? {} : { caFolder: resolve(options.caFolder) };
-  const authority = openAuthority({ stateFolder: folder, trustDomain: settings.trustDomain, clock, logger, ...caFolder });
+  const authority = await openCa({ stateFolder: folder, trustDomain: settings.trustDomain, clock, logger }, options.ca);
   const tokens = new TokenIssuer({ stateFolder: folder, issuer: `https://${settings.trustDomain}`, clock });
   const joinTokens = new JoinTokens(join(folder, "join-tokens.sqlite"), clock);
   const jwtKeys = new JwtSvidKeys({ stateFolder: folder, clock });
@@ -112,7 +122,23 @@ function openState(options: ControlPlaneOptions, clock: Clock) {
   return { folder, authority, tokens, joinTokens, jwtKeys, jwtRecord, store, close };
 }
 
-type State = ReturnType<typeof openState>;
+type State = Awaited<ReturnType<typeof openState>>;
+
+/** The CA that the replicas of a cluster share; undefined where this control plane has its own. */
+async function openSharedCa(api: KubernetesApi, { caSecret: secret }: ClusterPlace, options: ControlPlaneOptions, clock: Clock) {
+  if (secret === undefined) return undefined;
+  const { state, settings, logger, signal } = options;
+  const folder = join(resolve(state), "ca-secret");
+  ensurePrivateFolder(resolve(state));
+  const { trustDomain } = settings;
+  const common = { api, logger, clock, secret, ...(signal === undefined ? {} : { signal }) };
+  const opened = await openCaSecret({ ...common, folder, trustDomain });
+  return {
+    ca: { ca: { folder } },
+    openState: ({ authority, jwtKeys }: State) => openSharedState({ ...common, authority, jwtKeys }),
+    close: () => opened.close(),
+  };
+}
 
 /** Policies on their way to the proxies: mesh -> publisher -> cache -> streams. */
 function openPublishing(options: ControlPlaneOptions, mesh: MeshState, admission: AdmissionOptions): AdsService {
@@ -153,7 +179,20 @@ function addServices(
   server.addService(serviceDefinition(DecisionLog), createDecisionLogIntake(reports).implementation);
   const { joinTokens, jwtKeys, jwtRecord } = state;
   const { trustDomain } = settings;
-  addIdentityServices(server, { trustDomain, authority, joinTokens, jwtKeys, jwtRecord, verifier, mesh, trust, clock, logger });
+  const registrationAuthorities = new Set(options.registrationAuthorities ?? []);
+  addIdentityServices(server, {
+    registrationAuthorities,
+    trustDomain,
+    authority,
+    joinTokens,
+    jwtKeys,
+    jwtRecord,
+    verifier,
+    mesh,
+    trust,
+    clock,
+    logger,
+  });
 }
 
 /** Starts a control plane; it serves when this resolves. Throws what the operator must put right, and leaves nothing open. */
@@ -166,11 +205,16 @@ export async function startControlPlane(given: ControlPlaneOptions): Promise<Con
     for (const step of cleanup.splice(0).reverse()) await step();
   };
   try {
-    const state = openState(options, clock);
-    cleanup.push(state.close);
     const { place = DEFAULT_CLUSTER_PLACE } = options;
+    const api = config.kind === "kubernetes" ? await openKubernetesApi(config) : undefined;
+    const shared = api === undefined ? undefined : await openSharedCa(api, place, options, clock);
+    cleanup.push(async () => shared?.close());
+    const state = await openState({ ...options, ...shared?.ca }, clock);
+    cleanup.push(state.close);
+    const sharedState = await shared?.openState(state);
+    cleanup.push(async () => sharedState?.close());
     const dnsNames = config.kind === "kubernetes" ? serviceNames(place) : [];
-    const serving = startServing({ authority: state.authority, clock, logger, dnsNames });
+    const serving = await startServing({ authority: state.authority, clock, logger, dnsNames });
     cleanup.push(() => serving.close());
     const allowed = options.jwksAllow ?? [];
     const { authority } = state;
@@ -183,6 +227,7 @@ export async function startControlPlane(given: ControlPlaneOptions): Promise<Con
       apply,
       tokens: state.tokens,
       rootNamespace: settings.rootNamespace,
+      api,
       ...(options.signal === undefined ? {} : { signal: options.signal }),
     });
     cleanup.push(() => source.close());
@@ -201,6 +246,7 @@ export async function startControlPlane(given: ControlPlaneOptions): Promise<Con
     server.addService(serviceDefinition(TrustBundles), trust.service.implementation);
     const port = await bindServer(server, options.listen, serverCredentials(serving.material));
     const listen = { host: options.listen.host, port };
+    trust.onWithdrawal(() => server.drain(formatHostPort(listen), DRAIN_MS));
 
     const adminSocket = join(state.folder, "admin.sock");
     const routes = adminRoutes({
@@ -213,6 +259,14 @@ export async function startControlPlane(given: ControlPlaneOptions): Promise<Con
       clock,
       revoke: revocationRoute({ authority: state.authority, ads, clock, logger }),
       mtls: mtlsRoute({ mesh, store: state.store, clock, connections: () => ads.connections() }),
+      rotate: rotationRoute({
+        authority,
+        trust,
+        connections: () => ads.connections(),
+        snapshot: () => mesh.current.snapshot,
+        clock,
+        logger,
+      }),
       joinTokens: state.joinTokens,
       jwtSvids: state.jwtRecord,
       connections: () => ads.connections(),
@@ -226,7 +280,7 @@ export async function startControlPlane(given: ControlPlaneOptions): Promise<Con
     });
     if (source.cluster !== undefined) {
       const { cluster } = source;
-      const duties = await startClusterDuties({ cluster, place, authority, material: serving.material, logger });
+      const duties = await startClusterDuties({ cluster, place, authority, material: serving.material, mesh, ads, clock, logger });
       cleanup.push(() => duties.close());
     }
     const identity = formatSpiffeId(servingIdentity(settings.trustDomain));
