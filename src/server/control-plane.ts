@@ -37,6 +37,7 @@ import { type ClusterPlace, DEFAULT_CLUSTER_PLACE, serviceNames } from "./cluste
 import { openSharedState } from "./cluster/shared-state.ts";
 import { writeControlPlaneFile } from "./files.ts";
 import { addIdentityServices } from "./identity-services.ts";
+import { jwtRotationRoute } from "./jwt-rotation.ts";
 import { openMeshWithKeys } from "./keys.ts";
 import { bindServer, formatHostPort } from "./listen.ts";
 import type { MeshState } from "./mesh-state.ts";
@@ -260,6 +261,7 @@ export async function startControlPlane(given: ControlPlaneOptions): Promise<Con
       clock,
       revoke: revocationRoute({ authority: state.authority, ads, clock, logger }),
       mtls: mtlsRoute({ mesh, store: state.store, clock, connections: () => ads.connections() }),
+      rotateJwt: jwtRotationRoute({ keys: state.jwtKeys, trust, connections: () => ads.connections(), logger }),
       rotate: rotationRoute({
         authority,
         trust,

@@ -1,9 +1,10 @@
 /** Captured workloads: whatever they call, and whatever they are called at, goes through their proxies. */
 import type { Diagnostic } from "../../core/diagnostic.ts";
-import { reconcile } from "../../mesh/reconcile.ts";
+import { type Client, clientOf } from "../../mesh/destination-rules.ts";
+import { derived } from "../../mesh/recording.ts";
 import { sidecarOf } from "../../mesh/selection.ts";
 import type { MeshSnapshot, Workload } from "../../mesh/snapshot.ts";
-import { objectKey } from "../../policy/model.ts";
+import type { SidecarObject } from "../../policy/model.ts";
 import { effectiveMtls, OTHER_PORTS, portsWithOwnMode } from "../mtls.ts";
 import type { CapturedPeers, CapturedService, CapturePolicy } from "../workload-policy.ts";
 import { capturedPeers } from "./peers.ts";
@@ -17,47 +18,12 @@ interface Outbound {
   readonly diagnostics: readonly Diagnostic[];
 }
 
-/** All that `outboundOf` reads, so that whoever notes what is read knows it also where the answer was there. */
-function readFields(snapshot: MeshSnapshot): readonly unknown[] {
-  const { settings, meshConfig, workloads, services, serviceEntries, destinationRules, sidecars } = snapshot;
-  const { peerAuthentications, gateways, revoked, endpointSlices } = snapshot;
-  return [
-    ...[settings, meshConfig, workloads, services, serviceEntries, destinationRules, sidecars],
-    ...[peerAuthentications, gateways, revoked, endpointSlices],
-  ];
-}
-
-function outboundOf(snapshot: MeshSnapshot, workload: Workload): Outbound {
-  const known = knownServices(snapshot, workload);
-  const peers = capturedPeers(snapshot, known, knowsEverything(snapshot, workload));
-  return { ...capturedServices(snapshot, workload, known), peers };
-}
-
-/** Workloads of one key see the same: by their Sidecar, by what their namespace sees and says, and by rules that select them. */
-function sightOf(snapshot: MeshSnapshot, workload: Workload): string {
-  const { destinationRules, serviceEntries } = snapshot;
-  const sidecar = sidecarOf(snapshot, workload);
-  const differs = sidecar !== undefined || destinationRules.length > 0 || serviceEntries.length > 0;
-  const selected = destinationRules.some(({ meta, selector }) => selector.size > 0 && meta.namespace === workload.namespace);
-  return JSON.stringify([sidecar && objectKey(sidecar), differs && workload.namespace, selected && workload.key]);
-}
-
-/** Made once for all that see the same, and kept, the same object, where another state of the mesh comes to the same. */
-export class SharedOutbound {
-  #fields: readonly unknown[] = [];
-  #now = new Map<string, Outbound>();
-  #before: ReadonlyMap<string, Outbound> = new Map();
-
-  of(snapshot: MeshSnapshot, workload: Workload): Outbound {
-    const fields = readFields(snapshot);
-    if (!fields.every((field, index) => field === this.#fields[index])) [this.#before, this.#now] = [this.#now, new Map()];
-    this.#fields = fields;
-    const key = sightOf(snapshot, workload);
-    const known = this.#now.get(key) ?? reconcile(this.#before.get(key), outboundOf(snapshot, workload));
-    this.#now.set(key, known);
-    return known;
-  }
-}
+/** Once for all workloads that see the same. */
+const outboundBy = derived((snapshot, sidecar: SidecarObject | undefined, client: Client): Outbound => {
+  const known = knownServices(snapshot, sidecar, client.namespace);
+  const peers = capturedPeers(snapshot, known, knowsEverything(sidecar));
+  return { ...capturedServices(snapshot, client, known), peers };
+});
 
 function isLoopback(address: string): boolean {
   return address.startsWith("127.") || address === "::1";
@@ -93,11 +59,10 @@ export function compileCapture(
   snapshot: MeshSnapshot,
   workload: Workload,
   isGateway: boolean,
-  shared: SharedOutbound,
 ): { readonly capture?: CapturePolicy; readonly diagnostics: readonly Diagnostic[] } {
   if (!workload.captured) return { diagnostics: isGateway ? [] : unused(snapshot, workload) };
   if (isGateway || isLoopback(workload.address)) return { diagnostics: [notCaptured(workload, isGateway)] };
-  const { services, peers, diagnostics } = shared.of(snapshot, workload);
+  const { services, peers, diagnostics } = outboundBy(snapshot, sidecarOf(snapshot, workload), clientOf(snapshot, workload));
   const unknown = sidecarOf(snapshot, workload)?.outboundTrafficPolicy ?? snapshot.meshConfig.outboundTrafficPolicy ?? "ALLOW_ANY";
   const ports = portsWithOwnMode(snapshot, workload).map((port) => ({ port, mtls: effectiveMtls(snapshot, workload, port) }));
   const otherPorts = { mtls: effectiveMtls(snapshot, workload, OTHER_PORTS), ports };

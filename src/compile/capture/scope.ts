@@ -1,8 +1,7 @@
 /** Which services captured traffic knows: all that the workload sees, or what its Sidecar names. */
 import { type MeshService, visibleServices } from "../../mesh/registry.ts";
-import { sidecarOf } from "../../mesh/selection.ts";
 import { egressHostMatches } from "../../mesh/services.ts";
-import type { MeshSnapshot, Workload } from "../../mesh/snapshot.ts";
+import type { MeshSnapshot } from "../../mesh/snapshot.ts";
 import type { EgressHost, ServicePort, SidecarObject } from "../../policy/model.ts";
 
 /** A service with those of its ports that are known. */
@@ -31,18 +30,18 @@ function hostsOf(sidecar: SidecarObject | undefined): HostsOfPort | undefined {
 }
 
 /** Whether nothing narrows down what the workload knows. */
-export function knowsEverything(snapshot: MeshSnapshot, workload: Workload): boolean {
-  return hostsOf(sidecarOf(snapshot, workload)) === undefined;
+export function knowsEverything(sidecar: SidecarObject | undefined): boolean {
+  return hostsOf(sidecar) === undefined;
 }
 
-/** The services that a captured workload reaches, each with the ports that it may. */
-export function knownServices(snapshot: MeshSnapshot, workload: Workload): readonly KnownService[] {
-  const hosts = hostsOf(sidecarOf(snapshot, workload));
-  const visible = visibleServices(snapshot, workload.namespace);
+/** The services that a captured workload of a namespace reaches, each with the ports that it may. */
+export function knownServices(snapshot: MeshSnapshot, sidecar: SidecarObject | undefined, namespace: string): readonly KnownService[] {
+  const hosts = hostsOf(sidecar);
+  const visible = visibleServices(snapshot, namespace);
   if (hosts === undefined) return visible.map((service) => ({ service, ports: service.ports }));
   return visible.flatMap((service) => {
     const named = (port: number) => hosts.get(port) ?? hosts.get(undefined) ?? [];
-    const ports = service.ports.filter(({ port }) => named(port).some((host) => egressHostMatches(host, workload.namespace, service)));
+    const ports = service.ports.filter(({ port }) => named(port).some((host) => egressHostMatches(host, namespace, service)));
     return ports.length === 0 ? [] : [{ service, ports }];
   });
 }

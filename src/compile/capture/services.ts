@@ -1,7 +1,8 @@
 /** Services by the addresses at which captured traffic calls them. */
 import type { Diagnostic } from "../../core/diagnostic.ts";
+import type { Client } from "../../mesh/destination-rules.ts";
 import { endpointsOf, type MeshService } from "../../mesh/registry.ts";
-import type { MeshSnapshot, Workload } from "../../mesh/snapshot.ts";
+import type { MeshSnapshot } from "../../mesh/snapshot.ts";
 import { toUpstream } from "../outbound.ts";
 import type { CapturedService } from "../workload-policy.ts";
 import type { KnownService } from "./scope.ts";
@@ -34,7 +35,7 @@ function claimed(service: MeshService, address: string, owner: string): Diagnost
  * Each port once, and each address and port to one service, the first of the registry: nothing in a connection says which
  * of two was meant. An entry without an address is told by its name; of headless Services the pods are (`peers.ts`).
  */
-export function capturedServices(snapshot: MeshSnapshot, client: Workload, known: readonly KnownService[]): CapturedServices {
+export function capturedServices(snapshot: MeshSnapshot, client: Client, known: readonly KnownService[]): CapturedServices {
   const owners = new Map<string, string>();
   const services: CapturedService[] = [];
   const diagnostics: Diagnostic[] = [];

@@ -26,19 +26,29 @@ function domainsOf({ service, host }: UpstreamService, namespace: string): reado
   return ownNamespace === namespace ? [...names, name] : names;
 }
 
+/** What listeners of the application say of it. */
+export interface OutboundClient {
+  readonly namespace: string;
+}
+
 function hostOf(service: UpstreamService, domains: readonly string[]) {
   return virtualHost({ name: outboundClusterName(service), domains, cluster: outboundClusterName(service), retry: RETRY });
 }
 
 /** Each service by its names. */
-export function namedHosts({ workload }: WorkloadPolicy, services: readonly UpstreamService[]) {
-  const [namespace = ""] = workload.split("/");
+export function namedHosts({ namespace }: OutboundClient, services: readonly UpstreamService[]) {
   return services.map((service) => hostOf(service, domainsOf(service, namespace)));
 }
 
-function httpFilter(policy: WorkloadPolicy, { name, services }: OutboundListener): FilterInit {
+/** Whose listeners a workload's are. */
+export function outboundClient({ workload }: WorkloadPolicy): OutboundClient {
+  const [namespace = ""] = workload.split("/");
+  return { namespace };
+}
+
+function httpFilter(client: OutboundClient, { name, services }: OutboundListener): FilterInit {
   const [only, ...others] = services;
-  const virtualHosts = only !== undefined && others.length === 0 ? [hostOf(only, ["*"])] : namedHosts(policy, services);
+  const virtualHosts = only !== undefined && others.length === 0 ? [hostOf(only, ["*"])] : namedHosts(client, services);
   // A cluster that Envoy does not take, for a file that is not there, must not keep the listener from the others.
   const routes = { name, virtualHosts, ignorePortInHostMatching: true, validateClusters: false };
   return outboundHttp({ name, routes, filters: [], accessLog: refusedOutboundHttpLog(name) });
@@ -49,13 +59,13 @@ function tcpFilter(service: UpstreamService, { name }: OutboundListener): Filter
 }
 
 /** What is done with the connections of a listener. */
-export function outboundFilters(policy: WorkloadPolicy, listener: OutboundListener): readonly FilterInit[] {
+export function outboundFilters(client: OutboundClient, listener: OutboundListener): readonly FilterInit[] {
   const { protocol, services } = listener;
-  return protocol === "tcp" ? services.slice(0, 1).map((service) => tcpFilter(service, listener)) : [httpFilter(policy, listener)];
+  return protocol === "tcp" ? services.slice(0, 1).map((service) => tcpFilter(service, listener)) : [httpFilter(client, listener)];
 }
 
 /** The listener of the application's own connections. */
-export function outboundListener(policy: WorkloadPolicy, listener: OutboundListener): Listener {
+export function outboundListener(client: OutboundClient, listener: OutboundListener): Listener {
   const { name, bind } = listener;
   return create(ListenerSchema, {
     name,
@@ -63,6 +73,6 @@ export function outboundListener(policy: WorkloadPolicy, listener: OutboundListe
     address: toAddress(bind),
     ...ALONE,
     trafficDirection: TrafficDirection.OUTBOUND,
-    filterChains: [{ filters: [...outboundFilters(policy, listener)] }],
+    filterChains: [{ filters: [...outboundFilters(client, listener)] }],
   });
 }

@@ -2,7 +2,7 @@
 import type { CapturePolicy, UpstreamService, WorkloadPolicy } from "../../../compile/workload-policy.ts";
 import { refusedOutboundHttpLog } from "../access-log.ts";
 import { outboundHttp } from "../http-connection-manager.ts";
-import { namedHosts } from "../outbound.ts";
+import { namedHosts, outboundClient } from "../outbound.ts";
 import { virtualHost } from "../routes.ts";
 import type { FilterChainInit } from "./chains.ts";
 import { PASSTHROUGH } from "./clusters.ts";
@@ -24,7 +24,7 @@ export function byAuthority(
   name: string,
   services: readonly UpstreamService[],
 ): FilterChainInit {
-  const virtualHosts = [...namedHosts(policy, services), otherHosts(capture)];
+  const virtualHosts = [...namedHosts(outboundClient(policy), services), otherHosts(capture)];
   const routes = { name, virtualHosts, ignorePortInHostMatching: true, validateClusters: false };
   const filters = [outboundHttp({ name, routes, filters: [], accessLog: refusedOutboundHttpLog(name) })];
   return { name: "by-authority", filterChainMatch: { transportProtocol: "raw_buffer" }, filters };

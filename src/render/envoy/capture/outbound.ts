@@ -23,7 +23,7 @@ import { duration, namedConfig } from "../any.ts";
 import { toAddress } from "../cluster.ts";
 import { ALONE } from "../listener.ts";
 import { CAPTURE_OUTBOUND_PORT } from "../names.ts";
-import { outboundFilters } from "../outbound.ts";
+import { outboundClient, outboundFilters } from "../outbound.ts";
 import { outboundClusterName } from "../outbound-cluster.ts";
 import { byAuthority } from "./by-authority.ts";
 import { destinations, type FilterChainInit, noLoops, opaqueChain, peerChains, unknownCluster } from "./chains.ts";
@@ -47,7 +47,7 @@ function serviceListener(policy: WorkloadPolicy, service: UpstreamService, host:
   const listener: OutboundListener = { name, bind: { kind: "tcp", host, port }, protocol, services: [service] };
   return create(ListenerSchema, {
     ...handedListener(name, host, port),
-    filterChains: [{ filters: [...outboundFilters(policy, listener)] }],
+    filterChains: [{ filters: [...outboundFilters(outboundClient(policy), listener)] }],
   });
 }
 
@@ -66,7 +66,7 @@ function blockChains(policy: WorkloadPolicy, name: string, services: readonly Ca
       protocol: upstream.protocol,
       services: [upstream],
     };
-    const filters = [...outboundFilters(policy, listener)];
+    const filters = [...outboundFilters(outboundClient(policy), listener)];
     return [{ name: `blocks ${outboundClusterName(upstream)}`, filterChainMatch: destinations(blocks), filters }];
   });
 }
