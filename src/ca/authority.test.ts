@@ -83,9 +83,21 @@ describe("Authority.issue()", () => {
     const authority = open();
     const { leaf, serial, notBefore, notAfter } = await authority.issue(request());
     const sha256 = new X509Certificate(leaf).fingerprint256.replaceAll(":", "").toLowerCase();
-    const keyId = parseCertificates(leaf)[0]?.subjectKeyId;
+    const { subjectKeyId: keyId, authorityKeyId: authorityId } = parseCertificates(leaf)[0] ?? {};
     assert.deepEqual(authority.ledger.certificates({ limit: 10 }), [
-      { serial, identity: URI, caller: "token", notBefore, notAfter, recordedAt: NOW, state: "issued", sha256, leaf: 0, keyId },
+      {
+        serial,
+        identity: URI,
+        caller: "token",
+        notBefore,
+        notAfter,
+        recordedAt: NOW,
+        state: "issued",
+        sha256,
+        leaf: 0,
+        keyId,
+        authority: authorityId,
+      },
     ]);
   });
 

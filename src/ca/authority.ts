@@ -10,18 +10,18 @@ import { type Certificate, certificateDigest } from "../x509/certificate.ts";
 import { parseCsr } from "../x509/csr.ts";
 import { formatPem } from "../x509/pem.ts";
 import type { Profile } from "../x509/profile.ts";
-import { type CaSource, type Certification, fixedSource, type SignerStatus } from "./ca-source.ts";
-import type { Certified, PreparedOrder } from "./certifier.ts";
-import { BACKDATE_SECONDS, checkNames, checkSigned, SERVING, WORKLOAD } from "./issue-checks.ts";
+import type { CaSource, Certification, SignerStatus } from "./ca-source.ts";
+import type { Certified, Certifier, PreparedOrder } from "./certifier.ts";
+import { checkNames, checkSigned, SERVING, WORKLOAD } from "./issue-checks.ts";
+import { KnownIntermediates } from "./known-intermediates.ts";
 import { type IntentId, Ledger } from "./ledger.ts";
 import { reconcile } from "./ledger-log.ts";
 import { encodeEntry } from "./log/entry.ts";
 import { TransparencyLog } from "./log/transparency-log.ts";
+import { OwnCa } from "./own-ca.ts";
 import { PluggedCa } from "./plugged-ca.ts";
 import { RevocationListSigner } from "./revocation-list.ts";
 import { Revocations } from "./revocations.ts";
-import { openOwnCa } from "./root-store.ts";
-import { areAmong } from "./signing-set.ts";
 import { ensurePrivateFolder, replacePrivateFile } from "./state-files.ts";
 
 export interface AuthorityOptions {
@@ -41,7 +41,7 @@ export interface TrustAnchors {
   /** Whether a certificate of this serial number (lower-case hex) is revoked. */
   readonly isRevoked: (serial: string) => boolean;
   readonly roots: readonly Certificate[];
-  /** Of every issuer since the start, since connections do not tell of those that a peer brought. */
+  /** Of every issuer that there has been, since connections do not tell of those that a peer brought. */
   readonly intermediates: readonly Certificate[];
 }
 
@@ -102,8 +102,7 @@ function signingOf(certification: Certification): Signing {
 
 function openSource(options: AuthorityOptions, folder: string): CaSource {
   const { clock, logger, caFolder, trustDomain, ca } = options;
-  if (caFolder === undefined && ca === undefined)
-    return fixedSource("own", openOwnCa(folder, { trustDomain, now: clock.now(), backdateSeconds: BACKDATE_SECONDS }));
+  if (caFolder === undefined && ca === undefined) return new OwnCa({ folder, trustDomain, clock, logger });
   ensurePrivateFolder(folder);
   return ca ?? new PluggedCa({ folder: caFolder ?? "", clock, logger });
 }
@@ -121,7 +120,7 @@ export class Authority {
   readonly #isOwn: boolean;
   readonly #listeners: (() => void)[] = [];
   #signing: Signing;
-  #intermediates: readonly Certificate[] = [];
+  readonly #known: KnownIntermediates;
   readonly #lists: RevocationListSigner;
 
   /** `openAuthority` makes it. */
@@ -146,6 +145,7 @@ export class Authority {
       this.revocations = revocations;
       this.#lists = new RevocationListSigner(revocations, clock);
       this.log = new TransparencyLog(folder, trustDomain);
+      this.#known = new KnownIntermediates(join(folder, "intermediates.pem"), clock, logger);
       reconcile(this.ledger, this.log, clock.now(), logger);
       this.#publish();
     } catch (error) {
@@ -164,15 +164,25 @@ export class Authority {
   get trust(): TrustAnchors {
     return {
       roots: this.#signing.roots,
-      intermediates: this.#intermediates,
+      intermediates: this.#known.all,
       isRevoked: (serial) => this.revocations.isRevoked(serial),
     };
   }
 
-  /** The signed list of what this CA has revoked, as PEM. Rejects with `invalid-argument` where its certificate may not sign one, or another CA signs. */
+  /** The CA that Garrison makes, whose authorities can be replaced by command; undefined where the CA is the operator's. */
+  get own(): OwnCa | undefined {
+    return this.#source instanceof OwnCa ? this.#source : undefined;
+  }
+
+  /** The key identifiers of authorities whose certificates are to be replaced. */
+  get tainted(): ReadonlySet<string> {
+    return new Set(this.own?.authorities.flatMap(({ id, state }) => (state === "tainted" ? [id] : [])));
+  }
+
+  /** The signed lists of what this CA has revoked, one of each authority, as PEM. Rejects with `invalid-argument` where its certificate may not sign one, or another CA signs. */
   async revocationList(): Promise<string> {
-    const { issuer } = this.#signing;
-    if (issuer !== undefined) return this.#lists.list(issuer);
+    const { issuer, others = [] } = this.#signing;
+    if (issuer !== undefined) return (await Promise.all([issuer, ...others].map((each) => this.#lists.list(each)))).join("");
     throw new AppError("invalid-argument", "another CA signs the certificates, and it alone can sign a list of those that are revoked");
   }
 
@@ -212,7 +222,7 @@ export class Authority {
 
   /** The control plane's own certificate, with DNS names beside its identity. Rejects as `issue` does. */
   issueServing(request: IssueRequest, dnsNames: readonly string[]): Promise<IssuedCertificate> {
-    return this.#issue(request, SERVING, dnsNames);
+    return this.#issue(request, SERVING, dnsNames, this.#signing.serving);
   }
 
   /** Records that a caller was turned away. Never throws: what cannot be recorded is refused all the same, and logged. */
@@ -231,15 +241,8 @@ export class Authority {
     this.log.close();
   }
 
-  /** The intermediates of former issuers stay known as long as they are valid: leaves that they signed live on. */
-  #know(intermediates: readonly Certificate[]): void {
-    if (areAmong(intermediates, this.#intermediates)) return;
-    const former = this.#intermediates.filter(({ notAfter }) => notAfter > this.#clock.now());
-    this.#intermediates = [...former.filter((certificate) => !areAmong([certificate], intermediates)), ...intermediates];
-  }
-
   #publish(): void {
-    this.#know(this.#signing.intermediates);
+    this.#known.add(this.#signing.intermediates);
     if (!this.#isOwn) replacePrivateFile(this.rootsFile, this.#signing.rootsPem);
   }
 
@@ -249,10 +252,15 @@ export class Authority {
     for (const listener of this.#listeners) listener();
   }
 
-  async #issue(request: IssueRequest, profile: Profile, dnsNames: readonly string[]): Promise<IssuedCertificate> {
+  async #issue(
+    request: IssueRequest,
+    profile: Profile,
+    dnsNames: readonly string[],
+    certifier: Certifier = this.#signing.certifier,
+  ): Promise<IssuedCertificate> {
     const uri = formatSpiffeId(request.identity);
     const now = this.#clock.now();
-    const { certifier, rootsPem } = this.#signing;
+    const { rootsPem } = this.#signing;
     try {
       // Step 3: sign for this trust domain alone; steps 1 and 2, who calls and whether it may, are the service's.
       if (request.identity.trustDomain !== this.trustDomain) {
@@ -279,8 +287,9 @@ export class Authority {
       });
       // Step 8: record the outcome. Only `recorded` tells when it is in the log: nobody else gets the certificate before.
       const chosen = { serial: leaf.serial, notBefore: leaf.notBefore, notAfter: leaf.notAfter };
-      this.ledger.issue(intent, { sha256: certificateDigest(leaf), ...(prepared.serial === undefined ? { chosen } : {}) });
-      this.#know(intermediates);
+      const authority = leaf.authorityKeyId === undefined ? {} : { authority: leaf.authorityKeyId };
+      this.ledger.issue(intent, { sha256: certificateDigest(leaf), ...authority, ...(prepared.serial === undefined ? { chosen } : {}) });
+      this.#known.add(intermediates);
       return { leaf: pemOf(leaf), intermediates: intermediates.map(pemOf), roots: rootsPem, ...chosen };
     } catch (error) {
       const refusal = AppError.from(error);

@@ -8,8 +8,12 @@ import type { SigningSet } from "./signing-set.ts";
 /** What an authority certifies with at one time. */
 export interface Certification {
   readonly certifier: Certifier;
+  /** Of the control plane's own certificate; the same without. */
+  readonly serving?: Certifier;
   /** Signs lists of revoked certificates; undefined where another CA signs. */
   readonly issuer: AnyIssuer | undefined;
+  /** Of the other authorities, whose certificates live on: each signs lists too. */
+  readonly others?: readonly AnyIssuer[];
   /** Those that are known before a certificate is made. */
   readonly intermediates: readonly Certificate[];
   /** All trusted roots. */

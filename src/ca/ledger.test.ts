@@ -109,6 +109,47 @@ describe("Ledger", () => {
     });
   });
 
+  test("takes the ledgers of older versions, and names the authority of what was issued before there were several", () => {
+    const columns = [
+      "",
+      "id INTEGER PRIMARY KEY, serial TEXT NOT NULL, identity TEXT NOT NULL, caller TEXT NOT NULL, not_before INTEGER NOT NULL, not_after INTEGER NOT NULL, recorded_at INTEGER NOT NULL, state TEXT NOT NULL",
+      ", sha256 TEXT, leaf INTEGER",
+      ", key_id TEXT",
+    ];
+    for (const version of [1, 2, 3]) {
+      const older = new DatabaseSync(path);
+      older.exec(`
+        CREATE TABLE certificates (${columns.slice(0, version + 1).join("")}) STRICT;
+        CREATE TABLE refusals (slot INTEGER PRIMARY KEY, number INTEGER NOT NULL, recorded_at INTEGER NOT NULL, identity TEXT NOT NULL, caller TEXT NOT NULL, reason TEXT NOT NULL) STRICT;
+        INSERT INTO certificates (serial, identity, caller, not_before, not_after, recorded_at, state) VALUES ('01', 'a', 'token', ${NOW}, ${NOW + DAY}, ${NOW}, 'issued');
+        PRAGMA user_version = ${version}`);
+      older.close();
+      withLedger((ledger) => {
+        assert.deepEqual(ledger.holdersOf("any", NOW), [{ identity: "a", certificates: 1, until: NOW + DAY }], "it may be of any");
+        ledger.attribute("first");
+        assert.deepEqual([ledger.find("01")?.authority, ledger.holdersOf("second", NOW)], ["first", []]);
+      });
+      rmSync(path);
+    }
+  });
+
+  test("tells who has unexpired certificates of an authority, the control plane's own apart", () => {
+    withLedger((ledger) => {
+      const issue = (serial: string, authority: string, more: { readonly caller?: string; readonly notAfter?: number } = {}) =>
+        ledger.issue(ledger.intend({ ...intent(serial), ...more }, NOW), { sha256: SHA, authority });
+      issue("01", "old");
+      issue("02", "old", { notAfter: NOW + 2 * DAY });
+      issue("03", "old", { notAfter: NOW - 1 });
+      issue("04", "new");
+      issue("05", "old", { caller: "control plane" });
+      ledger.fail(ledger.intend(intent("06"), NOW));
+      const { identity } = intent("01");
+      assert.deepEqual(ledger.holdersOf("old", NOW), [{ identity, certificates: 2, until: NOW + 2 * DAY }]);
+      assert.deepEqual(ledger.holdersOf("new", NOW), [{ identity, certificates: 1, until: NOW + DAY }]);
+      assert.deepEqual(ledger.holdersOf("other", NOW), []);
+    });
+  });
+
   test("refuses a file that is no ledger, and one of another version", () => {
     writeFileSync(path, "this is not a database ".repeat(100));
     assert.throws(() => new Ledger(path), {

@@ -17,7 +17,7 @@ import {
   openLedgerDatabase,
   type RefusalRecord,
 } from "./ledger-database.ts";
-import { type LedgerFilter, queryCertificates, queryRefusals } from "./ledger-query.ts";
+import { type AuthorityHolder, type LedgerFilter, queryCertificates, queryHolders, queryRefusals } from "./ledger-query.ts";
 import type { LogEntry } from "./log/entry.ts";
 
 export type { CertificateRecord, Intent, RefusalRecord } from "./ledger-database.ts";
@@ -34,6 +34,8 @@ export interface Outcome {
   /** SHA-256 of the certificate's DER, in hex. */
   readonly sha256: string;
   /** What another CA chose; absent where it is what was intended. */
+  /** The key identifier of its issuer, in hex. */
+  readonly authority?: string;
   readonly chosen?: Pick<Intent, "serial" | "notBefore" | "notAfter">;
 }
 
@@ -55,6 +57,7 @@ const MAX_UNSETTLED = 64;
 /** Anybody can be refused, so refusals go round in a ring that they cannot outgrow. */
 const MAX_REFUSALS = 10_000;
 const MAX_REASON = 500;
+const COLUMN_OF = { identity: "identity", keyId: "key_id", authority: "authority" } as const;
 
 /** A full or broken disk stops issuance: a certificate that cannot be recorded is not signed. */
 function write<T>(run: () => T): T {
@@ -93,7 +96,7 @@ export class Ledger {
     this.#insert = database.prepare(
       "INSERT INTO certificates (serial, identity, caller, not_before, not_after, recorded_at, key_id, state) VALUES (?, ?, ?, ?, ?, ?, ?, 'intended')",
     );
-    this.#settle = database.prepare("UPDATE certificates SET state = ?, sha256 = ?, leaf = ? WHERE id = ?");
+    this.#settle = database.prepare("UPDATE certificates SET state = ?, sha256 = ?, leaf = ?, authority = ? WHERE id = ?");
     this.#choose = database.prepare("UPDATE certificates SET serial = ?, not_before = ?, not_after = ? WHERE id = ?");
     this.#insertRefusal = database.prepare(
       "INSERT OR REPLACE INTO refusals (slot, number, recorded_at, identity, caller, reason) VALUES (?, ?, ?, ?, ?, ?)",
@@ -167,7 +170,7 @@ export class Ledger {
   /** Puts back what only the log has, as after a power cut, from the leaf `nextLeaf` on; what is older than the ledger keeps stays away. Answers how many rows that were. */
   restore(entries: Iterable<LogEntry>, now: number): number {
     const insert = this.#database.prepare(
-      `INSERT INTO certificates (${CERTIFICATE_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, 'issued', ?, ?, NULL)`,
+      `INSERT INTO certificates (${CERTIFICATE_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, 'issued', ?, ?, NULL, NULL)`,
     );
     let restored = 0;
     for (const { serial, identity, caller, notBefore, notAfter, recordedAt, sha256 } of entries) {
@@ -181,7 +184,7 @@ export class Ledger {
 
   /** Records that nothing came of an intent. */
   fail({ row }: IntentId): void {
-    write(() => this.#settle.run("failed", null, null, row));
+    write(() => this.#settle.run("failed", null, null, null, row));
   }
 
   /** Records that an intent's certificate was signed and is to be handed out: within this turn of the event loop, together with others. */
@@ -203,11 +206,28 @@ export class Ledger {
   }
 
   /** Every issued certificate of an identity, or with a key (its identifier in hex), that has not expired at `now`. */
-  unexpired(of: { readonly identity: string } | { readonly keyId: string }, now: number): readonly CertificateRecord[] {
+  unexpired(
+    of: { readonly identity: string } | { readonly keyId: string } | { readonly authority: string },
+    now: number,
+  ): readonly CertificateRecord[] {
     this.flush();
-    const [column, value] = "identity" in of ? ["identity", of.identity] : ["key_id", of.keyId];
+    const [[column, value] = ["", ""]] = Object.entries(of).map(([name, text]) => [COLUMN_OF[name as keyof typeof COLUMN_OF], text]);
     const sql = `SELECT ${CERTIFICATE_COLUMNS} FROM certificates WHERE ${column} = ? AND state = 'issued' AND not_after >= ?`;
     return this.#database.prepare(sql).all(value, now).map(certificateRecord);
+  }
+
+  /** Whose certificates of an authority (its key identifier in hex) have not expired at `now`. What is of no known authority may be of any, and counts for each. */
+  holdersOf(authority: string, now: number): readonly AuthorityHolder[] {
+    this.flush();
+    return queryHolders(this.#database, authority, now);
+  }
+
+  /** Names the authority of all that were issued before there were several. */
+  attribute(authority: string): void {
+    this.flush();
+    write(() =>
+      this.#database.prepare("UPDATE certificates SET authority = ? WHERE authority IS NULL AND state = 'issued'").run(authority),
+    );
   }
 
   /** The newest certificates first. */
@@ -240,9 +260,9 @@ export class Ledger {
 
   #settleIssued(issued: readonly Issued[]): void {
     this.#transaction(() => {
-      for (const [index, { row, sha256, chosen }] of issued.entries()) {
+      for (const [index, { row, sha256, authority = null, chosen }] of issued.entries()) {
         if (chosen !== undefined) this.#choose.run(chosen.serial, chosen.notBefore, chosen.notAfter, row);
-        this.#settle.run("issued", sha256, this.#nextLeaf + index, row);
+        this.#settle.run("issued", sha256, this.#nextLeaf + index, authority, row);
       }
     });
   }

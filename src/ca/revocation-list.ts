@@ -12,21 +12,20 @@ const LIFE_MS = 7 * 24 * 3600 * 1000;
 
 interface SignedList {
   readonly pem: string;
-  readonly issuer: AnyIssuer;
   readonly renewAt: number;
 }
 
 export class RevocationListSigner {
   readonly #revocations: Revocations;
   readonly #clock: Clock;
-  #signed: SignedList | undefined;
+  #signed = new WeakMap<AnyIssuer, SignedList>();
   #changes = 0;
 
   constructor(revocations: Revocations, clock: Clock) {
     this.#revocations = revocations;
     this.#clock = clock;
     revocations.onChange(() => {
-      this.#signed = undefined;
+      this.#signed = new WeakMap();
       this.#changes += 1;
     });
   }
@@ -34,7 +33,8 @@ export class RevocationListSigner {
   /** The list of `issuer` as PEM. Rejects with `unavailable` when its number cannot be recorded or the key not reached, `invalid-argument` when the issuer may sign none. */
   async list(issuer: AnyIssuer): Promise<string> {
     const now = this.#clock.now();
-    if (this.#signed !== undefined && this.#signed.issuer === issuer && now < this.#signed.renewAt) return this.#signed.pem;
+    const known = this.#signed.get(issuer);
+    if (known !== undefined && now < known.renewAt) return known.pem;
     const changes = this.#changes;
     const der = await issuer.certifyRevocationList({
       number: this.#revocations.nextListNumber(),
@@ -42,9 +42,9 @@ export class RevocationListSigner {
       nextUpdate: now + LIFE_MS,
       revoked: this.#revocations.certificates(now),
     });
-    const signed = { pem: formatPem("X509 CRL", der), issuer, renewAt: now + LIFE_MS / 2 };
+    const signed = { pem: formatPem("X509 CRL", der), renewAt: now + LIFE_MS / 2 };
     // What was revoked while it was signed is in the next one.
-    if (changes === this.#changes) this.#signed = signed;
+    if (changes === this.#changes) this.#signed.set(issuer, signed);
     return signed.pem;
   }
 }

@@ -30,7 +30,17 @@ const COMMANDS: Readonly<Record<string, CommandEntry>> = {
   "audit show": { summary: "explain one decision of the record", load: () => import("./audit-show.ts") },
   "ca list": { summary: "list certificates and refusals of the ledger", load: () => import("./ca-list.ts") },
   "ca show": { summary: "show one certificate of the ledger", load: () => import("./ca-show.ts") },
-  "ca revoke": { summary: "revoke certificates by serial, identity or key, on every proxy at once", load: () => import("./ca-revoke.ts") },
+  "ca authorities": {
+    summary: "show the CA's authorities, their certificates, and who trusts them",
+    load: () => import("./ca-authorities.ts"),
+  },
+  "ca prepare": { summary: "make a new authority that everybody trusts and that signs nothing yet", load: () => import("./ca-prepare.ts") },
+  "ca activate": { summary: "let a prepared authority sign from now on", load: () => import("./ca-activate.ts") },
+  "ca taint": { summary: "have every certificate of an old authority replaced now", load: () => import("./ca-taint.ts") },
+  "ca revoke": {
+    summary: "revoke certificates by serial, identity or key, or an authority, on every proxy at once",
+    load: () => import("./ca-revoke.ts"),
+  },
   "ca unblock": { summary: "let a revoked identity have certificates again", load: () => import("./ca-unblock.ts") },
   "ca revocations": { summary: "show what is revoked, and the signed list", load: () => import("./ca-revocations.ts") },
   "ca prove": { summary: "print the proof that a certificate is in the log", load: () => import("./ca-prove.ts") },

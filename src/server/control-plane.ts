@@ -38,13 +38,14 @@ import { openSharedState } from "./cluster/shared-state.ts";
 import { writeControlPlaneFile } from "./files.ts";
 import { addIdentityServices } from "./identity-services.ts";
 import { openMeshWithKeys } from "./keys.ts";
-import { bindServer } from "./listen.ts";
+import { bindServer, formatHostPort } from "./listen.ts";
 import type { MeshState } from "./mesh-state.ts";
 import { mtlsRoute } from "./mtls.ts";
 import { type CaOptions, openCa } from "./open-ca.ts";
 import { Publisher } from "./publisher.ts";
 import { RENDERERS } from "./render.ts";
 import { revocationRoute } from "./revocation.ts";
+import { rotationRoute } from "./rotation.ts";
 import { type ConfigurationOrigin, openSource } from "./source.ts";
 import { refuseContradiction, settleSettings } from "./start.ts";
 import { openTrust } from "./trust.ts";
@@ -87,6 +88,9 @@ function logAccepted(logger: Logger, event: XdsEvent): void {
   const { key, typeUrl, version, latencyMs } = event;
   logger.log("debug", "a proxy accepted its configuration", { key, typeUrl, version, latencyMs });
 }
+
+/** For calls that are under way on connections that are to begin anew. */
+const DRAIN_MS = 1_000;
 
 /** Ends the server: streams that stay open are cut after a second. */
 function stopServer(server: Server): Promise<void> {
@@ -242,6 +246,7 @@ export async function startControlPlane(given: ControlPlaneOptions): Promise<Con
     server.addService(serviceDefinition(TrustBundles), trust.service.implementation);
     const port = await bindServer(server, options.listen, serverCredentials(serving.material));
     const listen = { host: options.listen.host, port };
+    trust.onWithdrawal(() => server.drain(formatHostPort(listen), DRAIN_MS));
 
     const adminSocket = join(state.folder, "admin.sock");
     const routes = adminRoutes({
@@ -254,6 +259,14 @@ export async function startControlPlane(given: ControlPlaneOptions): Promise<Con
       clock,
       revoke: revocationRoute({ authority: state.authority, ads, clock, logger }),
       mtls: mtlsRoute({ mesh, store: state.store, clock, connections: () => ads.connections() }),
+      rotate: rotationRoute({
+        authority,
+        trust,
+        connections: () => ads.connections(),
+        snapshot: () => mesh.current.snapshot,
+        clock,
+        logger,
+      }),
       joinTokens: state.joinTokens,
       jwtSvids: state.jwtRecord,
       connections: () => ads.connections(),

@@ -109,8 +109,8 @@ export class Scene {
   }
 
   /** Starts a workload's agent, with a command where one is given; resolves when its proxy is ready. */
-  async startAgent(workload: string, command: readonly string[] = []): Promise<GarrisonProcess> {
-    const agent = this.place.start(["run", "--workload", workload, ...this.proxyFlags], command);
+  async startAgent(workload: string, command: readonly string[] = [], flags: ProxyFlags = this.proxyFlags): Promise<GarrisonProcess> {
+    const agent = this.place.start(["run", "--workload", workload, ...flags], command);
     this.#agents.set(workload, agent);
     await agent.line(/ proxy ready /);
     return agent;
