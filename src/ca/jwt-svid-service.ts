@@ -41,12 +41,13 @@ type Call<Request, Response> = ServerUnaryCall<Request, Response>;
 
 async function callerOf(call: Call<unknown, unknown>, { authenticator, knows }: JwtSvidServiceOptions): Promise<SpiffeId> {
   const certificate = call.getAuthContext()?.sslPeerCertificate?.raw;
-  const identity = await authenticator.authenticate({ certificate, authorization: [] });
-  if (identity === undefined) {
+  const proof = await authenticator.authenticate({ certificate, authorization: [] });
+  if (proof === undefined) {
     throw new AppError("unauthenticated", "the connection has no verified client certificate", {
       help: "connect with the workload's certificate",
     });
   }
+  const { identity } = proof;
   if (formatSpiffeId(identity) === formatSpiffeId(servingIdentity(identity.trustDomain)))
     throw new AppError("permission-denied", "the identity of the control plane is not given out");
   if (knows(identity)) return identity;
