@@ -38,6 +38,11 @@ export const command: Command = {
       value: "FOLDER",
       doc: "your own CA: ca-cert.pem, ca-key.pem, root-cert.pem and cert-chain.pem, or tls.crt, tls.key and ca.crt",
     },
+    issuers: {
+      type: "value",
+      value: "FILE",
+      doc: "issuers outside the mesh that vouch for workloads: OIDC, Kubernetes clusters, GCP and AWS instances",
+    },
     listen: { type: "value", value: "HOST:PORT", doc: "where agents and proxies connect, by mutual TLS", default: "127.0.0.1:15012" },
     ...SETTINGS_OPTIONS,
     "jwks-allow": {
@@ -51,11 +56,13 @@ export const command: Command = {
     "garrison serve --config examples/photo/mesh",
     "garrison serve --kubernetes --listen 0.0.0.0:15012",
     "garrison serve --config mesh --ca-folder cacerts",
+    "garrison serve --config mesh --issuers issuers.yaml",
     "garrison serve --config mesh --listen 10.0.0.5:15012 --trust-domain example.org",
   ],
   run: async (parsed) => {
     const logger = createLogger(logLevel(parsed));
     const caFolder = parsed.value("ca-folder");
+    const issuersFile = parsed.value("issuers");
     // Before anybody can know that it serves: from then on it ends well.
     const asked = endRequest();
     const ended = new AbortController();
@@ -68,6 +75,7 @@ export const command: Command = {
       ...settingsOf(parsed),
       version: version(),
       ...(caFolder === undefined ? {} : { caFolder }),
+      ...(issuersFile === undefined ? {} : { issuersFile }),
       jwksAllow: jwksAllow(parsed.values("jwks-allow"), process.env.GARRISON_JWKS_ALLOW),
       logger,
     });

@@ -30,6 +30,7 @@ import { adminRoutes } from "./admin-routes.ts";
 import { type AdmissionOptions, reporterAdmission, streamAdmission } from "./admission.ts";
 import { writeControlPlaneFile } from "./files.ts";
 import { addIdentityServices } from "./identity-services.ts";
+import { openIssuers } from "./issuers.ts";
 import { openMeshWithKeys } from "./keys.ts";
 import { bindServer } from "./listen.ts";
 import type { MeshState } from "./mesh-state.ts";
@@ -59,6 +60,8 @@ export interface ControlPlaneOptions {
   readonly signal?: AbortSignal;
   /** The folder of the operator's own CA. */
   readonly caFolder?: string;
+  /** The file that says which issuers outside the mesh vouch for workloads. */
+  readonly issuersFile?: string;
 }
 
 export interface ControlPlane {
@@ -95,14 +98,24 @@ function openState(options: ControlPlaneOptions, clock: Clock) {
   const joinTokens = new JoinTokens(join(folder, "join-tokens.sqlite"), clock);
   const jwtKeys = new JwtSvidKeys({ stateFolder: folder, clock });
   const jwtRecord = new JwtSvidRecord(join(folder, "jwt-svids.sqlite"));
+  const issuers = openIssuers({
+    file: options.issuersFile,
+    trustDomain: settings.trustDomain,
+    ownIssuer: tokens.issuer,
+    folder,
+    allowed: options.jwksAllow ?? [],
+    clock,
+    logger,
+  });
   const store = new AuditStore({ file: join(folder, "audit.sqlite"), clock, logger });
   const close = (): void => {
     store.close();
+    issuers.close();
     jwtRecord.close();
     joinTokens.close();
     authority.close();
   };
-  return { folder, authority, tokens, joinTokens, jwtKeys, jwtRecord, store, close };
+  return { folder, authority, tokens, joinTokens, jwtKeys, jwtRecord, issuers, store, close };
 }
 
 type State = ReturnType<typeof openState>;
@@ -144,9 +157,10 @@ function addServices(
   server.addService(ads.definition, ads.implementation);
   server.addService(serviceDefinition(AccessLogService), createAlsIntake({ ...reports, serviceOf }).implementation);
   server.addService(serviceDefinition(DecisionLog), createDecisionLogIntake(reports).implementation);
-  const { joinTokens, jwtKeys, jwtRecord } = state;
+  const { joinTokens, jwtKeys, jwtRecord, issuers } = state;
   const { trustDomain } = settings;
-  addIdentityServices(server, { trustDomain, authority, joinTokens, jwtKeys, jwtRecord, verifier, mesh, trust, clock, logger });
+  const { identities: outside } = issuers;
+  addIdentityServices(server, { trustDomain, authority, joinTokens, jwtKeys, jwtRecord, outside, verifier, mesh, trust, clock, logger });
 }
 
 /** Starts a control plane; it serves when this resolves. Throws what the operator must put right, and leaves nothing open. */

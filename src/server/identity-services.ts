@@ -3,6 +3,7 @@ import type { Server } from "@grpc/grpc-js";
 import { clientCertificateAuthenticator, type TokenVerifier, tokenAuthenticator } from "../ca/authenticators.ts";
 import type { Authority } from "../ca/authority.ts";
 import { certificateService } from "../ca/csr-service.ts";
+import type { OutsideIdentities } from "../ca/issuers/outside-authenticator.ts";
 import { boundWorkload, type JoinAuthenticatorOptions, joinTokenAuthenticator } from "../ca/join-authenticator.ts";
 import type { JoinTokens } from "../ca/join-tokens.ts";
 import { issueJwtSvid } from "../ca/jwt-svid.ts";
@@ -27,6 +28,7 @@ export interface IdentityServicesOptions {
   readonly joinTokens: JoinTokens;
   readonly jwtKeys: JwtSvidKeys;
   readonly jwtRecord: JwtSvidRecord;
+  readonly outside: OutsideIdentities;
   readonly verifier: TokenVerifier;
   readonly mesh: MeshState;
   readonly trust: AdmissionOptions["trust"];
@@ -36,10 +38,10 @@ export interface IdentityServicesOptions {
 
 /** Adds them to a server. A certificate is the best proof, so that a join token that comes with one is not used up. */
 export function addIdentityServices(server: Server, options: IdentityServicesOptions): void {
-  const { trustDomain, authority, joinTokens, jwtKeys, jwtRecord, verifier, mesh, trust, clock, logger } = options;
+  const { trustDomain, authority, joinTokens, jwtKeys, jwtRecord, outside, verifier, mesh, trust, clock, logger } = options;
   const knows = (caller: SpiffeId): boolean => mesh.current.snapshot.identities.has(formatSpiffeId(caller));
   const byCertificate = clientCertificateAuthenticator({ trustDomain, trust, clock });
-  const byToken = tokenAuthenticator({ trustDomain, tokens: verifier });
+  const byToken = outside.except(tokenAuthenticator({ trustDomain, tokens: verifier }));
   const joining: JoinAuthenticatorOptions = {
     trustDomain,
     tokens: joinTokens,
@@ -49,7 +51,7 @@ export function addIdentityServices(server: Server, options: IdentityServicesOpt
     authority,
     logger,
     knows,
-    authenticators: [byCertificate, joinTokenAuthenticator(joining, "use"), byToken],
+    authenticators: [byCertificate, joinTokenAuthenticator(joining, "use"), outside.authenticator("use"), byToken],
   });
   const jwtSvids = jwtSvidService({
     authenticator: byCertificate,
@@ -61,7 +63,7 @@ export function addIdentityServices(server: Server, options: IdentityServicesOpt
     logger,
   });
   const directory = workloadDirectory({
-    authenticators: [byCertificate, joinTokenAuthenticator(joining, "look"), byToken],
+    authenticators: [byCertificate, joinTokenAuthenticator(joining, "look"), outside.authenticator("look"), byToken],
     boundWorkload: (credentials) => boundWorkload(joining, credentials),
     workloads: () => workloadSummaries(mesh.current),
   });
