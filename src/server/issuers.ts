@@ -58,7 +58,7 @@ function refuseOpen(file: string): void {
 }
 
 /** The issuers of a file: all of them or, with every reason, none. Throws `invalid-configuration`, `unsafe-permissions`, `not-found`. */
-export function readIssuers(
+function readIssuers(
   file: string,
   ownIssuer: string,
 ): { readonly issuers: readonly OutsideIssuer[]; readonly warnings: readonly string[] } {
