@@ -86,7 +86,7 @@ function workloadsNamed({ snapshot }: Mesh, name: string): readonly Workload[] {
     const behind = workloadsOfService(snapshot, service);
     if (behind.length > 0) return behind;
     throw new AppError("not-found", `service \`${name}\` selects no workload`, {
-      help: "its selector must match the labels of a WorkloadEntry in the same namespace",
+      help: "its selector must match the labels of a workload in the same namespace",
     });
   }
   const meant = closest(name, [...snapshot.workloads.keys(), ...snapshot.services.map(serviceKey)]);

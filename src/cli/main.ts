@@ -21,6 +21,11 @@ const COMMANDS: Readonly<Record<string, CommandEntry>> = {
   "authz check": { summary: "show the policies in force for a workload", load: () => import("./authz-check.ts") },
   "authz explain": { summary: "say what would come of a request, and why", load: () => import("./authz-explain.ts") },
   "authz test": { summary: "check expectations of requests and what comes of them", load: () => import("./authz-test.ts") },
+  "mtls status": {
+    summary: "show which ports take plaintext, and who still comes without identity",
+    load: () => import("./mtls-status.ts"),
+  },
+  "mtls plan": { summary: "show the order in which namespaces can go STRICT, and what would break", load: () => import("./mtls-plan.ts") },
   audit: { summary: "list and follow decisions: who did what, when, and which rule said so", load: () => import("./audit.ts") },
   "audit show": { summary: "explain one decision of the record", load: () => import("./audit-show.ts") },
   "ca list": { summary: "list certificates and refusals of the ledger", load: () => import("./ca-list.ts") },

@@ -19,7 +19,7 @@ export interface Reach {
 /** What of an upstream service this file decides. */
 export type Secured = Pick<UpstreamService, "sni" | "tls" | "endpoints"> & { readonly diagnostics: readonly Diagnostic[] };
 
-/** Istio's label of an endpoint that has, or has not, a proxy. */
+/** Istio's label of an endpoint that has a proxy (`istio`), or has none. */
 const TLS_MODE = "security.istio.io/tlsMode";
 
 /** A port-level entry replaces the policy's own settings, also with nothing. */
@@ -76,10 +76,15 @@ function plaintext({ address, port, identity }: RegistryEndpoint): ServiceEndpoi
   return { address, port, mtls: false, ...(identity === undefined ? {} : { identity }) };
 }
 
-/** Whether mutual TLS is spoken to an endpoint by itself: the mesh's setting, the endpoint's label, the mode of its workload's port. */
-function takesMutualTls(snapshot: MeshSnapshot, { labels, workload, port }: RegistryEndpoint): boolean {
-  const label = labels.get(TLS_MODE);
-  if (label !== undefined && label !== "istio") return false;
+/**
+ * Whether mutual TLS is spoken to an endpoint by itself: the mesh's setting, the endpoint's label, the mode of its workload's port.
+ * In a cluster pods may have no proxy, so there only the label says that one has (as in Istio): injection writes it. An address that
+ * a slice names and that is no workload has none.
+ */
+function takesMutualTls(snapshot: MeshSnapshot, { service }: MeshService, { labels, workload, port }: RegistryEndpoint): boolean {
+  const mayLackProxy = workload === undefined ? service?.bySlices === true : workload.kind === "Pod";
+  const label = labels.get(TLS_MODE) ?? (mayLackProxy ? "" : "istio");
+  if (label !== "istio") return false;
   if (!snapshot.meshConfig.enableAutoMtls) return false;
   return workload === undefined || acceptsMtls(snapshot, workload, port);
 }
@@ -104,7 +109,7 @@ function meshSecured(
   const external = service.entry?.location === "MESH_EXTERNAL";
   const unknown: RegistryEndpoint[] = [];
   const endpoints = endpointsOf(snapshot, service, port).flatMap((endpoint) => {
-    if (demanded === undefined && (external || !takesMutualTls(snapshot, endpoint))) return [plaintext(endpoint)];
+    if (demanded === undefined && (external || !takesMutualTls(snapshot, service, endpoint))) return [plaintext(endpoint)];
     const identities = identitiesOf(endpoint, service, demanded?.subjectAltNames ?? [], snapshot);
     const secured = mutual({ ...endpoint, identities });
     if (secured === undefined) unknown.push(endpoint);

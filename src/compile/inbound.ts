@@ -1,8 +1,7 @@
 /** Sidecar ingress, or the services of a workload with an address of its own -> inbound listeners. */
 import type { Diagnostic } from "../core/diagnostic.ts";
-import { type MeshService, meshServices, selectsWorkload } from "../mesh/registry.ts";
+import { type MeshService, meshServices, servedPort } from "../mesh/registry.ts";
 import { sidecarOf } from "../mesh/selection.ts";
-import { workloadPortOf } from "../mesh/services.ts";
 import type { MeshSnapshot, Workload } from "../mesh/snapshot.ts";
 import type { Endpoint, ServicePort } from "../policy/model.ts";
 import { effectiveMtls } from "./mtls.ts";
@@ -17,14 +16,12 @@ interface ServedPort {
 
 /** Each service port that leads to the workload. */
 function servedPorts(snapshot: MeshSnapshot, workload: Workload): readonly ServedPort[] {
-  return meshServices(snapshot)
-    .filter((service) => selectsWorkload(service, workload))
-    .flatMap((service) =>
-      service.ports.flatMap((port) => {
-        const workloadPort = workloadPortOf(port, workload);
-        return workloadPort === undefined ? [] : [{ service, port, workloadPort }];
-      }),
-    );
+  return meshServices(snapshot).flatMap((service) =>
+    service.ports.flatMap((port) => {
+      const workloadPort = servedPort(snapshot, service, port, workload);
+      return workloadPort === undefined ? [] : [{ service, port, workloadPort }];
+    }),
+  );
 }
 
 function servicesAt(served: readonly ServedPort[], port: number): readonly string[] {
@@ -73,6 +70,8 @@ export function compileInbound(
   snapshot: MeshSnapshot,
   workload: Workload,
 ): { readonly listeners: readonly InboundListener[]; readonly diagnostics: readonly Diagnostic[] } {
+  // The node's addresses are its applications' own: no proxy stands in between.
+  if (workload.hostNetwork === true) return { listeners: [], diagnostics: [] };
   const served = servedPorts(snapshot, workload);
   const ingress = sidecarOf(snapshot, workload)?.ingress ?? [];
   if (ingress.length === 0) {

@@ -12,7 +12,7 @@ function emptyServices(snapshot: MeshSnapshot): readonly Diagnostic[] {
       code: "GAR0101",
       message: `service \`${key}\` selects no workload: calls to it fail`,
       place,
-      help: "its selector must match the labels of a WorkloadEntry in the same namespace",
+      help: "its selector must match the labels of a workload in the same namespace",
     }));
 }
 

@@ -39,6 +39,7 @@ export const DIAGNOSTICS = {
   GAR0204: { severity: "warning", title: "a rule asks for identities where mutual TLS is not required" },
   GAR0205: { severity: "warning", title: "a rule asks for a token that nothing verifies" },
   GAR0206: { severity: "warning", title: "tokens are verified, and nothing requires one" },
+  GAR0220: { severity: "error", title: "a Secret cannot be read" },
   GAR0301: { severity: "warning", title: "routes are not reached" },
   GAR0401: { severity: "warning", title: "a destination rule is for no known service" },
   GAR0402: { severity: "warning", title: "calls are refused by the server's mode" },

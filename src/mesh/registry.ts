@@ -3,6 +3,7 @@ import type { Diagnostic, Place } from "../core/diagnostic.ts";
 import { formatSpiffeId } from "../identity/spiffe-id.ts";
 import type { EntryEndpoint, Selector, ServiceEntryObject, ServiceObject, ServicePort } from "../policy/model.ts";
 import { workloadsIn } from "./by-namespace.ts";
+import { hasSliceEndpoints, type SlicedEndpoint, sliceEndpoints, sliceWorkloadPorts } from "./endpoint-slices.ts";
 import { narrow } from "./recording.ts";
 import { selectorMatches, workloadsOfService } from "./selection.ts";
 import { serviceHost, serviceKey, workloadPortOf } from "./services.ts";
@@ -139,14 +140,23 @@ function selectorOf({ service, entry }: MeshService): Selector | undefined {
 }
 
 /** Whether a workload serves a service: of the same namespace, by a selector that is not empty. */
-export function selectsWorkload(service: MeshService, workload: Workload): boolean {
+function selectsWorkload(service: MeshService, workload: Workload): boolean {
   const selector = selectorOf(service);
   if (selector === undefined || selector.size === 0) return false;
   return service.namespace === workload.namespace && selectorMatches(selector, workload.labels);
 }
 
-/** Whether a service finds its endpoints by labels, and finds none. */
+/** The workload's port behind a port of a service that leads there: by the service's selector, or without one by the slices that its namespace writes. */
+export function servedPort(snapshot: MeshSnapshot, mesh: MeshService, port: ServicePort, workload: Workload): number | undefined {
+  if (selectsWorkload(mesh, workload)) return workloadPortOf(port, workload);
+  const { service, namespace } = mesh;
+  if (service?.bySlices !== true || service.selector.size > 0 || namespace !== workload.namespace) return undefined;
+  return sliceWorkloadPorts(snapshot, service, workload).get(port.name);
+}
+
+/** Whether a service finds its endpoints by labels or slices, and finds none. */
 export function selectsNobody(snapshot: MeshSnapshot, service: MeshService): boolean {
+  if (service.service?.bySlices === true && hasSliceEndpoints(snapshot, service.service)) return false;
   return selectorOf(service) !== undefined && workloadsOf(snapshot, service).length === 0;
 }
 
@@ -173,8 +183,19 @@ function ofEntry(snapshot: MeshSnapshot, namespace: string, endpoint: EntryEndpo
   return { address, port: ports.get(port.name) ?? Number(port.targetPort), labels, identity, workload: undefined };
 }
 
+function ofSlice({ address, port, workload }: SlicedEndpoint): RegistryEndpoint {
+  return { address, port, labels: workload?.labels ?? new Map(), identity: workload?.identity, workload };
+}
+
+/** Slices know pods and whatever else their authors name; entries are the mesh's own, and the selector finds them all the same (as in Istio). */
+function ofCluster(snapshot: MeshSnapshot, service: ServiceObject, port: ServicePort): readonly RegistryEndpoint[] {
+  const entries = workloadsOfService(snapshot, service).filter(({ kind }) => kind === "WorkloadEntry");
+  return [...sliceEndpoints(snapshot, service, port.name).map(ofSlice), ...entries.flatMap((workload) => ofWorkload(workload, port))];
+}
+
 function declaredEndpoints(snapshot: MeshSnapshot, service: MeshService, port: ServicePort): readonly RegistryEndpoint[] {
   const { entry, namespace, host } = service;
+  if (service.service?.bySlices === true) return ofCluster(snapshot, service.service, port);
   if (entry?.endpoints.kind !== "inline") return workloadsOf(snapshot, service).flatMap((workload) => ofWorkload(workload, port));
   const { list } = entry.endpoints;
   if (list.length > 0 || entry.resolution === "STATIC") return list.map((endpoint) => ofEntry(snapshot, namespace, endpoint, port));

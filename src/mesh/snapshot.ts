@@ -5,6 +5,7 @@ import type { MeshConfig } from "../policy/mesh-config.ts";
 import type {
   AuthorizationPolicyObject,
   DestinationRuleObject,
+  EndpointSliceObject,
   GatewayObject,
   MeshObject,
   NamespaceObject,
@@ -35,6 +36,8 @@ export interface Workload {
   readonly ports: ReadonlyMap<string, number>;
   /** Whether services may lead to it. */
   readonly ready: boolean;
+  /** Of a pod that shares the addresses of its node: no proxy of its own can listen there. */
+  readonly hostNetwork?: true;
   readonly labels: ReadonlyMap<string, string>;
   readonly serviceAccount: string;
   /** A SPIFFE ID. */
@@ -53,6 +56,8 @@ export interface MeshSnapshot {
   /** By `NAMESPACE/NAME`. */
   readonly workloads: ReadonlyMap<string, Workload>;
   readonly services: readonly ServiceObject[];
+  /** Where services of a cluster are served. */
+  readonly endpointSlices: readonly EndpointSliceObject[];
   /** Oldest first. */
   readonly serviceEntries: readonly ServiceEntryObject[];
   /** Oldest first. */
@@ -106,7 +111,8 @@ function toWorkload(object: WorkloadEntryObject | PodObject, settings: MeshSetti
   const identity = formatSpiffeId({ trustDomain: settings.trustDomain, namespace, serviceAccount });
   const numTrustedProxies = object.proxyConfig?.numTrustedProxies ?? defaultConfig.numTrustedProxies ?? 0;
   const isGateway = annotations.get(TEMPLATES)?.split(",").includes("gateway") === true;
-  const own = { labels, serviceAccount, identity, isGateway, numTrustedProxies, place };
+  const shared = kind === "Pod" && object.hostNetwork === true ? ({ hostNetwork: true } as const) : {};
+  const own = { labels, serviceAccount, identity, isGateway, numTrustedProxies, place, ...shared };
   return { kind, key: `${namespace}/${name}`, namespace, name, address, ports, ready, ...own };
 }
 
@@ -137,6 +143,7 @@ export function buildSnapshot(
     meshConfig,
     workloads: new Map(workloads.map((workload) => [workload.key, workload])),
     services: ofKind(objects, "Service").sort(byAge),
+    endpointSlices: ofKind(objects, "EndpointSlice").sort(byAge),
     serviceEntries: ofKind(objects, "ServiceEntry").sort(byAge),
     destinationRules: ofKind(objects, "DestinationRule").sort(byAge),
     sidecars: ofKind(objects, "Sidecar").sort(byAge),

@@ -57,6 +57,31 @@ export interface ServiceObject {
   readonly meta: ObjectMeta;
   readonly selector: Selector;
   readonly ports: readonly ServicePort[];
+  /** It is a cluster's: where it is served is what EndpointSlices say, whatever its selector. */
+  readonly bySlices?: true;
+}
+
+/** One address of an EndpointSlice. */
+export interface SliceEndpoint {
+  /** An IP address. */
+  readonly address: string;
+  /** Takes calls; with `publishNotReadyAddresses` from its start on. */
+  readonly ready: boolean;
+  /** Ends, and still answers: better than nobody. */
+  readonly draining: boolean;
+  /** Name of the pod of the same namespace; undefined where it is said to be none. */
+  readonly pod: string | undefined;
+}
+
+/** Kubernetes `discovery.k8s.io/v1` EndpointSlice: a part of where a Service of its namespace is served, as its cluster says. */
+export interface EndpointSliceObject {
+  readonly kind: "EndpointSlice";
+  readonly meta: ObjectMeta;
+  /** Name of the Service. */
+  readonly service: string;
+  readonly endpoints: readonly SliceEndpoint[];
+  /** TCP ports by the name of the service's port. */
+  readonly ports: ReadonlyMap<string, number>;
 }
 
 /** Istio `networking.v1.WorkloadEntry`: one workload that is not a pod. */
@@ -90,6 +115,8 @@ export interface PodObject {
   readonly serviceAccount: string;
   /** Whether services may lead to it: its condition `Ready`. */
   readonly ready: boolean;
+  /** It has its node's addresses, which are not its own alone. */
+  readonly hostNetwork?: true;
   /** Of the annotation `proxy.istio.io/config`; absent where there is none. */
   readonly proxyConfig?: ProxyConfig;
 }
@@ -334,6 +361,7 @@ export type MeshObject =
   | NamespaceObject
   | ServiceAccountObject
   | ServiceObject
+  | EndpointSliceObject
   | ConfigMapObject
   | WorkloadEntryObject
   | PodObject
@@ -349,8 +377,8 @@ export type MeshObject =
 
 export type ObjectKind = MeshObject["kind"];
 
-/** The kinds that people write; a pod is only ever observed. */
-export type WrittenKind = Exclude<ObjectKind, "Pod">;
+/** The kinds that people write; the others are only ever observed. */
+export type WrittenKind = Exclude<ObjectKind, "Pod" | "EndpointSlice">;
 
 /** `Kind NAMESPACE/NAME`, unique in a snapshot. */
 export function objectKey(object: { readonly kind: ObjectKind; readonly meta: Pick<ObjectMeta, "namespace" | "name"> }): string {

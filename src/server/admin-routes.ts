@@ -30,6 +30,8 @@ export interface AdminContext {
   readonly clock: Clock;
   /** Revokes, and answers when the proxies have it. */
   readonly revoke: AdminRoute;
+  /** Modes of mutual TLS, and who comes without. */
+  readonly mtls: AdminRoute;
   readonly joinTokens: JoinTokens;
   readonly jwtSvids: JwtSvidRecord;
   readonly connections: () => readonly XdsConnection[];
@@ -105,6 +107,7 @@ export function adminRoutes(context: AdminContext): AdminRoutes {
     "POST /v1/tokens": ({ body }) => mintToken(context, body),
     ...authorityRoutes(context.authority, context.clock),
     "POST /v1/ca/revoke": context.revoke,
+    "GET /v1/mtls": context.mtls,
     "GET /v1/audit": ({ url }, response) => context.audit({ url }, response),
   };
 }

@@ -12,6 +12,7 @@ import { JwtSvidKeys } from "../ca/jwt-svid-keys.ts";
 import { JwtSvidRecord } from "../ca/jwt-svid-record.ts";
 import { TokenIssuer } from "../ca/service-account-token.ts";
 import { servingIdentity, startServing } from "../ca/serving.ts";
+import { namedSecrets } from "../compile/gateway-secrets.ts";
 import { type Clock, systemClock } from "../core/clock.ts";
 import type { Logger } from "../core/logger.ts";
 import { AccessLogService } from "../gen/envoy/service/accesslog/v3/als_pb.js";
@@ -34,6 +35,7 @@ import { openIssuers } from "./issuers.ts";
 import { openMeshWithKeys } from "./keys.ts";
 import { bindServer } from "./listen.ts";
 import type { MeshState } from "./mesh-state.ts";
+import { mtlsRoute } from "./mtls.ts";
 import { Publisher } from "./publisher.ts";
 import { RENDERERS } from "./render.ts";
 import { revocationRoute } from "./revocation.ts";
@@ -192,6 +194,8 @@ export async function startControlPlane(given: ControlPlaneOptions): Promise<Con
     });
     cleanup.push(() => source.close());
     refuseContradiction(mesh.current.diagnostics);
+    source.wantSecrets(namedSecrets(mesh.current.snapshot));
+    mesh.onChange(({ snapshot }) => source.wantSecrets(namedSecrets(snapshot)));
 
     const admission = { snapshot: () => mesh.current.snapshot, trust: () => state.authority.trust, clock };
     const ads = openPublishing(options, mesh, admission);
@@ -212,6 +216,7 @@ export async function startControlPlane(given: ControlPlaneOptions): Promise<Con
       authority: state.authority,
       clock,
       revoke: revocationRoute({ authority: state.authority, ads, clock, logger }),
+      mtls: mtlsRoute({ mesh, store: state.store, clock, connections: () => ads.connections() }),
       joinTokens: state.joinTokens,
       jwtSvids: state.jwtRecord,
       connections: () => ads.connections(),

@@ -33,6 +33,8 @@ export interface OpenedSource {
   /** For the log. */
   readonly name: string;
   readonly tokens: TokenVerifier;
+  /** Takes in these Secrets, by `NAMESPACE/NAME`, and no others; a folder has all of its own. */
+  wantSecrets(names: ReadonlySet<string>): void;
   close(): Promise<void>;
 }
 
@@ -76,7 +78,7 @@ async function openFolder(folder: string, { logger, apply, tokens, rootNamespace
     await watcher.close();
     throw error;
   }
-  return { name: folder, tokens, close: () => watcher.close() };
+  return { name: folder, tokens, wantSecrets: () => undefined, close: () => watcher.close() };
 }
 
 /** A cluster vouches for its own service accounts: no token of another issuer is taken. */
@@ -90,7 +92,8 @@ async function openCluster(file: string | undefined, options: SourceOptions): Pr
     await cluster.close();
     throw error;
   }
-  return { name: "kubernetes", tokens: new TokenReviewer(api), close: () => cluster.close() };
+  const wantSecrets = (names: ReadonlySet<string>): void => cluster.wantSecrets(names);
+  return { name: "kubernetes", tokens: new TokenReviewer(api), wantSecrets, close: () => cluster.close() };
 }
 
 /** Opens the source and has its first configuration applied. Throws what the operator must put right, and leaves nothing open. */

@@ -1,6 +1,6 @@
 /** What the tests do to a cluster, by the client library that others write theirs with. */
 import { globSync, readFileSync } from "node:fs";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { CoreV1Api, KubeConfig, type KubernetesObject, KubernetesObjectApi } from "@kubernetes/client-node";
 import { parse, parseAllDocuments } from "yaml";
 import { type ApiAnswer, type KubernetesApi, openKubernetesApi } from "../../src/sources/kubernetes/api.ts";
@@ -10,31 +10,6 @@ import { ApiServer } from "./api-server.ts";
 
 const ROOT = join(import.meta.dirname, "..", "..");
 const DEPLOY = join(ROOT, "deploy", "kubernetes");
-/** Kinds of Istio's that are watched and have no schema of ours. */
-const LOOSE_KINDS = [
-  ["networking.istio.io", "WorkloadEntry", "workloadentries"],
-  ["networking.istio.io", "Sidecar", "sidecars"],
-  ["networking.istio.io", "ServiceEntry", "serviceentries"],
-  ["networking.istio.io", "DestinationRule", "destinationrules"],
-] as const;
-
-/** Takes whatever is written, so that malformed objects get past it. */
-function looseDefinition([group, kind, plural]: (typeof LOOSE_KINDS)[number]): KubernetesObject {
-  // The client library's own name for `x-kubernetes-preserve-unknown-fields`.
-  const schema = { openAPIV3Schema: { type: "object", x_kubernetes_preserve_unknown_fields: true } };
-  return {
-    apiVersion: "apiextensions.k8s.io/v1",
-    kind: "CustomResourceDefinition",
-    metadata: { name: `${plural}.${group}` },
-    spec: {
-      group,
-      scope: "Namespaced",
-      names: { kind, plural, singular: kind.toLowerCase(), listKind: `${kind}List` },
-      versions: [{ name: "v1", served: true, storage: true, schema }],
-    },
-  } as KubernetesObject;
-}
-
 /** An object as a file has it. */
 export interface Manifest {
   readonly apiVersion: string;
@@ -56,27 +31,29 @@ export class Cluster {
     this.#core = config.makeApiClient(CoreV1Api);
   }
 
-  /** A cluster with our kinds and our control plane's account; it ends with `scope`. */
-  static async start(scope: Scope): Promise<Cluster> {
+  /** A cluster with our kinds, but for those whose plural is left out, and our control plane's account; it ends with `scope`. */
+  static async start(scope: Scope, { without = [] }: { readonly without?: readonly string[] } = {}): Promise<Cluster> {
     const cluster = new Cluster(await ApiServer.start(scope));
-    for (const kind of LOOSE_KINDS) await cluster.create(looseDefinition(kind));
-    await cluster.installSchemas();
+    const plurals = globSync("crds/*.yaml", { cwd: DEPLOY }).map((file) => basename(file, ".yaml"));
+    await cluster.installSchemas(plurals.filter((plural) => !without.includes(plural)));
     await cluster.applyFile(join(DEPLOY, "control-plane-rbac.yaml"));
     return cluster;
   }
 
   /** As they stand in their files: the client library would drop what it does not know. */
-  async installSchemas(): Promise<void> {
+  async installSchemas(plurals: readonly string[]): Promise<void> {
     const api = await this.#api();
-    for (const file of globSync("crds/*.yaml", { cwd: DEPLOY })) {
-      const definition = parse(readFileSync(join(DEPLOY, file), "utf8")) as unknown;
-      const { status, body } = await api.call("POST", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", definition);
-      if (status !== 201) throw new Error(`${file}: ${JSON.stringify(body)}`);
-    }
-    await until(
-      "the schemas are in force",
-      async () => (await api.call("GET", "/apis/security.istio.io/v1/authorizationpolicies")).status === 200,
+    const paths = await Promise.all(
+      plurals.map(async (plural) => {
+        const definition = parse(readFileSync(join(DEPLOY, "crds", `${plural}.yaml`), "utf8")) as {
+          readonly spec: { readonly group: string };
+        };
+        const { status, body } = await api.call("POST", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", definition);
+        if (status !== 201) throw new Error(`${plural}: ${JSON.stringify(body)}`);
+        return `/apis/${definition.spec.group}/v1/${plural}`;
+      }),
     );
+    for (const path of paths) await until(`${path} is served`, async () => (await api.call("GET", path)).status === 200);
   }
 
   /** What the API server would say to a new object of the group `security.istio.io`, fields that it does not know refused; it is not kept. */
@@ -113,6 +90,13 @@ export class Cluster {
 
   applyFile(file: string): Promise<void> {
     return this.apply(readFileSync(file, "utf8"));
+  }
+
+  /** Puts another form in the place of an object's. */
+  async replace(object: KubernetesObject): Promise<void> {
+    const { metadata } = object;
+    const current = await this.#objects.read({ ...object, metadata: { name: metadata?.name ?? "", namespace: metadata?.namespace ?? "" } });
+    await this.#objects.replace({ ...object, metadata: { ...metadata, resourceVersion: current.metadata?.resourceVersion ?? "" } });
   }
 
   /** Puts another spec in the place of an object's. */

@@ -161,9 +161,13 @@ describe("a control plane on Kubernetes", { timeout: 180_000 }, () => {
   test("keeps what it saw last in force while the API server is away, and then takes up what happened meanwhile", async (t) => {
     await policyFor(t, "/open");
     await untilExplained("/open", BY_READERS);
+    const token = await cluster.token("shop", "payroll", { audience: AUDIENCE, pod: "payroll-1" });
+    const material = await enrol(place.controlPlane(), PAYROLL, token);
     await cluster.server.stop("kube-apiserver");
     await serve.line(/the last ones seen stay in force .*kind=AuthorizationPolicy/);
     await untilExplained("/open", BY_READERS);
+    const renewed = await requestCertificate(place.controlPlane(), buildCsr(generateKey(), PAYROLL), { material });
+    assert.equal(renewed.code, "OK");
     assert.equal((await request("any")).code, "UNAUTHENTICATED");
     await cluster.server.startServing();
     await cluster.remove(allow("/open"));

@@ -5,6 +5,8 @@ import { AppError } from "../../core/error.ts";
 export interface ApiObject {
   readonly metadata: { readonly name: string; readonly namespace: string; readonly resourceVersion: string };
   readonly body: Readonly<Record<string, unknown>>;
+  /** The same for two versions of an object that say the same: what is made of one is kept by it. */
+  readonly meaning: object;
 }
 
 export interface ListPage {
@@ -40,7 +42,32 @@ export function readObject(value: unknown, kind: string, apiVersion: string): Ap
   const name = textOf(value.metadata, "name");
   const resourceVersion = textOf(value.metadata, "resourceVersion");
   if (name === "" || resourceVersion === "") throw unreadable("an object");
-  return { metadata: { name, namespace: textOf(value.metadata, "namespace"), resourceVersion }, body: { ...value, kind, apiVersion } };
+  const metadata = { name, namespace: textOf(value.metadata, "namespace"), resourceVersion };
+  return { metadata, body: { ...value, kind, apiVersion }, meaning: {} };
+}
+
+/** What the server counts up with each change of the `spec`; undefined for kinds of which it does not. */
+function generationOf({ body }: ApiObject): unknown {
+  return isPlain(body.metadata) ? body.metadata.generation : undefined;
+}
+
+/** What of the metadata is read. */
+function describedBy({ body }: ApiObject): string {
+  const { uid, labels, annotations } = isPlain(body.metadata) ? body.metadata : {};
+  return JSON.stringify([uid, labels, annotations]);
+}
+
+/**
+ * `after` with the meaning of `before`, where nothing but bookkeeping is between them: the status, which controllers write, or nothing.
+ * `hasStatus`: the kind's status is read too, so that only the same version says the same.
+ */
+export function withMeaning(before: ApiObject | undefined, after: ApiObject, hasStatus: boolean): ApiObject {
+  if (before === undefined) return after;
+  const generation = generationOf(after);
+  const unchanged =
+    before.metadata.resourceVersion === after.metadata.resourceVersion ||
+    (!hasStatus && generation !== undefined && generation === generationOf(before) && describedBy(before) === describedBy(after));
+  return unchanged ? { ...after, meaning: before.meaning } : after;
 }
 
 /** One page of a list. Throws `unavailable`. */

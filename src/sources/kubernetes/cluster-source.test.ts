@@ -153,3 +153,52 @@ test("a pod's annotation says whom its proxy trusts; one that cannot be read tru
     ["GAR0003 Pod shop/wrong"],
   );
 });
+
+function withStatus(resourceVersion: string, more: { readonly generation?: number; readonly labels?: Record<string, string> } = {}) {
+  const { spec, metadata } = policy(resourceVersion, "/a");
+  const { generation = 1, labels = {} } = more;
+  const status = { conditions: [{ type: "Accepted", message: resourceVersion }] };
+  return { metadata: { ...metadata, uid: "u", generation, labels }, spec, status };
+}
+
+test("a status that somebody writes is no change of the configuration; labels and a new generation are", async (t) => {
+  const { snapshots, open, watch } = setUp([withStatus("1")]);
+  const source = await open(t);
+  const [first] = source.current.objects;
+  watch()?.send({ type: "MODIFIED", object: withStatus("2") }, { type: "MODIFIED", object: withStatus("3", { labels: { a: "b" } }) });
+  await until("the label is told", () => snapshots.length === 2);
+  assert.notEqual(source.current.objects[0], first);
+  const labelled = source.current.objects[0];
+  watch()?.send({ type: "MODIFIED", object: withStatus("4", { labels: { a: "b" } }) });
+  watch()?.send({ type: "MODIFIED", object: withStatus("5", { labels: { a: "b" }, generation: 2 }) });
+  await until("the new generation is told", () => snapshots.length === 3);
+  assert.notEqual(source.current.objects[0], labelled);
+});
+
+function secret(name: string, ca: string) {
+  return { metadata: { name, namespace: "shop", resourceVersion: "1" }, data: { "ca.crt": Buffer.from(ca).toString("base64") } };
+}
+
+const CA = "-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n";
+
+test("only Secrets that are named are asked for, each by its name, and one waits for the Secret with its CA", async (t) => {
+  const { api, open } = setUp([]);
+  const source = await open(t);
+  const answer = api.answer;
+  let apart: ReturnType<typeof page> | Error = new Error("not yet");
+  api.answer = (path) => {
+    if (path.includes("metadata.name%3Dweb&")) return page([secret("web", CA)]);
+    return path.includes("metadata.name%3Dweb-cacert&") ? apart : answer(path);
+  };
+  const known = () => source.current.objects.map(({ kind, meta }) => `${kind} ${meta.name}`);
+  source.wantSecrets(new Set(["shop/web", "shop/web-cacert"]));
+  await until("it is told", () => source.current.diagnostics.some(({ code }) => code === "GAR0220"));
+  assert.deepEqual(known(), []);
+  apart = page([secret("web-cacert", CA)]);
+  await until("both are there", () => known().join() === "Secret web,Secret web-cacert");
+  assert.deepEqual(source.current.diagnostics, []);
+  source.wantSecrets(new Set(["shop/web"]));
+  await until("one is gone", () => known().join() === "Secret web");
+  const asked = api.asked.filter((path) => path.includes("/secrets"));
+  assert.ok(asked.every((path) => path.startsWith("/api/v1/namespaces/shop/secrets?fieldSelector=metadata.name%3Dweb")));
+});

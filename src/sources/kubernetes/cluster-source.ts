@@ -13,6 +13,7 @@ import { objectTree } from "./object-tree.ts";
 import { observe } from "./observed.ts";
 import { withProxyConfig } from "./pod-proxy-config.ts";
 import { Reflector, type ReflectorOptions } from "./reflector.ts";
+import { SecretWatches } from "./secret-watches.ts";
 import { type WatchedKind, watchedKinds } from "./watched-kinds.ts";
 
 /** Between one snapshot and the next while changes keep coming; the first change is told at once. */
@@ -33,6 +34,8 @@ export interface ClusterSourceOptions {
 export interface ClusterSource {
   /** What is in force now. */
   readonly current: ConfigurationSnapshot;
+  /** Takes in these Secrets, by `NAMESPACE/NAME`, and no others. Nothing waits for them. */
+  wantSecrets(names: ReadonlySet<string>): void;
   /** Ends watching; nothing is called once it resolves. */
   close(): Promise<void>;
 }
@@ -61,8 +64,9 @@ function byKey(left: SourceStatus, right: SourceStatus): number {
 class Watching implements ClusterSource {
   readonly #options: ClusterSourceOptions;
   readonly #reflectors: readonly { readonly kind: WatchedKind; readonly reflector: Reflector }[];
-  /** An object is decoded once: the server sends another when it changes. */
-  readonly #decoded = new WeakMap<ApiObject, { readonly document: DecodedDocument | undefined }>();
+  readonly #secrets: SecretWatches;
+  /** By its meaning, an object is decoded once. */
+  readonly #decoded = new WeakMap<object, { readonly document: DecodedDocument | undefined }>();
   readonly #first = Promise.withResolvers<void>();
   #current: ConfigurationSnapshot | undefined;
   #timer: NodeJS.Timeout | undefined;
@@ -73,9 +77,11 @@ class Watching implements ClusterSource {
     this.#options = options;
     const { api, logger, limits, rootNamespace } = options;
     const onChange = (): void => this.#changed();
+    const more = limits === undefined ? {} : { limits };
+    this.#secrets = new SecretWatches({ api, logger, onChange, ...more });
     this.#reflectors = watchedKinds(rootNamespace).map((kind) => ({
       kind,
-      reflector: new Reflector({ api, kind, logger, onChange, ...(limits === undefined ? {} : { limits }) }),
+      reflector: new Reflector({ api, kind, logger, onChange, ...more }),
     }));
   }
 
@@ -103,7 +109,11 @@ class Watching implements ClusterSource {
   async close(): Promise<void> {
     this.#closed = true;
     clearTimeout(this.#timer);
-    await Promise.all(this.#reflectors.map(({ reflector }) => reflector.close()));
+    await Promise.all([this.#secrets.close(), ...this.#reflectors.map(({ reflector }) => reflector.close())]);
+  }
+
+  wantSecrets(names: ReadonlySet<string>): void {
+    if (!this.#closed) void this.#secrets.want(names);
   }
 
   /** A burst is one snapshot: what one answer brings is read whole before anything is told. */
@@ -116,11 +126,12 @@ class Watching implements ClusterSource {
     }, delay);
   }
 
+  /** Undefined until every kind has been read; Secrets alone may come later, since without them a server is closed. */
   #documents(): readonly DecodedDocument[] | undefined {
+    if (this.#reflectors.some(({ reflector }) => reflector.objects === undefined)) return undefined;
     const documents: DecodedDocument[] = [];
-    for (const { kind, reflector } of this.#reflectors) {
-      if (reflector.objects === undefined) return undefined;
-      for (const object of reflector.objects.values()) {
+    for (const { kind, reflector } of [...this.#reflectors, ...this.#secrets.usable]) {
+      for (const object of reflector.objects?.values() ?? []) {
         const document = this.#decode(kind, object);
         if (document !== undefined) documents.push(document);
       }
@@ -129,10 +140,10 @@ class Watching implements ClusterSource {
   }
 
   #decode(kind: WatchedKind, object: ApiObject): DecodedDocument | undefined {
-    const known = this.#decoded.get(object);
+    const known = this.#decoded.get(object.meaning);
     if (known !== undefined) return known.document;
     const document = decode(kind, object);
-    this.#decoded.set(object, { document });
+    this.#decoded.set(object.meaning, { document });
     return document;
   }
 
@@ -147,7 +158,7 @@ class Watching implements ClusterSource {
     const statuses = outcomes.map(({ status }) => status).sort(byKey);
     const snapshot: ConfigurationSnapshot = {
       objects: statuses.map(({ object }) => object).filter((object) => object !== undefined),
-      diagnostics: outcomes.flatMap(({ diagnostics }) => diagnostics),
+      diagnostics: [...outcomes.flatMap(({ diagnostics }) => diagnostics), ...this.#secrets.diagnostics],
       statuses,
       hidden: [],
     };

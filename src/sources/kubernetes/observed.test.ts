@@ -82,6 +82,7 @@ test("a service has its TCP ports, whatever type it is, with the protocol that t
       { name: "http-web", port: 80, targetPort: "web", protocol: "http", place: PLACE },
       { name: "db", port: 5432, targetPort: 5432, protocol: "tcp", place: PLACE },
     ],
+    bySlices: true,
   });
 });
 

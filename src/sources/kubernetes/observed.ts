@@ -1,11 +1,19 @@
 /**
- * What a cluster says of itself: namespaces, service accounts, services, pods. The API server has checked them and most of what they
+ * What a cluster says of itself: namespaces, service accounts, services and where they are served, pods. The API server has checked them and most of what they
  * hold concerns others, so only what the mesh needs is read; what cannot be served (UDP, `ExternalName`) is left out.
  */
 import type { Place } from "../../core/diagnostic.ts";
 import { protocolOfPort } from "../../policy/decode/port-protocol.ts";
 import { parseIpAddress } from "../../policy/ip-block.ts";
-import type { MeshObject, ObjectMeta, PodObject, ServiceObject, ServicePort } from "../../policy/model.ts";
+import type {
+  EndpointSliceObject,
+  MeshObject,
+  ObjectMeta,
+  PodObject,
+  ServiceObject,
+  ServicePort,
+  SliceEndpoint,
+} from "../../policy/model.ts";
 import { type ApiObject, isPlain } from "./api-objects.ts";
 
 type Plain = Readonly<Record<string, unknown>>;
@@ -63,7 +71,32 @@ function service(object: ApiObject, place: Place): ServiceObject | undefined {
   const { spec } = object.body;
   if (text(spec, "type") === "ExternalName") return undefined;
   const ports = items(spec, "ports").flatMap((port) => portOf(port, place));
-  return ports.length === 0 ? undefined : { kind: "Service", meta: metaOf(object, place), selector: stringMap(spec, "selector"), ports };
+  if (ports.length === 0) return undefined;
+  return { kind: "Service", meta: metaOf(object, place), selector: stringMap(spec, "selector"), ports, bySlices: true };
+}
+
+/** Conditions that are not said: ready, and not ending (discovery.k8s.io/v1 EndpointConditions). */
+function sliceEndpoint(endpoint: Plain): readonly SliceEndpoint[] {
+  const { addresses, conditions, targetRef } = endpoint;
+  const address = Array.isArray(addresses) ? addresses[0] : undefined;
+  if (typeof address !== "string" || parseIpAddress(address) === undefined) return [];
+  const ready = child(conditions, "ready") !== false;
+  const draining = child(conditions, "terminating") === true && child(conditions, "serving") !== false;
+  return [{ address, ready, draining, pod: text(targetRef, "kind") === "Pod" ? text(targetRef, "name") : undefined }];
+}
+
+/** The label of the Service that a slice is of. */
+const SERVICE_NAME = "kubernetes.io/service-name";
+
+function endpointSlice(object: ApiObject, place: Place): EndpointSliceObject | undefined {
+  const meta = metaOf(object, place);
+  const service = meta.labels.get(SERVICE_NAME);
+  if (service === undefined || text(object.body, "addressType") === "FQDN") return undefined;
+  const ports = items(object.body, "ports").flatMap((port): [string, number][] => {
+    const number = port.port;
+    return typeof number === "number" && (text(port, "protocol") || "TCP") === "TCP" ? [[text(port, "name"), number]] : [];
+  });
+  return { kind: "EndpointSlice", meta, service, endpoints: items(object.body, "endpoints").flatMap(sliceEndpoint), ports: new Map(ports) };
 }
 
 /** TCP ports by name, of sidecars that are init containers with `restartPolicy: Always` too; the first of a name, as Kubernetes takes it. */
@@ -97,6 +130,7 @@ function pod(object: ApiObject, place: Place): PodObject | undefined {
     ports: podPorts(spec),
     serviceAccount: text(spec, "serviceAccountName") || "default",
     ready: isReady(status) && child(object.body.metadata, "deletionTimestamp") === undefined,
+    ...(child(spec, "hostNetwork") === true ? { hostNetwork: true } : {}),
   };
 }
 
@@ -105,5 +139,6 @@ export function observe(kind: string, object: ApiObject, place: Place): MeshObje
   if (kind === "Namespace") return { kind, meta: { ...metaOf(object, place), namespace: "" } };
   if (kind === "ServiceAccount") return { kind, meta: metaOf(object, place) };
   if (kind === "Service") return service(object, place);
+  if (kind === "EndpointSlice") return endpointSlice(object, place);
   return kind === "Pod" ? pod(object, place) : undefined;
 }

@@ -8,7 +8,7 @@ import { Backoff } from "../../core/backoff.ts";
 import { AppError } from "../../core/error.ts";
 import type { Logger } from "../../core/logger.ts";
 import type { KubernetesApi } from "./api.ts";
-import { type ApiObject, readEvent, readPage, type WatchEvent } from "./api-objects.ts";
+import { type ApiObject, readEvent, readPage, type WatchEvent, withMeaning } from "./api-objects.ts";
 import { collectionPath, type WatchedKind } from "./watched-kinds.ts";
 
 export const REFLECTOR_LIMITS = {
@@ -23,6 +23,8 @@ export const REFLECTOR_LIMITS = {
   lastRetryMs: 30_000,
   /** A kind that the server has no more is taken for gone after so long: a server that is starting does not know its custom kinds yet. */
   vanishedMs: 60_000,
+  /** Between two questions for a kind that was never there. */
+  missingRetryMs: 5_000,
 } as const;
 
 export interface ReflectorOptions {
@@ -31,6 +33,10 @@ export interface ReflectorOptions {
   readonly logger: Logger;
   /** After each change, and once after the first list. */
   readonly onChange: () => void;
+  /** After a change of the status alone, of kinds that are decoded. */
+  readonly onStatus?: () => void;
+  /** When the objects cannot be watched any more, or could not from the start. */
+  readonly onProblem?: () => void;
   /** In [0, 1): spreads the attempts of several replicas. */
   readonly random?: () => number;
   readonly limits?: Partial<Record<keyof typeof REFLECTOR_LIMITS, number>>;
@@ -54,7 +60,7 @@ export class Reflector {
   #version: string | undefined;
   #position = "";
   readonly #backoff: Backoff;
-  #failing = false;
+  #problem: string | undefined;
   #missingSince: number | undefined;
 
   constructor(options: ReflectorOptions) {
@@ -68,6 +74,11 @@ export class Reflector {
   /** By `NAMESPACE/NAME`, as of now; undefined until the first list is whole. An object that changes is another object. */
   get objects(): ReadonlyMap<string, ApiObject> | undefined {
     return this.#objects;
+  }
+
+  /** Why the objects cannot be watched at the moment; undefined while they are. */
+  get problem(): string | undefined {
+    return this.#problem;
   }
 
   /** Ends it; nothing is called once it resolves. */
@@ -95,17 +106,21 @@ export class Reflector {
       return;
     }
     if (error instanceof Unknown) this.#missing();
-    else {
-      const { message, code } = AppError.from(error);
-      if (code === "resource-exhausted") this.#position = "";
-      const level = this.#failing ? "debug" : "warn";
-      this.#options.logger.log(level, "objects cannot be watched: the last ones seen stay in force", {
-        kind: this.#options.kind.kind,
-        reason: message,
-      });
-    }
-    this.#failing = true;
-    await sleep(this.#backoff.next(), undefined, { signal: this.#abort.signal }).catch(() => undefined);
+    else this.#unwatched(AppError.from(error));
+    // A kind that was never installed is asked for steadily, so that it is taken up when it is.
+    const delay = this.#missingSince === undefined ? this.#backoff.next() : Math.min(this.#backoff.next(), this.#limits.missingRetryMs);
+    await sleep(delay, undefined, { signal: this.#abort.signal }).catch(() => undefined);
+  }
+
+  #unwatched({ message, code }: AppError): void {
+    if (code === "resource-exhausted") this.#position = "";
+    const { kind, logger, onProblem } = this.#options;
+    const first = this.#problem === undefined;
+    this.#problem = message;
+    const name = kind.only === undefined ? {} : { object: `${kind.only.namespace}/${kind.only.name}` };
+    const what = "objects cannot be watched: the last ones seen stay in force";
+    logger.log(first ? "warn" : "debug", what, { kind: kind.kind, ...name, reason: message });
+    if (first) onProblem?.();
   }
 
   /** The server does not know the kind: it was never installed, or it is starting, or it was taken away. */
@@ -113,6 +128,7 @@ export class Reflector {
     this.#version = undefined;
     this.#position = "";
     this.#missingSince ??= performance.now();
+    this.#problem ??= "the API server has no such kind";
     const empty = this.#objects === undefined || this.#objects.size === 0;
     if (!empty && performance.now() - this.#missingSince < this.#limits.vanishedMs) return;
     if (this.#objects?.size === 0) return;
@@ -126,8 +142,8 @@ export class Reflector {
   }
 
   #works(): void {
-    if (this.#failing) this.#options.logger.log("info", "objects are watched", { kind: this.#options.kind.kind });
-    this.#failing = false;
+    if (this.#problem !== undefined) this.#options.logger.log("info", "objects are watched", { kind: this.#options.kind.kind });
+    this.#problem = undefined;
     this.#backoff.reset();
     this.#missingSince = undefined;
   }
@@ -155,7 +171,7 @@ export class Reflector {
       if (status === 404) throw new Unknown();
       if (status !== 200) throw refused(status, body);
       const page = readPage(body, this.#options.kind.kind, this.#apiVersion(version));
-      for (const object of page.items) found.set(keyOf(object), object);
+      for (const object of page.items) found.set(keyOf(object), this.#known(object));
       if (found.size > this.#limits.objects) {
         throw new AppError("resource-exhausted", `there are more than ${this.#limits.objects} objects of kind ${this.#options.kind.kind}`);
       }
@@ -211,11 +227,18 @@ export class Reflector {
       this.#position = event.resourceVersion;
       return;
     }
-    const { object } = event;
+    const object = this.#known(event.object);
+    const before = this.#objects?.get(keyOf(object));
     if (event.type === "DELETED") this.#objects?.delete(keyOf(object));
     else this.#objects?.set(keyOf(object), object);
     this.#position = object.metadata.resourceVersion;
-    this.#options.onChange();
+    if (event.type !== "DELETED" && before?.meaning === object.meaning) this.#options.onStatus?.();
+    else this.#options.onChange();
+  }
+
+  /** The object, known again where it says what its former version says. */
+  #known(object: ApiObject): ApiObject {
+    return withMeaning(this.#objects?.get(keyOf(object)), object, this.#options.kind.reading === "observed");
   }
 }
 

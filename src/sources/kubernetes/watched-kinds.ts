@@ -27,19 +27,30 @@ const istio = (area: "networking" | "security", kind: string, resource: string):
   reading: "decoded",
 });
 
+/** Where services are served. The older `v1beta1` went with Kubernetes 1.25. */
+const ENDPOINT_SLICES: WatchedKind = { ...core("EndpointSlice", "endpointslices"), group: "discovery.k8s.io" };
+
 const WATCHED_KINDS: readonly WatchedKind[] = [
   core("Namespace", "namespaces"),
   core("ServiceAccount", "serviceaccounts"),
   core("Service", "services"),
   core("Pod", "pods"),
+  ENDPOINT_SLICES,
   istio("networking", "WorkloadEntry", "workloadentries"),
   istio("networking", "Sidecar", "sidecars"),
   istio("networking", "ServiceEntry", "serviceentries"),
   istio("networking", "DestinationRule", "destinationrules"),
+  istio("networking", "Gateway", "gateways"),
+  istio("networking", "VirtualService", "virtualservices"),
   istio("security", "PeerAuthentication", "peerauthentications"),
   istio("security", "RequestAuthentication", "requestauthentications"),
   istio("security", "AuthorizationPolicy", "authorizationpolicies"),
 ];
+
+/** One Secret, and no other. */
+export function secretKind(namespace: string, name: string): WatchedKind {
+  return { ...core("Secret", "secrets"), reading: "decoded", only: { namespace, name } };
+}
 
 /** `rootNamespace` is where the mesh's configuration is. */
 export function watchedKinds(rootNamespace: string): readonly WatchedKind[] {

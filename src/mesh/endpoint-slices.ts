@@ -1,0 +1,80 @@
+/** Where the services of a cluster are served: by EndpointSlices, as every other proxy of the cluster has it. */
+import type { EndpointSliceObject, ServiceObject, SliceEndpoint } from "../policy/model.ts";
+import { inNamespace } from "./by-namespace.ts";
+import { narrow } from "./recording.ts";
+import type { MeshSnapshot, Workload } from "./snapshot.ts";
+
+/** Where one port of a service is served. */
+export interface SlicedEndpoint {
+  readonly address: string;
+  readonly port: number;
+  /** Undefined for an address that is no pod's: a machine, a server outside. */
+  readonly workload: Workload | undefined;
+}
+
+const slicesOf = narrow((snapshot, { meta }: ServiceObject): readonly EndpointSliceObject[] =>
+  inNamespace(snapshot.endpointSlices, meta.namespace).filter(({ service }) => service === meta.name),
+);
+
+const byAddress = new WeakMap<ReadonlyMap<string, Workload>, ReadonlyMap<string, Workload>>();
+
+/** The pod that has an address to itself. */
+const podAt = narrow((snapshot, address: string): Workload | undefined => {
+  const { workloads } = snapshot;
+  const known =
+    byAddress.get(workloads) ??
+    new Map(
+      [...workloads.values()]
+        .filter(({ kind, hostNetwork }) => kind === "Pod" && hostNetwork !== true)
+        .map((workload) => [workload.address, workload]),
+    );
+  byAddress.set(workloads, known);
+  return known.get(address);
+});
+
+const podNamed = narrow((snapshot, key: string): Workload | undefined => {
+  const found = snapshot.workloads.get(key);
+  return found?.kind === "Pod" ? found : undefined;
+});
+
+/**
+ * Who is at an address. "unknown": a pod that has not been seen yet, or with another address than its slice says (one of another
+ * family, of an earlier life): until that is known, nothing may be sent there, since nothing says how.
+ */
+function whoIsAt(snapshot: MeshSnapshot, namespace: string, { address, pod }: SliceEndpoint): Workload | undefined | "unknown" {
+  if (pod === undefined) return podAt(snapshot, address);
+  const named = podNamed(snapshot, `${namespace}/${pod}`);
+  return named?.address === address ? named : "unknown";
+}
+
+/** Those that are ready; where none is, those that still answer while they end, as every kube-proxy does (KEP-1669). */
+function usable(candidates: readonly { readonly endpoint: SliceEndpoint; readonly port: number }[]) {
+  const ready = candidates.filter(({ endpoint }) => endpoint.ready);
+  return ready.length > 0 ? ready : candidates.filter(({ endpoint }) => endpoint.draining);
+}
+
+/** Where the service's port of this name is served. */
+export function sliceEndpoints(snapshot: MeshSnapshot, service: ServiceObject, portName: string): readonly SlicedEndpoint[] {
+  const candidates = slicesOf(snapshot, service).flatMap(({ endpoints, ports }) => {
+    const port = ports.get(portName);
+    return port === undefined ? [] : endpoints.map((endpoint) => ({ endpoint, port }));
+  });
+  return usable(candidates).flatMap(({ endpoint, port }) => {
+    const workload = whoIsAt(snapshot, service.meta.namespace, endpoint);
+    return workload === "unknown" ? [] : [{ address: endpoint.address, port, workload }];
+  });
+}
+
+/** Whether any slice of the service has an address. */
+export function hasSliceEndpoints(snapshot: MeshSnapshot, service: ServiceObject): boolean {
+  return slicesOf(snapshot, service).some(({ endpoints }) => endpoints.length > 0);
+}
+
+/** The ports of a workload to which a service without a selector leads, by the names of the service's ports. */
+export function sliceWorkloadPorts(snapshot: MeshSnapshot, service: ServiceObject, workload: Workload): ReadonlyMap<string, number> {
+  const { address, namespace, name } = workload;
+  const leadsHere = (endpoint: SliceEndpoint): boolean =>
+    endpoint.address === address && (endpoint.pod === undefined || (endpoint.pod === name && service.meta.namespace === namespace));
+  const slices = slicesOf(snapshot, service).filter(({ endpoints }) => endpoints.some(leadsHere));
+  return new Map(slices.flatMap(({ ports }) => [...ports]));
+}
