@@ -98,7 +98,7 @@ describe("an agent", () => {
     await ready();
     const { body } = await ask("GET", "/status");
     const { certificate, memory, proxy, pid, workloadApi, ...rest } = body as AgentStatus;
-    assert.deepEqual(rest, { workload: "photo-ns/photo-frontend", identity: IDENTITY, ready: true, sdsStreams: 0 });
+    assert.deepEqual(rest, { workload: "photo-ns/photo-frontend", identity: IDENTITY, ready: true, trustPushed: false, sdsStreams: 0 });
     assert.deepEqual(workloadApi, { socket: join(folder, "run", "workload.sock"), streams: 0 });
     assert.equal(pid, process.pid);
     assert.deepEqual({ kind: proxy.kind, state: proxy.state, restarts: proxy.restarts }, { kind: "embedded", state: "ready", restarts: 0 });

@@ -24,6 +24,7 @@ import { SecretStore } from "./secrets.ts";
 import { type AgentStatus, certificateStatus, type ProxyStatus, proxyStatus } from "./status.ts";
 import { systemTimers, type Timers } from "./timers.ts";
 import { NO_TOKEN, tokenFromFile } from "./token-source.ts";
+import { Trust } from "./trust.ts";
 import { WorkloadCommand } from "./workload-command.ts";
 
 export interface Agent {
@@ -101,7 +102,9 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     const program = prepareProxy(options, folder, sdsSocket);
     const drainMs = options.drainMs ?? DRAIN_MS;
     const supervisor = program === undefined ? undefined : new ProxySupervisor({ program, clock, timers, random, logger, drainMs });
-    agent = new RunningAgent({ options, manager, supervisor, sds, files, services, timers });
+    const { takeJwks } = services;
+    const trust = new Trust({ ...options, manager, sds, takeJwks, now: () => clock.now(), timers, random });
+    agent = new RunningAgent({ options, manager, supervisor, sds, files, services, trust, timers });
     await agent.serve(adminSocket);
   } catch (error) {
     sds.close();
@@ -126,6 +129,7 @@ interface Parts {
   readonly sds: SdsServer;
   readonly files: FileSecrets | undefined;
   readonly services: IdentityServices;
+  readonly trust: Trust;
   readonly timers: Timers;
 }
 
@@ -156,7 +160,7 @@ class RunningAgent implements Agent {
   }
 
   async status(): Promise<AgentStatus> {
-    const { options, manager, supervisor, sds, services } = this.#parts;
+    const { options, manager, supervisor, sds, services, trust } = this.#parts;
     const certificate = certificateStatus(manager.state, manager.expiresSoon);
     const proxy =
       supervisor === undefined || options.proxy.kind === "none"
@@ -173,6 +177,7 @@ class RunningAgent implements Agent {
       pid: process.pid,
       ready: certified && (supervisor === undefined || proxy.state === "ready"),
       certificate,
+      trustPushed: trust.current,
       proxy,
       sdsStreams: sds.streams,
       workloadApi: services.status(),
@@ -227,9 +232,10 @@ class RunningAgent implements Agent {
   }
 
   async #stopAll(status: number): Promise<void> {
-    const { options, manager, supervisor, sds, files, services } = this.#parts;
+    const { options, manager, supervisor, sds, files, services, trust } = this.#parts;
     options.logger.log("info", "agent stopping", { workload: options.workload });
     manager.stop();
+    trust.close();
     const command = this.#command;
     await command?.stop();
     // Once the command has ended there is nobody left to answer what the proxy still carries.

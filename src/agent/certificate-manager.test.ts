@@ -86,6 +86,25 @@ describe("the life of a certificate", () => {
     assert.equal(manager.state.kind, "valid");
   });
 
+  it("keeps its serial when other roots come, and roots that were pushed are not replaced by those of an answer", async () => {
+    const told: (readonly [string, string])[] = [];
+    manager.subscribe(({ serial, roots }) => told.push([serial, roots]));
+    manager.trust("pushed before the first");
+    await started();
+    manager.trust("pushed");
+    manager.trust("pushed");
+    await manager.renew();
+    manager.trustAnswers();
+    await manager.renew();
+    assert.deepEqual(told, [
+      ["1", "pushed before the first"],
+      ["1", "pushed"],
+      ["2", "pushed"],
+      ["3", ""],
+    ]);
+    assert.equal(manager.state.kind, "valid");
+  });
+
   it("is renewed a little earlier or later by chance, so that a fleet does not renew together", async () => {
     random = 0;
     await started();

@@ -62,6 +62,8 @@ export class CertificateManager {
   readonly #listeners = new Set<Listener>();
   #state: CertificateState;
   #expiresSoon = false;
+  /** Those that the control plane pushed, which are newer than any answer of its. */
+  #roots: string | undefined;
   #inFlight: Promise<IssuedCertificate> | undefined;
   #cancelAttempt = () => {};
   #cancelWarnings = () => {};
@@ -108,6 +110,22 @@ export class CertificateManager {
     return this.#inFlight;
   }
 
+  /** Takes other roots for its certificates, of now and to come, and tells the listeners of it. */
+  trust(roots: string): void {
+    this.#roots = roots;
+    const state = this.#state;
+    if (state.kind === "starting" || state.kind === "stopped" || state.certificate === undefined) return;
+    if (state.certificate.roots === roots) return;
+    const certificate = { ...state.certificate, roots };
+    this.#state = { ...state, certificate };
+    for (const listener of this.#listeners) listener(certificate);
+  }
+
+  /** What comes with the next certificate counts again: nobody tells of roots any more. */
+  trustAnswers(): void {
+    this.#roots = undefined;
+  }
+
   /** No further attempt is made, and the answer of one under way is not used. */
   stop(): void {
     this.#cancelAttempt();
@@ -130,7 +148,7 @@ export class CertificateManager {
       .request(this.valid)
       .catch((thrown): CertificateAnswer => ({ kind: "failed", error: AppError.from(thrown), retryAfterMs: 0 }));
     if (this.#state.kind === "stopped") throw new AppError("unavailable", "the agent is stopping");
-    if (answer.kind === "issued") return this.#adopt(answer.certificate);
+    if (answer.kind === "issued") return this.#adopt({ ...answer.certificate, roots: this.#roots ?? answer.certificate.roots });
     this.#fail(answer);
     throw answer.error;
   }

@@ -57,22 +57,38 @@ function channelOptions(controlPlane: ControlPlane): ClientOptions {
   };
 }
 
+/** A connection of its own, and what is known of the server there when a call fails. */
+export interface ControlPlaneClient {
+  readonly client: Client;
+  /** Why a call failed: `unauthenticated` for a server that is not the control plane, `unavailable` for none, else the server's refusal. */
+  explain(thrown: unknown): AppError;
+}
+
+/** A client that presents the certificate and trusts the roots of this moment. Throws `not-found` where there are none. */
+export async function connectControlPlane(
+  options: Pick<CallOptions, "controlPlane" | "rootCertificateFile" | "certificate">,
+  extra: ClientOptions = {},
+): Promise<ControlPlaneClient> {
+  const { controlPlane, certificate } = options;
+  const roots = await trustedRoots(options.rootCertificateFile, certificate);
+  const server = new ServerCheck(controlPlane.identity);
+  const material = certificate === undefined ? undefined : tlsMaterial(certificate);
+  const credentials = clientCredentials(new RotatingTlsMaterial({ key: "", chain: "", roots }), material, server.check);
+  const client = new Client(`dns:${hostAndPort(controlPlane)}`, credentials, { ...channelOptions(controlPlane), ...extra });
+  return { client, explain: (thrown) => server.refusal ?? explainUnreachable(AppError.from(thrown), controlPlane) };
+}
+
 /** Calls one method. Throws the server's refusal, `unauthenticated` for a server that is not the control plane, `unavailable` for none. */
 export async function callControlPlane<Request, Response>(
   options: CallOptions,
   method: ClientMethod<Request, Response>,
   request: Request,
 ): Promise<Response> {
-  const { controlPlane, certificate, metadata, deadlineMs } = options;
-  const roots = await trustedRoots(options.rootCertificateFile, certificate);
-  const server = new ServerCheck(controlPlane.identity);
-  const material = certificate === undefined ? undefined : tlsMaterial(certificate);
-  const credentials = clientCredentials(new RotatingTlsMaterial({ key: "", chain: "", roots }), material, server.check);
-  const client = new Client(`dns:${hostAndPort(controlPlane)}`, credentials, channelOptions(controlPlane));
+  const { client, explain } = await connectControlPlane(options);
   try {
-    return await callMethod(client, method, request, metadata, deadlineMs);
+    return await callMethod(client, method, request, options.metadata, options.deadlineMs);
   } catch (thrown) {
-    throw server.refusal ?? explainUnreachable(AppError.from(thrown), controlPlane);
+    throw explain(thrown);
   } finally {
     client.close();
   }

@@ -19,6 +19,8 @@ export interface IdentityServices {
   readonly env: Readonly<Record<string, string>>;
   /** A certificate of an earlier run that is still good. */
   readonly earlier: IssuedCertificate | undefined;
+  /** Takes the keys that verify JWT-SVIDs. Throws `permission-denied` for what are none. */
+  takeJwks(jwks: string): void;
   status(): { readonly socket: string; readonly streams: number };
   close(): void;
 }
@@ -35,9 +37,10 @@ function keepFiles(
 ): IssuedCertificate | undefined {
   const folder = outputCertificates === undefined ? undefined : openCertificateFolder(outputCertificates);
   const earlier = folder === undefined ? undefined : readCertificateFiles(folder, clock.now(), identity);
-  let known = earlier?.serial;
+  const contents = ({ serial, roots }: IssuedCertificate) => `${serial} ${roots}`;
+  let known = earlier === undefined ? undefined : contents(earlier);
   manager.subscribe((certificate) => {
-    if (certificate.serial === known) return;
+    if (contents(certificate) === known) return;
     try {
       if (folder !== undefined) writeCertificateFiles(folder, certificate);
     } catch (thrown) {
@@ -45,7 +48,7 @@ function keepFiles(
       return;
     }
     if (known !== undefined && renewalSignal !== undefined) sendRenewalSignal(renewalSignal, toCommand, logger);
-    known = certificate.serial;
+    known = contents(certificate);
   });
   return earlier;
 }
@@ -81,6 +84,7 @@ export async function createIdentityServices(
   return {
     earlier,
     env: { SPIFFE_ENDPOINT_SOCKET: formatEndpointSocket(socket) },
+    takeJwks: (jwks) => jwtSvids.adopt(jwks),
     status: () => ({ socket, streams: server.streams }),
     close: () => {
       jwtSvids.stop();

@@ -84,6 +84,11 @@ export class JwtSvids {
     return this.#refresh().catch(() => bundle);
   }
 
+  /** Takes a bundle that the control plane pushed. Throws `permission-denied` for what is none, and keeps the one before. */
+  adopt(jwks: string): void {
+    this.#take(jwks);
+  }
+
   stop(): void {
     this.#stopped = true;
     this.#cancelRefresh();
@@ -118,17 +123,10 @@ export class JwtSvids {
   }
 
   async #download(): Promise<JwtBundle> {
-    const { call, clock, logger, random } = this.#options;
+    const { call, logger } = this.#options;
     this.#cancelRefresh();
     try {
-      const bundle = parseJwtBundle(await call(GET_JWT_BUNDLE, undefined));
-      const changed = bundle.jwks !== this.#bundle?.jwks;
-      this.#bundle = bundle;
-      this.#bundleAt = clock.now();
-      this.#backoff.reset();
-      this.#again(bundle.refreshMs * (1 - random() / 5));
-      if (changed) for (const listener of [...this.#listeners]) listener();
-      return bundle;
+      return this.#take(await call(GET_JWT_BUNDLE, undefined));
     } catch (thrown) {
       const { message, code } = AppError.from(thrown);
       if (this.#bundle !== undefined) logger.log("warn", "the keys of JWT-SVIDs could not be renewed and stay", { error: message, code });
@@ -137,7 +135,20 @@ export class JwtSvids {
     }
   }
 
+  #take(jwks: string): JwtBundle {
+    const { clock, random } = this.#options;
+    const bundle = parseJwtBundle(jwks);
+    const changed = bundle.jwks !== this.#bundle?.jwks;
+    this.#bundle = bundle;
+    this.#bundleAt = clock.now();
+    this.#backoff.reset();
+    this.#again(bundle.refreshMs * (1 - random() / 5));
+    if (changed) for (const listener of [...this.#listeners]) listener();
+    return bundle;
+  }
+
   #again(delayMs: number): void {
+    this.#cancelRefresh();
     if (this.#stopped) return;
     this.#cancelRefresh = this.#options.timers.after(delayMs, () => {
       this.#refresh().catch(() => undefined);

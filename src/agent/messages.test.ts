@@ -10,6 +10,7 @@ import {
   DiscoveryResponseSchema,
 } from "../gen/envoy/service/discovery/v3/discovery_pb.js";
 import { SecretDiscoveryService } from "../gen/envoy/service/secret/v3/sds_pb.js";
+import { TrustBundles, TrustReportSchema, TrustUpdateSchema } from "../gen/garrison/v1/trust_pb.js";
 import { IstioCertificateRequestSchema, IstioCertificateResponseSchema, IstioCertificateService } from "../gen/istio/v1/auth/ca_pb.js";
 import { methodDefinition } from "../rpc/service.ts";
 import { CREATE_CERTIFICATE } from "./csr-messages.ts";
@@ -23,6 +24,7 @@ import {
   SECRET_TYPE_URL,
 } from "./sds-messages.ts";
 import { SDS_METHODS } from "./sds-server.ts";
+import { decodeTrustUpdate, encodeTrustReport, FOLLOW } from "./trust-messages.ts";
 
 const text = fc.string({ unit: "grapheme", maxLength: 40 });
 const texts = fc.array(text, { maxLength: 5 });
@@ -50,6 +52,25 @@ describe("messages written and read by hand agree with the generated code", () =
         });
       }),
     );
+  });
+
+  it("for what an agent is to trust, and what it reports", () => {
+    const number = fc.nat(2 ** 31);
+    const bundle = fc.record({ trustDomain: text, roots: text, jwks: text, sequence: number, refreshHintSeconds: number });
+    const update = fc.record({ nonce: text, bundles: fc.array(bundle, { maxLength: 3 }), tainted: texts, renewWithinMs: number });
+    const report = fc.record({ workload: text, nonce: text, refusal: text, serial: text, authority: text });
+    fc.assert(
+      fc.property(update, report, (sent, reported) => {
+        const bundles = sent.bundles.map((each) => ({ ...each, sequence: BigInt(each.sequence) }));
+        assert.deepEqual(decodeTrustUpdate(toBinary(TrustUpdateSchema, create(TrustUpdateSchema, { ...sent, bundles }))), {
+          ...sent,
+          bundles: sent.bundles.map((each) => ({ ...each })),
+        });
+        const { $typeName, ...read } = fromBinary(TrustReportSchema, encodeTrustReport(reported));
+        assert.deepEqual(read, { ...reported });
+      }),
+    );
+    assert.equal(FOLLOW.path, methodDefinition(TrustBundles.method.follow).path);
   });
 
   it("for a request for changes", () => {

@@ -14,6 +14,11 @@ function digestOf(text: string): string {
   return createHash("sha256").update(text).digest("hex").slice(0, 16);
 }
 
+/** The version of the secret of these roots (PEM). */
+export function rootsVersion(roots: string): string {
+  return digestOf(roots);
+}
+
 /** With no root on the machine the mesh's own stand in: no server outside has a certificate by them. */
 function systemRoots(meshRoots: string): NamedSecret {
   const found = readSystemRoots();

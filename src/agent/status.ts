@@ -35,6 +35,8 @@ export interface AgentStatus {
   /** Whether the certificate is valid and the proxy serves. */
   readonly ready: boolean;
   readonly certificate: CertificateStatus;
+  /** Whether the trust bundle in force is the one that the control plane pushed last, over a stream that is open. */
+  readonly trustPushed: boolean;
   readonly proxy: ProxyStatus;
   /** Open SDS streams. */
   readonly sdsStreams: number;

@@ -18,6 +18,8 @@ import { makeJoinToken } from "./join-token-route.ts";
 
 import type { MeshState } from "./mesh-state.ts";
 import { meshStatus } from "./status.ts";
+import type { Trust } from "./trust.ts";
+import { trustStatus } from "./trust-status.ts";
 import { workloadSummaries } from "./workloads.ts";
 
 export interface AdminContext {
@@ -35,6 +37,7 @@ export interface AdminContext {
   readonly joinTokens: JoinTokens;
   readonly jwtSvids: JwtSvidRecord;
   readonly connections: () => readonly XdsConnection[];
+  readonly trust: Trust;
   readonly audit: AuditHandler;
 }
 
@@ -107,6 +110,7 @@ export function adminRoutes(context: AdminContext): AdminRoutes {
     "POST /v1/tokens": ({ body }) => mintToken(context, body),
     ...authorityRoutes(context.authority, context.clock),
     "POST /v1/ca/revoke": context.revoke,
+    "GET /v1/ca/trust": () => trustStatus(context.trust, context.connections()),
     "GET /v1/mtls": context.mtls,
     "GET /v1/audit": ({ url }, response) => context.audit({ url }, response),
   };

@@ -2,6 +2,7 @@
 
 import type { ReportingWorkload } from "../audit/reporting-stream.ts";
 import type { TrustAnchors } from "../ca/authority.ts";
+import type { AdmittedAgent } from "../ca/trust-follower.ts";
 import type { Clock } from "../core/clock.ts";
 import { AppError } from "../core/error.ts";
 import { formatSpiffeId } from "../identity/spiffe-id.ts";
@@ -88,5 +89,15 @@ export function reporterAdmission(options: AdmissionOptions) {
   return (auth: { readonly peerCertificate: Uint8Array | undefined }, node: NodeClaim): ReportingWorkload => {
     const { identity, expiresAt } = callerOf(auth.peerCertificate, options);
     return { workload: admitWorkload(options.snapshot(), identity, node).key, identity, expiresAt };
+  };
+}
+
+/** The admission of agents that follow the trust bundle: each for its own workload, `NAMESPACE/NAME`. */
+export function followerAdmission(options: AdmissionOptions) {
+  return (certificate: Uint8Array | undefined, workload: string): AdmittedAgent => {
+    const { identity, expiresAt } = callerOf(certificate, options);
+    const [NAMESPACE = "", WORKLOAD_NAME = ""] = workload.split("/");
+    const { key } = admitWorkload(options.snapshot(), identity, { id: workload, metadata: { NAMESPACE, WORKLOAD_NAME } });
+    return { workload: key, identity, expiresAt };
   };
 }

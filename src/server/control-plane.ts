@@ -17,6 +17,7 @@ import { type Clock, systemClock } from "../core/clock.ts";
 import type { Logger } from "../core/logger.ts";
 import { AccessLogService } from "../gen/envoy/service/accesslog/v3/als_pb.js";
 import { DecisionLog } from "../gen/garrison/v1/proxy_pb.js";
+import { TrustBundles } from "../gen/garrison/v1/trust_pb.js";
 import { formatSpiffeId } from "../identity/spiffe-id.ts";
 import type { FixedSettings } from "../mesh/mesh-config.ts";
 import type { MeshSettings } from "../mesh/snapshot.ts";
@@ -41,6 +42,7 @@ import { RENDERERS } from "./render.ts";
 import { revocationRoute } from "./revocation.ts";
 import { type ConfigurationOrigin, openSource } from "./source.ts";
 import { refuseContradiction, settleSettings } from "./start.ts";
+import { openTrust } from "./trust.ts";
 
 export interface ControlPlaneOptions {
   /** Where the configuration is: a folder of YAML, or a Kubernetes cluster. */
@@ -203,6 +205,9 @@ export async function startControlPlane(given: ControlPlaneOptions): Promise<Con
     cleanup.push(() => stopServer(server));
     cleanup.push(() => ads.close());
     addServices(server, options, state, mesh, ads, admission, source.tokens);
+    const trust = openTrust({ ...state, admission, logger });
+    cleanup.push(() => trust.close());
+    server.addService(serviceDefinition(TrustBundles), trust.service.implementation);
     const port = await bindServer(server, options.listen, serverCredentials(serving.material));
     const listen = { host: options.listen.host, port };
 
@@ -220,6 +225,7 @@ export async function startControlPlane(given: ControlPlaneOptions): Promise<Con
       joinTokens: state.joinTokens,
       jwtSvids: state.jwtRecord,
       connections: () => ads.connections(),
+      trust,
       audit: auditHandler(state.store, { clock }),
     });
     const admin = await serveAdmin(adminSocket, routes, logger);

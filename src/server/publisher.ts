@@ -26,7 +26,7 @@ export function formatProxyView(view: ProxyView): string {
 }
 
 /** The view of a cache key that `formatProxyView` made. */
-function parseProxyView(key: string): ProxyView {
+export function parseProxyView(key: string): ProxyView {
   const [kind = "", workload = ""] = key.split(" ");
   return { kind: kind === "envoy" ? "envoy" : "embedded", workload };
 }

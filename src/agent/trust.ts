@@ -1,0 +1,141 @@
+/** What this workload is to trust, kept up to date: roots and keys as the control plane pushes them, in force at the proxy before they are acknowledged. */
+import { AppError } from "../core/error.ts";
+import { parseSpiffeId } from "../identity/spiffe-id.ts";
+import { type Certificate, parseCertificates } from "../x509/certificate.ts";
+import { verifyChain } from "../x509/chain.ts";
+import type { AgentOptions } from "./agent-options.ts";
+import type { CertificateManager } from "./certificate-manager.ts";
+import type { IssuedCertificate } from "./issued-certificate.ts";
+import type { SdsServer } from "./sds-server.ts";
+import { rootsVersion } from "./secrets.ts";
+import type { Timers } from "./timers.ts";
+import { TrustClient } from "./trust-client.ts";
+import type { ReceivedBundle, TrustReport, TrustUpdate } from "./trust-messages.ts";
+
+export interface TrustOptions extends Pick<AgentOptions, "workload" | "identity" | "controlPlane" | "rootCertificateFile" | "logger"> {
+  readonly manager: CertificateManager;
+  readonly sds: SdsServer;
+  /** Takes the keys that verify JWT-SVIDs of the workload's own trust domain. */
+  readonly takeJwks: (jwks: string) => void;
+  readonly now: () => number;
+  readonly timers: Timers;
+  /** In [0, 1). */
+  readonly random: () => number;
+}
+
+const ACCEPTANCE_TIMEOUT_MS = 10_000;
+
+/** The bundle of the workload's own trust domain. Throws `permission-denied` where there is none that can be used: the one before stays. */
+function ownBundle({ bundles }: TrustUpdate, trustDomain: string): ReceivedBundle {
+  const own = bundles.find((bundle) => bundle.trustDomain === trustDomain);
+  try {
+    if (own !== undefined && parseCertificates(own.roots).length > 0) return own;
+  } catch (cause) {
+    throw new AppError("permission-denied", `the roots of \`${trustDomain}\` cannot be read`, { cause });
+  }
+  throw new AppError("permission-denied", `the control plane sent no roots of \`${trustDomain}\``);
+}
+
+function leafOf({ chain }: IssuedCertificate): { readonly leaf: Certificate | undefined; readonly intermediates: readonly Certificate[] } {
+  const [leaf, ...intermediates] = parseCertificates(chain);
+  return { leaf, intermediates };
+}
+
+/** Whether peers with the newest bundle refuse the certificate, or are soon to. */
+function mustBeReplaced(certificate: IssuedCertificate, tainted: readonly string[], time: number): boolean {
+  const { leaf, intermediates } = leafOf(certificate);
+  if (leaf === undefined) return true;
+  const issuers = [leaf, ...intermediates].flatMap(({ authorityKeyId }) => (authorityKeyId === undefined ? [] : [authorityKeyId]));
+  if (issuers.some((id) => tainted.includes(id))) return true;
+  try {
+    verifyChain({ leaf, intermediates, roots: parseCertificates(certificate.roots), time, purpose: "client" });
+    return false;
+  } catch {
+    return true;
+  }
+}
+
+export class Trust {
+  readonly #options: TrustOptions;
+  readonly #client: TrustClient;
+  readonly #unsubscribe: () => void;
+  /** The certificate that the proxy has accepted. */
+  #inUse: Pick<TrustReport, "serial" | "authority"> = { serial: "", authority: "" };
+  #cancelRenewal = () => {};
+
+  constructor(options: TrustOptions) {
+    const { workload, controlPlane, rootCertificateFile, manager, timers, random, logger } = options;
+    this.#options = options;
+    this.#client = new TrustClient({
+      workload,
+      controlPlane,
+      rootCertificateFile,
+      certificate: () => manager.valid,
+      take: (update) => this.#take(update),
+      inUse: () => this.#inUse,
+      onLost: () => manager.trustAnswers(),
+      timers,
+      random,
+      logger,
+    });
+    let serial: string | undefined;
+    this.#unsubscribe = manager.subscribe((certificate) => {
+      if (certificate.serial === serial) return;
+      serial = certificate.serial;
+      void this.#renewed(certificate);
+    });
+  }
+
+  /** Whether what the control plane pushed last is in force. */
+  get current(): boolean {
+    return this.#client.current;
+  }
+
+  close(): void {
+    this.#cancelRenewal();
+    this.#unsubscribe();
+    this.#client.close();
+  }
+
+  async #take(update: TrustUpdate): Promise<void> {
+    const { identity, manager, sds, takeJwks, logger } = this.#options;
+    const { roots, jwks, sequence } = ownBundle(update, parseSpiffeId(identity).trustDomain);
+    const changed = manager.valid?.roots !== roots;
+    manager.trust(roots);
+    if (jwks !== "") takeJwks(jwks);
+    if (changed) logger.log("info", "the trust bundle is taken", { sequence, roots: parseCertificates(roots).length });
+    this.#replaceWhereDue(update);
+    await sds.whenAccepted("ROOTCA", rootsVersion(roots), ACCEPTANCE_TIMEOUT_MS);
+  }
+
+  /** At a moment of its own, since everybody is told at one. A renewal that fails is tried again by the manager. */
+  #replaceWhereDue({ tainted, renewWithinMs }: TrustUpdate): void {
+    const { manager, now, timers, random, logger } = this.#options;
+    this.#cancelRenewal();
+    const certificate = manager.valid;
+    if (certificate === undefined || !mustBeReplaced(certificate, tainted, now())) return;
+    const delayMs = Math.round(renewWithinMs * random());
+    logger.log("info", "the certificate's authority is being replaced: renewing", { serial: certificate.serial, inMs: delayMs });
+    this.#cancelRenewal = timers.after(delayMs, () => {
+      manager.renew().catch(() => undefined);
+    });
+  }
+
+  /** The control plane learns of the new certificate when the proxy uses it. */
+  async #renewed(certificate: IssuedCertificate): Promise<void> {
+    const { sds, manager, logger } = this.#options;
+    this.#client.start();
+    try {
+      await sds.whenAccepted("default", certificate.serial, ACCEPTANCE_TIMEOUT_MS);
+    } catch (thrown) {
+      logger.log("error", "the proxy does not use the new certificate", {
+        serial: certificate.serial,
+        reason: AppError.from(thrown).message,
+      });
+      return;
+    }
+    if (manager.valid?.serial !== certificate.serial) return;
+    this.#inUse = { serial: certificate.serial, authority: leafOf(certificate).leaf?.authorityKeyId ?? "" };
+    this.#client.report();
+  }
+}

@@ -1,0 +1,30 @@
+import assert from "node:assert/strict";
+import { chmodSync, statSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { test } from "node:test";
+import { tempFolder } from "../../test/fixture/temp-folder.ts";
+import { BundleSequence } from "./bundle-sequence.ts";
+
+test("the number grows with each change of roots or keys, stays without one, and goes on after a restart", (t) => {
+  const folder = tempFolder(t);
+  const first = new BundleSequence(folder);
+  const numbers = [
+    first.number({ roots: "a", jwks: "k" }),
+    first.number({ roots: "a", jwks: "k" }),
+    first.number({ roots: "ab", jwks: "k" }),
+  ].map(({ sequence }) => sequence);
+  assert.deepEqual(numbers, [1, 1, 2]);
+  const second = new BundleSequence(folder);
+  assert.equal(second.number({ roots: "ab", jwks: "k" }).sequence, 2);
+  assert.equal(second.number({ roots: "ab", jwks: "l" }).sequence, 3);
+  assert.equal(statSync(join(folder, "trust-bundle.json")).mode & 0o777, 0o600);
+});
+
+test("a file that is damaged or that others may use is refused by name", (t) => {
+  const folder = tempFolder(t);
+  const file = join(folder, "trust-bundle.json");
+  writeFileSync(file, '{"sequence":"1"}', { mode: 0o600 });
+  assert.throws(() => new BundleSequence(folder), { code: "invalid-configuration", where: file });
+  chmodSync(file, 0o644);
+  assert.throws(() => new BundleSequence(folder), { code: "unsafe-permissions" });
+});

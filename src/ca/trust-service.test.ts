@@ -1,0 +1,176 @@
+import assert from "node:assert/strict";
+import { type TestContext, test } from "node:test";
+import { create, type MessageInitShape } from "@bufbuild/protobuf";
+import { Client, type ClientDuplexStream, Server, type ServiceError, status } from "@grpc/grpc-js";
+import { FakeCa } from "../../test/fakes/fake-ca.ts";
+import { until } from "../../test/fakes/processes.ts";
+import { AppError } from "../core/error.ts";
+import { silentLogger } from "../core/logger.ts";
+import { TrustBundles, type TrustReport, TrustReportSchema, type TrustUpdate } from "../gen/garrison/v1/trust_pb.js";
+import { DEFAULT_TRUST_DOMAIN } from "../identity/trust-domain.ts";
+import { clientCredentials, RotatingTlsMaterial, serverCredentials } from "../rpc/credentials.ts";
+import { methodDefinition, serviceDefinition } from "../rpc/service.ts";
+import { TrustService } from "./trust-service.ts";
+import type { TrustState } from "./trust-state.ts";
+
+const IDENTITY = "spiffe://cluster.local/ns/shop/sa/cart";
+const WORKLOAD = "shop/cart";
+const ca = new FakeCa();
+
+function stateOf(...roots: readonly string[]): TrustState {
+  const bundle = { roots: roots.join(""), jwks: "", sequence: roots.length, refreshHintSeconds: 300 };
+  return { bundles: new Map([[DEFAULT_TRUST_DOMAIN, bundle]]), roots: new Set(roots), tainted: new Set() };
+}
+
+class AgentStream {
+  readonly updates: TrustUpdate[] = [];
+  readonly ended: Promise<ServiceError>;
+  readonly #call: ClientDuplexStream<TrustReport, TrustUpdate>;
+
+  constructor(client: Client) {
+    const { path, requestSerialize, responseDeserialize } = methodDefinition(TrustBundles.method.follow);
+    this.#call = client.makeBidiStreamRequest(path, requestSerialize, responseDeserialize);
+    this.#call.on("data", (update: TrustUpdate) => this.updates.push(update));
+    this.ended = new Promise((resolve) => this.#call.on("error", resolve));
+  }
+
+  say(report: MessageInitShape<typeof TrustReportSchema>): void {
+    this.#call.write(create(TrustReportSchema, report));
+  }
+
+  async update(number: number): Promise<TrustUpdate> {
+    await until(`update ${number} has come`, () => this.updates.length >= number);
+    const update = this.updates[number - 1];
+    assert.ok(update);
+    return update;
+  }
+}
+
+/** A service over TLS; `current` and `refused` may be set while it runs. */
+async function serve(t: TestContext) {
+  const world = { current: stateOf("A"), refused: false, now: 1_000 };
+  const service = new TrustService({
+    current: () => world.current,
+    admit: (certificate, workload) => {
+      if (certificate === undefined) throw new AppError("unauthenticated", "no certificate");
+      if (world.refused || workload !== WORKLOAD) throw new AppError("permission-denied", "another's workload");
+      return { workload, identity: IDENTITY, expiresAt: 100_000 };
+    },
+    clock: { now: () => world.now },
+    logger: silentLogger,
+  });
+  const server = new Server();
+  server.addService(serviceDefinition(TrustBundles), service.implementation);
+  const material = new RotatingTlsMaterial(ca.material("spiffe://cluster.local/ns/istio-system/sa/garrison"));
+  const port = await new Promise<number>((resolve, reject) =>
+    server.bindAsync("127.0.0.1:0", serverCredentials(material), (error, bound) => (error === null ? resolve(bound) : reject(error))),
+  );
+  const roots = new RotatingTlsMaterial({ key: "", chain: "", roots: ca.rootPem });
+  const open = (certified = true) => {
+    const own = certified ? new RotatingTlsMaterial(ca.material(IDENTITY)) : undefined;
+    const client = new Client(
+      `127.0.0.1:${port}`,
+      clientCredentials(roots, own, () => undefined),
+      { "grpc.ssl_target_name_override": "localhost", "grpc.use_local_subchannel_pool": 1 },
+    );
+    t.after(() => client.close());
+    return new AgentStream(client);
+  };
+  t.after(() => {
+    service.close();
+    server.forceShutdown();
+  });
+  return { world, service, open };
+}
+
+test("an agent is told the state at once, and counts as a holder of it when it has said so", async (t) => {
+  const { world, service, open } = await serve(t);
+  const agent = open();
+  agent.say({ workload: WORKLOAD, serial: "5e", authority: "aa" });
+  const { nonce, bundles } = await agent.update(1);
+  assert.deepEqual(
+    bundles.map(({ trustDomain, roots, sequence, refreshHintSeconds }) => ({ trustDomain, roots, sequence, refreshHintSeconds })),
+    [{ trustDomain: "cluster.local", roots: "A", sequence: 1n, refreshHintSeconds: 300 }],
+  );
+  const [before] = service.followers;
+  assert.deepEqual([before?.identity, before?.serial, before?.authority, before?.holds], [IDENTITY, "5e", "aa", undefined]);
+  agent.say({ nonce, serial: "5f", authority: "bb" });
+  assert.equal(await service.whenever(() => service.followers[0]?.holds === world.current, 10_000), true);
+  assert.deepEqual([service.followers[0]?.serial, service.followers[0]?.authority], ["5f", "bb"]);
+});
+
+test("one update is out at a time: what changed meanwhile comes as the newest state after the answer", async (t) => {
+  const { world, service, open } = await serve(t);
+  const agent = open();
+  agent.say({ workload: WORKLOAD });
+  const { nonce } = await agent.update(1);
+  for (const roots of [
+    ["A", "B"],
+    ["A", "B", "C"],
+  ]) {
+    world.current = stateOf(...roots);
+    service.publish();
+  }
+  assert.equal(agent.updates.length, 1);
+  agent.say({ nonce });
+  const second = await agent.update(2);
+  assert.equal(second.bundles[0]?.roots, "ABC");
+  agent.say({ nonce: second.nonce });
+  assert.equal(await service.whenever(() => service.followers[0]?.holds === world.current, 10_000), true);
+});
+
+test("an agent that refuses an update does not hold it, is shown with the reason, and gets it again after a while", async (t) => {
+  const { world, service, open } = await serve(t);
+  const agent = open();
+  agent.say({ workload: WORKLOAD });
+  agent.say({ nonce: (await agent.update(1)).nonce, refusal: "the proxy did not answer" });
+  assert.equal(await service.whenever(() => service.followers[0]?.refusal === "the proxy did not answer", 10_000), true);
+  assert.equal(service.followers[0]?.holds, undefined);
+  world.now = 11_000;
+  assert.equal((await agent.update(2)).bundles[0]?.roots, "A");
+});
+
+test("nobody follows without a certificate, or for another's workload", async (t) => {
+  const { service, open } = await serve(t);
+  const [nameless, impostor] = [open(false), open()];
+  nameless.say({ workload: WORKLOAD });
+  impostor.say({ workload: "shop/vault" });
+  assert.deepEqual([(await nameless.ended).code, (await impostor.ended).code], [status.UNAUTHENTICATED, status.PERMISSION_DENIED]);
+  assert.deepEqual([service.followers, nameless.updates, impostor.updates], [[], [], []]);
+});
+
+test("a stream ends with the certificate that opened it, and when a root is withdrawn on which that stood", async (t) => {
+  const { world, service, open } = await serve(t);
+  const [agent, late] = [open(), open()];
+  agent.say({ workload: WORKLOAD });
+  await agent.update(1);
+  world.refused = true;
+  world.current = stateOf("A", "B");
+  service.publish();
+  assert.equal(service.followers.length, 1, "an added root changes nothing for those that are here");
+  world.current = stateOf("B");
+  service.publish();
+  assert.equal((await agent.ended).code, status.PERMISSION_DENIED);
+  world.refused = false;
+  late.say({ workload: WORKLOAD });
+  await late.update(1);
+  world.now = 100_000;
+  assert.equal((await late.ended).code, status.UNAUTHENTICATED);
+  assert.deepEqual(service.followers, []);
+});
+
+test("of one workload's streams the oldest goes when there are more than four, and a report that is none ends its own", async (t) => {
+  const { service, open } = await serve(t);
+  const agents: AgentStream[] = [];
+  for (let count = 0; count < 5; count += 1) {
+    const agent = open();
+    agent.say({ workload: WORKLOAD });
+    await agent.update(1);
+    agents.push(agent);
+  }
+  assert.equal((await agents[0]?.ended)?.code, status.RESOURCE_EXHAUSTED);
+  assert.equal(service.followers.length, 4);
+  agents[1]?.say({ serial: "no hex" });
+  assert.equal((await agents[1]?.ended)?.code, status.INVALID_ARGUMENT);
+  assert.equal(service.followers.length, 3);
+});

@@ -1,0 +1,41 @@
+/** What everybody is to trust, on its way to the agents: authority and keys -> source -> streams. */
+import type { Authority } from "../ca/authority.ts";
+import { BundleSequence } from "../ca/bundle-sequence.ts";
+import type { JwtSvidKeys } from "../ca/jwt-svid-keys.ts";
+import { TrustService } from "../ca/trust-service.ts";
+import { TrustSource } from "../ca/trust-state.ts";
+import type { Logger } from "../core/logger.ts";
+import { type AdmissionOptions, followerAdmission } from "./admission.ts";
+
+export interface TrustParts {
+  readonly folder: string;
+  readonly authority: Authority;
+  readonly jwtKeys: JwtSvidKeys;
+  readonly admission: AdmissionOptions;
+  readonly logger: Logger;
+}
+
+export interface Trust {
+  readonly source: TrustSource;
+  readonly service: TrustService;
+  close(): void;
+}
+
+/** Throws `unsafe-permissions` and `invalid-configuration` as to the file of the bundle's number. */
+export function openTrust({ folder, authority, jwtKeys, admission, logger }: TrustParts): Trust {
+  const sequence = new BundleSequence(folder);
+  const source = new TrustSource({
+    trustDomain: authority.trustDomain,
+    own: () => sequence.number({ roots: authority.rootsPem, jwks: jwtKeys.jwks }),
+    tainted: () => new Set(),
+    logger,
+  });
+  const service = new TrustService({ current: () => source.current, admit: followerAdmission(admission), clock: admission.clock, logger });
+  authority.onChange(() => source.refresh());
+  source.onChange(() => service.publish());
+  const close = () => {
+    source.close();
+    service.close();
+  };
+  return { source, service, close };
+}
