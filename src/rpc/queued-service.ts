@@ -21,7 +21,7 @@ function networkOf(peer: string): string {
  * Who calls, as far as that is known before anything is asked: the names in the certificate that the handshake has verified, else where
  * the connection comes from. Many that share an address share its turn.
  */
-export function callerKey(call: Pick<Call, "getAuthContext" | "getPeer">): string {
+function callerKey(call: Pick<Call, "getAuthContext" | "getPeer">): string {
   const names = call.getAuthContext()?.sslPeerCertificate?.subjectaltname;
   return names === undefined ? `peer ${networkOf(call.getPeer())}` : `certificate ${names}`;
 }

@@ -58,6 +58,7 @@ export function addIdentityServices(server: Server, options: IdentityServicesOpt
   const knows = (caller: SpiffeId): boolean => mesh.current.snapshot.identities.has(formatSpiffeId(caller));
   const byCertificate = clientCertificateAuthenticator({ trustDomain, trust, clock });
   const byToken = outside.except(tokenAuthenticator({ trustDomain, tokens: verifier }));
+  const outsiders = (how: "use" | "look") => (outside.isEmpty ? [] : [outside.authenticator(how)]);
   const joining: JoinAuthenticatorOptions = {
     trustDomain,
     tokens: joinTokens,
@@ -67,7 +68,7 @@ export function addIdentityServices(server: Server, options: IdentityServicesOpt
     authority,
     logger,
     knows,
-    authenticators: [byCertificate, joinTokenAuthenticator(joining, "use"), outside.authenticator("use"), byToken],
+    authenticators: [byCertificate, joinTokenAuthenticator(joining, "use"), ...outsiders("use"), byToken],
   });
   const jwtSvids = jwtSvidService({
     authenticator: byCertificate,
@@ -79,7 +80,7 @@ export function addIdentityServices(server: Server, options: IdentityServicesOpt
     logger,
   });
   const directory = workloadDirectory({
-    authenticators: [byCertificate, joinTokenAuthenticator(joining, "look"), outside.authenticator("look"), byToken],
+    authenticators: [byCertificate, joinTokenAuthenticator(joining, "look"), ...outsiders("look"), byToken],
     boundWorkload: (credentials) => boundWorkload(joining, credentials),
     workloads: () => workloadSummaries(mesh.current),
   });
