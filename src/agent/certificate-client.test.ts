@@ -230,6 +230,33 @@ describe("what the server answers", () => {
     assert.deepEqual([error.code, error.message, retryAfterMs], ["permission-denied", "not this one", 0]);
   });
 
+  it("may be that the certificate counts no more: then the token does, in the same attempt", async () => {
+    const current = await issued();
+    const before = server.requests.length;
+    server.answer = ({ csr, clientNames }) =>
+      clientNames === undefined
+        ? { certChain: [server.ca.signRequest(csr, { identities: [IDENTITY] }), server.ca.rootPem] }
+        : { code: status.UNAUTHENTICATED, details: "the certificate is revoked" };
+    const token = async (certified: boolean) => (certified ? undefined : "a-token");
+    const answer = await ask({ token }, current);
+    assert.equal(answer.kind, "issued");
+    assert.deepEqual(
+      server.requests.slice(before).map(({ authorization, clientNames }) => [authorization, clientNames]),
+      [
+        [undefined, `URI:${IDENTITY}`],
+        ["Bearer a-token", undefined],
+      ],
+    );
+  });
+
+  it("is the first refusal where there is no token, and both where the token does not do either", async () => {
+    const current = await issued();
+    server.answer = () => ({ code: status.UNAUTHENTICATED, details: "not so" });
+    const outcomes = await Promise.all([async () => undefined, async () => "a-token"].map((token) => ask({ token }, current)));
+    const messages = outcomes.map((outcome) => (outcome.kind === "failed" ? outcome.error.message : "issued"));
+    assert.deepEqual(messages, ["not so", "not so; and without the certificate: not so"]);
+  });
+
   it("may ask for patience", async () => {
     server.answer = () => ({ code: status.RESOURCE_EXHAUSTED, details: "busy", retryAfterMs: 90_000 });
     const { error, retryAfterMs } = await refused();

@@ -3,11 +3,10 @@
  * time.
  */
 
-import { Metadata, type ServiceError } from "@grpc/grpc-js";
 import type { Clock } from "../core/clock.ts";
 import { AppError } from "../core/error.ts";
 import { buildCsr, generateKey } from "../x509/csr-builder.ts";
-import type { CertificateAnswer, RequestCertificate } from "./certificate-manager.ts";
+import type { RequestCertificate } from "./certificate-manager.ts";
 import { type ControlPlane, callControlPlane } from "./control-plane-call.ts";
 import { CREATE_CERTIFICATE } from "./csr-messages.ts";
 import { checkIssuedCertificate, type IssuedCertificate } from "./issued-certificate.ts";
@@ -36,12 +35,35 @@ export function createCertificateClient(options: CertificateClientOptions): Requ
     try {
       return { kind: "issued", certificate: await requestCertificate(options, current) };
     } catch (thrown) {
-      return failed(AppError.from(thrown));
+      const error = AppError.from(thrown);
+      return { kind: "failed", error, retryAfterMs: error.retryAfterMs ?? 0 };
     }
   };
 }
 
+/** A certificate that the control plane does not take any more, as one that was revoked, is no reason to wait for its end: the token may do. */
 async function requestCertificate(options: CertificateClientOptions, current: IssuedCertificate | undefined): Promise<IssuedCertificate> {
+  try {
+    return await requestBy(options, current);
+  } catch (thrown) {
+    const refusal = AppError.from(thrown);
+    if (current === undefined || refusal.code !== "unauthenticated") throw refusal;
+    return await requestByToken(options, refusal);
+  }
+}
+
+async function requestByToken(options: CertificateClientOptions, refusal: AppError): Promise<IssuedCertificate> {
+  const token = await options.token(false).catch(() => undefined);
+  if (token === undefined) throw refusal;
+  try {
+    return await requestBy({ ...options, token: async () => token }, undefined);
+  } catch (thrown) {
+    const error = AppError.from(thrown);
+    throw new AppError(error.code, `${refusal.message}; and without the certificate: ${error.message}`, { cause: error });
+  }
+}
+
+async function requestBy(options: CertificateClientOptions, current: IssuedCertificate | undefined): Promise<IssuedCertificate> {
   const { identity, controlPlane, rootCertificateFile, clock, ttlSeconds, deadlineMs = DEADLINE_MS } = options;
   const metadata = bearer(await tokenOf(options.token, current !== undefined));
   const privateKey = generateKey();
@@ -58,15 +80,4 @@ async function tokenOf(source: TokenSource, certified: boolean): Promise<string 
     if (certified) return undefined;
     throw thrown;
   }
-}
-
-/** The least wait that the server asks for, in `grpc-retry-pushback-ms` (gRPC's retry design, A6), as it says when it is busy. */
-function failed(error: AppError): CertificateAnswer {
-  const { cause } = error;
-  const hint = isServiceError(cause) ? Number(cause.metadata.get("grpc-retry-pushback-ms")[0] ?? 0) : 0;
-  return { kind: "failed", error, retryAfterMs: Number.isFinite(hint) ? Math.max(0, hint) : 0 };
-}
-
-function isServiceError(cause: unknown): cause is ServiceError {
-  return cause instanceof Error && "metadata" in cause && cause.metadata instanceof Metadata;
 }

@@ -8,7 +8,7 @@ import { formatSpiffeId, type SpiffeId } from "../identity/spiffe-id.ts";
 import type { TrustDomain } from "../identity/trust-domain.ts";
 import { type Certificate, certificateDigest } from "../x509/certificate.ts";
 import { type CertificateRequest, parseCsr } from "../x509/csr.ts";
-import type { Issuer, PreparedCertificate } from "../x509/issuer.ts";
+import type { Issuer, LeafRequest, PreparedCertificate } from "../x509/issuer.ts";
 import { formatPem } from "../x509/pem.ts";
 import { Profile } from "../x509/profile.ts";
 import { keyKindOf } from "../x509/public-key.ts";
@@ -31,6 +31,8 @@ export interface AuthorityOptions {
   readonly logger: Logger;
   /** The folder of the operator's own CA; without it the CA is made here on the first start. */
   readonly caFolder?: string;
+  /** Where verifiers outside fetch the list of revoked certificates: in every certificate. */
+  readonly crlUrl?: string;
 }
 
 /** What certificates of this CA are verified by. */
@@ -144,6 +146,7 @@ export class Authority {
   #signing: Signing;
   #intermediates: readonly Certificate[] = [];
   readonly #lists: RevocationListSigner;
+  readonly #crl: Pick<LeafRequest, "crlUrl">;
 
   /** `openAuthority` makes it. */
   constructor(options: AuthorityOptions) {
@@ -152,6 +155,7 @@ export class Authority {
     this.trustDomain = trustDomain;
     this.#clock = clock;
     this.#logger = logger;
+    this.#crl = options.crlUrl === undefined ? {} : { crlUrl: options.crlUrl };
     this.rootsFile = caFolder === undefined ? join(folder, "root-cert.pem") : join(stateFolder, "root-cert.pem");
     if (caFolder === undefined) {
       this.#signing = signingOf(openOwnCa(folder, { trustDomain, now: clock.now(), backdateSeconds: BACKDATE_SECONDS }));
@@ -283,7 +287,7 @@ export class Authority {
       const parsed = parseCsr(request.csr);
       checkNames(parsed, uri);
       // Step 4: prepare the certificate, with its serial and validity, and lint it. Nothing has happened yet.
-      const prepared = set.issuer.prepare(profile, { spki: parsed.spki, uri, dnsNames, ttlSeconds: request.ttlSeconds, now });
+      const prepared = set.issuer.prepare(profile, { spki: parsed.spki, uri, dnsNames, ttlSeconds: request.ttlSeconds, now, ...this.#crl });
       // Still step 4: nothing for who or what is revoked.
       this.revocations.checkIssuance(uri, prepared.keyId);
       // Step 5: record the intent. From here on, a crash leaves a trace.

@@ -91,7 +91,7 @@ export async function remoteWorkload(parsed: ParsedArguments, asked: AbortSignal
     } catch (thrown) {
       const error = AppError.from(thrown);
       if (FINAL.has(error.code) || (once && error.code === "unauthenticated")) throw error;
-      const delay = backoff.next();
+      const delay = Math.max(backoff.next(), (error.retryAfterMs ?? 0) * (1 + Math.random() / 4));
       const fields = { error: error.message, code: error.code, help: error.help, retryInMs: Math.round(delay) };
       logger.log("warn", "the control plane does not say yet who this workload is", fields);
       // Nothing else may keep the process alive meanwhile.

@@ -1,5 +1,6 @@
+import { AppError } from "../core/error.ts";
 import { type IpBlock, parseIpBlock } from "../policy/ip-block.ts";
-import { startControlPlane } from "../server/control-plane.ts";
+import { type ControlPlaneOptions, startControlPlane } from "../server/control-plane.ts";
 import type { ConfigurationOrigin } from "../server/source.ts";
 import type { Command, ParsedArguments } from "./command.ts";
 import { EXIT } from "./exit.ts";
@@ -12,6 +13,23 @@ import { version } from "./version.ts";
 /** Both from the command line and from the environment. Throws `invalid-argument`. */
 function jwksAllow(given: readonly string[], fromEnvironment = ""): readonly IpBlock[] {
   return [...given, ...fromEnvironment.split(",")].filter((text) => text !== "").map((text) => parseIpBlock(text.trim()));
+}
+
+/** Only HTTP: whoever verifies a certificate may not need to verify another one for that. Throws `invalid-argument`. */
+function crlUrl(text: string): string {
+  if (/^http:\/\/[a-z0-9.-]+(?::\d{1,5})?\/[A-Za-z0-9._~/-]{0,400}$/.test(text)) return text;
+  throw new AppError("invalid-argument", `\`${text.slice(0, 300)}\` is not an address for the list of revoked certificates`, {
+    help: "write it as `http://crl.example.org/ca.crl`: verifiers fetch it without TLS, as it is signed",
+  });
+}
+
+/** The flags of the list of revoked certificates. */
+function crlFlags(parsed: ParsedArguments): Pick<ControlPlaneOptions, "crlListen" | "crlUrl"> {
+  const [listen, url] = [parsed.value("crl-listen"), parsed.value("crl-url")];
+  return {
+    ...(listen === undefined ? {} : { crlListen: parseHostPort(listen) }),
+    ...(url === undefined ? {} : { crlUrl: crlUrl(url) }),
+  };
 }
 
 /** A folder, or a cluster. */
@@ -44,6 +62,16 @@ export const command: Command = {
       doc: "issuers outside the mesh that vouch for workloads: OIDC, Kubernetes clusters, GCP and AWS instances",
     },
     listen: { type: "value", value: "HOST:PORT", doc: "where agents and proxies connect, by mutual TLS", default: "127.0.0.1:15012" },
+    "crl-listen": {
+      type: "value",
+      value: "HOST:PORT",
+      doc: "serve the signed list of revoked certificates there, by plain HTTP, at /ca.crl",
+    },
+    "crl-url": {
+      type: "value",
+      value: "URL",
+      doc: "write this address of the list into certificates, such as http://crl.example.org/ca.crl",
+    },
     ...SETTINGS_OPTIONS,
     "jwks-allow": {
       type: "many",
@@ -76,6 +104,7 @@ export const command: Command = {
       version: version(),
       ...(caFolder === undefined ? {} : { caFolder }),
       ...(issuersFile === undefined ? {} : { issuersFile }),
+      ...crlFlags(parsed),
       jwksAllow: jwksAllow(parsed.values("jwks-allow"), process.env.GARRISON_JWKS_ALLOW),
       logger,
     });

@@ -30,6 +30,7 @@ import { ADS_SERVER_OPTIONS, type AdsService, createAdsService } from "../xds/se
 import { serveAdmin } from "./admin.ts";
 import { adminRoutes } from "./admin-routes.ts";
 import { type AdmissionOptions, reporterAdmission, streamAdmission } from "./admission.ts";
+import { serveCrl } from "./crl-listener.ts";
 import { writeControlPlaneFile } from "./files.ts";
 import { addIdentityServices } from "./identity-services.ts";
 import { openIssuers } from "./issuers.ts";
@@ -64,6 +65,10 @@ export interface ControlPlaneOptions {
   readonly signal?: AbortSignal;
   /** The folder of the operator's own CA. */
   readonly caFolder?: string;
+  /** Where the signed list of revoked certificates is served by HTTP; nowhere without. */
+  readonly crlListen?: { readonly host: string; readonly port: number };
+  /** The address of that list as verifiers reach it. */
+  readonly crlUrl?: string;
   /** The file that says which issuers outside the mesh vouch for workloads. */
   readonly issuersFile?: string;
 }
@@ -97,7 +102,8 @@ function openState(options: ControlPlaneOptions, clock: Clock) {
   const { settings, logger } = options;
   const folder = resolve(options.state);
   const caFolder = options.caFolder === undefined ? {} : { caFolder: resolve(options.caFolder) };
-  const authority = openAuthority({ stateFolder: folder, trustDomain: settings.trustDomain, clock, logger, ...caFolder });
+  const crlUrl = options.crlUrl === undefined ? {} : { crlUrl: options.crlUrl };
+  const authority = openAuthority({ stateFolder: folder, trustDomain: settings.trustDomain, clock, logger, ...caFolder, ...crlUrl });
   const tokens = new TokenIssuer({ stateFolder: folder, issuer: `https://${settings.trustDomain}`, clock });
   const joinTokens = new JoinTokens(join(folder, "join-tokens.sqlite"), clock);
   const jwtKeys = new JwtSvidKeys({ stateFolder: folder, clock });
@@ -210,6 +216,10 @@ export async function startControlPlane(given: ControlPlaneOptions): Promise<Con
     server.addService(serviceDefinition(TrustBundles), trust.service.implementation);
     const port = await bindServer(server, options.listen, serverCredentials(serving.material));
     const listen = { host: options.listen.host, port };
+    if (options.crlListen !== undefined) {
+      const crl = await serveCrl({ listen: options.crlListen, list: () => authority.revocationList, clock, logger });
+      cleanup.push(() => crl.close());
+    }
 
     const adminSocket = join(state.folder, "admin.sock");
     const routes = adminRoutes({

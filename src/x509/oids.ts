@@ -45,6 +45,7 @@ export const OID = {
   subjectAltName: objectId("2.5.29.17"),
   basicConstraints: objectId("2.5.29.19"),
   cRLNumber: objectId("2.5.29.20"),
+  cRLDistributionPoints: objectId("2.5.29.31"),
   reasonCode: objectId("2.5.29.21"),
   nameConstraints: objectId("2.5.29.30"),
   authorityKeyIdentifier: objectId("2.5.29.35"),

@@ -10,6 +10,7 @@ import { AccessLogService } from "../../src/gen/envoy/service/accesslog/v3/als_p
 import { AggregatedDiscoveryService } from "../../src/gen/envoy/service/discovery/v3/ads_pb.js";
 import { JwtSvidAuthority, WorkloadDirectory } from "../../src/gen/garrison/v1/identity_pb.js";
 import { DecisionLog } from "../../src/gen/garrison/v1/proxy_pb.js";
+import { TrustBundles } from "../../src/gen/garrison/v1/trust_pb.js";
 import { IstioCertificateService } from "../../src/gen/istio/v1/auth/ca_pb.js";
 import { clientCredentials, RotatingTlsMaterial } from "../../src/rpc/credentials.ts";
 import { CLIENT_IDENTITY, meshFiles, UNUSED_PORTS } from "./mesh.ts";
@@ -27,6 +28,7 @@ const SERVICES: readonly (readonly [service: DescService, message: Readonly<Reco
   [AggregatedDiscoveryService, { node: NODE, typeUrl: "type.googleapis.com/garrison.v1.ProxyPolicy" }],
   [AccessLogService, { identifier: { node: NODE, logName: "x" } }],
   [DecisionLog, { node: NODE }],
+  [TrustBundles, { workload: "shop/client" }],
 ];
 
 interface Method {

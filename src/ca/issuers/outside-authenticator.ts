@@ -41,6 +41,11 @@ export class OutsideIdentities {
     );
   }
 
+  /** Nobody outside vouches for anybody. */
+  get isEmpty(): boolean {
+    return this.#options.issuers.length === 0;
+  }
+
   /** `use`: for certificates, each document once. `look`: for questions that give nothing away but the workload's own description. */
   authenticator(how: "use" | "look"): Authenticator {
     return {
