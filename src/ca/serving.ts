@@ -16,6 +16,8 @@ export interface ServingOptions {
   readonly authority: Authority;
   readonly clock: Clock;
   readonly logger: Logger;
+  /** Names by which clients reach it, besides `localhost` and the usual one. */
+  readonly dnsNames?: readonly string[];
   readonly schedule?: Schedule;
   /** From 0 to below 1. */
   readonly random?: () => number;
@@ -55,6 +57,7 @@ export function startServing({
   authority,
   clock,
   logger,
+  dnsNames = [],
   schedule = systemSchedule,
   random = Math.random,
 }: ServingOptions): ServingCertificate {
@@ -64,10 +67,9 @@ export function startServing({
 
   function renew(): number {
     const key = generateKey();
-    const issued = authority.issueServing(
-      { csr: buildCsr(key, formatSpiffeId(identity)), identity, ttlSeconds: 0, caller: CALLER },
-      DNS_NAMES,
-    );
+    const issued = authority.issueServing({ csr: buildCsr(key, formatSpiffeId(identity)), identity, ttlSeconds: 0, caller: CALLER }, [
+      ...new Set([...DNS_NAMES, ...dnsNames]),
+    ]);
     const chain = [issued.leaf, ...issued.intermediates].join("");
     material.update({ key: key.export({ type: "pkcs8", format: "pem" }).toString(), chain, roots: issued.roots });
     logger.log("info", "serving certificate issued", { serial: issued.serial, notAfter: new Date(issued.notAfter).toISOString() });

@@ -1,5 +1,6 @@
 import { AppError } from "../core/error.ts";
 import { type IpBlock, parseIpBlock } from "../policy/ip-block.ts";
+import type { ClusterPlace } from "../server/cluster-duties.ts";
 import { type ControlPlaneOptions, startControlPlane } from "../server/control-plane.ts";
 import type { ConfigurationOrigin } from "../server/source.ts";
 import type { Command, ParsedArguments } from "./command.ts";
@@ -40,6 +41,25 @@ function configuration(parsed: ParsedArguments): ConfigurationOrigin {
     : { kind: "folder", folder: required(parsed, "config") };
 }
 
+const NAME = /^([a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?)\/([a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?)$/;
+
+/** Throws `invalid-argument`. */
+function clusterPlace(parsed: ParsedArguments, config: ConfigurationOrigin): ClusterPlace {
+  const [, namespace, name] = NAME.exec(required(parsed, "service")) ?? [];
+  const webhooks = parsed.value("webhooks");
+  if (namespace === undefined || name === undefined) {
+    throw new AppError("invalid-argument", "`--service` is not of the form `NAMESPACE/NAME`", {
+      help: "name the Service in front of the control plane",
+    });
+  }
+  if (webhooks !== undefined && config.kind === "folder") {
+    throw new AppError("invalid-argument", "`--webhooks` is for a control plane on Kubernetes", {
+      help: "add `--kubernetes`, or leave it out",
+    });
+  }
+  return { service: { namespace, name }, webhooks: webhooks === undefined ? undefined : parseHostPort(webhooks) };
+}
+
 export const command: Command = {
   name: "serve",
   summary: "Runs the control plane: CA, policy compiler, xDS, and the record of decisions.",
@@ -72,6 +92,17 @@ export const command: Command = {
       value: "URL",
       doc: "write this address of the list into certificates, such as http://crl.example.org/ca.crl",
     },
+    webhooks: {
+      type: "value",
+      value: "HOST:PORT",
+      doc: "where the API server has objects checked before it keeps them, by HTTPS (deploy/kubernetes/webhooks.yaml)",
+    },
+    service: {
+      type: "value",
+      value: "NAMESPACE/NAME",
+      doc: "the Service in front of the control plane on Kubernetes: its certificate carries that name",
+      default: "garrison-system/garrison",
+    },
     ...SETTINGS_OPTIONS,
     "jwks-allow": {
       type: "many",
@@ -95,8 +126,10 @@ export const command: Command = {
     const asked = endRequest();
     const ended = new AbortController();
     void asked.then(() => ended.abort());
+    const config = configuration(parsed);
     const controlPlane = await startControlPlane({
-      config: configuration(parsed),
+      config,
+      place: clusterPlace(parsed, config),
       signal: ended.signal,
       state: required(parsed, "state"),
       listen: parseHostPort(required(parsed, "listen")),

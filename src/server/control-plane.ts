@@ -30,6 +30,7 @@ import { ADS_SERVER_OPTIONS, type AdsService, createAdsService } from "../xds/se
 import { serveAdmin } from "./admin.ts";
 import { adminRoutes } from "./admin-routes.ts";
 import { type AdmissionOptions, reporterAdmission, streamAdmission } from "./admission.ts";
+import { type ClusterPlace, DEFAULT_CLUSTER_PLACE, serviceNames, startClusterDuties } from "./cluster-duties.ts";
 import { serveCrl } from "./crl-listener.ts";
 import { writeControlPlaneFile } from "./files.ts";
 import { addIdentityServices } from "./identity-services.ts";
@@ -61,6 +62,8 @@ export interface ControlPlaneOptions {
   readonly clock?: Clock;
   /** Where keys of tokens may be fetched from besides the public internet, and by HTTP too. */
   readonly jwksAllow?: readonly IpBlock[];
+  /** Of a control plane on Kubernetes. */
+  readonly place?: ClusterPlace;
   /** Ends a start that waits for an API server. */
   readonly signal?: AbortSignal;
   /** The folder of the operator's own CA. */
@@ -185,7 +188,9 @@ export async function startControlPlane(given: ControlPlaneOptions): Promise<Con
   try {
     const state = openState(options, clock);
     cleanup.push(state.close);
-    const serving = startServing({ authority: state.authority, clock, logger });
+    const { place = DEFAULT_CLUSTER_PLACE } = options;
+    const dnsNames = config.kind === "kubernetes" ? serviceNames(place) : [];
+    const serving = startServing({ authority: state.authority, clock, logger, dnsNames });
     cleanup.push(() => serving.close());
     const allowed = options.jwksAllow ?? [];
     const { authority } = state;
@@ -243,6 +248,11 @@ export async function startControlPlane(given: ControlPlaneOptions): Promise<Con
       admin.close();
       admin.closeAllConnections();
     });
+    if (source.cluster !== undefined) {
+      const { cluster } = source;
+      const duties = await startClusterDuties({ cluster, place, authority, material: serving.material, logger });
+      cleanup.push(() => duties.close());
+    }
     const identity = formatSpiffeId(servingIdentity(settings.trustDomain));
     writeControlPlaneFile(state.folder, {
       pid: process.pid,

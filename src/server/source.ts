@@ -6,8 +6,8 @@ import { AppError } from "../core/error.ts";
 import type { Logger } from "../core/logger.ts";
 import { brokenMeshConfig } from "../sources/broken-mesh-config.ts";
 import { watchFolder } from "../sources/folder-watcher.ts";
-import { openKubernetesApi } from "../sources/kubernetes/api.ts";
-import { watchCluster } from "../sources/kubernetes/cluster-source.ts";
+import { type KubernetesApi, openKubernetesApi } from "../sources/kubernetes/api.ts";
+import { type ClusterSource, watchCluster } from "../sources/kubernetes/cluster-source.ts";
 import { TokenReviewer } from "../sources/kubernetes/token-review.ts";
 import type { ConfigurationSnapshot } from "../sources/snapshot.ts";
 import type { Configuration } from "./mesh-state.ts";
@@ -29,12 +29,20 @@ export interface SourceOptions {
   readonly signal?: AbortSignal;
 }
 
+/** A cluster in which more than reading is to be done. */
+export interface OpenedCluster {
+  readonly api: KubernetesApi;
+  readonly source: ClusterSource;
+}
+
 export interface OpenedSource {
   /** For the log. */
   readonly name: string;
   readonly tokens: TokenVerifier;
   /** Takes in these Secrets, by `NAMESPACE/NAME`, and no others; a folder has all of its own. */
   wantSecrets(names: ReadonlySet<string>): void;
+  /** Undefined for a folder. */
+  readonly cluster: OpenedCluster | undefined;
   close(): Promise<void>;
 }
 
@@ -78,7 +86,7 @@ async function openFolder(folder: string, { logger, apply, tokens, rootNamespace
     await watcher.close();
     throw error;
   }
-  return { name: folder, tokens, wantSecrets: () => undefined, close: () => watcher.close() };
+  return { name: folder, tokens, wantSecrets: () => undefined, cluster: undefined, close: () => watcher.close() };
 }
 
 /** A cluster vouches for its own service accounts: no token of another issuer is taken. */
@@ -92,8 +100,13 @@ async function openCluster(file: string | undefined, options: SourceOptions): Pr
     await cluster.close();
     throw error;
   }
-  const wantSecrets = (names: ReadonlySet<string>): void => cluster.wantSecrets(names);
-  return { name: "kubernetes", tokens: new TokenReviewer(api), wantSecrets, close: () => cluster.close() };
+  return {
+    name: "kubernetes",
+    tokens: new TokenReviewer(api),
+    wantSecrets: (names) => cluster.wantSecrets(names),
+    cluster: { api, source: cluster },
+    close: () => cluster.close(),
+  };
 }
 
 /** Opens the source and has its first configuration applied. Throws what the operator must put right, and leaves nothing open. */

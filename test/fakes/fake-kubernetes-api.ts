@@ -1,5 +1,5 @@
 /** An API server that answers from a script: what was asked of it is remembered. */
-import type { ApiAnswer, KubernetesApi, WatchAnswer } from "../../src/sources/kubernetes/api.ts";
+import type { ApiAnswer, ApiMethod, KubernetesApi, WatchAnswer } from "../../src/sources/kubernetes/api.ts";
 
 export type FakeAnswer = ApiAnswer | Error;
 
@@ -47,13 +47,13 @@ export class FakeKubernetesApi implements KubernetesApi {
   readonly bodies: unknown[] = [];
   readonly watches: FakeWatch[] = [];
   /** What a call is answered with, and with what status a watch begins. */
-  answer: (path: string) => FakeAnswer = () => ({ status: 404, body: undefined });
+  answer: (path: string, method?: ApiMethod, body?: unknown) => FakeAnswer = () => ({ status: 404, body: undefined });
   watchStatus: (path: string) => number = () => 200;
 
-  async call(_method: "GET" | "POST", path: string, body?: unknown): Promise<ApiAnswer> {
+  async call(method: ApiMethod, path: string, body?: unknown): Promise<ApiAnswer> {
     this.asked.push(path);
     this.bodies.push(body);
-    const answer = this.answer(path);
+    const answer = this.answer(path, method, body);
     if (answer instanceof Error) throw answer;
     return answer;
   }

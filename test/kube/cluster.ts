@@ -1,5 +1,8 @@
 /** What the tests do to a cluster, by the client library that others write theirs with. */
+import { once } from "node:events";
 import { globSync, readFileSync } from "node:fs";
+import type { IncomingMessage } from "node:http";
+import { type RequestOptions, request } from "node:https";
 import { basename, join } from "node:path";
 import { CoreV1Api, KubeConfig, type KubernetesObject, KubernetesObjectApi } from "@kubernetes/client-node";
 import { parse, parseAllDocuments } from "yaml";
@@ -16,6 +19,10 @@ export interface Manifest {
   readonly kind: string;
   readonly metadata: { readonly name: string; readonly namespace?: string };
   readonly spec?: unknown;
+}
+
+function pluralOf(kind: string): string {
+  return { AuthorizationPolicy: "authorizationpolicies", WorkloadEntry: "workloadentries" }[kind] ?? `${kind.toLowerCase()}s`;
 }
 
 export class Cluster {
@@ -58,13 +65,36 @@ export class Cluster {
 
   /** What the API server would say to a new object of the group `security.istio.io`, fields that it does not know refused; it is not kept. */
   async tryOut(object: Manifest): Promise<ApiAnswer> {
-    const plural = { AuthorizationPolicy: "authorizationpolicies" }[object.kind] ?? `${object.kind.toLowerCase()}s`;
-    const path = `/apis/${object.apiVersion}/namespaces/${object.metadata.namespace}/${plural}?dryRun=All&fieldValidation=Strict`;
+    const path = `/apis/${object.apiVersion}/namespaces/${object.metadata.namespace}/${pluralOf(object.kind)}?dryRun=All&fieldValidation=Strict`;
     return (await this.#api()).call("POST", path, object);
   }
 
   #api(): Promise<KubernetesApi> {
     return openKubernetesApi({ file: this.server.kubeconfig });
+  }
+
+  /** What the API server says to a new object, and its warnings; it is kept where it is accepted. */
+  async offer(object: Manifest): Promise<{ readonly status: number; readonly message: string; readonly warnings: readonly string[] }> {
+    const config = new KubeConfig();
+    config.loadFromFile(this.server.kubeconfig);
+    const options: RequestOptions = {};
+    await config.applyToHTTPSOptions(options);
+    const plural = pluralOf(object.kind);
+    const base = object.apiVersion === "v1" ? "/api/v1" : `/apis/${object.apiVersion}`;
+    const path = `${base}/namespaces/${object.metadata.namespace}/${plural}`;
+    const outgoing = request(this.server.url + path, { ...options, method: "POST", headers: { "content-type": "application/json" } });
+    outgoing.end(JSON.stringify(object));
+    const [incoming] = (await once(outgoing, "response")) as [IncomingMessage];
+    const chunks: Buffer[] = [];
+    for await (const chunk of incoming) chunks.push(chunk);
+    const { message = "" } = JSON.parse(Buffer.concat(chunks).toString()) as { readonly message?: string };
+    const { warning = [] } = incoming.headersDistinct;
+    return { status: incoming.statusCode ?? 0, message, warnings: warning.map((line) => line.replace(/^299 \S+ /, "")) };
+  }
+
+  /** An object as it is kept. */
+  async read<T>(path: string): Promise<T> {
+    return (await (await this.#api()).call("GET", path)).body as T;
   }
 
   async create(object: KubernetesObject): Promise<void> {
@@ -90,6 +120,12 @@ export class Cluster {
 
   applyFile(file: string): Promise<void> {
     return this.apply(readFileSync(file, "utf8"));
+  }
+
+  /** Our webhooks, with the control plane at a port of this machine. */
+  async installWebhooks(port: number): Promise<void> {
+    const text = readFileSync(join(DEPLOY, "webhooks.yaml"), "utf8");
+    await this.apply(text.replaceAll(/service: \{ name: garrison.*path: (\S+),.*\}/g, `url: https://localhost:${port}$1`));
   }
 
   /** Puts another form in the place of an object's. */

@@ -8,10 +8,18 @@ import { AppError } from "../../core/error.ts";
 /** What reflectors and reviews need of an API server; a fake stands in for it in tests. */
 export interface KubernetesApi {
   /** One request and its whole answer. Throws `unavailable`, `deadline-exceeded`, `resource-exhausted`. */
-  call(method: "GET" | "POST", path: string, body?: unknown): Promise<ApiAnswer>;
+  call(method: ApiMethod, path: string, body?: unknown, contentType?: ContentType): Promise<ApiAnswer>;
   /** The lines of a watch as they come. Throws `unavailable` where it cannot begin; ends when the server or `signal` ends it. */
   watch(path: string, signal: AbortSignal): Promise<WatchAnswer>;
 }
+
+export type ApiMethod = "GET" | "POST" | "PUT" | "PATCH" | "DELETE";
+
+/** RFC 6902 and RFC 7396, for PATCH. */
+export const JSON_PATCH = "application/json-patch+json";
+export const MERGE_PATCH = "application/merge-patch+json";
+
+export type ContentType = "application/json" | typeof JSON_PATCH | typeof MERGE_PATCH;
 
 export interface ApiAnswer {
   readonly status: number;
@@ -74,6 +82,13 @@ async function wholeBody(incoming: IncomingMessage, where: string): Promise<unkn
   }
 }
 
+interface Sent {
+  readonly method: ApiMethod;
+  readonly path: string;
+  readonly body?: unknown;
+  readonly contentType?: ContentType | undefined;
+}
+
 /** Credentials are asked for with each request (tokens expire); connections are kept for as long as the TLS material stays. */
 class KubeConfigApi implements KubernetesApi {
   readonly #config: KubeConfig;
@@ -85,11 +100,11 @@ class KubeConfigApi implements KubernetesApi {
     this.#server = server.replace(/\/+$/, "");
   }
 
-  async call(method: "GET" | "POST", path: string, body?: unknown): Promise<ApiAnswer> {
+  async call(method: ApiMethod, path: string, body?: unknown, contentType?: ContentType): Promise<ApiAnswer> {
     const signal = AbortSignal.timeout(API_LIMITS.callMs);
     const where = this.#server + path.split("?", 1)[0];
     try {
-      const incoming = await this.#send(method, path, body, signal);
+      const incoming = await this.#send({ method, path, body, contentType }, signal);
       return { status: incoming.statusCode ?? 0, body: await wholeBody(incoming, where) };
     } catch (error) {
       if (error instanceof AppError) throw error;
@@ -103,7 +118,7 @@ class KubeConfigApi implements KubernetesApi {
     const where = this.#server + path.split("?", 1)[0];
     const head = AbortSignal.any([signal, AbortSignal.timeout(API_LIMITS.callMs)]);
     try {
-      const incoming = await this.#send("GET", path, undefined, signal, head);
+      const incoming = await this.#send({ method: "GET", path }, signal, head);
       const status = incoming.statusCode ?? 0;
       if (status !== 200) incoming.destroy();
       incoming.socket.setTimeout(API_LIMITS.silenceMs, () => incoming.destroy(new Error("the watch fell silent")));
@@ -114,13 +129,13 @@ class KubeConfigApi implements KubernetesApi {
   }
 
   /** Resolves with the head of the answer. `head` bounds the time until then, `signal` the whole. */
-  async #send(method: string, path: string, body: unknown, signal: AbortSignal, head = signal): Promise<IncomingMessage> {
+  async #send({ method, path, body, contentType }: Sent, signal: AbortSignal, head = signal): Promise<IncomingMessage> {
     const options = await this.#options();
     const payload = body === undefined ? undefined : JSON.stringify(body);
     const headers = {
       ...options.headers,
       accept: "application/json",
-      ...(payload === undefined ? {} : { "content-type": "application/json", "content-length": Buffer.byteLength(payload) }),
+      ...(payload === undefined ? {} : { "content-type": contentType ?? "application/json", "content-length": Buffer.byteLength(payload) }),
     };
     return new Promise((resolve, reject) => {
       const outgoing = request(this.#server + path, { ...options, method, headers, signal }, (incoming) => {

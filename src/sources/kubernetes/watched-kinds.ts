@@ -4,6 +4,12 @@ import { MESH_CONFIG_NAME } from "../../policy/decode/config-map.ts";
 /** What an object is taken for: configuration that people write is decoded strictly, what the cluster says of itself is observed. */
 export type Reading = "decoded" | "observed";
 
+interface ObjectName {
+  /** Empty for an object of the cluster itself. */
+  readonly namespace: string;
+  readonly name: string;
+}
+
 export interface WatchedKind {
   readonly kind: string;
   /** The plural of its URLs. */
@@ -13,8 +19,8 @@ export interface WatchedKind {
   /** The first that the server has is watched. */
   readonly versions: readonly [string, ...string[]];
   readonly reading: Reading;
-  /** The only object of the kind that is asked for: the others are nobody's business here. */
-  readonly only?: { readonly namespace: string; readonly name: string };
+  /** The only object of the kind that is asked for: the others are nobody's business here. Without a namespace, that of the cluster, or of every namespace. */
+  readonly only?: ObjectName;
 }
 
 const core = (kind: string, resource: string): WatchedKind => ({ kind, resource, group: "", versions: ["v1"], reading: "observed" });
@@ -52,6 +58,16 @@ export function secretKind(namespace: string, name: string): WatchedKind {
   return { ...core("Secret", "secrets"), reading: "decoded", only: { namespace, name } };
 }
 
+/** The webhook configurations of this name. */
+export function webhookKinds(name: string): readonly WatchedKind[] {
+  const kinds = [
+    ["ValidatingWebhookConfiguration", "validatingwebhookconfigurations"],
+    ["MutatingWebhookConfiguration", "mutatingwebhookconfigurations"],
+  ] as const;
+  const only = { namespace: "", name };
+  return kinds.map(([kind, resource]) => ({ ...core(kind, resource), group: "admissionregistration.k8s.io", reading: "decoded", only }));
+}
+
 /** `rootNamespace` is where the mesh's configuration is. */
 export function watchedKinds(rootNamespace: string): readonly WatchedKind[] {
   const only = { namespace: rootNamespace, name: MESH_CONFIG_NAME };
@@ -62,5 +78,12 @@ export function watchedKinds(rootNamespace: string): readonly WatchedKind[] {
 export function collectionPath({ group, resource, only }: WatchedKind, version: string, query: string): string {
   const base = group === "" ? `/api/${version}` : `/apis/${group}/${version}`;
   if (only === undefined) return `${base}/${resource}?${query}`;
-  return `${base}/namespaces/${only.namespace}/${resource}?fieldSelector=${encodeURIComponent(`metadata.name=${only.name}`)}&${query}`;
+  const within = only.namespace === "" ? base : `${base}/namespaces/${only.namespace}`;
+  return `${within}/${resource}?fieldSelector=${encodeURIComponent(`metadata.name=${only.name}`)}&${query}`;
+}
+
+/** The URL of one object. */
+export function objectPath({ group, resource }: WatchedKind, version: string, { namespace, name }: ObjectName): string {
+  const base = group === "" ? `/api/${version}` : `/apis/${group}/${version}`;
+  return namespace === "" ? `${base}/${resource}/${name}` : `${base}/namespaces/${namespace}/${resource}/${name}`;
 }
