@@ -1,15 +1,17 @@
 /** The answer to "what comes of this request, and why", as plain data: what `--json` prints and what people read is made of. */
-import type { InboundListener } from "../compile/workload-policy.ts";
+import type { ServerPolicy } from "../compile/gateway-policy.ts";
 import type { Place } from "../core/diagnostic.ts";
 import { type Because, type Facts, formatBecause } from "../policy/decision.ts";
 import { quote } from "../policy/decode/report.ts";
 import type { PolicyAction } from "../policy/model.ts";
 import { formatOrigin } from "../policy/origin.ts";
+import { askedOf, type ServicePortAnswer } from "./asked-request.ts";
 import { type DryRunExplanation, explainDryRun } from "./dry-run.ts";
-import { type Arriving, arrive } from "./evaluate.ts";
+import type { Entrance } from "./entrance.ts";
+import { type Arrival, type Arriving, arrive } from "./evaluate.ts";
 import { type AskClause, type Explanation, explain, type LayerFinding, type Question, type RuleFinding } from "./explain.ts";
 import type { TestRequest } from "./test-request.ts";
-import { describeFinding, type TokenFinding, type TokenVerdict } from "./token-finding.ts";
+import { describeFinding, describePlace, type TokenFinding, type TokenVerdict } from "./token-finding.ts";
 import { describeMiss, describeUnknown } from "./words.ts";
 import { type AuthorizationInForce, type PolicyInForce, ruleInForce, type WorkloadView } from "./workload-view.ts";
 
@@ -32,7 +34,9 @@ export interface LayerAnswer {
   readonly rules: readonly RuleAnswer[];
 }
 
-export interface ListenerAnswer extends Pick<InboundListener, "name" | "bind" | "port" | "protocol" | "mtls"> {
+export interface ListenerAnswer extends Pick<Entrance, "name" | "bind" | "port" | "protocol" | "mtls"> {
+  /** Of a gateway: the server that takes the connection, and whose TLS it speaks. */
+  readonly server?: { readonly name: string; readonly security: ServerPolicy["security"]["kind"] };
   /** The PeerAuthentication that says the mode; absent where none does. */
   readonly mtlsBy?: PolicyInForce;
 }
@@ -55,6 +59,10 @@ export interface Answer {
   readonly request?: { readonly method: string; readonly path: string; readonly host: string };
   /** The tokens that rules look at, in that order. */
   readonly tokens: readonly TokenAnswer[];
+  /** In words: tokens of the question that no rule looks at; absent where there are none. */
+  readonly ignored?: readonly string[];
+  /** The service's port that was asked for; absent where the workload was asked by its own name. */
+  readonly service?: ServicePortAnswer;
   /** Whom a token proves, as `ISSUER/SUBJECT` where it says both; absent where none does. */
   readonly requester?: string;
   /** Absent where the workload has no listener for it. */
@@ -134,9 +142,17 @@ function toVerdict({ decision, hangsOn }: Explanation): Verdict {
   return { effect, by: formatBecause(because), audit: audit.map(formatOrigin), why: describeBecause(because) };
 }
 
-function toListener(view: WorkloadView, { name, bind, port, protocol, mtls }: InboundListener): ListenerAnswer {
+function toListener(view: WorkloadView, { name, bind, port, protocol, mtls, server }: Entrance): ListenerAnswer {
   const mtlsBy = view.ports.find(({ listener }) => listener === name)?.mtlsBy;
-  return { name, bind, port, protocol, mtls, ...(mtlsBy === undefined ? {} : { mtlsBy }) };
+  return {
+    name,
+    bind,
+    port,
+    protocol,
+    ...(mtls === undefined ? {} : { mtls }),
+    ...(mtlsBy === undefined ? {} : { mtlsBy }),
+    ...(server === undefined ? {} : { server: { name: server.name, security: server.security.kind } }),
+  };
 }
 
 function requestOf({ http }: Facts): Pick<Answer, "request"> {
@@ -168,7 +184,7 @@ function toDryRun(view: WorkloadView, found: DryRunExplanation | undefined): Pic
 }
 
 /** What a workload's rules say of facts, of which some may be unknown. */
-export function answerFacts(ask: AskClause, view: WorkloadView, listener: InboundListener, question: Question): Answer {
+export function answerFacts(ask: AskClause, view: WorkloadView, listener: Entrance, question: Question): Answer {
   const { policy } = view;
   const { facts } = question;
   const rules = listener.protocol === "tcp" ? policy.tcp : policy.http;
@@ -187,18 +203,34 @@ export function answerFacts(ask: AskClause, view: WorkloadView, listener: Inboun
   };
 }
 
+/** The tokens of the question that nobody looks at, each in words. */
+function ignoredTokens({ policy }: WorkloadView, { tokens }: TestRequest, { tokens: verdict, listener }: Arrival): readonly string[] {
+  const findings = verdict?.findings ?? [];
+  const left = tokens.filter(({ place }) => !findings.some((found) => found.place.kind === place.kind && found.place.name === place.name));
+  const why =
+    listener?.protocol === "tcp"
+      ? "a TCP connection has no tokens"
+      : policy.requestAuthentication === undefined
+        ? "no RequestAuthentication applies to the workload"
+        : "no rule of a RequestAuthentication looks for one there";
+  return left.map(({ place }) => `in ${describePlace(place)}: ${why}`);
+}
+
 /** What comes of a request at a workload, and why. Throws `invalid-argument` for a question that has no one meaning. */
-export function answer(engine: ExplainingEngine, view: WorkloadView, request: TestRequest): Answer {
+export function answer(engine: ExplainingEngine, view: WorkloadView, given: TestRequest): Answer {
+  const { request, service } = askedOf(view, given);
   const arrival = arrive(engine, view.policy, request);
   const tokens = toTokens(view, arrival.tokens);
+  const ignored = arrival.kind === "refused" && arrival.tokens === undefined ? [] : ignoredTokens(view, request, arrival);
+  const more = { tokens, ...(service === undefined ? {} : { service }), ...(ignored.length === 0 ? {} : { ignored }) };
   if (arrival.kind === "arrived")
-    return { ...answerFacts(engine.ask, view, arrival.listener, { facts: arrival.facts, knows: () => true }), tokens };
+    return { ...answerFacts(engine.ask, view, arrival.listener, { facts: arrival.facts, knows: () => true }), ...more };
   const { listener, why } = arrival;
   return {
     workload: view.policy.workload,
     peer: request.from ?? "",
     sourceIp: request.sourceIp ?? "127.0.0.1",
-    tokens,
+    ...more,
     ...(listener === undefined ? {} : { listener: toListener(view, listener) }),
     effect: arrival.kind,
     by: "",

@@ -1,12 +1,12 @@
 /** What comes of a request at a workload, by the decision engine: connection first, then policy. */
-import type { CompiledJwtRule, InboundListener, WorkloadPolicy } from "../compile/workload-policy.ts";
+import type { CompiledJwtRule, WorkloadPolicy } from "../compile/workload-policy.ts";
 import { AppError } from "../core/error.ts";
-import { parseSpiffeId } from "../identity/spiffe-id.ts";
 import { type Asking, type Decision, type Facts, formatBecause, type HttpFacts } from "../policy/decision.ts";
 import type { PathNormalization } from "../policy/mesh-config.ts";
 import { formatOrigin } from "../policy/origin.ts";
 import { remoteAddress } from "../policy/remote-address.ts";
 import { type AskedHead, headOf, httpFactsOf, withForwarded, withTokens } from "./asked-head.ts";
+import { type Entrance, entranceFor, refusalAt } from "./entrance.ts";
 import type { TestCase } from "./test-case.ts";
 import type { TestRequest } from "./test-request.ts";
 import type { Claims } from "./test-token.ts";
@@ -48,26 +48,6 @@ export interface Outcome {
   readonly dryRun?: { readonly effect: "allow" | "deny"; readonly by: string };
 }
 
-/** The listener that a request is for. Throws `invalid-argument` where it does not say which of several. */
-export function listenerFor(policy: WorkloadPolicy, { port }: TestRequest): InboundListener | undefined {
-  if (port !== undefined) return policy.inbound.find((listener) => listener.port === port);
-  if (policy.inbound.length <= 1) return policy.inbound[0];
-  const ports = policy.inbound.map((listener) => listener.port).join(", ");
-  throw new AppError("invalid-argument", `workload \`${policy.workload}\` listens on several ports`, {
-    help: `say which with \`port\`: ${ports}`,
-  });
-}
-
-/** Why there is no connection, or undefined where there is one. */
-function refusal(policy: WorkloadPolicy, listener: InboundListener | undefined, request: TestRequest): string | undefined {
-  if (listener === undefined)
-    return request.port === undefined ? "the workload listens on no port" : `the workload does not listen on port ${request.port}`;
-  if (request.from === undefined) return listener.mtls === "STRICT" ? "plaintext, where the mode is STRICT" : undefined;
-  if (listener.mtls === "DISABLE") return "mutual TLS, where the mode is DISABLE";
-  const { trustDomain } = parseSpiffeId(request.from);
-  return policy.trustDomains.includes(trustDomain) ? undefined : `the trust domain \`${trustDomain}\` is not one of the mesh`;
-}
-
 /** The authority that a request has: where it names none, the service's own name. */
 export function hostOf(policy: WorkloadPolicy, { host }: TestRequest): string {
   return host ?? policy.workload.split("/")[1] ?? "";
@@ -76,8 +56,16 @@ export function hostOf(policy: WorkloadPolicy, { host }: TestRequest): string {
 /** A host, perhaps with a port (RFC 3986 §3.2.2): what every proxy takes. */
 const AUTHORITY = /^[A-Za-z0-9\-._~!$&'()*+,;=%:[\]]+$/;
 
-function factsOf(listener: InboundListener, request: TestRequest, http: HttpFacts | undefined, trustedProxies = 0): Facts {
+/** A gateway adds the client's address before any rule is asked, behind what the proxies in front have told. */
+function withOwnHop(http: HttpFacts, sourceIp: string): HttpFacts {
+  const line = [...(http.headers.get("x-forwarded-for") ?? []), sourceIp].join(",");
+  return { ...http, headers: new Map([...http.headers, ["x-forwarded-for", [line]]]) };
+}
+
+function factsOf(listener: Entrance, request: TestRequest, asked: HttpFacts | undefined, proxies = 0): Facts {
   const sourceIp = request.sourceIp ?? "127.0.0.1";
+  const http = asked !== undefined && listener.isGateway === true ? withOwnHop(asked, sourceIp) : asked;
+  const trustedProxies = listener.isGateway === true && proxies > 0 ? proxies + 1 : proxies;
   const forwarded = http?.headers.get("x-forwarded-for") ?? [];
   return {
     peer: request.from,
@@ -85,7 +73,7 @@ function factsOf(listener: InboundListener, request: TestRequest, http: HttpFact
     remoteIp: remoteAddress(sourceIp, forwarded, trustedProxies),
     destinationIp: listener.bind,
     destinationPort: listener.port,
-    sni: request.sni ?? "",
+    sni: listener.serverName ?? request.sni ?? "",
     http,
     ...(request.authorizers === undefined ? {} : { authorizers: request.authorizers }),
   };
@@ -104,21 +92,21 @@ function authenticate(engine: Arriving, policy: WorkloadPolicy, request: TestReq
 export type Arrival =
   | {
       readonly kind: "refused";
-      readonly listener: InboundListener | undefined;
+      readonly listener: Entrance | undefined;
       readonly why: string;
       /** Of a token that is refused; absent otherwise. */
       readonly tokens?: TokenVerdict & { readonly kind: "refused" };
     }
   /** It hangs on a token whose issuer's keys nobody here knows. */
-  | { readonly kind: "unknown"; readonly listener: InboundListener; readonly why: string; readonly tokens: TokenVerdict }
-  | { readonly kind: "arrived"; readonly listener: InboundListener; readonly facts: Facts; readonly tokens?: TokenVerdict };
+  | { readonly kind: "unknown"; readonly listener: Entrance; readonly why: string; readonly tokens: TokenVerdict }
+  | { readonly kind: "arrived"; readonly listener: Entrance; readonly facts: Facts; readonly tokens?: TokenVerdict };
 
 const UNKNOWN_WHY = "a token is of an issuer whose keys are fetched, and they are not known here";
 const UNKNOWN_HELP =
   "ask a control plane that runs, which has them; or say what the token claims with `jwt`, to ask as of one that its issuer signed";
 
 /** How far a request of HTTP comes. */
-function arriveByHttp(engine: Arriving, policy: WorkloadPolicy, asked: TestRequest, listener: InboundListener): Arrival {
+function arriveByHttp(engine: Arriving, policy: WorkloadPolicy, asked: TestRequest, listener: Entrance): Arrival {
   const refuse = (why: string): Arrival => ({ kind: "refused", listener, why });
   const request = withForwarded(policy, asked);
   const path = engine.normalizePath(withTokens(request, engine.tokenOf).path, policy.pathNormalization ?? "BASE");
@@ -134,8 +122,8 @@ function arriveByHttp(engine: Arriving, policy: WorkloadPolicy, asked: TestReque
 
 /** How far a request comes. Throws `invalid-argument` for a question that has no one meaning. */
 export function arrive(engine: Arriving, policy: WorkloadPolicy, request: TestRequest): Arrival {
-  const listener = listenerFor(policy, request);
-  const why = refusal(policy, listener, request);
+  const listener = entranceFor(policy, request);
+  const why = refusalAt(policy, listener, request);
   if (listener === undefined || why !== undefined) return { kind: "refused", listener, why: why ?? "" };
   const isHttp = listener.protocol !== "tcp";
   if (request.protocol !== undefined && (request.protocol === "http") !== isHttp) {

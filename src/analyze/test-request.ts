@@ -1,5 +1,5 @@
 /** The request of a test: who asks a workload's proxy, from where, and for what. */
-import { parseSpiffeId } from "../identity/spiffe-id.ts";
+import { parseServiceAccount, parseSpiffeId } from "../identity/spiffe-id.ts";
 import type { AuthorizerAnswer } from "../policy/decision.ts";
 import { providerName } from "../policy/decode/extension-provider.ts";
 import { type Cursor, type Decoder, integer, list, mapOf, record, stringUpTo, text, wrong } from "../policy/decode/reader.ts";
@@ -8,8 +8,10 @@ import { quote } from "../policy/decode/report.ts";
 import { readTokens, type TestToken } from "./test-token.ts";
 
 export interface TestRequest {
-  /** A SPIFFE ID proved by mutual TLS, or undefined for plaintext. */
+  /** A SPIFFE ID proved by mutual TLS, NAMESPACE/SERVICE-ACCOUNT for one of the mesh's own, or undefined for plaintext. */
   readonly from: string | undefined;
+  /** At a gateway: over TLS, by no identity of the mesh, with whatever certificate the server asks of its clients; `from` is undefined. */
+  readonly outsider?: true;
   /** The workload's port; undefined where it has but one. */
   readonly port: number | undefined;
   readonly protocol: "http" | "tcp" | undefined;
@@ -36,20 +38,23 @@ const MAX_HEADERS = 100;
 const MAX_HEADER_CHARACTERS = 16_384;
 
 const PLAINTEXT = Symbol("plaintext");
+const OUTSIDER = Symbol("outsider");
 
-const caller: Decoder<string | typeof PLAINTEXT> = (cursor) => {
+const caller: Decoder<string | typeof PLAINTEXT | typeof OUTSIDER> = (cursor) => {
   const value = text(cursor);
   if (value === undefined) return undefined;
   if (value === "plaintext") return PLAINTEXT;
+  if (value === "outsider") return OUTSIDER;
   try {
-    parseSpiffeId(value);
+    if (value.includes("://")) parseSpiffeId(value);
+    else parseServiceAccount(value);
     return value;
   } catch {
     return wrong(
       cursor,
       "GAR0007",
       `is not a caller: ${quote(value)}`,
-      "write a SPIFFE ID such as `spiffe://cluster.local/ns/shop/sa/cart`, or `plaintext`",
+      "write NAMESPACE/SERVICE-ACCOUNT such as `shop/cart`, a SPIFFE ID such as `spiffe://cluster.local/ns/shop/sa/cart`, `plaintext`, or `outsider` at a gateway",
     );
   }
 };
@@ -150,18 +155,23 @@ const MAX_AUTHORIZERS = 64;
 
 const answers = mapOf(providerName, oneOf(["allow", "deny"]), { max: MAX_AUTHORIZERS });
 
-function checkServerName(cursor: Cursor, from: string | typeof PLAINTEXT | undefined, sni: string | undefined): void {
+function checkServerName(cursor: Cursor, from: string | symbol | undefined, sni: string | undefined): void {
   if (from === PLAINTEXT && sni !== undefined)
     wrong(cursor, "GAR0007", "has both `from: plaintext` and `sni`", "remove `sni`: only TLS has a server name");
 }
 
 export const testRequest: Decoder<TestRequest> = record((fields): TestRequest => {
-  const from = fields.required("from", caller, "say who asks: a SPIFFE ID, or `plaintext`");
+  const from = fields.required(
+    "from",
+    caller,
+    "say who asks: NAMESPACE/SERVICE-ACCOUNT, a SPIFFE ID, `plaintext`, or `outsider` at a gateway",
+  );
   const sni = fields.optional("sni", text);
   checkServerName(fields.cursor, from, sni);
   const authorizers = fields.optional("authorizers", answers);
   return {
-    from: from === PLAINTEXT ? undefined : from,
+    from: typeof from === "string" ? from : undefined,
+    ...(from === OUTSIDER ? { outsider: true } : {}),
     port: fields.optional("port", integer(1, 65_535)),
     protocol: fields.optional("protocol", oneOf(["http", "tcp"])),
     method: fields.optional("method", method) ?? "GET",

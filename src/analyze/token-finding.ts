@@ -55,7 +55,8 @@ export type TokenVerdict = {
 
 const NAMES = { header: "the header", param: "the parameter", cookie: "the cookie" } as const;
 
-function describePlace({ kind, name }: TokenFinding["place"]): string {
+/** `the header `x-token``. */
+export function describePlace({ kind, name }: TokenFinding["place"]): string {
   return `${NAMES[kind]} ${quote(name)}`;
 }
 

@@ -7,11 +7,11 @@ import type { WorkloadPolicy } from "../compile/workload-policy.ts";
 import type { Place } from "../core/diagnostic.ts";
 import { AppError } from "../core/error.ts";
 import { workloadsOfService } from "../mesh/selection.ts";
-import { serviceKey } from "../mesh/services.ts";
+import { serviceKey, workloadPortOf } from "../mesh/services.ts";
 import type { Workload } from "../mesh/snapshot.ts";
 import { quote } from "../policy/decode/report.ts";
 import { closest } from "../policy/decode/suggest.ts";
-import type { PolicyAction } from "../policy/model.ts";
+import type { PolicyAction, ServiceObject } from "../policy/model.ts";
 import type { Origin } from "../policy/origin.ts";
 
 export interface PolicyInForce {
@@ -37,6 +37,13 @@ export interface PortInForce {
   readonly mtlsBy?: PolicyInForce;
 }
 
+/** The ports of a service that was asked for, and where each leads at one workload; undefined: to a name that it does not have. */
+export interface AskedService {
+  /** `NAMESPACE/NAME`. */
+  readonly name: string;
+  readonly ports: readonly { readonly port: number; readonly target?: number }[];
+}
+
 export interface WorkloadView {
   readonly policy: WorkloadPolicy;
   /** One for each inbound listener, in their order. */
@@ -45,6 +52,8 @@ export interface WorkloadView {
   readonly authorization: readonly AuthorizationInForce[];
   /** The RequestAuthentication of each rule for tokens, in the order of the rules. */
   readonly requestAuthentication: readonly PolicyInForce[];
+  /** Absent where the workload was asked by its own name. */
+  readonly service?: AskedService;
 }
 
 type Mesh = Pick<CompiledMesh, "snapshot" | "policies">;
@@ -77,14 +86,19 @@ function requestAuthenticationOf({ snapshot }: Mesh, workload: Workload): readon
   }));
 }
 
+interface Named {
+  readonly workloads: readonly Workload[];
+  readonly service?: ServiceObject;
+}
+
 /** A workload of this name, or else the workloads behind a service of this name. */
-function workloadsNamed({ snapshot }: Mesh, name: string): readonly Workload[] {
+function workloadsNamed({ snapshot }: Mesh, name: string): Named {
   const workload = snapshot.workloads.get(name);
-  if (workload !== undefined) return [workload];
+  if (workload !== undefined) return { workloads: [workload] };
   const service = snapshot.services.find((candidate) => serviceKey(candidate) === name);
   if (service !== undefined) {
     const behind = workloadsOfService(snapshot, service);
-    if (behind.length > 0) return behind;
+    if (behind.length > 0) return { workloads: behind, service };
     throw new AppError("not-found", `service \`${name}\` selects no workload`, {
       help: "its selector must match the labels of a workload in the same namespace",
     });
@@ -103,12 +117,22 @@ export function ruleInForce(
   return found === undefined ? undefined : { policy: found, place: found.rules[rule] ?? found.place };
 }
 
+function askedService(service: ServiceObject, workload: Workload): AskedService {
+  const ports = service.ports.map((each) => {
+    const target = workloadPortOf(each, workload);
+    return { port: each.port, ...(target === undefined ? {} : { target }) };
+  });
+  return { name: serviceKey(service), ports };
+}
+
 /** What is in force for a workload, or for each workload behind a service; `name` is NAMESPACE/NAME. Throws `not-found`. */
 export function viewsOf(mesh: Mesh, name: string): readonly WorkloadView[] {
-  return workloadsNamed(mesh, name).flatMap((workload) => {
+  const { workloads, service } = workloadsNamed(mesh, name);
+  return workloads.flatMap((workload) => {
     const policy = mesh.policies.get(workload.key);
     if (policy === undefined) return [];
     const [ports, authorization] = [portsOf(mesh, workload, policy), authorizationOf(mesh, workload)];
-    return [{ policy, ports, authorization, requestAuthentication: requestAuthenticationOf(mesh, workload) }];
+    const asked = service === undefined ? {} : { service: askedService(service, workload) };
+    return [{ policy, ports, authorization, requestAuthentication: requestAuthenticationOf(mesh, workload), ...asked }];
   });
 }

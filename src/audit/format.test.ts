@@ -11,42 +11,42 @@ const LINES: readonly (readonly [string, Partial<AuditRecord>, string])[] = [
   [
     "a request that a dry run would deny",
     { dryRun: "deny", dryRunOrigin: "photo-ns/new[1]" },
-    "2026-11-22T10:00:00.000Z ALLOW   photo-ns/photo-frontend     -> photo-ns/photo-backend      GET /photos/1 200 by photo-ns/backend[0] dry-run deny by photo-ns/new[1]",
+    "    1 2026-11-22T10:00:00.000Z ALLOW   photo-ns/photo-frontend     -> photo-ns/photo-backend      GET /photos/1 200 by photo-ns/backend[0] dry-run deny by photo-ns/new[1]",
   ],
   [
     "a request that dry runs would not change",
     { dryRun: "allow", dryRunOrigin: "photo-ns/backend[0]" },
-    "2026-11-22T10:00:00.000Z ALLOW   photo-ns/photo-frontend     -> photo-ns/photo-backend      GET /photos/1 200 by photo-ns/backend[0]",
+    "    1 2026-11-22T10:00:00.000Z ALLOW   photo-ns/photo-frontend     -> photo-ns/photo-backend      GET /photos/1 200 by photo-ns/backend[0]",
   ],
   [
     "an allowed request",
     {},
-    "2026-11-22T10:00:00.000Z ALLOW   photo-ns/photo-frontend     -> photo-ns/photo-backend      GET /photos/1 200 by photo-ns/backend[0]",
+    "    1 2026-11-22T10:00:00.000Z ALLOW   photo-ns/photo-frontend     -> photo-ns/photo-backend      GET /photos/1 200 by photo-ns/backend[0]",
   ],
   [
     "a denied request",
     { effect: "deny", status: 403, origin: "default", method: "DELETE" },
-    "2026-11-22T10:00:00.000Z DENY    photo-ns/photo-frontend     -> photo-ns/photo-backend      DELETE /photos/1 403 by default",
+    "    1 2026-11-22T10:00:00.000Z DENY    photo-ns/photo-frontend     -> photo-ns/photo-backend      DELETE /photos/1 403 by default",
   ],
   [
     "a refused handshake, without identity and without service",
     { effect: "refused", caller: "", service: "", method: "", path: "", status: 0, origin: "", detail: "TLS error: certificate expired" },
-    "2026-11-22T10:00:00.000Z REFUSED (127.0.0.1)                 -> photo-ns/photo-backend      http (TLS error: certificate expired)",
+    "    1 2026-11-22T10:00:00.000Z REFUSED (127.0.0.1)                 -> photo-ns/photo-backend      http (TLS error: certificate expired)",
   ],
   [
     "an allowed TCP connection that an AUDIT rule matched",
     { protocol: "tcp", bytesReceived: 10, bytesSent: 2000, durationMicros: 70, audit: ["photo-ns/watch[1]", "b/c[0]"] },
-    "2026-11-22T10:00:00.000Z ALLOW   photo-ns/photo-frontend     -> photo-ns/photo-backend      tcp 10 in 2000 out by photo-ns/backend[0] audit photo-ns/watch[1],b/c[0]",
+    "    1 2026-11-22T10:00:00.000Z ALLOW   photo-ns/photo-frontend     -> photo-ns/photo-backend      tcp 10 in 2000 out by photo-ns/backend[0] audit photo-ns/watch[1],b/c[0]",
   ],
   [
     "a TCP connection that is still open, whose sizes are not known",
     { protocol: "tcp", bytesReceived: 1, bytesSent: 0, durationMicros: 0, origin: "no-policy" },
-    "2026-11-22T10:00:00.000Z ALLOW   photo-ns/photo-frontend     -> photo-ns/photo-backend      tcp by no-policy",
+    "    1 2026-11-22T10:00:00.000Z ALLOW   photo-ns/photo-frontend     -> photo-ns/photo-backend      tcp by no-policy",
   ],
   [
     "a caller of another trust domain, in full",
     { caller: "spiffe://other/ns/photo-ns/sa/photo-frontend" },
-    "2026-11-22T10:00:00.000Z ALLOW   spiffe://other/ns/photo-ns/sa/photo-frontend -> photo-ns/photo-backend      GET /photos/1 200 by photo-ns/backend[0]",
+    "    1 2026-11-22T10:00:00.000Z ALLOW   spiffe://other/ns/photo-ns/sa/photo-frontend -> photo-ns/photo-backend      GET /photos/1 200 by photo-ns/backend[0]",
   ],
 ];
 

@@ -9,6 +9,7 @@ export interface FormatOptions {
 }
 
 const COLOUR = { allow: 32, deny: 31, refused: 33 } as const satisfies Record<Effect, number>;
+const ID_WIDTH = 5;
 const PARTY_WIDTH = 27;
 
 /** Control, format, unassigned and private characters, every kind of space and line end, and the escape character itself. */
@@ -50,12 +51,13 @@ function formatDryRun({ effect, origin, dryRun, dryRunOrigin }: AuditRecord): re
   return [`dry-run ${dryRun} by ${token(dryRunOrigin)}`];
 }
 
-/** `TIME EFFECT CALLER -> SERVICE REQUEST by ORIGIN (DETAIL) audit RULES dry-run EFFECT by ORIGIN`, in columns; what is unknown is left out. Ends without a line end. */
+/** `ID TIME EFFECT CALLER -> SERVICE REQUEST by ORIGIN (DETAIL) audit RULES dry-run EFFECT by ORIGIN`, in columns; what is unknown is left out. Ends without a line end. */
 export function formatRecord(record: AuditRecord, options: FormatOptions = {}): string {
-  const { time, effect, service, workload, origin, detail, audit } = record;
+  const { id, time, effect, service, workload, origin, detail, audit } = record;
   const word = effect.toUpperCase().padEnd(7);
   const to = token(service === "" ? workload : service);
   return [
+    String(id).padStart(ID_WIDTH),
     new Date(time).toISOString(),
     options.colour === true ? `\u001b[${COLOUR[effect]}m${word}\u001b[0m` : word,
     formatCaller(record, options.trustDomain).padEnd(PARTY_WIDTH),

@@ -2,6 +2,7 @@ import type { Answer } from "../analyze/answer.ts";
 import { formatRecord, parseJson } from "../audit/format.ts";
 import type { AuditRecord } from "../audit/record.ts";
 import { AppError } from "../core/error.ts";
+import { formatOrigin, REVOKED } from "../policy/origin.ts";
 import { readControlPlaneFile } from "../server/files.ts";
 import { callAdminLines } from "./admin-client.ts";
 import { formatAsked, formatDryRun, formatLayers, formatVerdict } from "./authz/format-answer.ts";
@@ -16,7 +17,7 @@ function idOf(text: string): number {
   const id = /^\d{1,15}$/.test(text) ? Number(text) : 0;
   if (id > 0) return id;
   throw new AppError("invalid-argument", `\`${text.slice(0, 100)}\` is not the number of a record`, {
-    help: "take the `id` of a line of `garrison audit --json`",
+    help: "take the number at the beginning of a line of `garrison audit`",
   });
 }
 
@@ -26,12 +27,13 @@ async function readRecord(socket: string, id: number): Promise<AuditRecord> {
   const record = line === undefined ? undefined : parseJson(line);
   if (record?.id === id) return record;
   throw new AppError("not-found", `there is no record ${id}`, {
-    help: "old records are removed; `garrison audit --json` shows the ids that there are",
+    help: "old records are removed; `garrison audit` shows the numbers that there are",
   });
 }
 
 /** What is in force now for the record's workload, asked the same; undefined where there is nothing to ask. */
 async function askNow(state: string, record: AuditRecord): Promise<Answer | undefined> {
+  if (isRevoked(record)) return undefined;
   try {
     const [view] = await liveSource(state)(record.workload);
     return view === undefined ? undefined : answerNow(view, record);
@@ -46,10 +48,20 @@ function hasChanged(record: AuditRecord, now: Answer): boolean {
   return now.effect !== "unknown" && (now.effect !== record.effect || now.by !== record.origin);
 }
 
+function isRevoked({ origin }: AuditRecord): boolean {
+  return origin === formatOrigin(REVOKED);
+}
+
+/** Whether any rule asks for what is not recorded. */
+function hasUnknown({ layers, dryRun }: Answer): boolean {
+  return [...layers, ...(dryRun?.layers ?? [])].some(({ rules }) => rules.some(({ result }) => result === "unknown"));
+}
+
 const UNKNOWN = "the record holds neither headers nor the server name of the TLS handshake: what rules ask of them is unknown";
 
 function explanationOf(record: AuditRecord, now: Answer | undefined): readonly string[] {
   if (record.effect === "refused") return ["it was refused before any rule was asked"];
+  if (isRevoked(record)) return [`the caller's certificate is revoked, which denies whatever the rules say: \`garrison ca revocations\``];
   if (now === undefined) return ["the workload or its listener is not in the mesh any more: no rule can be asked"];
   const changed = "this is not what was recorded: the policies have changed since, or had not reached the proxy";
   return [
@@ -57,7 +69,7 @@ function explanationOf(record: AuditRecord, now: Answer | undefined): readonly s
     formatLayers(now.layers),
     `by the rules in force now: ${formatVerdict(now)}${formatDryRun(now)}`,
     ...(hasChanged(record, now) ? [changed] : []),
-    UNKNOWN,
+    ...(hasUnknown(now) ? [UNKNOWN] : []),
   ];
 }
 
@@ -67,7 +79,7 @@ export const command: Command = {
   operands: "ID",
   arity: [1, 1],
   options: { state: STATE_OPTION, json: JSON_OPTION },
-  examples: ["garrison audit --effect deny --json", "garrison audit show 17"],
+  examples: ["garrison audit --effect deny", "garrison audit show 17"],
   run: async (parsed) => {
     const id = idOf(parsed.positionals[0] ?? "");
     const state = required(parsed, "state");

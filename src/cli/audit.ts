@@ -8,7 +8,7 @@ import { readControlPlaneFile } from "../server/files.ts";
 import { openAdmin } from "./admin-client.ts";
 import type { Command, OptionSpec, ParsedArguments } from "./command.ts";
 import { EXIT } from "./exit.ts";
-import { JSON_OPTION, required, STATE_OPTION } from "./options.ts";
+import { JSON_OPTION, required, STATE_OPTION, tellNothing } from "./options.ts";
 
 /** What the help says of each flag; the flags themselves are the record's. */
 const FLAG_DOCS: Readonly<Record<string, OptionSpec>> = {
@@ -82,12 +82,13 @@ export const command: Command = {
     const options = { colour: process.stdout.isTTY === true, trustDomain };
     const format = parsed.flag("json") ? formatJson : (record: AuditRecord) => formatRecord(record, options);
     const print = (record: AuditRecord): void => void process.stdout.write(`${format(record)}\n`);
-    if (follow || query.get("order") === "oldest") {
-      for await (const record of lines(response)) print(record);
-      return EXIT.ok;
+    const inOrder = follow || query.get("order") === "oldest";
+    let count = 0;
+    for await (const record of inOrder ? lines(response) : (await Array.fromAsync(lines(response))).reverse()) {
+      print(record);
+      count += 1;
     }
-    const newest = await Array.fromAsync(lines(response));
-    for (const record of newest.reverse()) print(record);
+    if (count === 0 && !follow) tellNothing(parsed, "the record has no decision that fits");
     return EXIT.ok;
   },
 };

@@ -36,7 +36,20 @@ function toJson(view: WorkloadView): unknown {
       },
     ];
   });
-  return { workload: policy.workload, identity: policy.identity, listeners, policies: authorization, rules: Object.fromEntries(rules) };
+  const servers = (policy.gateway?.listeners ?? []).map(({ name, bind, port, servers: own }) => ({
+    name,
+    bind,
+    port,
+    protocol: "http",
+    servers: own.map((server) => ({ name: server.name, security: server.security.kind, hosts: server.hosts.map(({ host }) => host) })),
+  }));
+  return {
+    workload: policy.workload,
+    identity: policy.identity,
+    listeners: [...listeners, ...servers],
+    policies: authorization,
+    rules: Object.fromEntries(rules),
+  };
 }
 
 export const command: Command = {

@@ -21,7 +21,8 @@ export const command: Command = {
   ],
   run: async (parsed) => {
     const views = await (await openSource(parsed))(parsed.positionals[0] ?? "");
-    const answers = views.map((view) => answer(EXPLAINING, view, requestOf(parsed, view.policy.trustDomains[0] ?? "")));
+    const request = requestOf(parsed);
+    const answers = views.map((view) => answer(EXPLAINING, view, request));
     const texts = answers.map((each) => (parsed.flag("json") ? jsonLine(each) : formatAnswer(each)));
     process.stdout.write(texts.join(parsed.flag("json") ? "" : "\n"));
     return answers.every(({ effect }) => effect === "allow") ? EXIT.ok : EXIT.no;

@@ -5,7 +5,7 @@ import { callAdmin, controlPlaneSocket } from "./admin-client.ts";
 import { jsonLine } from "./authz/json-line.ts";
 import type { Command, ParsedArguments } from "./command.ts";
 import { EXIT } from "./exit.ts";
-import { JSON_OPTION, parseCount, required, STATE_OPTION } from "./options.ts";
+import { JSON_OPTION, parseCount, required, STATE_OPTION, tellNothing } from "./options.ts";
 
 const time = (milliseconds: number): string => new Date(milliseconds).toISOString();
 
@@ -65,7 +65,9 @@ export const command: Command = {
     const limit = parseCount("limit", required(parsed, "limit"), 1, 10_000);
     const socket = controlPlaneSocket(required(parsed, "state"));
     const answer = (await callAdmin(socket, "GET", `/v1/ca/list?${queryOf(parsed, limit)}`)) as LedgerAnswer;
-    for (const { line, record } of inOrder(answer, limit)) process.stdout.write(parsed.flag("json") ? jsonLine(record) : `${line}\n`);
+    const found = inOrder(answer, limit);
+    if (found.length === 0) tellNothing(parsed, "the ledger has no certificate and no refusal that fits");
+    for (const { line, record } of found) process.stdout.write(parsed.flag("json") ? jsonLine(record) : `${line}\n`);
     return EXIT.ok;
   },
 };

@@ -63,3 +63,8 @@ export function parseCount(name: string, text: string, least: number, most: numb
   }
   return value;
 }
+
+/** Of an empty list, on stderr: a person knows that it was asked. Whoever wants JSON is a program, and reads nothing. */
+export function tellNothing(parsed: ParsedArguments, what: string): void {
+  if (!parsed.flag("json")) process.stderr.write(`${what}\n`);
+}

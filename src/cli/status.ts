@@ -1,5 +1,5 @@
 import type { AuthorityStatus } from "../ca/authority.ts";
-import type { MeshStatus, ProxyStatus } from "../server/status.ts";
+import type { MeshStatus, PolicyStatus, ProxyStatus } from "../server/status.ts";
 import { callAdmin, controlPlaneSocket } from "./admin-client.ts";
 import type { Command } from "./command.ts";
 import { EXIT } from "./exit.ts";
@@ -27,6 +27,17 @@ function describeCa({ source, keyKind, serial, notAfter, intermediates, roots, p
   return problem === undefined ? [line] : [line, `  the newest files are not taken: ${problem}`];
 }
 
+/** What stands before how many enforce a policy. */
+const POLICY_STATES = {
+  valid: "",
+  kept: "BROKEN, its last valid form is  ",
+  closed: "INVALID, closed  ",
+} as const satisfies Record<PolicyStatus["state"], string>;
+
+function orNone(lines: readonly string[]): readonly string[] {
+  return lines.length === 0 ? ["  none"] : lines;
+}
+
 /** What a person reads. */
 export function formatStatus(status: StatusAnswer): string {
   const width = Math.max(
@@ -40,17 +51,17 @@ export function formatStatus(status: StatusAnswer): string {
   );
   const policies = status.policies.map(
     ({ policy, state, workloads: selected, enforced }) =>
-      `  ${policy.padEnd(width)}  ${state === "closed" ? "INVALID, closed  " : ""}enforced on ${enforced} of ${selected} workloads`,
+      `  ${policy.padEnd(width)}  ${POLICY_STATES[state]}enforced on ${enforced} of ${selected} workloads`,
   );
   return [
     `garrison ${status.version} on ${status.listen}, trust domain ${status.trustDomain}, up ${Math.round(status.uptimeSeconds)} s, ${Math.round(status.rssBytes / 2 ** 20)} MiB, configuration ${status.generation}`,
     ...describeCa(status.ca),
     "",
     "Workloads:",
-    ...workloads,
+    ...orNone(workloads),
     "",
     "Policies:",
-    ...policies,
+    ...orNone(policies),
     ...(status.diagnostics.length > 0
       ? ["", "Problems:", ...status.diagnostics.map(({ text }) => `  ${text.replaceAll("\n", "\n  ")}`)]
       : []),

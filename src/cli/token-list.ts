@@ -2,7 +2,7 @@ import type { JoinTokenRecord } from "../ca/join-tokens.ts";
 import { callAdmin, controlPlaneSocket } from "./admin-client.ts";
 import type { Command } from "./command.ts";
 import { EXIT } from "./exit.ts";
-import { JSON_OPTION, required, STATE_OPTION } from "./options.ts";
+import { JSON_OPTION, required, STATE_OPTION, tellNothing } from "./options.ts";
 
 const iso = (time: number): string => new Date(time).toISOString();
 
@@ -23,6 +23,7 @@ export const command: Command = {
     const lines = (answer as readonly JoinTokenRecord[]).map(
       (record) => `${record.id}  ${record.workload ?? `${record.namespace}/${record.name} (account)`}  ${fate(record, now)}\n`,
     );
+    if (lines.length === 0) tellNothing(parsed, "there is no join token of the last 30 days");
     process.stdout.write(parsed.flag("json") ? `${JSON.stringify(answer)}\n` : lines.join(""));
     return EXIT.ok;
   },

@@ -6,6 +6,7 @@ import { chooseProxy, PROXY_OPTION } from "./find-envoy.ts";
 import { type LocalMesh, startLocalMesh } from "./local-mesh.ts";
 import { TRUST_DOMAIN_OPTION } from "./offline-mesh.ts";
 import { existingFolder, required, STATE_OPTION } from "./options.ts";
+import { troubles } from "./settled-proxies.ts";
 import { endRequest } from "./signals.ts";
 
 /** Tells of processes that end before they are asked to; `isOver` says when that is all right. */
@@ -19,10 +20,16 @@ function tellOfDeaths({ controlPlane, agents }: LocalMesh, isOver: () => boolean
   }
 }
 
+/** How many workloads do all that they should. */
+function describeMesh({ agents }: LocalMesh, wrong: ReadonlyMap<string, string>): string {
+  const all = `${agents.size} workload${agents.size === 1 ? "" : "s"}`;
+  return wrong.size === 0 ? all : `${agents.size - wrong.size} of ${all}`;
+}
+
 export const command: Command = {
   name: "up",
   summary:
-    "Runs a folder of YAML on this machine: the control plane, and an agent with a proxy for each local WorkloadEntry. Applications are yours to start.",
+    "Runs a folder of YAML on this machine: the control plane, and an agent with a proxy for each local WorkloadEntry. Applications are yours to start. Ends with 4 where a proxy could not do all that it should at the start.",
   operands: "FOLDER",
   arity: [1, 1],
   options: {
@@ -54,10 +61,11 @@ export const command: Command = {
       },
     });
     const ready = (await callAdmin(mesh.adminSocket, "GET", "/v1/status")) as { readonly listen: string };
-    process.stdout.write(
-      `control plane on ${ready.listen}, ${mesh.agents.size} workloads with ${proxy.kind === "envoy" ? `Envoy ${proxy.version}` : "the embedded proxy"}:\n`,
-    );
-    for (const workload of mesh.agents.keys()) process.stdout.write(`  ${workload}\n`);
+    const wrong = await troubles(mesh.adminSocket, new Set(mesh.agents.keys()));
+    const kind = proxy.kind === "envoy" ? `Envoy ${proxy.version}` : "the embedded proxy";
+    process.stdout.write(`control plane on ${ready.listen}, ${describeMesh(mesh, wrong)} with ${kind}:\n`);
+    for (const workload of mesh.agents.keys()) process.stdout.write(`  ${workload}${wrong.has(workload) ? "  not whole" : ""}\n`);
+    for (const [workload, why] of wrong) process.stderr.write(`garrison: ${workload} is not whole: ${why}\n`);
     process.stdout.write(
       `state, certificates and logs: ${state}\ntry \`garrison status\` and \`garrison audit --follow\` with --state ${state}; end with Ctrl-C\n`,
     );
@@ -65,6 +73,6 @@ export const command: Command = {
     await asked;
     over = true;
     await mesh.stop();
-    return EXIT.ok;
+    return wrong.size === 0 ? EXIT.ok : EXIT.environment;
   },
 };

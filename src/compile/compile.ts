@@ -25,11 +25,12 @@ const NO_LISTENERS = { listeners: [], diagnostics: [] } as const;
 const USUAL_TLS = JSON.stringify(DEFAULT_MESH_CONFIG.meshMtls);
 
 /** What the mesh's configuration says of every proxy, where it is not the usual. */
-function meshWideOf({ meshConfig }: MeshSnapshot, { numTrustedProxies }: Workload): Partial<WorkloadPolicy> {
+function meshWideOf({ meshConfig }: MeshSnapshot, { numTrustedProxies, tellsDenials }: Workload): Partial<WorkloadPolicy> {
   const { pathNormalization, meshMtls } = meshConfig;
   return {
     ...(pathNormalization === DEFAULT_MESH_CONFIG.pathNormalization ? {} : { pathNormalization }),
     ...(numTrustedProxies === 0 ? {} : { numTrustedProxies }),
+    ...(tellsDenials ? { tellsDenials: true } : {}),
     // By content: equal parts of two states of the mesh are made one object, whichever of the two it is.
     ...(JSON.stringify(meshMtls) === USUAL_TLS ? {} : { tls: meshMtls }),
   };

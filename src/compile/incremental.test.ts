@@ -131,7 +131,7 @@ const configMap: fc.Arbitrary<MeshObject> = fc
     mesh: {
       ...DEFAULT_MESH_CONFIG,
       trustDomainAliases: aliases.map(parseTrustDomain),
-      defaultConfig: { numTrustedProxies: proxies },
+      defaultConfig: { numTrustedProxies: proxies, tellsDenials: proxies === 1 },
       meshMtls: { ...DEFAULT_MESH_CONFIG.meshMtls, minVersion },
     },
   }));

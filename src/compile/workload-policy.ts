@@ -174,6 +174,8 @@ export interface WorkloadPolicy {
   readonly pathNormalization?: PathNormalization;
   /** The client's address is the one so far from the end of X-Forwarded-For; absent is 0, the connection's own. */
   readonly numTrustedProxies?: number;
+  /** Denied clients are told the rule, in the header `x-garrison-denied-by`; absent where they are not. */
+  readonly tellsDenials?: true;
   /** Of mutual TLS, in both directions; absent is `DEFAULT_MESH_TLS`. */
   readonly tls?: MeshTls;
   readonly inbound: readonly InboundListener[];

@@ -31,17 +31,19 @@ describe("effectiveSettings", () => {
     assert.equal(effectiveSettings(SETTINGS, objects).trustDomain, SETTINGS.trustDomain);
   });
 
-  it("give each identity its trust domain, and each workload its number of trusted proxies", () => {
+  it("give each identity its trust domain, and each workload what it says of its proxy or the mesh of all", () => {
     const objects = [
-      configMap({ trustDomain: CORP, defaultConfig: { numTrustedProxies: 2 } }),
+      configMap({ trustDomain: CORP, defaultConfig: { numTrustedProxies: 2, tellsDenials: true } }),
       workloadEntry("shop/a"),
-      { ...workloadEntry("shop/b"), proxyConfig: { numTrustedProxies: 0 } } as MeshObject,
-      { ...workloadEntry("shop/c"), proxyConfig: { numTrustedProxies: undefined } } as MeshObject,
+      { ...workloadEntry("shop/b"), proxyConfig: { numTrustedProxies: 0, tellsDenials: false } } as MeshObject,
+      { ...workloadEntry("shop/c"), proxyConfig: { numTrustedProxies: undefined, tellsDenials: undefined } } as MeshObject,
     ];
     const { workloads } = buildSnapshot(SETTINGS, objects);
-    const shown = [...workloads.values()].map(({ identity, numTrustedProxies }) => `${identity} ${numTrustedProxies}`);
+    const shown = [...workloads.values()].map(
+      ({ identity, numTrustedProxies, tellsDenials }) => `${identity} ${numTrustedProxies} ${tellsDenials}`,
+    );
     const at = (name: string): string => `spiffe://corp.example/ns/shop/sa/${name}`;
-    assert.deepEqual(shown, [`${at("a")} 2`, `${at("b")} 0`, `${at("c")} 2`]);
+    assert.deepEqual(shown, [`${at("a")} 2 true`, `${at("b")} 0 false`, `${at("c")} 2 true`]);
   });
 });
 

@@ -46,6 +46,8 @@ export interface Workload {
   readonly isGateway: boolean;
   /** How many proxies in front of its own are trusted to name the client in X-Forwarded-For. */
   readonly numTrustedProxies: number;
+  /** Whether its proxy tells denied clients the rule. */
+  readonly tellsDenials: boolean;
   readonly place: Place;
 }
 
@@ -112,9 +114,10 @@ function toWorkload(object: WorkloadEntryObject | PodObject, settings: MeshSetti
   const ready = kind === "Pod" ? object.ready : true;
   const identity = formatSpiffeId({ trustDomain: settings.trustDomain, namespace, serviceAccount });
   const numTrustedProxies = object.proxyConfig?.numTrustedProxies ?? defaultConfig.numTrustedProxies ?? 0;
+  const tellsDenials = object.proxyConfig?.tellsDenials ?? defaultConfig.tellsDenials ?? false;
   const isGateway = annotations.get(TEMPLATES)?.split(",").includes("gateway") === true;
   const shared = kind === "Pod" && object.hostNetwork === true ? ({ hostNetwork: true } as const) : {};
-  const own = { labels, serviceAccount, identity, isGateway, numTrustedProxies, place, ...shared };
+  const own = { labels, serviceAccount, identity, isGateway, numTrustedProxies, tellsDenials, place, ...shared };
   return { kind, key: `${namespace}/${name}`, namespace, name, address, ports, ready, ...own };
 }
 

@@ -33,6 +33,8 @@ export interface MeshTls {
 export interface ProxyConfig {
   /** How many proxies in front of this one are trusted to name the client in X-Forwarded-For; undefined leaves it to the mesh. */
   readonly numTrustedProxies: number | undefined;
+  /** Whether denied clients are told the rule (`x-garrison-denied-by`); undefined leaves it to the mesh. */
+  readonly tellsDenials: boolean | undefined;
 }
 
 export interface MeshConfig {
@@ -51,7 +53,7 @@ export interface MeshConfig {
   readonly extensionProviders: ReadonlyMap<string, ExtensionProvider>;
 }
 
-export const NO_PROXY_CONFIG: ProxyConfig = { numTrustedProxies: undefined };
+export const NO_PROXY_CONFIG: ProxyConfig = { numTrustedProxies: undefined, tellsDenials: undefined };
 
 export const DEFAULT_MESH_TLS: MeshTls = { minVersion: "1.2", cipherSuites: CIPHER_SUITES, ecdhCurves: [] };
 

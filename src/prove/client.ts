@@ -3,8 +3,9 @@ import { once } from "node:events";
 import { connect as connectHttp2 } from "node:http2";
 import { connect as connectTcp, type Socket } from "node:net";
 import { connect as connectTls } from "node:tls";
+import type { Entrance } from "../analyze/entrance.ts";
 import type { TestRequest } from "../analyze/test-request.ts";
-import type { InboundListener } from "../compile/workload-policy.ts";
+import { DENIED_BY_HEADER } from "../policy/denied-by.ts";
 import type { Protocol } from "../policy/model.ts";
 import type { TlsMaterial } from "../rpc/credentials.ts";
 import { connectionKey } from "./control-plane.ts";
@@ -14,15 +15,25 @@ export interface Seen {
   /** As in the access log; undefined where no connection came about. */
   readonly key: string | undefined;
   readonly answer: number | "echo" | "closed";
+  /** What `x-garrison-denied-by` says; absent without it. */
+  readonly deniedBy?: string;
+}
+
+type Answered = Omit<Seen, "key">;
+
+const DENIED_BY_LINE = new RegExp(`\\r\\n${DENIED_BY_HEADER}: ([^\\r\\n]*)\\r\\n`, "i");
+
+function told(deniedBy: string | undefined): Pick<Seen, "deniedBy"> {
+  return deniedBy === undefined ? {} : { deniedBy };
 }
 
 export interface Question {
-  readonly listener: InboundListener;
+  readonly listener: Entrance;
   readonly request: TestRequest;
   /** The authority of the request. */
   readonly host: string;
-  /** The caller's; undefined for plaintext. */
-  readonly material: TlsMaterial | undefined;
+  /** The caller's; without key and chain, an outsider's over TLS; undefined for plaintext. */
+  readonly material: (Pick<TlsMaterial, "roots"> & Partial<TlsMaterial>) | undefined;
 }
 
 /** What a sidecar offers (`CLIENT_ALPN` of the renderer). */
@@ -62,14 +73,14 @@ async function openTcp({ listener, request }: Question): Promise<Socket> {
 async function secure(socket: Socket, { listener, request, material }: Question): Promise<Socket> {
   if (material === undefined) return socket;
   const { key, chain, roots } = material;
+  const serverName = listener.serverName ?? request.sni;
   const tls = connectTls({
     socket,
-    key,
-    cert: chain,
+    ...(key === undefined || chain === undefined ? {} : { key, cert: chain }),
     ca: roots,
-    ALPNProtocols: [...ALPN[listener.protocol]],
+    ALPNProtocols: key === undefined ? ["http/1.1"] : [...ALPN[listener.protocol]],
     checkServerIdentity: () => undefined,
-    ...(request.sni === undefined ? {} : { servername: request.sni }),
+    ...(serverName === undefined || serverName === "" ? {} : { servername: serverName }),
   });
   await once(tls, "secureConnect");
   tls.on("error", () => undefined);
@@ -119,11 +130,13 @@ function isWholeResponse(received: string, method: string): boolean {
   return end >= 0 && length !== undefined && received.length - end - 4 >= (method === "HEAD" ? 0 : Number(length));
 }
 
-async function askHttp(socket: Socket, question: Question): Promise<Seen["answer"]> {
+async function askHttp(socket: Socket, question: Question): Promise<Answered> {
   const received = readUntil(socket, (text) => isWholeResponse(text, question.request.method));
   socket.write(requestBytes(question), "latin1");
-  const status = /^HTTP\/1\.1 (\d{3})/.exec(await received)?.[1];
-  return status === undefined ? "closed" : Number(status);
+  const text = await received;
+  const status = /^HTTP\/1\.1 (\d{3})/.exec(text)?.[1];
+  const answer = status === undefined ? "closed" : Number(status);
+  return { answer, ...told(DENIED_BY_LINE.exec(text)?.[1]) };
 }
 
 // === HTTP/2 ===
@@ -131,31 +144,32 @@ async function askHttp(socket: Socket, question: Question): Promise<Seen["answer
 /** Lets a header come several times that should come once. Not in the types of Node as yet. */
 const RAW_FIELDS: object = { strictSingleValueFields: false };
 
-async function askHttp2(socket: Socket, { request, host }: Question): Promise<Seen["answer"]> {
+async function askHttp2(socket: Socket, { request, host }: Question): Promise<Answered> {
   const session = connectHttp2("http://garrison", { ...RAW_FIELDS, createConnection: () => socket });
   session.on("error", () => undefined);
   const pseudo = { ":method": request.method, ":path": asBytes(request.path), ":authority": asBytes(host) };
   const headers = Object.fromEntries([...request.headers].map(([name, values]) => [name, values.map(asBytes)]));
   const stream = session.request({ ...headers, ...pseudo }, { endStream: true });
-  let answer: Seen["answer"] = "closed";
+  let answered: Answered = { answer: "closed" };
   stream
     .on("error", () => undefined)
     .once("response", (response) => {
-      answer = Number(response[":status"]);
+      const by = response[DENIED_BY_HEADER];
+      answered = { answer: Number(response[":status"]), ...told(typeof by === "string" ? by : undefined) };
     });
   stream.setTimeout(PATIENCE_MS, () => stream.close());
   stream.resume();
   await new Promise((resolve) => stream.once("close", resolve));
   session.destroy();
-  return answer;
+  return answered;
 }
 
 // === TCP ===
 
-async function askTcp(socket: Socket): Promise<Seen["answer"]> {
+async function askTcp(socket: Socket): Promise<Answered> {
   const received = readUntil(socket, (text) => text.length >= PAYLOAD.length);
   socket.write(PAYLOAD);
-  return (await received) === PAYLOAD ? "echo" : "closed";
+  return { answer: (await received) === PAYLOAD ? "echo" : "closed" };
 }
 
 const ASK = { http: askHttp, http2: askHttp2, tcp: askTcp } as const satisfies Record<Protocol, unknown>;
@@ -170,5 +184,5 @@ export async function ask(question: Question): Promise<Seen> {
   const socket = await secure(tcp, question).catch(() => undefined);
   if (socket === undefined) return { key: undefined, answer: "closed" };
   // A refused handshake can end in the same moment in which the client's half of it does.
-  return { key, answer: socket.destroyed ? "closed" : await ASK[listener.protocol](socket, question) };
+  return { key, ...(socket.destroyed ? { answer: "closed" } : await ASK[listener.protocol](socket, question)) };
 }

@@ -4,23 +4,28 @@
  */
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
+import { toBinary } from "@bufbuild/protobuf";
 import { SdsServer } from "../agent/sds-server.ts";
 import { SecretStore } from "../agent/secrets.ts";
 import { systemTimers } from "../agent/timers.ts";
 import { withForwarded, withTokens } from "../analyze/asked-head.ts";
-import { hostOf, listenerFor, type Outcome } from "../analyze/evaluate.ts";
+import { type Entrance, entranceFor } from "../analyze/entrance.ts";
+import { hostOf, type Outcome } from "../analyze/evaluate.ts";
 import type { TestRequest } from "../analyze/test-request.ts";
 import type { NewAuditRecord } from "../audit/record.ts";
 import type { InboundListener, WorkloadPolicy } from "../compile/workload-policy.ts";
 import { silentLogger } from "../core/logger.ts";
+import { SecretSchema } from "../gen/envoy/extensions/transport_sockets/tls/v3/secret_pb.js";
+import { DENIED_BY_TOKEN } from "../policy/denied-by.ts";
 import { renderEnvoy } from "../render/envoy/render.ts";
 import { resource } from "../xds/cache.ts";
 import type { Resource } from "../xds/resource.ts";
 import { ProvingApplication } from "./application.ts";
 import { ProvingAuthority } from "./authority.ts";
-import { ask, type Seen } from "./client.ts";
+import { ask, type Question, type Seen } from "./client.ts";
 import { ProvingControlPlane } from "./control-plane.ts";
 import { EnvoyProcess, workFolder } from "./envoy-process.ts";
+import { needsCertificate, placedGateway, proofSecret, SECRET_TYPE } from "./proof-gateway.ts";
 import { ProvingTokenIssuer } from "./token-issuer.ts";
 
 /** Every test process begins elsewhere in 127.200.0.0 to 127.255.255.255, so that two may run on one machine. */
@@ -103,8 +108,10 @@ export class ProvingEnvoy {
    */
   async load(policies: readonly WorkloadPolicy[]): Promise<readonly WorkloadPolicy[]> {
     const placed = policies.map((policy) => this.#place(policy));
-    await this.#controlPlane.serve(merge(placed));
-    await this.#listening(placed.flatMap(({ inbound }) => inbound.map(({ name }) => name)));
+    const secret = toBinary(SecretSchema, proofSecret(this.#ca.material(OWN_IDENTITY)));
+    const own = placed.some(({ gateway }) => needsCertificate(gateway)) ? [resource("proof/certificate", secret)] : [];
+    await this.#controlPlane.serve(new Map([...merge(placed), ...own.map((one) => [SECRET_TYPE, new Map([[one.name, one]])] as const)]));
+    await this.#listening(placed.flatMap(({ inbound, gateway }) => [...inbound, ...(gateway?.listeners ?? [])].map(({ name }) => name)));
     return placed;
   }
 
@@ -112,7 +119,12 @@ export class ProvingEnvoy {
   async ask(questions: readonly PlacedQuestion[]): Promise<readonly Outcome[]> {
     const seen = await inTurns(questions, (question) => this.#askOne(question));
     const records = await this.#controlPlane.records(seen.flatMap((one) => (isLogged(one) ? [one.key] : [])));
-    return seen.map((one) => (isLogged(one) ? outcomeOf(one, records.get(one.key)) : undecided(one)));
+    return seen.map((one, index) => {
+      if (!isLogged(one)) return undecided(one);
+      const outcome = outcomeOf(one, records.get(one.key));
+      checkTold(one, outcome, questions[index]?.policy.tellsDenials === true);
+      return outcome;
+    });
   }
 
   #place(policy: WorkloadPolicy): WorkloadPolicy {
@@ -132,7 +144,13 @@ export class ProvingEnvoy {
     const [namespace = "", name = ""] = policy.workload.split("/");
     const { requestAuthentication: rules } = policy;
     const tokens = rules && { requestAuthentication: rules.map((rule) => this.#issuer.admittedBy(rule)) };
-    return { ...policy, workload: `${namespace}-${number}/${name}`, inbound, outbound: [], ...tokens };
+    const gateway = policy.gateway && {
+      gateway: placedGateway(policy.gateway, this.#application.ports.get("http") ?? 0, ({ bind, port }) => ({
+        name: `gateway_${number}_${port}`,
+        bind: isKept(bind) ? bind : own,
+      })),
+    };
+    return { ...policy, workload: `${namespace}-${number}/${name}`, inbound, outbound: [], ...gateway, ...tokens };
   }
 
   async #listening(names: readonly string[]): Promise<void> {
@@ -144,14 +162,19 @@ export class ProvingEnvoy {
     }
   }
 
+  #materialOf({ from, outsider }: TestRequest): Question["material"] {
+    if (from !== undefined) return this.#ca.material(from);
+    return outsider === true ? { roots: this.#ca.material(OWN_IDENTITY).roots } : undefined;
+  }
+
   #askOne({ policy, request }: PlacedQuestion): Promise<Seen> {
-    const listener = listenerFor(policy, request) ?? unserved(policy, request);
+    const listener = entranceFor(policy, request) ?? unserved(policy, request);
     const signed = withTokens(withForwarded(policy, request), (claims) => this.#issuer.token(claims));
     return ask({
       listener,
       request: signed,
       host: hostOf(policy, request),
-      material: request.from === undefined ? undefined : this.#ca.material(request.from),
+      material: this.#materialOf(request),
     });
   }
 }
@@ -162,9 +185,8 @@ function isKept(bind: string): boolean {
 }
 
 /** Where a request goes for a port that the workload does not have. */
-function unserved({ inbound, address }: WorkloadPolicy, { port = 1, protocol = "http" }: TestRequest): InboundListener {
-  const bind = inbound[0]?.bind ?? address;
-  return { name: "", bind, port, protocol, mtls: "PERMISSIVE", endpoint: { kind: "tcp", host: bind, port }, services: [] };
+function unserved({ inbound, gateway, address }: WorkloadPolicy, { port = 1, protocol = "http" }: TestRequest): Entrance {
+  return { name: "", bind: inbound[0]?.bind ?? gateway?.listeners[0]?.bind ?? address, port, protocol };
 }
 
 // === What is served ===
@@ -215,6 +237,13 @@ function outcomeOf({ answer }: Seen, record: NewAuditRecord | undefined): Outcom
   const status: Pick<Outcome, "status"> = effect === "refused" && (answer === 401 || answer === 403) ? { status: answer } : {};
   const tried = dryRun === "" ? {} : { dryRun: { effect: dryRun, by: dryRunOrigin } };
   return { effect, by: origin, audit, why: detail, ...status, ...tried };
+}
+
+/** What a denied client is told is what the record says, and nobody else is told anything. */
+function checkTold({ answer, deniedBy }: Seen, { effect, by, status }: Outcome, tellsDenials: boolean): void {
+  const origin = effect === "deny" && answer !== "closed" ? by : status === undefined ? undefined : DENIED_BY_TOKEN;
+  const expected = tellsDenials ? origin : undefined;
+  if (deniedBy !== expected) throw new Error(`the client was told ${deniedBy}, and the record says ${expected ?? "nothing to tell"}`);
 }
 
 async function inTurns<T, R>(items: readonly T[], work: (item: T) => Promise<R>): Promise<readonly R[]> {

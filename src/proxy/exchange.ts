@@ -1,6 +1,7 @@
 /** One request on its way through: body up, response down, with backpressure, trailers and aborts in both directions. */
 import type { Readable } from "node:stream";
 import { AppError } from "../core/error.ts";
+import { withoutNames } from "./headers.ts";
 import { replyLocally } from "./local-reply.ts";
 import {
   type HeaderList,
@@ -55,6 +56,8 @@ export class Exchange implements ResponseSink {
   readonly #downstream: Downstream;
   readonly #upstream: Upstream;
   readonly #onDone: (outcome: Outcome) => void;
+  /** Names of response headers that the endpoint may not write, in lower case. */
+  readonly #withheld: readonly string[];
   #request: UpstreamRequest | undefined;
   #upgradeHeaders: HeaderList | undefined;
   #status = 0;
@@ -63,11 +66,18 @@ export class Exchange implements ResponseSink {
   #retried = false;
   #done = false;
 
-  constructor(head: RequestHead, downstream: Downstream, upstream: Upstream, onDone: (outcome: Outcome) => void) {
+  constructor(
+    head: RequestHead,
+    downstream: Downstream,
+    upstream: Upstream,
+    onDone: (outcome: Outcome) => void,
+    withheld: readonly string[] = [],
+  ) {
     this.#head = head;
     this.#downstream = downstream;
     this.#upstream = upstream;
     this.#onDone = onDone;
+    this.#withheld = withheld;
   }
 
   /** Sends the request to the endpoint. */
@@ -94,7 +104,8 @@ export class Exchange implements ResponseSink {
 
   // === the endpoint's side ===
 
-  onHead(response: ResponseHead): void {
+  onHead(given: ResponseHead): void {
+    const response = this.#withheld.length === 0 ? given : { ...given, headers: withoutNames(given.headers, this.#withheld) };
     this.#status = response.status;
     try {
       if (response.status !== 101) this.#downstream.head(response);

@@ -3,6 +3,7 @@ import type { Socket } from "node:net";
 import type { TLSSocket } from "node:tls";
 import { isDeepStrictEqual } from "node:util";
 import type { GatewayListener, ServerPolicy } from "../compile/gateway-policy.ts";
+import { serverFor } from "../compile/server-choice.ts";
 import type { ServiceEndpoint, UpstreamService } from "../compile/workload-policy.ts";
 import { AppError } from "../core/error.ts";
 import type { Logger } from "../core/logger.ts";
@@ -10,7 +11,7 @@ import { forwardedCertificate, type PeerConnection } from "./client-facts.ts";
 import { type ClientHello, clientHello } from "./client-hello.ts";
 import type { Credentials } from "./credentials.ts";
 import type { ExternalAuthorization } from "./external-authorization.ts";
-import { mostSpecific, RouteTable } from "./gateway-routes.ts";
+import { RouteTable } from "./gateway-routes.ts";
 import type { GatewaySecrets } from "./gateway-secrets.ts";
 import { HttpConnections } from "./http-connections.ts";
 import { type Forwarding, InboundHttp } from "./inbound-http.ts";
@@ -47,9 +48,6 @@ interface Served {
   readonly tls: OutsideTls | undefined;
 }
 
-/** By the name that a client asks for. */
-type Directory = ReadonlyMap<string, Served>;
-
 function isOfMesh(alpn: readonly string[]): boolean {
   return alpn.some((name) => name === "istio" || name.startsWith("istio-"));
 }
@@ -60,13 +58,14 @@ export class GatewayPort {
   readonly #http: HttpConnections;
   readonly #mesh: MutualTls;
   #servers: ReadonlyMap<string, Served> = new Map();
-  #directory: Directory = new Map();
+  #listener: GatewayListener;
   #upstreams: ReadonlyMap<string, ServiceUpstream> = new Map();
   #secrets = "";
 
   constructor(options: GatewayPortOptions) {
     const { listener, secrets, credentials, limits, state, recorder, external } = options;
     this.#options = options;
+    this.#listener = listener;
     const http = new InboundHttp({
       state,
       limits,
@@ -105,14 +104,9 @@ export class GatewayPort {
     const sameSecrets = secrets.digest === this.#secrets;
     this.#secrets = secrets.digest;
     const before = this.#servers;
+    this.#listener = listener;
     this.#servers = new Map(
       listener.servers.map((policy) => [policy.name, this.#served(policy, secrets, sameSecrets ? before.get(policy.name) : undefined)]),
-    );
-    const outside = [...this.#servers.values()].filter(({ policy }) => policy.security.kind === "outside");
-    this.#directory = new Map(
-      outside.flatMap((served) =>
-        (served.policy.serverNames.length === 0 ? ["*"] : served.policy.serverNames).map((name) => [name, served] as const),
-      ),
     );
     this.#updateUpstreams(this.#upstreams);
     const { trustDomains } = this.#options.state.policy;
@@ -192,13 +186,10 @@ export class GatewayPort {
     for (const [name, upstream] of before) if (this.#upstreams.get(name) !== upstream) upstream.close();
   }
 
-  /** The first message says which server is meant: by its name, and where any would do by the mesh's protocols. */
+  /** The first message says which server is meant. */
   #serverFor({ serverName, alpn }: ClientHello): Served | undefined {
-    const mesh = this.#ofKind("mesh");
-    const named = mostSpecific(this.#directory, serverName);
-    const isNamed = named !== undefined && named.policy.serverNames.length > 0;
-    if (isNamed || mesh === undefined) return named;
-    return named === undefined || isOfMesh(alpn) ? mesh : named;
+    const chosen = serverFor(this.#listener, serverName, isOfMesh(alpn));
+    return chosen === undefined ? undefined : this.#servers.get(chosen.name);
   }
 
   async #acceptTls(socket: Socket): Promise<void> {

@@ -1,8 +1,9 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import type { GatewayRoute } from "../compile/gateway-policy.ts";
+import { mostSpecific } from "../compile/server-choice.ts";
 import type { RouteMatch } from "../policy/gateway.ts";
-import { mostSpecific, RouteTable } from "./gateway-routes.ts";
+import { RouteTable } from "./gateway-routes.ts";
 import type { RequestHead } from "./message.ts";
 
 function head(more: Partial<RequestHead> = {}): RequestHead {

@@ -1,20 +1,10 @@
 /** Which route a request takes at a gateway's server: as Envoy chooses, by Host first. */
 import type { GatewayRoute, HostRoutes } from "../compile/gateway-policy.ts";
+import { mostSpecific } from "../compile/server-choice.ts";
 import type { RouteMatch, TextMatch } from "../policy/gateway.ts";
 import { JOINED_HEADERS, joinLines } from "../render/decide/joined-headers.ts";
 import { valuesOf } from "./headers.ts";
 import type { RequestHead } from "./message.ts";
-
-/** The most specific of names and wildcards: the name itself, then the longest wildcard, then `*`. */
-export function mostSpecific<T>(byPattern: ReadonlyMap<string, T>, name: string): T | undefined {
-  const exact = byPattern.get(name);
-  if (exact !== undefined) return exact;
-  for (let dot = name.indexOf("."); dot >= 0; dot = name.indexOf(".", dot + 1)) {
-    const found = dot === 0 ? undefined : byPattern.get(`*${name.slice(dot)}`);
-    if (found !== undefined) return found;
-  }
-  return byPattern.get("*");
-}
 
 /** Host without its port, in lower case. */
 function hostOf(authority: string): string {

@@ -100,6 +100,11 @@ export function sanitizeTrailers(raw: readonly string[]): HeaderList {
   });
 }
 
+/** The list without these names, which are in lower case. */
+export function withoutNames(headers: HeaderList, names: readonly string[]): HeaderList {
+  return headers.filter((_, index) => !names.includes(headers[index & ~1] ?? ""));
+}
+
 /** The values of a name, which is in lower case. */
 export function valuesOf(headers: HeaderList, name: string): readonly string[] {
   const values: string[] = [];

@@ -1,6 +1,8 @@
 /** HTTP from peers: check, authenticate, decide, and only then forward. */
 import type { AppError } from "../core/error.ts";
 import { type Asking, type Decision, type Facts, formatBecause } from "../policy/decision.ts";
+import { DENIED_BY_HEADER, DENIED_BY_TOKEN, deniedBy } from "../policy/denied-by.ts";
+import { formatOrigin } from "../policy/origin.ts";
 import type { Requester } from "../policy/requester.ts";
 import { JwtFailure } from "../render/decide/tokens/parse.ts";
 import { challengeOf } from "./challenge.ts";
@@ -109,7 +111,7 @@ export class InboundHttp {
   }
 
   #stop({ head, downstream, connection, start }: Pending, { asking, detail, ...answer }: Stopped): void {
-    const status = replyWith(downstream, answer, head);
+    const status = replyWith(downstream, answer, head, asking === undefined ? NO_HEADERS : this.#told(formatOrigin(asking.origin)));
     const verdict = asking === undefined ? refusal(detail) : { ...verdictOf(refusedBy(asking)), detail };
     this.#record(connection, { ...describe(head), ...verdict }, { ...NOTHING_CARRIED, status }, start);
   }
@@ -119,7 +121,8 @@ export class InboundHttp {
     const { head, downstream, connection, start } = request;
     const asked = this.#options.state.authentication?.authenticate(head) ?? { head, requester: undefined };
     if (asked instanceof JwtFailure) {
-      const status = replyLocally(downstream, asked.status, asked.text, head.headers, challengeOf(asked, head));
+      const more = [...challengeOf(asked, head), ...this.#told(DENIED_BY_TOKEN)];
+      const status = replyLocally(downstream, asked.status, asked.text, head.headers, more);
       this.#record(connection, { ...describe(head), ...refusal(asked.text) }, { ...NOTHING_CARRIED, status }, start);
     } else this.#decide({ ...request, ...asked });
   }
@@ -130,7 +133,8 @@ export class InboundHttp {
     const decision = this.#options.state.engine.http(this.#factsOf(request));
     const permit = connection.draining ? undefined : grant(decision);
     if (permit === undefined) {
-      const status = replyLocally(downstream, 403, ACCESS_DENIED, head.headers);
+      const told = connection.draining ? NO_HEADERS : this.#told(deniedBy(decision));
+      const status = replyLocally(downstream, 403, ACCESS_DENIED, head.headers, told);
       const verdict = connection.draining ? refusal("the connection is from before the port's mode changed") : verdictOf(decision);
       this.#record(connection, { ...describe(head), ...verdict }, { ...NOTHING_CARRIED, status }, start);
       return;
@@ -144,7 +148,22 @@ export class InboundHttp {
     }
     const service = way.service === undefined ? {} : { service: way.service };
     const described = { ...describe(head), ...verdictOf(permit.decision), ...service };
-    new Exchange(way.head, downstream, way.upstream, (outcome) => this.#finish(request, described, outcome)).start();
+    const finish = (outcome: Outcome) => this.#finish(request, described, outcome);
+    new Exchange(way.head, downstream, way.upstream, finish, this.#withheld).start();
+  }
+
+  /** What a denied client is told of the rule, where the workload's owner wants that. */
+  #told(origin: string): HeaderList {
+    return this.#options.state.policy.tellsDenials === true ? [DENIED_BY_HEADER, origin] : NO_HEADERS;
+  }
+
+  /**
+   * What an application says of rules is not true, and what a proxy within tells of them is not for outsiders; where neither
+   * counts, the name is the application's own.
+   */
+  get #withheld(): readonly string[] {
+    const { state, edge } = this.#options;
+    return edge === true || state.policy.tellsDenials === true ? [DENIED_BY_HEADER] : [];
   }
 
   #factsOf({ connection, head, requester, asked, answers }: Pending): Facts {

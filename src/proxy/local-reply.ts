@@ -1,6 +1,6 @@
 /** What the proxy answers by itself, worded as Envoy words it, so that clients and people meet one behaviour. */
 
-import { valuesOf } from "./headers.ts";
+import { valuesOf, withoutNames } from "./headers.ts";
 import { type HeaderList, NO_HEADERS, type RequestHead, type Responder } from "./message.ts";
 
 /** Envoy's body for a denied request. */
@@ -55,16 +55,24 @@ const FRAMING: ReadonlySet<string> = new Set([
   "trailer",
 ]);
 
-/** Sends an authorizer's answer; to a gRPC client one that it understands. Answers the HTTP status that was sent. */
+/** Sends an authorizer's answer; to a gRPC client one that it understands. `more` are headers besides, in place of its own. Answers the HTTP status that was sent. */
 export function replyWith(
   responder: Responder,
   { status, headers: given, body }: GivenAnswer,
   { method, headers: asked }: RequestHead,
+  more: HeaderList = NO_HEADERS,
 ): number {
-  const headers = given.filter((_, index) => {
+  const kept = given.filter((_, index) => {
     const name = given[index & ~1] ?? "";
     return !FRAMING.has(name) && !name.startsWith(":");
   });
+  const headers = [
+    ...withoutNames(
+      kept,
+      more.filter((_, index) => index % 2 === 0),
+    ),
+    ...more,
+  ];
   if (isGrpc(asked)) {
     const rest = headers.filter((_, index) => headers[index & ~1] !== "content-type");
     return replyLocally(responder, status, body.toString("utf8"), asked, rest);

@@ -63,9 +63,10 @@ const VERSIONS: ReadonlySet<unknown> = new Set(["1.2", "1.3"]);
 const NORMALIZATIONS: ReadonlySet<unknown> = new Set([undefined, "NONE", "BASE", "MERGE_SLASHES", "DECODE_AND_MERGE_SLASHES"]);
 
 /** What holds for the whole proxy. */
-function checkSettings({ pathNormalization, numTrustedProxies = 0, tls = DEFAULT_MESH_TLS }: WorkloadPolicy): void {
+function checkSettings({ pathNormalization, numTrustedProxies = 0, tellsDenials, tls = DEFAULT_MESH_TLS }: WorkloadPolicy): void {
   if (!NORMALIZATIONS.has(pathNormalization)) throw mismatch("an unknown normalization of paths");
   if (!Number.isSafeInteger(numTrustedProxies) || numTrustedProxies < 0) throw mismatch("an unusable number of trusted proxies");
+  if (tellsDenials !== undefined && tellsDenials !== true) throw mismatch("an unknown word for what denied clients are told");
   if (!VERSIONS.has(tls.minVersion) || !Array.isArray(tls.cipherSuites) || !Array.isArray(tls.ecdhCurves))
     throw mismatch("TLS settings of another form than this version knows");
 }

@@ -1,7 +1,9 @@
 /** A request's body that is looked at before it goes on, whole: what was read stands before what is still to come. */
 import { Readable } from "node:stream";
+import { DENIED_BY_HEADER } from "../policy/denied-by.ts";
 import { applyChange, type HeaderChange } from "./authorizer-verdict.ts";
 import type { Downstream, Exchange } from "./exchange.ts";
+import { valuesOf, withoutNames } from "./headers.ts";
 import type { HeaderList, ResponseHead, Upgraded } from "./message.ts";
 import type { Tunnel } from "./tunnel.ts";
 
@@ -38,7 +40,11 @@ class Replayed implements Downstream {
   }
 
   head(response: ResponseHead): void {
-    this.#inner.head({ ...response, headers: this.#changes.reduce(applyChange, response.headers) });
+    // Which rule denies is the proxy's to say, whatever an authorizer has added that let the request pass.
+    const own = valuesOf(response.headers, DENIED_BY_HEADER);
+    const headers = this.#changes.reduce(applyChange, response.headers);
+    const told = own.flatMap((value) => [DENIED_BY_HEADER, value]);
+    this.#inner.head({ ...response, headers: told.length === 0 ? headers : [...withoutNames(headers, [DENIED_BY_HEADER]), ...told] });
   }
 
   data(chunk: Buffer): boolean {

@@ -16,11 +16,14 @@ import {
   type RevokedCredentials,
 } from "../mesh/snapshot.ts";
 import type { MeshObject } from "../policy/model.ts";
+import type { SourceStatus } from "../sources/snapshot.ts";
 import { SecretCheck } from "./secrets.ts";
 
 export interface Configuration {
   readonly objects: readonly MeshObject[];
   readonly diagnostics: readonly Diagnostic[];
+  /** What became of each object, where the source tells. */
+  readonly statuses?: readonly Pick<SourceStatus, "key" | "state">[];
 }
 
 export interface MeshView extends CompiledMesh {
@@ -28,7 +31,11 @@ export interface MeshView extends CompiledMesh {
   readonly generation: number;
   /** All that is wrong with the configuration: its decoding, its references, its meaning. */
   readonly diagnostics: readonly Diagnostic[];
+  /** `Kind NAMESPACE/NAME` of what is in force in its last valid form, since its present one is broken. */
+  readonly kept: ReadonlySet<string>;
 }
+
+const NOTHING_KEPT: ReadonlySet<string> = new Set();
 
 type Listener = (mesh: MeshView) => void;
 
@@ -61,7 +68,7 @@ export class MeshState {
     this.#fixed = fixed;
     this.#logger = logger;
     this.#keysOf = keysOf;
-    this.#current = { ...this.#compiler.compile(this.#snapshotOf([]), keysOf), generation: 0 };
+    this.#current = { ...this.#compiler.compile(this.#snapshotOf([]), keysOf), kept: NOTHING_KEPT, generation: 0 };
   }
 
   get current(): MeshView {
@@ -82,7 +89,8 @@ export class MeshState {
     const compiled = this.#compiler.compile(this.#snapshotOf(objects), this.#keysOf);
     const references = checkReferences(compiled.snapshot, objects);
     const diagnostics = [...configuration.diagnostics, ...refused, ...unusable, ...references, ...compiled.diagnostics];
-    this.#publish({ ...compiled, diagnostics, generation: this.#current.generation + 1 });
+    const kept = new Set((configuration.statuses ?? []).flatMap(({ key, state }) => (state === "kept" ? [key] : [])));
+    this.#publish({ ...compiled, diagnostics, kept, generation: this.#current.generation + 1 });
     this.#tell(diagnostics);
   }
 

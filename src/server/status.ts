@@ -27,8 +27,8 @@ export interface WorkloadStatus {
 export interface PolicyStatus {
   /** `Kind NAMESPACE/NAME`. */
   readonly policy: string;
-  /** `valid`, or `closed` where its only form is invalid. */
-  readonly state: "valid" | "closed";
+  /** `valid`; `kept` where its last valid form is in force, since the present one is broken; `closed` where its only form is invalid. */
+  readonly state: "valid" | "kept" | "closed";
   readonly workloads: number;
   /** Workloads whose every connected proxy, of at least one, runs the newest state. */
   readonly enforced: number;
@@ -72,7 +72,7 @@ export function meshStatus(mesh: MeshView, connections: readonly XdsConnection[]
     workloads,
     policies: mesh.statuses.map(({ object, closed, workloads: selected }) => ({
       policy: object,
-      state: closed ? "closed" : "valid",
+      state: closed ? "closed" : mesh.kept.has(object) ? "kept" : "valid",
       workloads: selected.length,
       enforced: selected.filter((workload) => upToDate.has(workload)).length,
     })),

@@ -46,7 +46,8 @@ before(async () => {
     asked(file).flatMap((test) => (reasonToSkip(file, test) === false ? [{ test, policy: policyOf(file, test) }] : [])),
   );
   const policies = [...new Set(cases.map(({ policy }) => policy))];
-  const placed = await engine.load(policies);
+  // Denied clients are told the rule in each case, and told what the record says.
+  const placed = await engine.load(policies.map((policy) => ({ ...policy, tellsDenials: true })));
   const questions = cases.flatMap(({ test, policy }) => {
     const where = placed[policies.indexOf(policy)];
     return where === undefined ? [] : [{ test, policy: where, request: test.request }];

@@ -13,6 +13,7 @@ import { ExtensionWithMatcherSchema } from "../../src/gen/envoy/extensions/commo
 import { CompositeSchema, ExecuteFilterActionSchema } from "../../src/gen/envoy/extensions/filters/http/composite/v3/composite_pb.js";
 import { file_envoy_extensions_filters_http_ext_authz_v3_ext_authz } from "../../src/gen/envoy/extensions/filters/http/ext_authz/v3/ext_authz_pb.js";
 import { file_envoy_extensions_filters_http_header_mutation_v3_header_mutation } from "../../src/gen/envoy/extensions/filters/http/header_mutation/v3/header_mutation_pb.js";
+import { file_envoy_extensions_filters_http_header_to_metadata_v3_header_to_metadata } from "../../src/gen/envoy/extensions/filters/http/header_to_metadata/v3/header_to_metadata_pb.js";
 import { file_envoy_extensions_filters_http_jwt_authn_v3_config } from "../../src/gen/envoy/extensions/filters/http/jwt_authn/v3/config_pb.js";
 import { file_envoy_extensions_filters_http_rbac_v3_rbac } from "../../src/gen/envoy/extensions/filters/http/rbac/v3/rbac_pb.js";
 import { file_envoy_extensions_filters_http_router_v3_router } from "../../src/gen/envoy/extensions/filters/http/router/v3/router_pb.js";
@@ -40,6 +41,7 @@ const REGISTRY = createRegistry(
   file_envoy_extensions_access_loggers_filters_cel_v3_cel,
   file_envoy_extensions_access_loggers_grpc_v3_als,
   file_envoy_extensions_filters_http_header_mutation_v3_header_mutation,
+  file_envoy_extensions_filters_http_header_to_metadata_v3_header_to_metadata,
   file_envoy_extensions_filters_http_jwt_authn_v3_config,
   file_envoy_extensions_filters_http_rbac_v3_rbac,
   file_envoy_extensions_filters_http_router_v3_router,

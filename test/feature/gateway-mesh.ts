@@ -28,6 +28,12 @@ spec: { address: 127.0.0.1, serviceAccount: ${own}, labels: ${labels.replace(nam
 `;
 }
 
+/** Denied clients of its proxy are told the rule. */
+function telling(text: string): string {
+  const config = 'proxyMetadata: { GARRISON_DENIED_BY_HEADER: "true" }';
+  return text.replace(/(kind: WorkloadEntry\nmetadata: \{ [^}]*) \}/, `$1, annotations: { proxy.istio.io/config: '${config}' } }`);
+}
+
 function indented(text: string): string {
   return text.trim().replaceAll("\n", "\n    ");
 }
@@ -205,8 +211,8 @@ const NAMESPACES = ["edge", "middle", "shop"].map((name) => `apiVersion: v1\nkin
 export function gatewayMesh(ports: GatewayPorts): string {
   return [
     NAMESPACES,
-    workload("middle/proxy"),
-    workload("shop/orders"),
+    telling(workload("middle/proxy")),
+    telling(workload("shop/orders")),
     workload("shop/client"),
     services(ports),
     sidecars(ports),

@@ -29,15 +29,22 @@ function ownAddresses(): readonly string[] {
   return Object.values(networkInterfaces()).flatMap((addresses = []) => addresses.map(({ address }) => address));
 }
 
+interface Answered {
+  readonly status: number;
+  readonly body: string;
+  readonly deniedBy: string | undefined;
+}
+
 /** A request by the client's own proxy, to the middle. */
-function askMiddle(port: number, path: string, method: string): Promise<{ readonly status: number; readonly body: string }> {
-  const { promise, resolve, reject } = Promise.withResolvers<{ readonly status: number; readonly body: string }>();
+function askMiddle(port: number, path: string, method: string): Promise<Answered> {
+  const { promise, resolve, reject } = Promise.withResolvers<Answered>();
   const sent = request({ host: "127.0.0.1", port, path, method, agent: false, headers: { host: "whatever.example.org" } }, (response) => {
     let body = "";
     response.setEncoding("utf8").on("data", (text: string) => {
       body += text;
     });
-    response.once("end", () => resolve({ status: response.statusCode ?? 0, body }));
+    const by = response.headers["x-garrison-denied-by"];
+    response.once("end", () => resolve({ status: response.statusCode ?? 0, body, deniedBy: typeof by === "string" ? by : undefined }));
   });
   sent.once("error", reject);
   sent.end();
@@ -251,8 +258,11 @@ export function describeGateways(name: string, flags: ProxyFlags, { skip = false
       const { headers } = JSON.parse(body) as Seen;
       assert.match(String(headers["x-forwarded-client-cert"]), /URI=spiffe:\/\/cluster\.local\/ns\/middle\/sa\/proxy$/);
       // The middle lets it pass, and the service behind takes only GET from it.
-      assert.equal((await askMiddle(ports.outbound, "/anything", "POST")).status, 403);
-      assert.equal((await askMiddle(ports.outbound, "/anything", "DELETE")).status, 403);
+      const inner = await askMiddle(ports.outbound, "/anything", "POST");
+      const own = await askMiddle(ports.outbound, "/anything", "DELETE");
+      assert.deepEqual([inner.status, own.status], [403, 403]);
+      // Both proxies tell the rule, and a gateway keeps to itself what those within say of theirs.
+      assert.deepEqual([inner.deniedBy, own.deniedBy], [undefined, "default"]);
       assert.equal((await ask({ port: ports.middle, path: "/", ca: ca.root, name: SHOP, certificate: partner })).status, 0);
     });
 

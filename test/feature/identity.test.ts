@@ -71,7 +71,7 @@ describe("a stream of records", { timeout: 60_000 }, () => {
       outcomes.map(({ code }) => code),
       ["PERMISSION_DENIED", "UNAUTHENTICATED", "UNAUTHENTICATED"],
     );
-    assert.deepEqual(await place.run("audit"), { exit: 0, stdout: "", stderr: "" });
+    assert.deepEqual(await place.run("audit"), { exit: 0, stdout: "", stderr: "the record has no decision that fits\n" });
   });
 
   test("is taken in from the workload itself, under its own name", async () => {

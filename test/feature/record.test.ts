@@ -114,14 +114,21 @@ describe("garrison audit, for people", { timeout: 60_000 }, () => {
     const columns = stdout
       .trimEnd()
       .split("\n")
-      .map((line) => line.replaceAll(/ +/g, " ").replace(/^\S+Z /, ""));
+      .map((line) => line.replaceAll(/ +/g, " ").replace(/^ (\d+) \S+Z /, "$1 "));
     assert.deepEqual(columns, [
-      "ALLOW shop/client -> shop/server GET /open 200 by shop/client-reads[0]",
-      "DENY shop/client -> shop/server GET /secret 403 by default",
-      "DENY shop/client -> shop/server DELETE /open 403 by default",
-      "DENY spiffe://example.org/ns/shop/sa/client -> shop/server GET /open/a 403 by default",
-      "REFUSED (127.0.0.1) -> shop/server http (plaintext where mutual TLS is required)",
+      "1 ALLOW shop/client -> shop/server GET /open 200 by shop/client-reads[0]",
+      "2 DENY shop/client -> shop/server GET /secret 403 by default",
+      "3 DENY shop/client -> shop/server DELETE /open 403 by default",
+      "4 DENY spiffe://example.org/ns/shop/sa/client -> shop/server GET /open/a 403 by default",
+      "5 REFUSED (127.0.0.1) -> shop/server http (plaintext where mutual TLS is required)",
     ]);
+  });
+
+  test("says on stderr that nothing fits, and nothing where a program asks", async () => {
+    const nothing = await place.run("audit", "--workload", "shop/nobody");
+    assert.deepEqual([nothing.exit, nothing.stdout, nothing.stderr], [0, "", "the record has no decision that fits\n"]);
+    const json = await place.run("audit", "--workload", "shop/nobody", "--json");
+    assert.deepEqual([json.exit, json.stdout, json.stderr], [0, "", ""]);
   });
 
   test("with --follow prints what is there and then what comes, until it is ended", async () => {

@@ -60,7 +60,10 @@ export function describeRevocation(name: string, flags: ProxyFlags, { skip = fal
         ),
       );
       assert.equal(await scene.ask("/open"), 403);
-      assert.equal((await denial(scene)).caller, CLIENT_IDENTITY);
+      const { id, caller } = await denial(scene);
+      assert.equal(caller, CLIENT_IDENTITY);
+      const shown = (await scene.place.run("audit", "show", String(id))).stdout;
+      assert.match(shown, /by revoked\nthe caller's certificate is revoked, which denies whatever the rules say/);
       assert.ok(await isListed(scene, serial));
       assert.match((await scene.place.run("ca", "revocations")).stdout, new RegExp(`certificate ${serial} .*: keyCompromise`));
     });

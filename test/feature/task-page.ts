@@ -38,8 +38,11 @@ export function parseTaskPage(page: string): readonly Step[] {
 
 const TIME = /\b\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z/g;
 
+/** The number of a record, before its time. */
+const RECORD = /^ *\d+ (?=TIME )/;
+
 function normalize(line: string): string {
-  return line.replace(TIME, "TIME").trimEnd();
+  return line.replace(TIME, "TIME").replace(RECORD, "ID ").trimEnd();
 }
 
 function lineMatches(expected: string, printed: string): boolean {
@@ -66,7 +69,7 @@ function linesMatch(expected: readonly string[], printed: readonly string[]): bo
   return line !== undefined && lineMatches(first, line) && linesMatch(rest, others);
 }
 
-/** Whether that was printed, line by line: `…` alone stands for any lines or none, within a line for any text; times are all alike. */
+/** Whether that was printed, line by line: `…` alone stands for any lines or none, within a line for any text; times are all alike, and the numbers of records. */
 export function outputMatches(expected: string, printed: string): boolean {
   return linesMatch(expected.split("\n"), printed.replace(/\n$/, "").split("\n"));
 }

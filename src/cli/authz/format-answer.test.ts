@@ -14,7 +14,7 @@ const COMMAND: Command = { name: "try", summary: "", options: REQUEST_OPTIONS, e
 function ask(yaml: string, ...flags: readonly string[]): Answer {
   const [view] = viewsOf(meshOf(API + yaml), "shop/api");
   assert.ok(view);
-  return answer(EXPLAINING, view, requestOf(parseCommandLine(COMMAND, flags), "cluster.local"));
+  return answer(EXPLAINING, view, requestOf(parseCommandLine(COMMAND, flags)));
 }
 
 const READ = authorizationPolicy(
@@ -24,6 +24,15 @@ const READ = authorizationPolicy(
 const HTTP = ["--port", "8080"];
 
 describe("formatAnswer", () => {
+  it("says where a service's port leads, and asks there", () => {
+    const [view] = viewsOf(meshOf(API), "shop/front");
+    const said = formatAnswer(
+      answer(EXPLAINING, view ?? assert.fail(), requestOf(parseCommandLine(COMMAND, ["--from", "a/b", "--port", "80"]))),
+    );
+    assert.match(said, /\n {2}service {3}shop\/front, whose port 80 leads to port 8080\n/);
+    assert.match(said, /\n {2}listener {2}inbound_8080 on 127\.0\.0\.1:8080/);
+  });
+
   it("names the peer, the listener with its mode, each layer in order, and the nearest miss first", () => {
     const [before, after] = formatAnswer(ask(READ, ...HTTP, "--from", "bank/clerk", "--method", "PUT", "--path", "/a/../b")).split("AUDIT");
     assert.match(before ?? "", /workload {2}shop\/api\n/);

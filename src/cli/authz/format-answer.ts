@@ -19,8 +19,22 @@ export function formatMtlsBy(policy: PolicyInForce | undefined): string {
   return `by PeerAuthentication ${policy.name} (${formatPlace(policy.place)})${policy.closed ? ", which is invalid, and so STRICT" : ""}`;
 }
 
-function formatListener({ name, bind, port, protocol, mtls, mtlsBy }: ListenerAnswer): string {
-  return `${name} on ${bind.includes(":") ? `[${bind}]` : bind}:${port}, ${protocol}, mutual TLS ${mtls} ${formatMtlsBy(mtlsBy)}`;
+/** Whose TLS a server of a gateway speaks. */
+export const SERVER_TLS = {
+  plaintext: "plaintext",
+  mesh: "mutual TLS of the mesh",
+  outside: "TLS for outsiders",
+} as const satisfies Record<NonNullable<ListenerAnswer["server"]>["security"], string>;
+
+export function formatAddress({ bind, port }: Pick<ListenerAnswer, "bind" | "port">): string {
+  return `${bind.includes(":") ? `[${bind}]` : bind}:${port}`;
+}
+
+function formatListener(listener: ListenerAnswer): string {
+  const { name, protocol, mtls, mtlsBy, server } = listener;
+  const at = `${name} on ${formatAddress(listener)}, ${protocol}`;
+  if (server !== undefined) return `${at}, server ${printable(server.name)}: ${SERVER_TLS[server.security]}`;
+  return mtls === undefined ? `${at}, no server of the gateway` : `${at}, mutual TLS ${mtls} ${formatMtlsBy(mtlsBy)}`;
 }
 
 /** What matches first, then by how little each rule misses; the order of evaluation otherwise. */
@@ -58,10 +72,17 @@ function formatToken({ why, policy, problem }: TokenAnswer): string {
 }
 
 /** Who asks, where and for what, in two columns. */
-export function formatAsked({ workload, peer, sourceIp, requester, request, listener }: Omit<Answer, "layers">): string {
-  const who = peer === "" ? "without an identity (no client certificate)" : `${printable(peer)}, proved by mutual TLS`;
+export function formatAsked({ workload, service, peer, sourceIp, requester, request, listener }: Omit<Answer, "layers">): string {
+  const nobody =
+    listener?.server?.security === "outside"
+      ? "an outsider, without an identity of the mesh"
+      : "without an identity (no client certificate)";
+  const who = peer === "" ? nobody : `${printable(peer)}, proved by mutual TLS`;
   return columns([
     ["workload", workload],
+    ...(service === undefined
+      ? []
+      : [["service", `${service.service}, whose port ${service.port} leads to port ${service.target}`] as const]),
     ["peer", sourceIp === "" ? who : `${who}, from ${printable(sourceIp)}`],
     ["listener", listener === undefined ? "none" : formatListener(listener)],
     ...(requester === undefined ? [] : [["requester", `${printable(requester)}, proved by a token`] as const]),
@@ -92,5 +113,6 @@ export function formatDryRun({ dryRun }: Pick<Answer, "dryRun">): string {
 export function formatAnswer(answer: Answer): string {
   const layers = answer.layers.length === 0 ? "" : `${formatLayers(answer.layers)}\n`;
   const tokens = answer.tokens.map((token) => `${formatToken(token)}\n`).join("");
-  return `${formatAsked(answer)}\n${tokens}${layers}${formatVerdict(answer)}${formatDryRun(answer)}\n`;
+  const ignored = (answer.ignored ?? []).map((why) => `  token ignored ${why}\n`).join("");
+  return `${formatAsked(answer)}\n${tokens}${ignored}${layers}${formatVerdict(answer)}${formatDryRun(answer)}\n`;
 }

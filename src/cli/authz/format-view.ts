@@ -3,9 +3,10 @@ import { describeRule } from "../../analyze/words.ts";
 import { type AuthorizationInForce, ruleInForce, type WorkloadView } from "../../analyze/workload-view.ts";
 import { type AuthorizationLayers, LAYER_OF_ACTION } from "../../compile/workload-policy.ts";
 import type { Place } from "../../core/diagnostic.ts";
+import { printable } from "../../policy/decode/report.ts";
 import type { PolicyAction } from "../../policy/model.ts";
 import { formatOrigin } from "../../policy/origin.ts";
-import { formatMtlsBy, formatPlace } from "./format-answer.ts";
+import { formatAddress, formatMtlsBy, formatPlace, SERVER_TLS } from "./format-answer.ts";
 
 /** A rule in force: its origin, where it is written, and what it does, as a sentence. */
 export interface RuleInForce {
@@ -68,22 +69,39 @@ function formatPolicy({ action, name, place, closed, dryRun, rules }: Authorizat
   return `    ${action.padEnd(5)} ${name} (${formatPlace(place)}): ${holds}${dryRun === true ? "; a dry run, not enforced" : ""}`;
 }
 
+/** A server of a gateway: whose TLS, for which hosts. */
+function formatServers({ gateway }: WorkloadView["policy"]): readonly string[] {
+  return (gateway?.listeners ?? []).flatMap((listener) =>
+    listener.servers.map(({ name, security, hosts, serverNames }) => {
+      const names = serverNames.length > 0 ? serverNames : hosts.map(({ host }) => host);
+      const clients = security.kind === "outside" && security.clients !== undefined ? ", with client certificates" : "";
+      return `    ${formatAddress(listener)} server ${printable(name)}: ${SERVER_TLS[security.kind]}${clients}, for ${names.map(printable).join(", ") || "no host"}`;
+    }),
+  );
+}
+
 /** The protocols that the workload's listeners speak; both where it has none. */
 export function protocolsOf({ policy }: WorkloadView): readonly ("http" | "tcp")[] {
-  const spoken = new Set(policy.inbound.map(({ protocol }) => (protocol === "tcp" ? "tcp" : "http")));
+  const gateway = (policy.gateway?.listeners ?? []).map(() => "http" as const);
+  const spoken = new Set([
+    ...gateway,
+    ...policy.inbound.map(({ protocol }) => (protocol === "tcp" ? ("tcp" as const) : ("http" as const))),
+  ]);
   return (["http", "tcp"] as const).filter((protocol) => spoken.size === 0 || spoken.has(protocol));
 }
 
 export function formatView(view: WorkloadView): string {
-  const { policy, ports, authorization } = view;
+  const { policy, ports: modes, authorization } = view;
   const listeners = policy.inbound.map(
     ({ name, bind, port, protocol, mtls }) =>
-      `    ${bind}:${port} ${protocol}: ${mtls} ${formatMtlsBy(ports.find(({ listener }) => listener === name)?.mtlsBy)}`,
+      `    ${bind}:${port} ${protocol}: ${mtls} ${formatMtlsBy(modes.find(({ listener }) => listener === name)?.mtlsBy)}`,
   );
+  const servers = formatServers(policy);
+  const ports = servers.length === 0 ? ["  mutual TLS of each port:"] : ["  servers of the gateway:", ...servers];
   return [
     `${policy.workload} (${policy.identity})`,
-    "  mutual TLS of each port:",
-    ...(listeners.length === 0 ? ["    it listens on no port"] : listeners),
+    ...ports,
+    ...(listeners.length === 0 && servers.length === 0 ? ["    it listens on no port"] : listeners),
     "  authorization policies in force, the oldest first:",
     ...(authorization.length === 0 ? ["    none"] : authorization.map(formatPolicy)),
     ...protocolsOf(view).flatMap((protocol) => formatLayers(view, protocol.toUpperCase(), policy[protocol])),

@@ -1,9 +1,10 @@
 /** A decision of the record, asked again of what is in force now, with what the record does not hold left open. */
 import { type Answer, answerFacts } from "../../analyze/answer.ts";
+import type { Entrance } from "../../analyze/entrance.ts";
 import type { Question } from "../../analyze/explain.ts";
 import type { WorkloadView } from "../../analyze/workload-view.ts";
 import type { AuditRecord } from "../../audit/record.ts";
-import type { InboundListener, WorkloadPolicy } from "../../compile/workload-policy.ts";
+import type { WorkloadPolicy } from "../../compile/workload-policy.ts";
 import type { AttributeKey } from "../../policy/attributes.ts";
 import type { Facts } from "../../policy/decision.ts";
 import { EXPLAINING } from "./engine.ts";
@@ -29,7 +30,7 @@ const TELLS: Partial<Readonly<Record<AttributeKey, (record: AuditRecord, policy:
   destinationIp: () => true,
 };
 
-function questionOf(record: AuditRecord, listener: InboundListener, policy: WorkloadPolicy): Question {
+function questionOf(record: AuditRecord, listener: Entrance, policy: WorkloadPolicy): Question {
   const { caller, sourceIp, protocol, method, path, host, port } = record;
   const facts: Facts = {
     peer: caller === "" ? undefined : caller,
@@ -43,10 +44,18 @@ function questionOf(record: AuditRecord, listener: InboundListener, policy: Work
   return { facts, knows: ({ attribute }) => TELLS[attribute]?.(record, policy) === true };
 }
 
+/** Where the record came in. Which server of a gateway took it is not recorded, and no rule asks for it. */
+function recordedAt({ inbound, gateway }: WorkloadPolicy, { port }: AuditRecord): Entrance | undefined {
+  const own = inbound.find((listener) => listener.port === port);
+  if (own !== undefined) return own;
+  const found = gateway?.listeners.find((listener) => listener.port === port);
+  return found && { name: found.name, bind: found.bind, port, protocol: "http", isGateway: true };
+}
+
 /** What the rules in force now say; undefined where the workload has no such listener any more, or no rule was asked. */
 export function answerNow(view: WorkloadView, record: AuditRecord): Answer | undefined {
   if (record.effect === "refused") return undefined;
-  const listener = view.policy.inbound.find(({ port }) => port === record.port);
+  const listener = recordedAt(view.policy, record);
   if (listener === undefined || (listener.protocol === "tcp") !== (record.protocol === "tcp")) return undefined;
   return answerFacts(EXPLAINING.ask, view, listener, questionOf(record, listener, view.policy));
 }

@@ -1,8 +1,6 @@
 /** The request of a command line: by flags, or from a file; both go through the decoder of test files. */
 import { type TestRequest, testRequest } from "../../analyze/test-request.ts";
 import { AppError } from "../../core/error.ts";
-import { formatSpiffeId, parseServiceAccount } from "../../identity/spiffe-id.ts";
-import { parseTrustDomain } from "../../identity/trust-domain.ts";
 import type { RawEntry, RawNode } from "../../policy/decode/raw-node.ts";
 import { Report } from "../../policy/decode/report.ts";
 import { parseYamlDocuments } from "../../sources/yaml-documents.ts";
@@ -11,12 +9,12 @@ import { parseCount } from "../options.ts";
 import { decodeFile, readText, topOf } from "./documents.ts";
 
 const FLAGS = {
-  from: { type: "value", value: "WHO", doc: "who asks: a SPIFFE ID, NAMESPACE/SERVICE-ACCOUNT, or `plaintext`" },
+  from: { type: "value", value: "WHO", doc: "who asks: NAMESPACE/SERVICE-ACCOUNT, a SPIFFE ID, `plaintext`, or at a gateway `outsider`" },
   method: { type: "value", value: "METHOD", doc: "GET where nothing is said" },
   path: { type: "value", value: "PATH", doc: "as sent, `/` where nothing is said" },
   header: { type: "many", value: "'NAME: VALUE'", doc: "a request header; may be given several times" },
   host: { type: "value", value: "HOST", doc: "the authority; the workload's name where nothing is said" },
-  port: { type: "value", value: "PORT", doc: "the workload's port, where it has several" },
+  port: { type: "value", value: "PORT", doc: "the port, where there are several: of the workload, or of the service that is asked" },
   sni: { type: "value", value: "NAME", doc: "the server name of the TLS handshake" },
   "source-ip": { type: "value", value: "ADDRESS", doc: "where the connection comes from; 127.0.0.1 where nothing is said" },
   "remote-ip": { type: "value", value: "ADDRESS", doc: "the client, by the X-Forwarded-For of proxies that the workload trusts" },
@@ -106,19 +104,8 @@ function tokenFields(parsed: ParsedArguments): ReadonlyMap<string, RawNode> {
   return fields.set(kind, scalar(name));
 }
 
-/** `NAMESPACE/SERVICE-ACCOUNT` in the mesh's own trust domain; anything else as it is. */
-function callerOf(text: string, trustDomain: string): string {
-  if (!/^[^/:]+\/[^/]+$/.test(text)) return text;
-  return formatSpiffeId({ trustDomain: parseTrustDomain(trustDomain), ...accountOf(text) });
-}
-
-function accountOf(text: string): { readonly namespace: string; readonly serviceAccount: string } {
-  const { namespace, name } = parseServiceAccount(text);
-  return { namespace, serviceAccount: name };
-}
-
 /** The request of flags. Throws `invalid-argument` with what is wrong first. */
-function requestOfFlags(parsed: ParsedArguments, trustDomain: string): TestRequest {
+function requestOfFlags(parsed: ParsedArguments): TestRequest {
   const fields = new Map<string, RawNode>(tokenFields(parsed));
   for (const [flag, field] of Object.entries({
     method: "method",
@@ -133,7 +120,7 @@ function requestOfFlags(parsed: ParsedArguments, trustDomain: string): TestReque
     if (value !== undefined) fields.set(field, scalar(value));
   }
   const from = parsed.value("from");
-  if (from !== undefined) fields.set("from", scalar(callerOf(from, trustDomain)));
+  if (from !== undefined) fields.set("from", scalar(from));
   const port = parsed.value("port");
   if (port !== undefined) fields.set("port", scalar(parseCount("port", port, 1, 65_535)));
   if (parsed.values("header").length > 0) fields.set("headers", headersOf(parsed.values("header")));
@@ -150,9 +137,9 @@ function requestOfFlags(parsed: ParsedArguments, trustDomain: string): TestReque
 }
 
 /** The request that a command line describes (REQUEST_OPTIONS). Throws `invalid-argument`, `not-found`, `invalid-configuration`. */
-export function requestOf(parsed: ParsedArguments, trustDomain: string): TestRequest {
+export function requestOf(parsed: ParsedArguments): TestRequest {
   const file = parsed.value("request");
-  if (file === undefined) return requestOfFlags(parsed, trustDomain);
+  if (file === undefined) return requestOfFlags(parsed);
   const doubled = Object.keys(FLAGS).find((flag) => parsed.value(flag) !== undefined || parsed.values(flag).length > 0);
   if (doubled !== undefined)
     throw new AppError("invalid-argument", `\`--request\` and \`--${doubled}\` both describe the request`, {

@@ -1,5 +1,6 @@
 /** Expectations asked of a real Envoy that is started for it, each beside the decision engine's answer to the same. */
 import { networkInterfaces } from "node:os";
+import { askedOf } from "../../analyze/asked-request.ts";
 import { evaluate, meets, type Outcome } from "../../analyze/evaluate.ts";
 import type { TestCase } from "../../analyze/test-case.ts";
 import type { WorkloadView } from "../../analyze/workload-view.ts";
@@ -40,14 +41,17 @@ function obstacle(policy: WorkloadPolicy, { request }: TestCase): string | undef
   const rules = [http, tcp].flatMap(rulesOf);
   if (request.sourceIp !== undefined && !isLocal(request.sourceIp))
     return `a real Envoy cannot be asked from ${request.sourceIp}, which is no address of this machine`;
-  if (rules.some(asksForAddress) && !policy.inbound.every(({ bind }) => bind.startsWith("127.") && bind !== "127.0.0.1"))
+  const entrances = [...policy.inbound, ...(policy.gateway?.listeners ?? [])];
+  if (rules.some(asksForAddress) && !entrances.every(({ bind }) => bind.startsWith("127.") && bind !== "127.0.0.1"))
     return "a real Envoy cannot be asked: a rule asks for `destination.ip`, and the workload is tried at another address";
   if (request.authorizers !== undefined)
     return "a real Envoy cannot be asked: `authorizers` says what an extension provider answers, and Envoy would ask it itself";
   return undefined;
 }
 
-function planAt({ policy }: WorkloadView, test: TestCase): Planned {
+function planAt(view: WorkloadView, given: TestCase): Planned {
+  const { policy } = view;
+  const test = { ...given, request: askedOf(view, given.request).request };
   const common = { test, workload: policy.workload };
   if (test.only === "decide") return { ...common, ask: "skipped" };
   const problem = obstacle(policy, test);

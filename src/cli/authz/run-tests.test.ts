@@ -64,6 +64,21 @@ describe("runTests", () => {
     );
   });
 
+  it("takes a caller by its account, and the service's own port or only port", async () => {
+    const asked = "{ from: web/a, path: /open }";
+    const results = await runTests(
+      source,
+      testsOf(
+        "{ name: port, workload: shop/front, request: { from: web/a, port: 80, path: /open }, expect: allow }",
+        `{ name: only, workload: shop/front, request: ${asked}, expect: allow }`,
+      ),
+    );
+    assert.deepEqual(
+      results.map(({ workload, result }) => `${workload} ${result}`),
+      ["shop/api pass", "shop/other pass", "shop/api pass", "shop/other pass"],
+    );
+  });
+
   it("never passes a question that has no answer, whatever is expected of it", async () => {
     const results = await runTests(
       source,

@@ -1,5 +1,6 @@
 /** Expectations asked of what is in force. */
 import { type Answer, answer } from "../../analyze/answer.ts";
+import { askedOf } from "../../analyze/asked-request.ts";
 import { type Engine, type Expected, evaluate, meets, type Outcome } from "../../analyze/evaluate.ts";
 import type { TestCase } from "../../analyze/test-case.ts";
 import type { WorkloadView } from "../../analyze/workload-view.ts";
@@ -46,7 +47,7 @@ interface Asked {
 function runAt({ view, engine }: Asked, test: TestCase): TestResult {
   const common = { name: test.name, place: test.place, workload: view.policy.workload, expected: expectedOf(test) };
   try {
-    const got = evaluate(engine, view.policy, test.request);
+    const got = evaluate(engine, view.policy, askedOf(view, test.request).request);
     if (meets(got, test)) return { ...common, result: "pass", got };
     return { ...common, result: "fail", got, answer: answer(EXPLAINING, view, test.request) };
   } catch (thrown) {

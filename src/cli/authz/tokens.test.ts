@@ -27,7 +27,7 @@ function view(rules: string, keysOf: JwksLookup = UNKNOWN_KEYS): WorkloadView {
 }
 
 function request(...flags: readonly string[]): TestRequest {
-  return requestOf(parseCommandLine(COMMAND, ["--port", "8080", "--from", "web/a", ...flags]), "cluster.local");
+  return requestOf(parseCommandLine(COMMAND, ["--port", "8080", "--from", "web/a", ...flags]));
 }
 
 function ask(seen: WorkloadView, ...flags: readonly string[]): Answer {
@@ -66,6 +66,28 @@ describe("a token that is refused", () => {
         /\n {2}token not taken in the header `authorization`.*RequestAuthentication shop\/users, mesh\.yaml:\d+\)\nREFUSED with 40\d: /,
       );
     });
+});
+
+describe("a token that nobody looks at", () => {
+  for (const [what, rules, flags, why] of [
+    ["where there is no rule", "[]", [], /in the header `authorization`: no RequestAuthentication applies to the workload/],
+    [
+      "where rules look elsewhere",
+      inline(),
+      ["--token-in", "header=x-jwt"],
+      /in the header `x-jwt`: no rule of a RequestAuthentication looks/,
+    ],
+  ] as const)
+    it(`is told as ignored ${what}`, () => {
+      const passed = ask(view(rules), "--jwt", "{iss: A}", ...flags);
+      assert.equal(passed.effect, "allow");
+      assert.match(passed.ignored?.join() ?? "", why);
+      assert.match(formatAnswer(passed), /\n {2}token ignored in the header /);
+    });
+
+  it("is not told of one that a rule has taken", () => {
+    assert.equal(ask(view(inline()), "--jwt", "{iss: A}").ignored, undefined);
+  });
 });
 
 describe("a token whose issuer's keys are not known", () => {

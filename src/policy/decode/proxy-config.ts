@@ -1,9 +1,9 @@
 /** Istio `mesh.v1alpha1.ProxyConfig`: `defaultConfig` of the MeshConfig, and the annotation `proxy.istio.io/config`. */
 import { NO_PROXY_CONFIG, type ProxyConfig } from "../mesh-config.ts";
 import { yamlText } from "./embedded-yaml.ts";
-import { childOf } from "./raw-node.ts";
+import { childOf, type RawMap } from "./raw-node.ts";
 import { type Cursor, type Decoder, type Fields, integer, record } from "./reader.ts";
-import { only } from "./refine.ts";
+import { oneOf, only } from "./refine.ts";
 
 /** Envoy counts hops in 32 bits; nobody has so many proxies. */
 const MAX_HOPS = 100;
@@ -16,12 +16,31 @@ function readClientCertDetails(fields: Fields, name: string): void {
   fields.optional(name, only(["SANITIZE_SET", "UNDEFINED"], CLIENT_CERT_HELP));
 }
 
-const topology: Decoder<ProxyConfig> = record((fields) => {
+const topology: Decoder<Pick<ProxyConfig, "numTrustedProxies">> = record((fields) => {
   const numTrustedProxies = fields.optional("numTrustedProxies", integer(0, MAX_HOPS));
   readClientCertDetails(fields, "forwardClientCertDetails");
   fields.refuse({ proxyProtocol: "the address of a client is its connection's, or in X-Forwarded-For by `numTrustedProxies`" });
   return { numTrustedProxies };
 });
+
+/** Istio hands `proxyMetadata` on to proxies and does not read it: what is Garrison's own stands there. */
+const TELLS_DENIALS = "GARRISON_DENIED_BY_HEADER";
+
+const METADATA_HELP = "of `proxyMetadata`, Garrison reads `GARRISON_DENIED_BY_HEADER` alone";
+
+const proxyMetadata: Decoder<boolean | undefined> = (cursor) => {
+  let told: "true" | "false" | undefined;
+  record((fields) => {
+    told = fields.optional(TELLS_DENIALS, oneOf(["true", "false"]));
+    if (cursor.node.kind === "map") fields.tellUnused(unusedKeys(cursor.node), METADATA_HELP);
+    return true;
+  })(cursor);
+  return told === undefined ? undefined : told === "true";
+};
+
+function unusedKeys({ entries }: RawMap): readonly string[] {
+  return entries.map(({ key }) => key).filter((key) => key !== TELLS_DENIALS);
+}
 
 const UNUSED_HEADERS = [
   "requestId",
@@ -70,7 +89,6 @@ const UNUSED = [
   "meshId",
   "parentShutdownDuration",
   "proxyAdminPort",
-  "proxyMetadata",
   "proxyStatsMatcher",
   "readinessProbe",
   "runtimeValues",
@@ -89,10 +107,11 @@ const UNUSED = [
 export const proxyConfig: Decoder<ProxyConfig> = record((fields) => {
   const gateway = fields.optional("gatewayTopology", topology);
   fields.optional("proxyHeaders", proxyHeaders);
+  const tellsDenials = fields.optional("proxyMetadata", proxyMetadata);
   fields.optional("controlPlaneAuthPolicy", only(["MUTUAL_TLS"], "proxies reach the control plane by mutual TLS"));
   fields.refuse(REFUSED);
   fields.tellUnused(UNUSED, "it concerns neither identities nor policies: agents and proxies have their own command lines");
-  return gateway ?? NO_PROXY_CONFIG;
+  return { numTrustedProxies: gateway?.numTrustedProxies, tellsDenials };
 });
 
 const PROXY_CONFIG_ANNOTATION = "proxy.istio.io/config";

@@ -9,6 +9,7 @@ import { type Listener, ListenerSchema } from "../../gen/envoy/config/listener/v
 import type { HeaderMatcherSchema, RouteMatchSchema, RouteSchema } from "../../gen/envoy/config/route/v3/route_components_pb.js";
 import { type RouteConfiguration, RouteConfigurationSchema } from "../../gen/envoy/config/route/v3/route_pb.js";
 import { TlsInspectorSchema } from "../../gen/envoy/extensions/filters/listener/tls_inspector/v3/tls_inspector_pb.js";
+import { DENIED_BY_HEADER } from "../../policy/denied-by.ts";
 import type { RouteMatch, TextMatch } from "../../policy/gateway.ts";
 import { httpLog, refusedInboundLog } from "./access-log.ts";
 import { duration, namedConfig } from "./any.ts";
@@ -88,6 +89,8 @@ export function gatewayRoutes({ listeners, services }: GatewayPolicy): readonly 
           routes: routes.map((route) => ({ match: routeMatch(route.match), action: routeAction(route, clusters) })),
         })),
         ignorePortInHostMatching: true,
+        // What a proxy within tells of its rules is not for outsiders, and what an application says of them is not true.
+        responseHeadersToRemove: [DENIED_BY_HEADER],
       }),
     ),
   );
@@ -115,6 +118,7 @@ function filterChain(policy: WorkloadPolicy, listener: GatewayListener, server: 
     accessLog: httpLog(ofMesh ? listener.name : listener.name + OUTSIDE_LOG),
     pathNormalization: policy.pathNormalization,
     numTrustedProxies: policy.numTrustedProxies,
+    tellsDenials: policy.tellsDenials,
   };
   const filters = [gatewayHttp(settings, ofMesh)];
   if (security.kind === "plaintext") return { name: server.name, filters };

@@ -15,6 +15,7 @@ import {
 import type { PathNormalization } from "../../policy/mesh-config.ts";
 import { duration, namedConfig } from "./any.ts";
 import { adsSource } from "./config-source.ts";
+import { DENIED_BY_REPLIES, deniedByFilters } from "./denied-by.ts";
 
 type FilterInit = MessageInitShape<typeof FilterSchema>;
 
@@ -61,6 +62,7 @@ function common({ name, routes, filters, accessLog }: HttpSettings) {
 
 /** What is said of the HTTP of peers besides. */
 export interface InboundHttpSettings extends HttpSettings {
+  readonly tellsDenials: boolean | undefined;
   readonly pathNormalization: PathNormalization | undefined;
   readonly numTrustedProxies: number | undefined;
 }
@@ -75,9 +77,19 @@ const NORMALIZATION = {
   DECODE_AND_MERGE_SLASHES: { normalizePath: true, mergeSlashes: true, pathWithEscapedSlashesAction: UNESCAPE_AND_FORWARD },
 } as const satisfies Record<PathNormalization, object>;
 
-/** Of all that comes in: the path is normalized before it is matched and forwarded (AZ-10), and who may name the client is said. */
-function incoming({ pathNormalization = "BASE", numTrustedProxies = 0 }: InboundHttpSettings) {
-  return { ...NORMALIZATION[pathNormalization], useRemoteAddress: true, xffNumTrustedHops: numTrustedProxies };
+/**
+ * Of all that comes in: the path is normalized before it is matched and forwarded (AZ-10), who may name the client is said, and
+ * what denied clients are told.
+ */
+function incoming(settings: InboundHttpSettings) {
+  const { pathNormalization = "BASE", numTrustedProxies = 0, tellsDenials = false, filters } = settings;
+  return {
+    ...common(tellsDenials ? { ...settings, filters: [...deniedByFilters(), ...filters] } : settings),
+    ...(tellsDenials ? { localReplyConfig: DENIED_BY_REPLIES } : {}),
+    ...NORMALIZATION[pathNormalization],
+    useRemoteAddress: true,
+    xffNumTrustedHops: numTrustedProxies,
+  };
 }
 
 /**
@@ -88,7 +100,6 @@ function incoming({ pathNormalization = "BASE", numTrustedProxies = 0 }: Inbound
  */
 export function inboundHttp(settings: InboundHttpSettings): FilterInit {
   return namedConfig("envoy.filters.network.http_connection_manager", HttpConnectionManagerSchema, {
-    ...common(settings),
     ...incoming(settings),
     skipXffAppend: true,
     forwardClientCertDetails: HttpConnectionManager_ForwardClientCertDetails.SANITIZE_SET,
@@ -106,7 +117,6 @@ const EDGE_HTTP2 = { maxConcurrentStreams: 100, initialStreamWindowSize: 65_536,
 export function gatewayHttp(settings: InboundHttpSettings, ofMesh: boolean): FilterInit {
   const { SANITIZE, SANITIZE_SET } = HttpConnectionManager_ForwardClientCertDetails;
   return namedConfig("envoy.filters.network.http_connection_manager", HttpConnectionManagerSchema, {
-    ...common(settings),
     ...incoming(settings),
     http2ProtocolOptions: EDGE_HTTP2,
     forwardClientCertDetails: ofMesh ? SANITIZE_SET : SANITIZE,

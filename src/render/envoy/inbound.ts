@@ -8,6 +8,7 @@ import { type Listener, ListenerSchema } from "../../gen/envoy/config/listener/v
 import { RBACSchema as HttpRbacSchema } from "../../gen/envoy/extensions/filters/http/rbac/v3/rbac_pb.js";
 import { TlsInspectorSchema } from "../../gen/envoy/extensions/filters/listener/tls_inspector/v3/tls_inspector_pb.js";
 import { RBACSchema as NetworkRbacSchema } from "../../gen/envoy/extensions/filters/network/rbac/v3/rbac_pb.js";
+import { DENIED_BY_HEADER } from "../../policy/denied-by.ts";
 import { httpLog, refusedInboundLog, tcpLog } from "./access-log.ts";
 import { duration, namedConfig } from "./any.ts";
 import { authorizationFilterNames, type Scope } from "./authorization.ts";
@@ -60,10 +61,11 @@ export function requestFilters(workload: string, scope: Exclude<Scope, "tcp">) {
 
 function httpFilters(policy: WorkloadPolicy, listener: InboundListener): readonly FilterInit[] {
   const { name } = listener;
-  const { workload, pathNormalization, numTrustedProxies } = policy;
-  const routes = { name, virtualHosts: [virtualHost({ name, domains: ["*"], cluster: clusterName(listener) })] };
+  const { workload, pathNormalization, numTrustedProxies, tellsDenials } = policy;
+  const responseHeadersToRemove = tellsDenials === true ? [DENIED_BY_HEADER] : [];
+  const routes = { name, virtualHosts: [virtualHost({ name, domains: ["*"], cluster: clusterName(listener) })], responseHeadersToRemove };
   const filters = requestFilters(workload, "http");
-  return [inboundHttp({ name, routes, filters, accessLog: httpLog(name), pathNormalization, numTrustedProxies })];
+  return [inboundHttp({ name, routes, filters, accessLog: httpLog(name), pathNormalization, numTrustedProxies, tellsDenials })];
 }
 
 function tcpFilters({ workload }: WorkloadPolicy, listener: InboundListener): readonly FilterInit[] {

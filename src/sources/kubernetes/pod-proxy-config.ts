@@ -6,8 +6,8 @@ import type { ProxyConfig } from "../../policy/mesh-config.ts";
 import type { PodObject } from "../../policy/model.ts";
 import { objectTree } from "./object-tree.ts";
 
-/** Whatever the mesh says: an annotation that cannot be read may have meant less trust. */
-const TRUSTS_NOBODY: ProxyConfig = { numTrustedProxies: 0 };
+/** Whatever the mesh says: an annotation that cannot be read may have meant less trust, and fewer words. */
+const TRUSTS_NOBODY: ProxyConfig = { numTrustedProxies: 0, tellsDenials: false };
 
 /** The pod with what its annotation says, and what is wrong with that. Fields without effect are not told: every pod of a mesh may have them. */
 export function withProxyConfig(pod: PodObject, place: Place): { readonly pod: PodObject; readonly diagnostics: readonly Diagnostic[] } {

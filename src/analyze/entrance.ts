@@ -1,0 +1,90 @@
+/** Where a request comes in: a port of a workload, or a server of a gateway; and why it may not. */
+import type { ServerPolicy } from "../compile/gateway-policy.ts";
+import { serverFor } from "../compile/server-choice.ts";
+import type { InboundListener, WorkloadPolicy } from "../compile/workload-policy.ts";
+import { AppError } from "../core/error.ts";
+import { parseSpiffeId } from "../identity/spiffe-id.ts";
+import { quote } from "../policy/decode/report.ts";
+import type { TestRequest } from "./test-request.ts";
+
+/** A listener as far as questions go. */
+export interface Entrance extends Pick<InboundListener, "name" | "bind" | "port" | "protocol"> {
+  /** Absent at a gateway. */
+  readonly mtls?: InboundListener["mtls"];
+  /** Of a gateway: the server that takes the connection; absent where none does. */
+  readonly server?: ServerPolicy;
+  /** Of a gateway. */
+  readonly isGateway?: true;
+  /** Of a gateway: the name that the client asks for in its handshake; empty without TLS. */
+  readonly serverName?: string;
+}
+
+/** What a client of TLS asks for: the server name that is said, or else the host. */
+function serverNameOf({ sni, host = "" }: TestRequest): string {
+  return sni ?? host.toLowerCase().replace(/:\d+$/, "");
+}
+
+function usesTls({ from, outsider }: TestRequest): boolean {
+  return from !== undefined || outsider === true;
+}
+
+function gatewayEntrances({ gateway }: WorkloadPolicy, request: TestRequest): readonly Entrance[] {
+  return (gateway?.listeners ?? []).map((listener): Entrance => {
+    const { name, bind, port, servers } = listener;
+    const serverName = usesTls(request) ? serverNameOf(request) : "";
+    const plain = servers.find(({ security }) => security.kind === "plaintext");
+    const server = plain ?? serverFor(listener, serverName, request.from !== undefined);
+    return { name, bind, port, protocol: "http", isGateway: true, serverName, ...(server === undefined ? {} : { server }) };
+  });
+}
+
+/** The listener that a request is for. Throws `invalid-argument` where it does not say which of several. */
+export function entranceFor(policy: WorkloadPolicy, request: TestRequest): Entrance | undefined {
+  const all: readonly Entrance[] = [...policy.inbound, ...gatewayEntrances(policy, request)];
+  if (request.port !== undefined) return all.find(({ port }) => port === request.port);
+  if (all.length <= 1) return all[0];
+  throw new AppError("invalid-argument", `workload \`${policy.workload}\` listens on several ports`, {
+    help: `say which with \`port\`: ${all.map(({ port }) => port).join(", ")}`,
+  });
+}
+
+function refusedTrustDomain({ trustDomains }: WorkloadPolicy, from: string): string | undefined {
+  const { trustDomain } = parseSpiffeId(from);
+  return trustDomains.includes(trustDomain) ? undefined : `the trust domain \`${trustDomain}\` is not one of the mesh`;
+}
+
+/** Throws `invalid-argument` for an identity where none can be proved. */
+function refusedByGateway(policy: WorkloadPolicy, { server, serverName = "" }: Entrance, request: TestRequest): string | undefined {
+  const { from } = request;
+  if (server?.security.kind === "plaintext") return usesTls(request) ? "TLS, where the server speaks plaintext" : undefined;
+  if (!usesTls(request)) return "no TLS where TLS is required";
+  if (server === undefined)
+    return `no server has the name that the client asks for (${quote(serverName)}, by \`sni\`, or else by \`host\`)`;
+  if (server.security.kind === "mesh") {
+    if (from === undefined) return "no certificate of the mesh, where the server takes peers only";
+    return refusedTrustDomain(policy, from);
+  }
+  if (from === undefined) return undefined;
+  throw new AppError(
+    "invalid-argument",
+    `server \`${server.name}\` of \`${policy.workload}\` takes outsiders, who prove no identity of the mesh`,
+    {
+      help: "ask with `from: outsider`, and with tokens for who it is",
+    },
+  );
+}
+
+/** Why there is no connection, or undefined where there is one. */
+export function refusalAt(policy: WorkloadPolicy, entrance: Entrance | undefined, request: TestRequest): string | undefined {
+  const { from, port } = request;
+  if (entrance === undefined)
+    return port === undefined ? "the workload listens on no port" : `the workload does not listen on port ${port}`;
+  if (entrance.isGateway === true) return refusedByGateway(policy, entrance, request);
+  if (request.outsider === true)
+    throw new AppError("invalid-argument", `\`${policy.workload}\` is no gateway, and outsiders' TLS ends only there`, {
+      help: "ask with `from: plaintext`, or with an identity",
+    });
+  if (from === undefined) return entrance.mtls === "STRICT" ? "plaintext, where the mode is STRICT" : undefined;
+  if (entrance.mtls === "DISABLE") return "mutual TLS, where the mode is DISABLE";
+  return refusedTrustDomain(policy, from);
+}

@@ -1,0 +1,56 @@
+import assert from "node:assert/strict";
+import { describe, it } from "node:test";
+import type { ProxyStatus, WorkloadStatus } from "../server/status.ts";
+import { troubleOf } from "./settled-proxies.ts";
+import { formatStatus, type StatusAnswer } from "./status.ts";
+
+const ANSWER = {
+  version: "0",
+  listen: "127.0.0.1:15012",
+  trustDomain: "cluster.local",
+  rssBytes: 0,
+  uptimeSeconds: 1,
+  ca: { source: "own", keyKind: "P-256", serial: "1", notAfter: 0, intermediates: 0, roots: 1 },
+  generation: 1,
+  workloads: [],
+  policies: [],
+  diagnostics: [],
+} as unknown as StatusAnswer;
+
+describe("formatStatus", () => {
+  it("marks a policy that is in force in its last valid form, and one that never had one", () => {
+    const policies = (["valid", "kept", "closed"] as const).map((state) => ({
+      policy: `P shop/${state}`,
+      state,
+      workloads: 1,
+      enforced: 1,
+    }));
+    const [valid, kept, closed] = formatStatus({ ...ANSWER, policies })
+      .split("\n")
+      .filter((line) => line.startsWith("  P "));
+    assert.match(valid ?? "", /valid {3}enforced on 1 of 1/);
+    assert.match(kept ?? "", /kept +BROKEN, its last valid form is {2}enforced on 1 of 1/);
+    assert.match(closed ?? "", /closed +INVALID, closed {2}enforced on 1 of 1/);
+  });
+
+  it("says so where there is no workload and no policy", () => {
+    assert.match(formatStatus(ANSWER), /\nWorkloads:\n {2}none\n\nPolicies:\n {2}none\n/);
+  });
+});
+
+describe("troubleOf", () => {
+  const workload = (...proxies: readonly Partial<ProxyStatus>[]): WorkloadStatus =>
+    ({
+      workload: "shop/cart",
+      identity: "",
+      address: "",
+      proxies: proxies.map((each) => ({ refused: [], ...each })),
+    }) as unknown as WorkloadStatus;
+
+  it("is what a proxy refuses, or that it has not answered, and nothing where all is well", () => {
+    assert.equal(troubleOf(workload({ state: "acked" })), undefined);
+    assert.equal(troubleOf(workload({ state: "rejected", refused: [{ names: ["a"], message: "in use\n" }] })), "in use");
+    assert.match(troubleOf(workload({ state: "pending" })) ?? "", /not taken its configuration/);
+    assert.match(troubleOf(workload()) ?? "", /not taken its configuration/);
+  });
+});
