@@ -150,19 +150,45 @@ export class Revocations {
     const last = added.length === 0 ? this.#last : Math.max(now, this.#last + 1);
     const newBlock = block === undefined || this.#blocks.has(`${block.kind} ${block.value}`) ? undefined : { ...block, since: now, reason };
     this.#write(() => {
-      const insert = this.#database.prepare("INSERT INTO certificates VALUES (?, ?, ?, ?, ?, ?)");
-      for (const { serial, identity, sha256, notAfter, revokedAt } of added)
-        insert.run(serial, identity, sha256, notAfter, revokedAt, reason);
-      this.#database.exec("DELETE FROM last");
-      this.#database.prepare("INSERT INTO last VALUES (?)").run(last);
-      if (newBlock !== undefined)
-        this.#database.prepare("INSERT INTO blocks VALUES (?, ?, ?, ?)").run(newBlock.kind, newBlock.value, now, reason);
+      for (const record of added) this.#insert(record);
+      if (added.length > 0) this.#insertLast(last);
+      if (newBlock !== undefined) this.#insertBlock(newBlock);
     });
     this.#last = last;
     for (const record of added) this.#certificates.set(record.serial, record);
     if (newBlock !== undefined) this.#blocks.set(`${newBlock.kind} ${newBlock.value}`, newBlock);
     this.#changed();
     return added;
+  }
+
+  /** Takes in what another replica revoked, with its own times and reasons; what is known stays as it is. Throws `unavailable`. */
+  adopt(certificates: readonly RevokedRecord[], blocks: readonly Block[]): void {
+    const added = certificates.filter(({ serial }) => !this.#certificates.has(serial));
+    const newBlocks = blocks.filter(({ kind, value }) => !this.#blocks.has(`${kind} ${value}`));
+    if (added.length === 0 && newBlocks.length === 0) return;
+    const last = added.length === 0 ? this.#last : Math.max(this.#last + 1, ...added.map(({ revokedAt }) => revokedAt));
+    this.#write(() => {
+      for (const record of added) this.#insert(record);
+      if (added.length > 0) this.#insertLast(last);
+      for (const block of newBlocks) this.#insertBlock(block);
+    });
+    this.#last = last;
+    for (const record of added) this.#certificates.set(record.serial, record);
+    for (const block of newBlocks) this.#blocks.set(`${block.kind} ${block.value}`, block);
+    this.#changed();
+  }
+
+  #insert({ serial, identity, sha256, notAfter, revokedAt, reason }: RevokedRecord): void {
+    this.#database.prepare("INSERT INTO certificates VALUES (?, ?, ?, ?, ?, ?)").run(serial, identity, sha256, notAfter, revokedAt, reason);
+  }
+
+  #insertLast(last: number): void {
+    this.#database.exec("DELETE FROM last");
+    this.#database.prepare("INSERT INTO last VALUES (?)").run(last);
+  }
+
+  #insertBlock({ kind, value, since, reason }: Block): void {
+    this.#database.prepare("INSERT INTO blocks VALUES (?, ?, ?, ?)").run(kind, value, since, reason);
   }
 
   /** An identity may have certificates again; those that were revoked stay so. Answers whether it was blocked. Throws `unavailable`. */
