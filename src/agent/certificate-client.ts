@@ -9,7 +9,7 @@ import { buildCsr, generateKey } from "../x509/csr-builder.ts";
 import type { RequestCertificate } from "./certificate-manager.ts";
 import { type ControlPlane, callControlPlane } from "./control-plane-call.ts";
 import { CREATE_CERTIFICATE } from "./csr-messages.ts";
-import { checkIssuedCertificate, type IssuedCertificate } from "./issued-certificate.ts";
+import { checkIssuedCertificate, type IssuedCertificate, leadsToRoots } from "./issued-certificate.ts";
 import { bearer, type TokenSource } from "./token-source.ts";
 
 export interface CertificateClientOptions {
@@ -41,33 +41,41 @@ export function createCertificateClient(options: CertificateClientOptions): Requ
   };
 }
 
-/** A certificate that the control plane does not take any more, as one that was revoked, is no reason to wait for its end: the token may do. */
+/**
+ * With the certificate that there is, where it still leads to the roots. One that the control plane does not take any more, as one that was revoked
+ * or whose authority was, is no reason to wait for its end: the token may do.
+ */
 async function requestCertificate(options: CertificateClientOptions, current: IssuedCertificate | undefined): Promise<IssuedCertificate> {
+  const certificate = current !== undefined && leadsToRoots(current, options.clock.now()) ? current : undefined;
   try {
-    return await requestBy(options, current);
+    return await requestWith(options, certificate, current?.roots);
   } catch (thrown) {
     const refusal = AppError.from(thrown);
-    if (current === undefined || refusal.code !== "unauthenticated") throw refusal;
-    return await requestByToken(options, refusal);
+    if (certificate === undefined || refusal.code !== "unauthenticated") throw refusal;
+    return await requestByToken(options, current?.roots, refusal);
   }
 }
 
-async function requestByToken(options: CertificateClientOptions, refusal: AppError): Promise<IssuedCertificate> {
+async function requestByToken(options: CertificateClientOptions, roots: string | undefined, refusal: AppError): Promise<IssuedCertificate> {
   const token = await options.token(false).catch(() => undefined);
   if (token === undefined) throw refusal;
   try {
-    return await requestBy({ ...options, token: async () => token }, undefined);
+    return await requestWith({ ...options, token: async () => token }, undefined, roots);
   } catch (thrown) {
     const error = AppError.from(thrown);
     throw new AppError(error.code, `${refusal.message}; and without the certificate: ${error.message}`, { cause: error });
   }
 }
 
-async function requestBy(options: CertificateClientOptions, current: IssuedCertificate | undefined): Promise<IssuedCertificate> {
+async function requestWith(
+  options: CertificateClientOptions,
+  certificate: IssuedCertificate | undefined,
+  roots: string | undefined,
+): Promise<IssuedCertificate> {
   const { identity, controlPlane, rootCertificateFile, clock, ttlSeconds, deadlineMs = DEADLINE_MS } = options;
-  const metadata = bearer(await tokenOf(options.token, current !== undefined));
+  const metadata = bearer(await tokenOf(options.token, certificate !== undefined));
   const privateKey = generateKey();
-  const call = { controlPlane, rootCertificateFile, certificate: current, metadata, deadlineMs };
+  const call = { controlPlane, rootCertificateFile, certificate, roots, metadata, deadlineMs };
   const elements = await callControlPlane(call, CREATE_CERTIFICATE, { csr: buildCsr(privateKey, identity), ttlSeconds });
   return checkIssuedCertificate({ elements, privateKey, identity, now: clock.now() });
 }

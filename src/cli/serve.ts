@@ -1,7 +1,10 @@
+import { parsePkcs11Uri } from "../ca/pkcs11/uri.ts";
 import { AppError } from "../core/error.ts";
+import { formatSpiffeId, parseSpiffeId } from "../identity/spiffe-id.ts";
 import { type IpBlock, parseIpBlock } from "../policy/ip-block.ts";
 import type { ClusterPlace } from "../server/cluster/place.ts";
 import { type ControlPlaneOptions, startControlPlane } from "../server/control-plane.ts";
+import type { CaOptions } from "../server/open-ca.ts";
 import type { ConfigurationOrigin } from "../server/source.ts";
 import type { Command, ParsedArguments } from "./command.ts";
 import { EXIT } from "./exit.ts";
@@ -30,6 +33,16 @@ function crlFlags(parsed: ParsedArguments): Pick<ControlPlaneOptions, "crlListen
   return {
     ...(listen === undefined ? {} : { crlListen: parseHostPort(listen) }),
     ...(url === undefined ? {} : { crlUrl: crlUrl(url) }),
+  };
+}
+
+/** Whose CA signs. Throws `invalid-argument`. */
+function caOptions(parsed: ParsedArguments): CaOptions {
+  const [folder, token, upstream] = [parsed.value("ca-folder"), parsed.value("ca-pkcs11"), parsed.value("ca-upstream")];
+  return {
+    ...(folder === undefined ? {} : { folder }),
+    ...(token === undefined ? {} : { token: parsePkcs11Uri(token) }),
+    ...(upstream === undefined ? {} : { upstream }),
   };
 }
 
@@ -94,6 +107,21 @@ export const command: Command = {
       value: "FILE",
       doc: "issuers outside the mesh that vouch for workloads: OIDC, Kubernetes clusters, GCP and AWS instances",
     },
+    "ca-pkcs11": {
+      type: "value",
+      value: "URI",
+      doc: "the CA's key in a PKCS #11 token, such as an HSM (RFC 7512; the PIN is in the file that pin-source names); its certificates are those of --ca-folder, without a key, or a root that it signs for itself",
+    },
+    "ca-upstream": {
+      type: "value",
+      value: "FILE",
+      doc: "another CA signs: Istio's certificate service or step-ca, as the file says; this control plane decides who gets what, and checks what comes back",
+    },
+    "registration-authority": {
+      type: "many",
+      value: "SPIFFE-ID",
+      doc: "another control plane, which may have certificates of every identity: it asks with `ImpersonatedIdentity`, as Istio's node proxies do",
+    },
     listen: { type: "value", value: "HOST:PORT", doc: "where agents and proxies connect, by mutual TLS", default: "127.0.0.1:15012" },
     "crl-listen": {
       type: "value",
@@ -134,11 +162,11 @@ export const command: Command = {
     "garrison serve --kubernetes --listen 0.0.0.0:15012",
     "garrison serve --config mesh --ca-folder cacerts",
     "garrison serve --config mesh --issuers issuers.yaml",
+    "garrison serve --config mesh --ca-pkcs11 'pkcs11:token=garrison;object=ca-key?module-path=/usr/lib/softhsm/libsofthsm2.so&pin-source=file:/etc/garrison/pin'",
     "garrison serve --config mesh --listen 10.0.0.5:15012 --trust-domain example.org",
   ],
   run: async (parsed) => {
     const logger = createLogger(logLevel(parsed));
-    const caFolder = parsed.value("ca-folder");
     const issuersFile = parsed.value("issuers");
     // Before anybody can know that it serves: from then on it ends well.
     const asked = endRequest();
@@ -153,9 +181,10 @@ export const command: Command = {
       listen: parseHostPort(required(parsed, "listen")),
       ...settingsOf(parsed),
       version: version(),
-      ...(caFolder === undefined ? {} : { caFolder }),
       ...(issuersFile === undefined ? {} : { issuersFile }),
       ...crlFlags(parsed),
+      ca: caOptions(parsed),
+      registrationAuthorities: parsed.values("registration-authority").map((text) => formatSpiffeId(parseSpiffeId(text))),
       jwksAllow: jwksAllow(parsed.values("jwks-allow"), process.env.GARRISON_JWKS_ALLOW),
       logger,
     });

@@ -10,12 +10,12 @@ import type { Clock } from "../core/clock.ts";
 import { AppError } from "../core/error.ts";
 import type { Logger } from "../core/logger.ts";
 import { RateLimit } from "../rpc/rate-limit.ts";
-import { parseOnlyPem } from "../x509/pem.ts";
+import { parsePem } from "../x509/pem.ts";
 
 export interface CrlListenerOptions {
   readonly listen: { readonly host: string; readonly port: number };
-  /** The newest list, as PEM. */
-  readonly list: () => string;
+  /** The newest lists as PEM: of the authority that signs, then of others that are trusted still. */
+  readonly lists: () => Promise<string>;
   readonly clock: Clock;
   readonly logger: Logger;
 }
@@ -45,8 +45,10 @@ interface Answer {
   readonly body?: Uint8Array;
 }
 
+/** One address names one list: that of the authority that signs now. */
 function served(pem: string): Served {
-  const der = parseOnlyPem(pem, "X509 CRL");
+  const [der] = parsePem(pem, "X509 CRL");
+  if (der === undefined) throw new AppError("unavailable", "there is no list");
   return { pem, der, etag: `"${hash("sha256", der, "hex").slice(0, 32)}"` };
 }
 
@@ -66,19 +68,19 @@ class CrlHandler {
     this.#limit = new RateLimit({ ...LIMITS, clock: options.clock });
   }
 
-  handle(request: IncomingMessage, response: ServerResponse): void {
-    const { status, fields = {}, body } = this.#answer(request);
+  async handle(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const { status, fields = {}, body } = await this.#answer(request);
     const length = status === 304 ? {} : { "content-length": String(body?.length ?? 0) };
     response.writeHead(status, { ...length, ...fields });
     response.end(request.method === "HEAD" ? undefined : body);
   }
 
-  #answer({ method, url, headers, socket }: IncomingMessage): Answer {
+  async #answer({ method, url, headers, socket }: IncomingMessage): Promise<Answer> {
     if (url !== PATH) return { status: 404 };
     if (method !== "GET" && method !== "HEAD") return { status: 405, fields: { allow: "GET, HEAD" } };
     try {
       this.#limit.take(socket.remoteAddress ?? "");
-      const { der, etag } = this.#newest();
+      const { der, etag } = await this.#newest();
       const fields = { etag, "cache-control": `max-age=${FRESH_SECONDS}` };
       if (isKnown(headers["if-none-match"], etag)) return { status: 304, fields };
       return { status: 200, fields: { ...fields, "content-type": "application/pkix-crl" }, body: der };
@@ -90,8 +92,8 @@ class CrlHandler {
     }
   }
 
-  #newest(): Served {
-    const pem = this.#options.list();
+  async #newest(): Promise<Served> {
+    const pem = await this.#options.lists();
     if (this.#served?.pem !== pem) this.#served = served(pem);
     return this.#served;
   }
@@ -102,7 +104,7 @@ export async function serveCrl(options: CrlListenerOptions): Promise<CrlListener
   const { host, port } = options.listen;
   const handler = new CrlHandler(options);
   const limits = { maxHeaderSize: 8_192, requestTimeout: TIMEOUT_MS, headersTimeout: TIMEOUT_MS / 2, keepAliveTimeout: TIMEOUT_MS / 2 };
-  const server = createServer(limits, (request, response) => handler.handle(request, response));
+  const server = createServer(limits, (request, response) => void handler.handle(request, response));
   server.maxConnections = MAX_CONNECTIONS;
   server.setTimeout(TIMEOUT_MS);
   server.on("clientError", (_error, socket) => socket.destroy());

@@ -34,7 +34,7 @@ async function startCa(t: TestContext) {
   const folder = tempFolder(t);
   const shared = { trustDomain: DEFAULT_TRUST_DOMAIN, clock: systemClock, logger: silentLogger };
   const authority = openAuthority({ ...shared, stateFolder: join(folder, "state") });
-  const serving = startServing({ authority, clock: systemClock, logger: silentLogger });
+  const serving = await startServing({ authority, clock: systemClock, logger: silentLogger });
   const tokens = new TokenIssuer({ stateFolder: join(folder, "state"), issuer: "https://storm", clock: systemClock });
   const queue = new CallQueue({ concurrency: 1, capacity: CAPACITY, maxWaitMs: 5_000 });
   let most = 0;

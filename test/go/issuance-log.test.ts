@@ -56,7 +56,8 @@ describe("an authority's work, seen by others", { skip, timeout: 180_000 }, () =
       logger: silentLogger,
     });
     const each = request();
-    for (let i = 0; i < COUNT; i += 50) await Promise.all(Array.from({ length: 50 }, () => authority.recorded(authority.issue(each))));
+    for (let i = 0; i < COUNT; i += 50)
+      await Promise.all(Array.from({ length: 50 }, async () => authority.recorded(await authority.issue(each))));
   });
   after(() => {
     authority.close();
@@ -78,8 +79,8 @@ describe("an authority's work, seen by others", { skip, timeout: 180_000 }, () =
     test(`zlint and openssl find nothing in certificates for ${kind} keys, a workload's and the control plane's`, async () => {
       writeFileSync(file("root.pem"), authority.rootsPem);
       for (const { leaf } of [
-        authority.issue(request(kind)),
-        authority.issueServing(request(kind), ["localhost", "garrison.istio-system.svc"]),
+        await authority.issue(request(kind)),
+        await authority.issueServing(request(kind), ["localhost", "garrison.istio-system.svc"]),
       ]) {
         assert.deepEqual(await findings(leaf), []);
         writeFileSync(file("leaf.pem"), leaf);
@@ -100,10 +101,10 @@ describe("an authority's work, seen by others", { skip, timeout: 180_000 }, () =
       logger: silentLogger,
       crlUrl: url,
     });
-    const { leaf } = named.issue(request());
+    const { leaf } = await named.issue(request());
     assert.deepEqual(await findings(leaf), []);
     writeFileSync(file("root.pem"), named.rootsPem);
-    writeFileSync(file("list.pem"), named.revocationList);
+    writeFileSync(file("list.pem"), await named.revocationList());
     named.close();
     writeFileSync(file("leaf.pem"), leaf);
     const verify = ["verify", "-x509_strict", "-crl_check", "-CRLfile", file("list.pem"), "-CAfile", file("root.pem"), file("leaf.pem")];
