@@ -76,8 +76,9 @@ function clusterPlace(parsed: ParsedArguments, config: ConfigurationOrigin): Clu
       help: "add `--kubernetes`, or leave it out",
     });
   }
-  if (caSecret !== undefined && parsed.value("ca-folder") !== undefined) {
-    throw new AppError("invalid-argument", "`--ca-secret` and `--ca-folder` both name a CA", { help: "name one of them" });
+  const other = ["ca-folder", "ca-pkcs11", "ca-upstream"].find((name) => parsed.value(name) !== undefined);
+  if (caSecret !== undefined && other !== undefined) {
+    throw new AppError("invalid-argument", `\`--ca-secret\` and \`--${other}\` both name a CA`, { help: "name one of them" });
   }
   return {
     service: objectName("service", required(parsed, "service")),
