@@ -39,6 +39,7 @@ import { serveCrl } from "./crl-listener.ts";
 import { writeControlPlaneFile } from "./files.ts";
 import { addIdentityServices } from "./identity-services.ts";
 import { openIssuers } from "./issuers.ts";
+import { jwtRotationRoute } from "./jwt-rotation.ts";
 import { openMeshWithKeys } from "./keys.ts";
 import { bindServer, formatHostPort } from "./listen.ts";
 import type { MeshState } from "./mesh-state.ts";
@@ -284,6 +285,7 @@ export async function startControlPlane(given: ControlPlaneOptions): Promise<Con
       clock,
       revoke: revocationRoute({ authority: state.authority, ads, clock, logger }),
       mtls: mtlsRoute({ mesh, store: state.store, clock, connections: () => ads.connections() }),
+      rotateJwt: jwtRotationRoute({ keys: state.jwtKeys, trust, connections: () => ads.connections(), logger }),
       rotate: rotationRoute({
         authority,
         trust,
