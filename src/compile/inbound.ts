@@ -1,6 +1,6 @@
 /** Sidecar ingress, or the services of a workload with an address of its own -> inbound listeners. */
 import type { Diagnostic } from "../core/diagnostic.ts";
-import { type MeshService, meshServices, servedPort } from "../mesh/registry.ts";
+import { type MeshService, servedPort, servicesOfWorkload } from "../mesh/registry.ts";
 import { sidecarOf } from "../mesh/selection.ts";
 import type { MeshSnapshot, Workload } from "../mesh/snapshot.ts";
 import type { Endpoint, ServicePort } from "../policy/model.ts";
@@ -16,7 +16,7 @@ interface ServedPort {
 
 /** Each service port that leads to the workload. */
 function servedPorts(snapshot: MeshSnapshot, workload: Workload): readonly ServedPort[] {
-  return meshServices(snapshot).flatMap((service) =>
+  return servicesOfWorkload(snapshot, workload).flatMap((service) =>
     service.ports.flatMap((port) => {
       const workloadPort = servedPort(snapshot, service, port, workload);
       return workloadPort === undefined ? [] : [{ service, port, workloadPort }];

@@ -19,8 +19,10 @@ import type {
   SidecarObject,
 } from "../policy/model.ts";
 import { objectKey } from "../policy/model.ts";
+import { renderEnvoy } from "../render/envoy/render.ts";
 import { type CompiledMesh, compileMesh, MeshCompiler } from "./compile.ts";
 import type { JwksLookup } from "./request-authentication.ts";
+import type { WorkloadPolicy } from "./workload-policy.ts";
 
 // === Objects of a small mesh, where everything meets everything ===
 
@@ -236,20 +238,33 @@ class Mesh {
   }
 }
 
+/** A copy has no part of which anything was rendered before. */
+function assertRenderedAsAnew(policy: WorkloadPolicy): void {
+  const [kept, anew] = [renderEnvoy(policy), renderEnvoy(structuredClone(policy))];
+  assert.deepEqual([...kept.keys()], [...anew.keys()]);
+  for (const [typeUrl, resources] of kept) {
+    const bodies = (of: typeof resources | undefined) =>
+      [...(of ?? [])].map(([name, { body }]) => [name, Buffer.from(body).toString("base64")]);
+    assert.deepEqual(bodies(resources), bodies(anew.get(typeUrl)));
+  }
+}
+
 describe("compiling one state after another", () => {
-  it("gives what compiling the last state alone gives, after any edits", () => {
+  it("gives what compiling and rendering the last state alone gives, after any edits", () => {
     fc.assert(
       fc.property(fc.array(object, { maxLength: 25, size: "max" }), fc.array(edit, { minLength: 8, maxLength: 20 }), (objects, edits) => {
         const mesh = new Mesh();
         const compiler = new MeshCompiler();
+        let last: readonly WorkloadPolicy[] = [];
         for (const one of objects) mesh.edit({ kind: "put", object: one });
         for (const one of edits) {
-          assert.deepEqual(
-            mesh.compiledBy((snapshot, keysOf) => compiler.compile(snapshot, keysOf)),
-            mesh.compiledBy(compileMesh),
-          );
+          const compiled = mesh.compiledBy((snapshot, keysOf) => compiler.compile(snapshot, keysOf));
+          assert.deepEqual(compiled, mesh.compiledBy(compileMesh));
+          last = [...compiled.policies.values()];
+          for (const policy of last) renderEnvoy(policy);
           mesh.edit(one);
         }
+        for (const policy of last) assertRenderedAsAnew(policy);
       }),
       { numRuns: 300 },
     );

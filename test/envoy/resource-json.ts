@@ -25,7 +25,8 @@ import { file_envoy_extensions_filters_network_tcp_proxy_v3_tcp_proxy } from "..
 import { file_envoy_extensions_transport_sockets_raw_buffer_v3_raw_buffer } from "../../src/gen/envoy/extensions/transport_sockets/raw_buffer/v3/raw_buffer_pb.js";
 import { file_envoy_extensions_transport_sockets_tls_v3_tls } from "../../src/gen/envoy/extensions/transport_sockets/tls/v3/tls_pb.js";
 import { file_envoy_extensions_upstreams_http_v3_http_protocol_options } from "../../src/gen/envoy/extensions/upstreams/http/v3/http_protocol_options_pb.js";
-import type { EnvoyResource, EnvoyResources } from "../../src/render/envoy/render.ts";
+import type { EnvoyResources } from "../../src/render/envoy/render.ts";
+import type { EnvoyResource } from "../../src/render/envoy/resource.ts";
 
 const REGISTRY = createRegistry(
   ClusterSchema,

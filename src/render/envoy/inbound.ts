@@ -1,6 +1,7 @@
 /** Inbound: peers -> the proxy -> the application. One listener and one cluster for each port. */
 import { create, type DescMessage, type MessageInitShape } from "@bufbuild/protobuf";
 import type { InboundListener, WorkloadPolicy } from "../../compile/workload-policy.ts";
+import { keptWith } from "../../core/kept-with.ts";
 import { type Cluster, Cluster_DiscoveryType, ClusterSchema } from "../../gen/envoy/config/cluster/v3/cluster_pb.js";
 import { TrafficDirection } from "../../gen/envoy/config/core/v3/base_pb.js";
 import type { FilterChainSchema, FilterSchema } from "../../gen/envoy/config/listener/v3/listener_components_pb.js";
@@ -9,6 +10,7 @@ import { RBACSchema as HttpRbacSchema } from "../../gen/envoy/extensions/filters
 import { TlsInspectorSchema } from "../../gen/envoy/extensions/filters/listener/tls_inspector/v3/tls_inspector_pb.js";
 import { RBACSchema as NetworkRbacSchema } from "../../gen/envoy/extensions/filters/network/rbac/v3/rbac_pb.js";
 import { DENIED_BY_HEADER } from "../../policy/denied-by.ts";
+import type { Endpoint } from "../../policy/model.ts";
 import { httpLog, refusedInboundLog, tcpLog } from "./access-log.ts";
 import { duration, namedConfig } from "./any.ts";
 import { authorizationFilterNames, type Scope } from "./authorization.ts";
@@ -25,8 +27,11 @@ import { MESH_ALPN, serverTls } from "./tls.ts";
 type FilterInit = MessageInitShape<typeof FilterSchema>;
 type FilterChainInit = MessageInitShape<typeof FilterChainSchema>;
 
+/** What filters are told of their listener: nothing of the mode, so that they stay the same when that changes. */
+type Named = Pick<InboundListener, "name" | "port" | "protocol">;
+
 /** Istio's name of the cluster that leads to the application. */
-function clusterName(listener: InboundListener): string {
+function clusterName(listener: Named): string {
   return `inbound|${listener.port}||`;
 }
 
@@ -59,7 +64,7 @@ export function requestFilters(workload: string, scope: Exclude<Scope, "tcp">) {
   return [...beforeAuthorization(workload), ...authorization(workload, scope)];
 }
 
-function httpFilters(policy: WorkloadPolicy, listener: InboundListener): readonly FilterInit[] {
+function httpFilters(policy: WorkloadPolicy, listener: Named): readonly FilterInit[] {
   const { name } = listener;
   const { workload, pathNormalization, numTrustedProxies, tellsDenials } = policy;
   const responseHeadersToRemove = tellsDenials === true ? [DENIED_BY_HEADER] : [];
@@ -68,13 +73,25 @@ function httpFilters(policy: WorkloadPolicy, listener: InboundListener): readonl
   return [inboundHttp({ name, routes, filters, accessLog: httpLog(name), pathNormalization, numTrustedProxies, tellsDenials })];
 }
 
-function tcpFilters({ workload }: WorkloadPolicy, listener: InboundListener): readonly FilterInit[] {
+function tcpFilters({ workload }: WorkloadPolicy, listener: Named): readonly FilterInit[] {
   const { name } = listener;
   const custom = customFilterNames(workload, "tcp").map(discovered);
   return [...custom, ...authorization(workload, "tcp"), inboundTcp({ name, cluster: clusterName(listener), accessLog: tcpLog(name) })];
 }
 
 // === Filter chains ===
+
+type Both = WorkloadPolicy & Named;
+
+/** The policy, read through, with what its listener is called. */
+function withName(policy: WorkloadPolicy, { name, port, protocol }: Named): Both {
+  return Object.assign(Object.create(policy) as WorkloadPolicy, { name, port, protocol });
+}
+
+/** Kept with the endpoint, which stays the same object while only the mode changes. */
+const filtersOf = keptWith((both: Both, _: Endpoint): readonly FilterInit[] =>
+  (both.protocol === "tcp" ? tcpFilters : httpFilters)(both, both),
+);
 
 /** A client that does not finish its handshake holds nothing for longer. */
 export const HANDSHAKE_SECONDS = 15;
@@ -95,7 +112,7 @@ function revocationMark({ lastRevocation }: WorkloadPolicy, protocol: InboundLis
  */
 function filterChains(policy: WorkloadPolicy, listener: InboundListener): FilterChainInit[] {
   const { protocol, mtls } = listener;
-  const filters = [...(protocol === "tcp" ? tcpFilters : httpFilters)(policy, listener)];
+  const filters = [...filtersOf(withName(policy, listener), listener.endpoint)];
   const transportSocket = serverTls(policy.trustDomains, protocol, policy.tls);
   const mutual = {
     name: "mtls",

@@ -1,6 +1,6 @@
 /** Outbound listeners: the application -> the proxy. */
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
-import type { OutboundListener, UpstreamService, WorkloadPolicy } from "../../compile/workload-policy.ts";
+import type { OutboundListener, UpstreamService } from "../../compile/workload-policy.ts";
 import { TrafficDirection } from "../../gen/envoy/config/core/v3/base_pb.js";
 import type { FilterSchema } from "../../gen/envoy/config/listener/v3/listener_components_pb.js";
 import { type Listener, ListenerSchema } from "../../gen/envoy/config/listener/v3/listener_pb.js";
@@ -26,8 +26,12 @@ function domainsOf({ service, host }: UpstreamService, namespace: string): reado
   return ownNamespace === namespace ? [...names, name] : names;
 }
 
-function httpFilter(policy: WorkloadPolicy, { name, services }: OutboundListener): FilterInit {
-  const [namespace = ""] = policy.workload.split("/");
+/** What listeners of the application say of it. */
+export interface OutboundClient {
+  readonly namespace: string;
+}
+
+function httpFilter({ namespace }: OutboundClient, { name, services }: OutboundListener): FilterInit {
   const virtualHosts = services.map((service) =>
     virtualHost({
       name: outboundClusterName(service),
@@ -46,9 +50,9 @@ function tcpFilter(service: UpstreamService, { name }: OutboundListener): Filter
 }
 
 /** The listener of the application's own connections. */
-export function outboundListener(policy: WorkloadPolicy, listener: OutboundListener): Listener {
+export function outboundListener(client: OutboundClient, listener: OutboundListener): Listener {
   const { name, bind, protocol, services } = listener;
-  const filters = protocol === "tcp" ? services.slice(0, 1).map((service) => tcpFilter(service, listener)) : [httpFilter(policy, listener)];
+  const filters = protocol === "tcp" ? services.slice(0, 1).map((service) => tcpFilter(service, listener)) : [httpFilter(client, listener)];
   return create(ListenerSchema, {
     name,
     statPrefix: name,
