@@ -76,6 +76,7 @@ function compileWorkload(
     ...(gateway === undefined ? {} : { gateway }),
     ...(requestAuthentication === undefined ? {} : { requestAuthentication }),
     ...(snapshot.revoked.certificates.length === 0 ? {} : { revoked: snapshot.revoked.certificates }),
+    ...(snapshot.revoked.last === undefined ? {} : { lastRevocation: snapshot.revoked.last }),
     ...compileAuthorization(snapshot, workload),
   };
   return { policy, diagnostics: [...diagnostics, ...inbound.diagnostics, ...outbound.diagnostics, ...ofCapture] };

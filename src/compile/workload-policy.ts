@@ -231,6 +231,8 @@ export interface WorkloadPolicy {
   readonly requestAuthentication?: readonly CompiledJwtRule[];
   /** SHA-256 of the DER of each revoked certificate, in hex: whoever proves itself by one is denied, and none is called. Absent where there is none. */
   readonly revoked?: readonly string[];
+  /** When a certificate was revoked last; another time is another peer whose open connections are to end. Absent where none ever was. */
+  readonly lastRevocation?: number;
   /** By name; absent where no rule asks any. */
   readonly authorizers?: readonly Authorizer[];
   readonly http: AuthorizationLayers;

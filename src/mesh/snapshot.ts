@@ -92,6 +92,8 @@ export interface RevokedCredentials {
   readonly certificates: readonly string[];
   /** SPIFFE IDs that get no certificate any more. */
   readonly identities: ReadonlySet<string>;
+  /** When a certificate was revoked last, in milliseconds; it stays when that one has expired. Undefined where none ever was. */
+  readonly last?: number;
 }
 
 export const NOTHING_REVOKED: RevokedCredentials = { certificates: [], identities: new Set() };

@@ -111,6 +111,16 @@ type OwnChain = Omit<FilterChainInit, "$typeName" | "filterChainMatch"> & {
 };
 
 /**
+ * An open TCP connection keeps the rules that it began with, in Envoy, so that a peer whose certificate is revoked would stay. A filter chain that
+ * differs in its metadata is another one: the connections of the old one are drained, and none of other chains. Who is behind a
+ * connection is not told there, so all of them end, and whoever may comes back.
+ */
+function revocationMark({ lastRevocation }: WorkloadPolicy, protocol: InboundListener["protocol"]): Pick<FilterChainInit, "metadata"> {
+  if (protocol !== "tcp" || lastRevocation === undefined) return {};
+  return { metadata: { filterMetadata: { garrison: { lastRevocation } } } };
+}
+
+/**
  * By mode (XD-2). PERMISSIVE takes for mesh traffic what offers a mesh protocol; other TLS is the application's own: on
  * a TCP port it passes as it is, an HTTP port cannot read it. Without a chain that fits, the connection is refused.
  */
@@ -118,7 +128,13 @@ function filterChains(policy: WorkloadPolicy, listener: InboundListener, cluster
   const { protocol, mtls } = listener;
   const filters = [...filtersOf(withName(policy, { ...listener, cluster }), listener.endpoint)];
   const transportSocket = serverTls(policy.trustDomains, protocol, policy.tls);
-  const mutual = { name: "mtls", filters, transportSocket, transportSocketConnectTimeout: duration(HANDSHAKE_SECONDS) };
+  const mutual = {
+    name: "mtls",
+    filters,
+    transportSocket,
+    transportSocketConnectTimeout: duration(HANDSHAKE_SECONDS),
+    ...revocationMark(policy, protocol),
+  };
   if (mtls === "DISABLE") return [{ name: "plaintext", filters }];
   if (mtls === "STRICT") return [{ ...mutual, filterChainMatch: { transportProtocol: "tls" } }];
   const ownTls = { name: "own-tls", filters, filterChainMatch: { transportProtocol: "tls" } };
