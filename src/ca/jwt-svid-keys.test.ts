@@ -72,4 +72,25 @@ describe("the keys of JWT-SVIDs", () => {
       assert.throws(open, { code: "invalid-configuration", message: "the file does not hold the keys of JWT-SVIDs" });
     }
   });
+
+  it("are those that a replica has stored, and of two that turned at a time the other's", () => {
+    const other = join(stateFolder, "other");
+    const [a, b] = [open(), new JwtSvidKeys({ stateFolder: other, clock })];
+    assert.notEqual(a.jwks, b.jwks);
+    assert.equal(b.adopt(a.stored), false);
+    assert.deepEqual([b.jwks, b.signing.kid], [a.jwks, a.signing.kid]);
+    let turned = 0;
+    b.onTurn(() => {
+      turned += 1;
+    });
+    const before = a.stored;
+    clock.jump(29.5 * DAY_MS);
+    assert.equal(b.adopt(before), true);
+    assert.equal(turned, 1);
+    assert.equal(a.adopt(b.stored), false);
+    assert.equal(a.jwks, b.jwks);
+    assert.equal(new JwtSvidKeys({ stateFolder: other, clock }).jwks, b.jwks);
+    assert.throws(() => a.adopt("{}"), { code: "invalid-configuration" });
+    assert.equal(a.jwks, b.jwks);
+  });
 });

@@ -64,6 +64,14 @@ function parseKeys(path: string, text: string): { readonly sequence: number; rea
   });
 }
 
+function formatKeys(sequence: number, keys: readonly JwtSvidKey[]): string {
+  const stored: Stored = {
+    sequence,
+    keys: keys.map(({ privateKey, signsFrom }) => ({ signsFrom, key: privateKey.export({ type: "pkcs8", format: "pem" }).toString() })),
+  };
+  return JSON.stringify(stored);
+}
+
 /** What time asks of the keys: a successor a day before the last one's time is over, and none that nobody needs any more. */
 function turn(keys: readonly JwtSvidKey[], now: number): readonly JwtSvidKey[] {
   const last = keys.at(-1);
@@ -81,6 +89,7 @@ export class JwtSvidKeys {
   readonly #clock: Clock;
   #keys: readonly JwtSvidKey[] = [];
   #sequence = 0;
+  readonly #listeners: (() => void)[] = [];
 
   /** Opens the keys of a state folder; the first time, makes one. Throws `unsafe-permissions` and `invalid-configuration`. */
   constructor({ stateFolder, clock }: { readonly stateFolder: string; readonly clock: Clock }) {
@@ -90,6 +99,31 @@ export class JwtSvidKeys {
     const text = readPrivateFile(this.#path);
     if (text !== undefined) ({ keys: this.#keys, sequence: this.#sequence } = parseKeys(this.#path, text));
     this.#turn();
+  }
+
+  /** All of it, private keys and all: for replicas that share it. */
+  get stored(): string {
+    this.#turn();
+    return this.#format();
+  }
+
+  /** Calls `listener` when time has brought other keys. */
+  onTurn(listener: () => void): void {
+    this.#listeners.push(listener);
+  }
+
+  /**
+   * Takes the keys that another replica has stored, unless its own are newer; of two that turned at a time, the other's: its own successor has not
+   * signed yet. Answers whether its own are newer. Throws `invalid-configuration`.
+   */
+  adopt(stored: string): boolean {
+    this.#turn();
+    const { keys, sequence } = parseKeys("the replicas' keys of JWT-SVIDs", stored);
+    if (sequence < this.#sequence) return true;
+    if (stored === this.#format()) return false;
+    replacePrivateFile(this.#path, stored);
+    [this.#keys, this.#sequence] = [keys, sequence];
+    return false;
   }
 
   /** The key that signs now. */
@@ -116,16 +150,14 @@ export class JwtSvidKeys {
     const keys = turn(this.#keys, now);
     if (keys.length === this.#keys.length && keys.every((key, index) => key === this.#keys[index])) return now;
     const sequence = this.#sequence + 1;
-    const stored: Stored = {
-      sequence,
-      keys: keys.map(({ privateKey, signsFrom }) => ({
-        signsFrom,
-        key: privateKey.export({ type: "pkcs8", format: "pem" }).toString(),
-      })),
-    };
-    replacePrivateFile(this.#path, JSON.stringify(stored));
+    replacePrivateFile(this.#path, formatKeys(sequence, keys));
     this.#keys = keys;
     this.#sequence = sequence;
+    for (const listener of this.#listeners) listener();
     return now;
+  }
+
+  #format(): string {
+    return formatKeys(this.#sequence, this.#keys);
   }
 }

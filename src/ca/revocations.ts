@@ -143,16 +143,35 @@ export class Revocations {
       );
     const newBlock = block === undefined || this.#blocks.has(`${block.kind} ${block.value}`) ? undefined : { ...block, since: now, reason };
     this.#write(() => {
-      const insert = this.#database.prepare("INSERT INTO certificates VALUES (?, ?, ?, ?, ?, ?)");
-      for (const { serial, identity, sha256, notAfter, revokedAt } of added)
-        insert.run(serial, identity, sha256, notAfter, revokedAt, reason);
-      if (newBlock !== undefined)
-        this.#database.prepare("INSERT INTO blocks VALUES (?, ?, ?, ?)").run(newBlock.kind, newBlock.value, now, reason);
+      for (const record of added) this.#insert(record);
+      if (newBlock !== undefined) this.#insertBlock(newBlock);
     });
     for (const record of added) this.#certificates.set(record.serial, record);
     if (newBlock !== undefined) this.#blocks.set(`${newBlock.kind} ${newBlock.value}`, newBlock);
     this.#changed();
     return added;
+  }
+
+  /** Takes in what another replica revoked, with its own times and reasons; what is known stays as it is. Throws `unavailable`. */
+  adopt(certificates: readonly RevokedRecord[], blocks: readonly Block[]): void {
+    const added = certificates.filter(({ serial }) => !this.#certificates.has(serial));
+    const newBlocks = blocks.filter(({ kind, value }) => !this.#blocks.has(`${kind} ${value}`));
+    if (added.length === 0 && newBlocks.length === 0) return;
+    this.#write(() => {
+      for (const record of added) this.#insert(record);
+      for (const block of newBlocks) this.#insertBlock(block);
+    });
+    for (const record of added) this.#certificates.set(record.serial, record);
+    for (const block of newBlocks) this.#blocks.set(`${block.kind} ${block.value}`, block);
+    this.#changed();
+  }
+
+  #insert({ serial, identity, sha256, notAfter, revokedAt, reason }: RevokedRecord): void {
+    this.#database.prepare("INSERT INTO certificates VALUES (?, ?, ?, ?, ?, ?)").run(serial, identity, sha256, notAfter, revokedAt, reason);
+  }
+
+  #insertBlock({ kind, value, since, reason }: Block): void {
+    this.#database.prepare("INSERT INTO blocks VALUES (?, ?, ?, ?)").run(kind, value, since, reason);
   }
 
   /** An identity may have certificates again; those that were revoked stay so. Answers whether it was blocked. Throws `unavailable`. */

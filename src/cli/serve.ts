@@ -1,6 +1,6 @@
 import { AppError } from "../core/error.ts";
 import { type IpBlock, parseIpBlock } from "../policy/ip-block.ts";
-import type { ClusterPlace } from "../server/cluster-duties.ts";
+import type { ClusterPlace } from "../server/cluster/place.ts";
 import { startControlPlane } from "../server/control-plane.ts";
 import type { ConfigurationOrigin } from "../server/source.ts";
 import type { Command, ParsedArguments } from "./command.ts";
@@ -27,20 +27,33 @@ function configuration(parsed: ParsedArguments): ConfigurationOrigin {
 const NAME = /^([a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?)\/([a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?)$/;
 
 /** Throws `invalid-argument`. */
+function objectName(option: string, text: string): ClusterPlace["service"] {
+  const [, namespace, name] = NAME.exec(text) ?? [];
+  if (namespace !== undefined && name !== undefined) return { namespace, name };
+  const help = "names are of lower-case letters, digits and `-`";
+  throw new AppError("invalid-argument", `\`--${option}\` is not of the form \`NAMESPACE/NAME\``, { help });
+}
+
+/** What makes sense on Kubernetes alone. */
+const OF_CLUSTERS = ["webhooks", "ca-secret"] as const;
+
+/** Throws `invalid-argument`. */
 function clusterPlace(parsed: ParsedArguments, config: ConfigurationOrigin): ClusterPlace {
-  const [, namespace, name] = NAME.exec(required(parsed, "service")) ?? [];
-  const webhooks = parsed.value("webhooks");
-  if (namespace === undefined || name === undefined) {
-    throw new AppError("invalid-argument", "`--service` is not of the form `NAMESPACE/NAME`", {
-      help: "name the Service in front of the control plane",
-    });
-  }
-  if (webhooks !== undefined && config.kind === "folder") {
-    throw new AppError("invalid-argument", "`--webhooks` is for a control plane on Kubernetes", {
+  const [webhooks, caSecret] = OF_CLUSTERS.map((option) => parsed.value(option));
+  const stray = config.kind === "kubernetes" ? undefined : OF_CLUSTERS.find((option) => parsed.value(option) !== undefined);
+  if (stray !== undefined) {
+    throw new AppError("invalid-argument", `\`--${stray}\` is for a control plane on Kubernetes`, {
       help: "add `--kubernetes`, or leave it out",
     });
   }
-  return { service: { namespace, name }, webhooks: webhooks === undefined ? undefined : parseHostPort(webhooks) };
+  if (caSecret !== undefined && parsed.value("ca-folder") !== undefined) {
+    throw new AppError("invalid-argument", "`--ca-secret` and `--ca-folder` both name a CA", { help: "name one of them" });
+  }
+  return {
+    service: objectName("service", required(parsed, "service")),
+    webhooks: webhooks === undefined ? undefined : parseHostPort(webhooks),
+    caSecret: caSecret === undefined ? undefined : objectName("ca-secret", caSecret),
+  };
 }
 
 export const command: Command = {
@@ -70,6 +83,11 @@ export const command: Command = {
       value: "NAMESPACE/NAME",
       doc: "the Service in front of the control plane on Kubernetes: its certificate carries that name",
       default: "garrison-system/garrison",
+    },
+    "ca-secret": {
+      type: "value",
+      value: "NAMESPACE/NAME",
+      doc: "the Secret with the CA that all replicas share, as `cacerts`; it is made where there is none (deploy/kubernetes/ca-rbac.yaml)",
     },
     ...SETTINGS_OPTIONS,
     "jwks-allow": {

@@ -12,6 +12,7 @@ import { JwtSvidKeys } from "../ca/jwt-svid-keys.ts";
 import { JwtSvidRecord } from "../ca/jwt-svid-record.ts";
 import { TokenIssuer } from "../ca/service-account-token.ts";
 import { servingIdentity, startServing } from "../ca/serving.ts";
+import { ensurePrivateFolder } from "../ca/state-files.ts";
 import { namedSecrets } from "../compile/gateway-secrets.ts";
 import { type Clock, systemClock } from "../core/clock.ts";
 import type { Logger } from "../core/logger.ts";
@@ -24,13 +25,17 @@ import type { MeshSettings } from "../mesh/snapshot.ts";
 import type { IpBlock } from "../policy/ip-block.ts";
 import { serverCredentials } from "../rpc/credentials.ts";
 import { serviceDefinition } from "../rpc/service.ts";
+import { type KubernetesApi, openKubernetesApi } from "../sources/kubernetes/api.ts";
 import { ResourceCache } from "../xds/cache.ts";
 import type { XdsEvent } from "../xds/connection.ts";
 import { ADS_SERVER_OPTIONS, type AdsService, createAdsService } from "../xds/service.ts";
 import { serveAdmin } from "./admin.ts";
 import { adminRoutes } from "./admin-routes.ts";
 import { type AdmissionOptions, reporterAdmission, streamAdmission } from "./admission.ts";
-import { type ClusterPlace, DEFAULT_CLUSTER_PLACE, serviceNames, startClusterDuties } from "./cluster-duties.ts";
+import { openCaSecret } from "./cluster/ca-secret.ts";
+import { startClusterDuties } from "./cluster/duties.ts";
+import { type ClusterPlace, DEFAULT_CLUSTER_PLACE, serviceNames } from "./cluster/place.ts";
+import { openSharedState } from "./cluster/shared-state.ts";
 import { writeControlPlaneFile } from "./files.ts";
 import { addIdentityServices } from "./identity-services.ts";
 import { openMeshWithKeys } from "./keys.ts";
@@ -114,6 +119,22 @@ function openState(options: ControlPlaneOptions, clock: Clock) {
 
 type State = ReturnType<typeof openState>;
 
+/** The CA that the replicas of a cluster share; undefined where this control plane has its own. */
+async function openSharedCa(api: KubernetesApi, { caSecret: secret }: ClusterPlace, options: ControlPlaneOptions, clock: Clock) {
+  if (secret === undefined) return undefined;
+  const { state, settings, logger, signal } = options;
+  const folder = join(resolve(state), "ca-secret");
+  ensurePrivateFolder(resolve(state));
+  const { trustDomain } = settings;
+  const common = { api, logger, clock, secret, ...(signal === undefined ? {} : { signal }) };
+  const opened = await openCaSecret({ ...common, folder, trustDomain });
+  return {
+    ca: { caFolder: folder },
+    openState: ({ authority, jwtKeys }: State) => openSharedState({ ...common, authority, jwtKeys }),
+    close: () => opened.close(),
+  };
+}
+
 /** Policies on their way to the proxies: mesh -> publisher -> cache -> streams. */
 function openPublishing(options: ControlPlaneOptions, mesh: MeshState, admission: AdmissionOptions): AdsService {
   const { logger } = options;
@@ -166,9 +187,14 @@ export async function startControlPlane(given: ControlPlaneOptions): Promise<Con
     for (const step of cleanup.splice(0).reverse()) await step();
   };
   try {
-    const state = openState(options, clock);
-    cleanup.push(state.close);
     const { place = DEFAULT_CLUSTER_PLACE } = options;
+    const api = config.kind === "kubernetes" ? await openKubernetesApi(config) : undefined;
+    const shared = api === undefined ? undefined : await openSharedCa(api, place, options, clock);
+    cleanup.push(async () => shared?.close());
+    const state = openState({ ...options, ...shared?.ca }, clock);
+    cleanup.push(state.close);
+    const sharedState = await shared?.openState(state);
+    cleanup.push(async () => sharedState?.close());
     const dnsNames = config.kind === "kubernetes" ? serviceNames(place) : [];
     const serving = startServing({ authority: state.authority, clock, logger, dnsNames });
     cleanup.push(() => serving.close());
@@ -183,6 +209,7 @@ export async function startControlPlane(given: ControlPlaneOptions): Promise<Con
       apply,
       tokens: state.tokens,
       rootNamespace: settings.rootNamespace,
+      api,
       ...(options.signal === undefined ? {} : { signal: options.signal }),
     });
     cleanup.push(() => source.close());
@@ -226,7 +253,7 @@ export async function startControlPlane(given: ControlPlaneOptions): Promise<Con
     });
     if (source.cluster !== undefined) {
       const { cluster } = source;
-      const duties = await startClusterDuties({ cluster, place, authority, material: serving.material, logger });
+      const duties = await startClusterDuties({ cluster, place, authority, material: serving.material, mesh, ads, clock, logger });
       cleanup.push(() => duties.close());
     }
     const identity = formatSpiffeId(servingIdentity(settings.trustDomain));

@@ -25,6 +25,8 @@ export interface SourceOptions {
   readonly tokens: TokenVerifier;
   /** Where the mesh's configuration is. */
   readonly rootNamespace: string;
+  /** Undefined without a cluster. */
+  readonly api: KubernetesApi | undefined;
   /** Ends the wait for a cluster. */
   readonly signal?: AbortSignal;
 }
@@ -90,9 +92,8 @@ async function openFolder(folder: string, { logger, apply, tokens, rootNamespace
 }
 
 /** A cluster vouches for its own service accounts: no token of another issuer is taken. */
-async function openCluster(file: string | undefined, options: SourceOptions): Promise<OpenedSource> {
+async function openCluster(api: KubernetesApi, options: SourceOptions): Promise<OpenedSource> {
   const { logger, apply, rootNamespace, signal } = options;
-  const api = await openKubernetesApi({ file });
   const cluster = await watchCluster({ api, logger, rootNamespace, onSnapshot: apply, ...(signal === undefined ? {} : { signal }) });
   try {
     refuseBrokenMesh(cluster.current, rootNamespace);
@@ -110,6 +111,7 @@ async function openCluster(file: string | undefined, options: SourceOptions): Pr
 }
 
 /** Opens the source and has its first configuration applied. Throws what the operator must put right, and leaves nothing open. */
-export function openSource(origin: ConfigurationOrigin, options: SourceOptions): Promise<OpenedSource> {
-  return origin.kind === "folder" ? openFolder(origin.folder, options) : openCluster(origin.file, options);
+export async function openSource(origin: ConfigurationOrigin, options: SourceOptions): Promise<OpenedSource> {
+  if (origin.kind === "folder") return openFolder(origin.folder, options);
+  return openCluster(options.api ?? (await openKubernetesApi({ file: origin.file })), options);
 }

@@ -44,6 +44,7 @@ export class Cluster {
     const plurals = globSync("crds/*.yaml", { cwd: DEPLOY }).map((file) => basename(file, ".yaml"));
     await cluster.installSchemas(plurals.filter((plural) => !without.includes(plural)));
     await cluster.applyFile(join(DEPLOY, "control-plane-rbac.yaml"));
+    await cluster.applyFile(join(DEPLOY, "ca-rbac.yaml"));
     return cluster;
   }
 

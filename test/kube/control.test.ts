@@ -1,10 +1,15 @@
 /** What a control plane does in a cluster besides reading it, with the rights that `deploy/kubernetes` gives it. */
 import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
+import { buildCsr, generateKey } from "../../src/x509/csr-builder.ts";
 import { until } from "../fakes/processes.ts";
+import { enrol, requestCertificate } from "../feature/caller.ts";
 import type { GarrisonProcess } from "../feature/garrison.ts";
 import { Place } from "../feature/place.ts";
 import { Cluster } from "./cluster.ts";
+import { connectProxy } from "./proxy.ts";
 
 const WEBHOOKS = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations/garrison";
 
@@ -16,25 +21,48 @@ function paths(...list: readonly string[]) {
   return [{ to: [{ operation: { paths: list } }] }];
 }
 
+const SHOP = `
+apiVersion: v1
+kind: Namespace
+metadata: { name: shop }
+---
+apiVersion: v1
+kind: Namespace
+metadata: { name: istio-system }
+---
+apiVersion: v1
+kind: ServiceAccount
+metadata: { name: pay, namespace: shop }
+`;
+
+const PAY = "spiffe://cluster.local/ns/shop/sa/pay";
 const place = new Place({ after });
+const second = new Place({ after });
 let cluster: Cluster;
 let kubeconfig: string;
 let serve: GarrisonProcess;
 let port: string;
 
-async function start(listen: string): Promise<GarrisonProcess> {
-  const process = place.start(["serve", "--kubeconfig", kubeconfig, "--listen", "127.0.0.1:0", "--webhooks", `127.0.0.1:${listen}`]);
+/** A replica with a state of its own; what they share is in the cluster. */
+async function start(at: Place, webhooks: string): Promise<GarrisonProcess> {
+  const shared = ["--kubeconfig", kubeconfig, "--ca-secret", "garrison-ca/garrison-ca"];
+  const process = at.start(["serve", ...shared, "--listen", "127.0.0.1:0", "--webhooks", `127.0.0.1:${webhooks}`]);
   await process.line(/ control plane serves /);
   return process;
 }
 
 before(async () => {
   cluster = await Cluster.start(place);
-  await cluster.apply(
-    "apiVersion: v1\nkind: Namespace\nmetadata: { name: shop }\n---\napiVersion: v1\nkind: Namespace\nmetadata: { name: istio-system }\n",
-  );
+  await cluster.apply(SHOP);
+  for (const [name, ip] of [
+    ["pay-1", "10.244.0.7"],
+    ["pay-2", "10.244.0.8"],
+  ] as const)
+    await cluster.pod("shop", name, { account: "pay", ip, labels: { app: "pay" } });
+  // Before there is a webhook: so it gets past every check.
+  await cluster.create(policy("broken", { rules: [{ to: [{ operation: { ports: ["eighty"] } }] }] }));
   kubeconfig = await cluster.controlPlaneKubeconfig();
-  serve = await start("0");
+  serve = await start(place, "0");
   [, port = ""] = /listen=127\.0\.0\.1:(\d+)/.exec(await serve.line(/ webhooks served /)) ?? [];
   await cluster.installWebhooks(Number(port));
 });
@@ -54,7 +82,7 @@ async function untilBundled(): Promise<void> {
   });
 }
 
-describe("the webhooks of a control plane", { timeout: 180_000 }, () => {
+describe("the webhooks of a control plane", { timeout: 300_000 }, () => {
   test("are known to the API server by the roots that the control plane writes", async () => {
     await untilBundled();
     await until("it is asked", async () => (await cluster.offer(policy("first", { rules: paths("/a") }))).status === 201);
@@ -106,11 +134,117 @@ describe("the webhooks of a control plane", { timeout: 180_000 }, () => {
   });
 
   test("that cannot be asked let nothing through", async () => {
-    await serve.kill();
+    await serve.stop();
     const { status, message } = await cluster.offer(policy("late", { rules: paths("/a") }));
     assert.equal(status, 500, message);
-    serve = await start(port);
+    serve = await start(place, port);
     await untilBundled();
     await until("it is asked again", async () => (await cluster.offer(policy("late", { rules: paths("/a") }))).status === 201);
+  });
+});
+
+interface Condition {
+  readonly type: string;
+  readonly status: string;
+  readonly message: string;
+}
+
+interface Kept {
+  readonly metadata: { readonly resourceVersion: string; readonly generation: number };
+  readonly status?: { readonly conditions?: readonly Condition[]; readonly observedGeneration?: number };
+}
+
+function read(name: string): Promise<Kept> {
+  return cluster.read(`/apis/security.istio.io/v1/namespaces/shop/authorizationpolicies/${name}`);
+}
+
+/** `Accepted True: …`, for each condition. */
+async function conditions(name: string): Promise<string> {
+  const { status } = await read(name);
+  return (status?.conditions ?? []).map(({ type, status: state, message }) => `${type} ${state}: ${message}`).join("\n");
+}
+
+const untilSaid = (name: string, wanted: RegExp) => until(`${name}: ${wanted}`, async () => wanted.test(await conditions(name)), 90_000);
+
+function credentials(at: Place) {
+  return cluster.token("shop", "pay", { audience: "istio-ca", pod: "pay-1" }).then((token) => enrol(at.controlPlane(), PAY, token));
+}
+
+function rootMap(namespace: string): Promise<{ readonly data?: Readonly<Record<string, string>> }> {
+  return cluster.read(`/api/v1/namespaces/${namespace}/configmaps/istio-ca-root-cert`);
+}
+
+describe("the status of an object", { timeout: 300_000 }, () => {
+  test("says whether it is accepted and why not, and where a policy is in force", async (t) => {
+    await untilSaid("broken", /^Accepted False: GAR\d{4}: .*ports.*; it is closed: /);
+    await cluster.create(policy("readers", { selector: { matchLabels: { app: "pay" } }, action: "AUDIT", rules: paths("/a") }));
+    await untilSaid("readers", /^Accepted True: .*\nEnforced Unknown: selects 2 workloads; enforced on 0 of 0 connected proxies$/);
+    connectProxy(t, place.controlPlane(), "shop/pay-1", await credentials(place));
+    await untilSaid("readers", /\nEnforced True: selects 2 workloads; enforced on 1 of 1 connected proxy$/);
+    const { metadata, status } = await read("readers");
+    assert.equal(status?.observedGeneration, metadata.generation);
+  });
+
+  test("is not written again where it says the same, and follows an edit", async () => {
+    await untilSaid("readers", /enforced on 0 of 0/);
+    const before = (await read("broken")).metadata.resourceVersion;
+    await cluster.replaceSpec(policy("readers", { selector: { matchLabels: { app: "nobody" } }, rules: paths("/a") }));
+    await untilSaid("readers", /selects 0 workloads/);
+    const { metadata, status } = await read("readers");
+    assert.equal(status?.observedGeneration, metadata.generation);
+    assert.equal((await read("broken")).metadata.resourceVersion, before);
+  });
+});
+
+describe("the roots of the mesh", { timeout: 300_000 }, () => {
+  test("are in every namespace, and are put back when they are changed or removed", async () => {
+    const object = { apiVersion: "v1", kind: "ConfigMap", metadata: { name: "istio-ca-root-cert", namespace: "shop" } };
+    const isBack = async () =>
+      (await rootMap("shop")).data?.["root-cert.pem"] === readFileSync(place.controlPlane().rootCertificate, "utf8");
+    await until("it is there", isBack);
+    await cluster.replace({ ...object, data: { "root-cert.pem": "" } } as never);
+    await until("it is put back", isBack);
+    await cluster.remove(object);
+    await until("it is made again", isBack);
+    await cluster.apply("apiVersion: v1\nkind: Namespace\nmetadata: { name: late }\n");
+    await until("a new namespace has it", async () => (await rootMap("late")).data?.["root-cert.pem"] !== undefined);
+  });
+});
+
+describe("two replicas", { timeout: 300_000 }, () => {
+  test("share the CA: a certificate of the one is good at the other, whose proxies count too", async (t) => {
+    await start(second, "0");
+    const material = await credentials(place);
+    const renewed = await requestCertificate(second.controlPlane(), buildCsr(generateKey(), PAY), { material });
+    assert.equal(renewed.code, "OK");
+    await cluster.create(policy("both", { selector: { matchLabels: { app: "pay" } }, action: "AUDIT", rules: paths("/a") }));
+    connectProxy(t, place.controlPlane(), "shop/pay-1", material);
+    connectProxy(t, second.controlPlane(), "shop/pay-2", await credentials(second));
+    await untilSaid("both", /enforced on 2 of 2 connected proxies/);
+  });
+
+  test("share what is revoked and set free, and the keys of JWT-SVIDs", async () => {
+    const key = (at: Place) => JSON.parse(readFileSync(join(at.state, "jwt-svid-keys.json"), "utf8")) as unknown;
+    assert.deepEqual(key(second), key(place));
+    const ask = async () => (await requestCertificate(second.controlPlane(), buildCsr(generateKey(), PAY), { token })).code;
+    const token = await cluster.token("shop", "pay", { audience: "istio-ca", pod: "pay-1" });
+    assert.equal(await ask(), "OK");
+    const revoked = await place.run("ca", "revoke", "--identity", "shop/pay");
+    assert.equal(revoked.exit, 0, revoked.stderr);
+    await until("the other knows", async () => (await ask()) === "PERMISSION_DENIED");
+    assert.equal((await second.run("ca", "unblock", "shop/pay")).exit, 0);
+    const first = async () => (await requestCertificate(place.controlPlane(), buildCsr(generateKey(), PAY), { token })).code;
+    await until("the first knows", async () => (await first()) === "OK");
+  });
+
+  test("the one that is left goes on when the other is killed, and does what only one may", async (t) => {
+    const material = await credentials(place);
+    await serve.kill();
+    connectProxy(t, second.controlPlane(), "shop/pay-1", material);
+    await second.untilStatus("the proxy runs its policy", ({ workloads }) =>
+      workloads.some(({ workload, proxies }) => workload === "shop/pay-1" && proxies.some(({ state }) => state === "acked")),
+    );
+    assert.equal((await requestCertificate(second.controlPlane(), buildCsr(generateKey(), PAY), { material })).code, "OK");
+    await untilSaid("both", /enforced on 1 of 1 connected proxy/);
   });
 });

@@ -86,7 +86,7 @@ export const TIERS: readonly Tier[] = [
   {
     name: "kube",
     patterns: ["test/kube/**/*.test.ts"],
-    concurrency: 1,
+    concurrency: 2,
     available: kubernetes,
     howToGet: "run `npm run setup:kube` (with Go 1.26), or set `KUBEBUILDER_ASSETS` to a folder with `kube-apiserver` and `etcd`",
     required: { GARRISON_REQUIRE_KUBE: "1" },

@@ -6,15 +6,15 @@ import type { Logger } from "../../core/logger.ts";
 import { decodeObject } from "../../policy/decode/decode.ts";
 import { objectKey } from "../../policy/model.ts";
 import { settle } from "../last-good.ts";
-import type { ConfigurationSnapshot, DecodedDocument, SourceStatus } from "../snapshot.ts";
+import type { ConfigurationSnapshot, DecodedDocument, ObjectState, SourceStatus } from "../snapshot.ts";
 import type { KubernetesApi } from "./api.ts";
-import type { ApiObject } from "./api-objects.ts";
+import { type ApiObject, isPlain } from "./api-objects.ts";
 import { objectTree } from "./object-tree.ts";
 import { observe } from "./observed.ts";
 import { withProxyConfig } from "./pod-proxy-config.ts";
 import { Reflector, type ReflectorOptions } from "./reflector.ts";
 import { SecretWatches } from "./secret-watches.ts";
-import { type WatchedKind, watchedKinds } from "./watched-kinds.ts";
+import { objectPath, type WatchedKind, watchedKinds } from "./watched-kinds.ts";
 
 /** Between one snapshot and the next while changes keep coming; the first change is told at once. */
 const STORM_MS = 50;
@@ -36,8 +36,26 @@ export interface ClusterSource {
   readonly current: ConfigurationSnapshot;
   /** Takes in these Secrets, by `NAMESPACE/NAME`, and no others. Nothing waits for them. */
   wantSecrets(names: ReadonlySet<string>): void;
+  /** The objects of Istio's kinds, as the server has them, with what became of each. */
+  written(): readonly WrittenObject[];
+  /** Calls `listener` when the status of such an object was changed. */
+  onStatus(listener: () => void): void;
   /** Ends watching; nothing is called once it resolves. */
   close(): Promise<void>;
+}
+
+/** An object that people write, with what is needed to write its status. */
+export interface WrittenObject {
+  /** `Kind NAMESPACE/NAME`. */
+  readonly key: string;
+  /** Its URL. */
+  readonly path: string;
+  readonly uid: string;
+  readonly generation: number;
+  /** As the server has it. */
+  readonly status: unknown;
+  /** What became of this very generation. */
+  readonly state: ObjectState;
 }
 
 function placeOf(kind: WatchedKind, { metadata }: ApiObject): Place {
@@ -69,6 +87,7 @@ class Watching implements ClusterSource {
   readonly #decoded = new WeakMap<object, { readonly document: DecodedDocument | undefined }>();
   readonly #first = Promise.withResolvers<void>();
   #current: ConfigurationSnapshot | undefined;
+  readonly #statusListeners: (() => void)[] = [];
   #timer: NodeJS.Timeout | undefined;
   #last = Number.NEGATIVE_INFINITY;
   #closed = false;
@@ -77,11 +96,14 @@ class Watching implements ClusterSource {
     this.#options = options;
     const { api, logger, limits, rootNamespace } = options;
     const onChange = (): void => this.#changed();
+    const onStatus = (): void => {
+      for (const listener of this.#statusListeners) listener();
+    };
     const more = limits === undefined ? {} : { limits };
     this.#secrets = new SecretWatches({ api, logger, onChange, ...more });
     this.#reflectors = watchedKinds(rootNamespace).map((kind) => ({
       kind,
-      reflector: new Reflector({ api, kind, logger, onChange, ...more }),
+      reflector: new Reflector({ api, kind, logger, onChange, onStatus, ...more }),
     }));
   }
 
@@ -110,6 +132,29 @@ class Watching implements ClusterSource {
     this.#closed = true;
     clearTimeout(this.#timer);
     await Promise.all([this.#secrets.close(), ...this.#reflectors.map(({ reflector }) => reflector.close())]);
+  }
+
+  onStatus(listener: () => void): void {
+    this.#statusListeners.push(listener);
+  }
+
+  written(): readonly WrittenObject[] {
+    const states = new Map(this.#current?.statuses.map(({ key, state }) => [key, state]));
+    return this.#reflectors
+      .filter(({ kind }) => kind.group.endsWith(".istio.io"))
+      .flatMap(({ kind, reflector }) => [...(reflector.objects?.values() ?? [])].flatMap((object) => this.#written(kind, object, states)));
+  }
+
+  /** None for an object of which another form is being told just now. */
+  #written(kind: WatchedKind, object: ApiObject, states: ReadonlyMap<string, ObjectState>): readonly WrittenObject[] {
+    const { metadata, status, apiVersion } = object.body;
+    const key = this.#decoded.get(object.meaning)?.document?.key;
+    const state = key === undefined ? undefined : states.get(key);
+    if (key === undefined || state === undefined || !isPlain(metadata)) return [];
+    const { uid, generation } = metadata;
+    if (typeof uid !== "string" || typeof generation !== "number") return [];
+    const [, version = ""] = String(apiVersion).split("/");
+    return [{ key, path: objectPath(kind, version, object.metadata), uid, generation, status, state }];
   }
 
   wantSecrets(names: ReadonlySet<string>): void {

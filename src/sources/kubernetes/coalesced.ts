@@ -12,6 +12,8 @@ export interface CoalescedOptions {
   readonly logger: Logger;
   /** Milliseconds between two runs. */
   readonly intervalMs: number;
+  /** Milliseconds from being asked to a run: what changes meanwhile is in it. */
+  readonly settleMs?: number;
   /** After a failure, doubling up to the second. */
   readonly retryMs?: { readonly first: number; readonly last: number };
 }
@@ -47,11 +49,15 @@ export class Coalesced {
     const { signal } = this.#abort;
     for (;;) {
       await this.#asked.promise;
+      await this.#pause(this.#options.settleMs ?? 0);
       if (signal.aborted) return;
       this.#asked = Promise.withResolvers<void>();
-      const pauseMs = await this.#attempt();
-      await sleep(pauseMs, undefined, { signal }).catch(() => undefined);
+      await this.#pause(await this.#attempt());
     }
+  }
+
+  async #pause(ms: number): Promise<void> {
+    if (ms > 0) await sleep(ms, undefined, { signal: this.#abort.signal }).catch(() => undefined);
   }
 
   /** How long to wait then. */

@@ -21,6 +21,8 @@ export interface WatchedKind {
   readonly reading: Reading;
   /** The only object of the kind that is asked for: the others are nobody's business here. Without a namespace, that of the cluster, or of every namespace. */
   readonly only?: ObjectName;
+  /** Only those of a namespace with this label. */
+  readonly labelled?: { readonly namespace: string; readonly label: string };
 }
 
 const core = (kind: string, resource: string): WatchedKind => ({ kind, resource, group: "", versions: ["v1"], reading: "observed" });
@@ -58,6 +60,16 @@ export function secretKind(namespace: string, name: string): WatchedKind {
   return { ...core("Secret", "secrets"), reading: "decoded", only: { namespace, name } };
 }
 
+/** The ConfigMaps with the mesh's roots, one in each namespace (CA-15). */
+export const ROOT_CONFIG_MAPS = { ...core("ConfigMap", "configmaps"), only: { namespace: "", name: "istio-ca-root-cert" } } as const;
+
+export const REPLICA_LABEL = "garrison.dev/replica";
+
+/** The Leases by which the replicas of a control plane know each other. */
+export function replicaLeases(namespace: string): WatchedKind {
+  return { ...core("Lease", "leases"), group: "coordination.k8s.io", labelled: { namespace, label: REPLICA_LABEL } };
+}
+
 /** The webhook configurations of this name. */
 export function webhookKinds(name: string): readonly WatchedKind[] {
   const kinds = [
@@ -75,8 +87,11 @@ export function watchedKinds(rootNamespace: string): readonly WatchedKind[] {
 }
 
 /** The URL of all objects of a kind that are asked for, with more to ask in its query. */
-export function collectionPath({ group, resource, only }: WatchedKind, version: string, query: string): string {
+export function collectionPath({ group, resource, only, labelled }: WatchedKind, version: string, query: string): string {
   const base = group === "" ? `/api/${version}` : `/apis/${group}/${version}`;
+  if (labelled !== undefined) {
+    return `${base}/namespaces/${labelled.namespace}/${resource}?labelSelector=${encodeURIComponent(labelled.label)}&${query}`;
+  }
   if (only === undefined) return `${base}/${resource}?${query}`;
   const within = only.namespace === "" ? base : `${base}/namespaces/${only.namespace}`;
   return `${within}/${resource}?fieldSelector=${encodeURIComponent(`metadata.name=${only.name}`)}&${query}`;

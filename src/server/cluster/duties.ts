@@ -1,0 +1,92 @@
+/** What a control plane does in a cluster besides reading it and serving proxies. What only one replica may do, the holder of a Lease does. */
+import { randomBytes } from "node:crypto";
+import type { Authority } from "../../ca/authority.ts";
+import type { Clock } from "../../core/clock.ts";
+import type { Logger } from "../../core/logger.ts";
+import type { RotatingTlsMaterial } from "../../rpc/credentials.ts";
+import { Lease } from "../../sources/kubernetes/lease.ts";
+import { ReplicaReports, sumCounts } from "../../sources/kubernetes/replica-reports.ts";
+import { RootConfigMaps } from "../../sources/kubernetes/root-config-maps.ts";
+import { WebhookBundles } from "../../sources/kubernetes/webhook-bundles.ts";
+import type { AdsService } from "../../xds/service.ts";
+import type { MeshState } from "../mesh-state.ts";
+import type { OpenedCluster } from "../source.ts";
+import { validate } from "../webhook/validate.ts";
+import { type AdmissionHandlers, serveWebhooks } from "../webhook/webhook-server.ts";
+import type { ClusterPlace } from "./place.ts";
+import { proxyCounts } from "./proxy-counts.ts";
+import { StatusWriter } from "./status-writer.ts";
+
+export interface ClusterDutiesOptions {
+  readonly cluster: OpenedCluster;
+  readonly place: ClusterPlace;
+  readonly authority: Authority;
+  readonly material: RotatingTlsMaterial;
+  readonly mesh: MeshState;
+  readonly ads: Pick<AdsService, "connections" | "onEvent">;
+  readonly clock: Clock;
+  readonly logger: Logger;
+}
+
+export interface ClusterDuties {
+  close(): Promise<void>;
+}
+
+/** The name of our webhook configurations (deploy/kubernetes/webhooks.yaml), and of the Lease. */
+const NAME = "garrison";
+
+/** What is served to the API server, by the path of its webhook configuration. */
+const HANDLERS: AdmissionHandlers = { "/validate": validate };
+
+/** Starts them. Throws `unavailable` where the webhooks cannot listen. */
+export async function startClusterDuties(options: ClusterDutiesOptions): Promise<ClusterDuties> {
+  const { cluster, place, authority, material, mesh, ads, clock, logger } = options;
+  const { api, source } = cluster;
+  const { namespace } = place.service;
+  const listen = place.webhooks;
+  const webhooks = listen === undefined ? undefined : await serveWebhooks({ listen, material, handlers: HANDLERS, logger });
+  if (webhooks !== undefined) logger.log("info", "webhooks served", { listen: `${listen?.host}:${webhooks.port}` });
+
+  const replica = `garrison-replica-${randomBytes(5).toString("hex")}`;
+  const lease: Lease = new Lease({ api, logger, namespace, name: NAME, holder: replica, onChange: () => refresh() });
+  const mayWrite = (): boolean => lease.held;
+  const roots = (): string => authority.rootsPem;
+  const counts = () => proxyCounts(mesh.current, ads.connections());
+  const reports: ReplicaReports = new ReplicaReports({
+    api,
+    logger,
+    namespace,
+    replica,
+    counts,
+    mayWrite,
+    onChange: () => statuses.refresh(),
+  });
+  const all = () => sumCounts([counts(), ...reports.others]);
+  const statuses: StatusWriter = new StatusWriter({ api, source, mesh: () => mesh.current, counts: all, mayWrite, clock, logger });
+  const bundles = new WebhookBundles({ api, logger, name: NAME, roots, mayWrite });
+  const namespaces = (): readonly string[] =>
+    source.current.objects.filter(({ kind }) => kind === "Namespace").map(({ meta }) => meta.name);
+  const rootMaps = new RootConfigMaps({ api, logger, namespaces, roots, mayWrite });
+  const refresh = (): void => {
+    for (const each of [statuses, bundles, rootMaps]) each.refresh();
+  };
+
+  authority.onChange(refresh);
+  source.onStatus(() => statuses.refresh());
+  mesh.onChange(() => {
+    statuses.refresh();
+    rootMaps.refresh();
+  });
+  ads.onEvent(() => {
+    statuses.refresh();
+    reports.refresh();
+  });
+  return {
+    close: async () => {
+      await Promise.all([statuses, bundles, rootMaps, reports].map((each) => each.close()));
+      // Last: as long as this replica may still write, no other does.
+      await lease.close();
+      await webhooks?.close();
+    },
+  };
+}

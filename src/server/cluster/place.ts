@@ -1,0 +1,26 @@
+/** How a control plane stands in its cluster. */
+
+interface ObjectName {
+  readonly namespace: string;
+  readonly name: string;
+}
+
+export interface ClusterPlace {
+  /** The Service in front of it: its certificate carries the name, and replicas find each other in its namespace. */
+  readonly service: ObjectName;
+  /** Where the API server has objects looked at; undefined: nowhere. */
+  readonly webhooks: { readonly host: string; readonly port: number } | undefined;
+  /** The Secret with the CA that all replicas share; undefined: each has its own, so that there must be but one. */
+  readonly caSecret: ObjectName | undefined;
+}
+
+export const DEFAULT_CLUSTER_PLACE: ClusterPlace = {
+  service: { namespace: "garrison-system", name: "garrison" },
+  webhooks: undefined,
+  caSecret: undefined,
+};
+
+/** By these names the API server knows the control plane. */
+export function serviceNames({ service: { namespace, name } }: ClusterPlace): readonly string[] {
+  return [`${name}.${namespace}.svc`];
+}
