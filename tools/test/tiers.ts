@@ -39,7 +39,7 @@ async function envoy(): Promise<Availability> {
   }
 }
 
-const GO_TOOLS = ["spiffe-client", "spiffe-helper", "grpcurl", "tlog-verify", "zlint"];
+const GO_TOOLS = ["spiffe-client", "spiffe-helper", "grpcurl", "tlog-verify", "zlint", "helm"];
 
 async function goTools(): Promise<Availability> {
   const folder = process.env.GARRISON_GO_TOOLS ?? join(dirname(dirname(import.meta.dirname)), ".tools", "go", "bin");

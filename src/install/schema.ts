@@ -1,0 +1,80 @@
+/** The part of JSON Schema (draft 7) that the chart's `values.schema.json` is written in: whatever else it says is refused. */
+import { AppError } from "../core/error.ts";
+import { isObject, type Json, type JsonObject } from "./template.ts";
+
+interface Place {
+  readonly path: string;
+  readonly fail: (what: string) => void;
+}
+
+type Keyword = (value: Json, wanted: Json, place: Place, schema: JsonObject) => void;
+
+function typeOf(value: Json): string {
+  if (value === null) return "null";
+  if (Array.isArray(value)) return "array";
+  return Number.isInteger(value) ? "integer" : typeof value;
+}
+
+function objectOf(value: Json | undefined): JsonObject {
+  return isObject(value) ? value : {};
+}
+
+/** What is not of the type is told once, by `type`. */
+const KEYWORDS: Readonly<Record<string, Keyword>> = {
+  $schema: () => {},
+  title: () => {},
+  type: (value, wanted, { fail }) => {
+    if (typeOf(value) !== wanted) fail(`is not of type ${String(wanted)}`);
+  },
+  enum: (value, wanted, { fail }) => {
+    if (Array.isArray(wanted) && !wanted.includes(value)) fail(`is not one of ${wanted.join(", ")}`);
+  },
+  pattern: (value, wanted, { fail }) => {
+    if (typeof value === "string" && !new RegExp(String(wanted)).test(value)) fail(`does not match ${String(wanted)}`);
+  },
+  maxLength: (value, wanted, { fail }) => {
+    if (typeof value === "string" && value.length > Number(wanted)) fail(`is longer than ${Number(wanted)}`);
+  },
+  minimum: (value, wanted, { fail }) => {
+    if (typeof value === "number" && value < Number(wanted)) fail(`is less than ${Number(wanted)}`);
+  },
+  maximum: (value, wanted, { fail }) => {
+    if (typeof value === "number" && value > Number(wanted)) fail(`is more than ${Number(wanted)}`);
+  },
+  items: (value, wanted, { path, fail }) => {
+    if (Array.isArray(value)) for (const [index, item] of value.entries()) check(item, wanted, `${path}[${index}]`, fail);
+  },
+  required: (value, wanted, { path, fail }) => {
+    if (!isObject(value) || !Array.isArray(wanted)) return;
+    for (const key of wanted) if (!Object.hasOwn(value, String(key))) fail(`has no \`${[path, key].filter(Boolean).join(".")}\``);
+  },
+  properties: (value, wanted, { path, fail }) => {
+    if (!isObject(value) || !isObject(wanted)) return;
+    for (const [key, schema] of Object.entries(wanted))
+      if (Object.hasOwn(value, key)) check(value[key] ?? null, schema, [path, key].filter(Boolean).join("."), fail);
+  },
+  additionalProperties: (value, wanted, { path, fail }, schema) => {
+    const known = objectOf(schema.properties);
+    for (const [key, entry] of Object.entries(objectOf(value)).filter(([name]) => !Object.hasOwn(known, name))) {
+      const at = [path, key].filter(Boolean).join(".");
+      if (wanted === false) fail(`has an unknown value \`${at}\``);
+      else check(entry, wanted, at, fail);
+    }
+  },
+};
+
+function check(value: Json, schema: Json, path: string, fail: (what: string) => void): void {
+  const at = { path, fail: (what: string) => fail(what.startsWith("has ") ? what : `\`${path}\` ${what}`) };
+  for (const [keyword, wanted] of Object.entries(objectOf(schema))) {
+    const holdsTo = Object.hasOwn(KEYWORDS, keyword) ? KEYWORDS[keyword] : undefined;
+    if (holdsTo === undefined) throw new AppError("unsupported", `the schema's keyword \`${keyword}\` is not understood`, { where: path });
+    holdsTo(value, wanted, at, objectOf(schema));
+  }
+}
+
+/** All that is wrong with a value, each a phrase; nothing where it is as the schema says. Throws `unsupported` for a schema of more than that. */
+export function schemaErrors(value: Json, schema: Json): readonly string[] {
+  const errors: string[] = [];
+  check(value, schema, "", (what) => void errors.push(what));
+  return errors;
+}
