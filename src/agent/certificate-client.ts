@@ -10,7 +10,7 @@ import { buildCsr, generateKey } from "../x509/csr-builder.ts";
 import type { CertificateAnswer, RequestCertificate } from "./certificate-manager.ts";
 import { type ControlPlane, callControlPlane } from "./control-plane-call.ts";
 import { CREATE_CERTIFICATE } from "./csr-messages.ts";
-import { checkIssuedCertificate, type IssuedCertificate } from "./issued-certificate.ts";
+import { checkIssuedCertificate, type IssuedCertificate, leadsToRoots } from "./issued-certificate.ts";
 import { bearer, type TokenSource } from "./token-source.ts";
 
 export interface CertificateClientOptions {
@@ -41,11 +41,30 @@ export function createCertificateClient(options: CertificateClientOptions): Requ
   };
 }
 
+/** How the control plane says that it knows nobody by the certificate that it was shown: its authority was revoked, and the agent was away. */
+const UNKNOWN_AUTHORITY = /\bclient certificate: not presented\b/;
+
+/** With the certificate that there is; by a token where that one proves nothing any more. */
 async function requestCertificate(options: CertificateClientOptions, current: IssuedCertificate | undefined): Promise<IssuedCertificate> {
+  const certificate = current !== undefined && leadsToRoots(current, options.clock.now()) ? current : undefined;
+  try {
+    return await requestWith(options, certificate, current?.roots);
+  } catch (thrown) {
+    const { code, message } = AppError.from(thrown);
+    if (certificate === undefined || code !== "unauthenticated" || !UNKNOWN_AUTHORITY.test(message)) throw thrown;
+    return requestWith(options, undefined, current?.roots);
+  }
+}
+
+async function requestWith(
+  options: CertificateClientOptions,
+  certificate: IssuedCertificate | undefined,
+  roots: string | undefined,
+): Promise<IssuedCertificate> {
   const { identity, controlPlane, rootCertificateFile, clock, ttlSeconds, deadlineMs = DEADLINE_MS } = options;
-  const metadata = bearer(await tokenOf(options.token, current !== undefined));
+  const metadata = bearer(await tokenOf(options.token, certificate !== undefined));
   const privateKey = generateKey();
-  const call = { controlPlane, rootCertificateFile, certificate: current, metadata, deadlineMs };
+  const call = { controlPlane, rootCertificateFile, certificate, roots, metadata, deadlineMs };
   const elements = await callControlPlane(call, CREATE_CERTIFICATE, { csr: buildCsr(privateKey, identity), ttlSeconds });
   return checkIssuedCertificate({ elements, privateKey, identity, now: clock.now() });
 }

@@ -32,6 +32,8 @@ export interface CallOptions {
   /** PEM; read at each call, so that a changed file counts. */
   readonly rootCertificateFile: string;
   readonly certificate: CallerCertificate | undefined;
+  /** PEM, besides those of the file; those of the certificate without. */
+  readonly roots?: string | undefined;
   readonly metadata: Metadata;
   /** How long the call may take, with its connection. */
   readonly deadlineMs: number;
@@ -66,11 +68,11 @@ export interface ControlPlaneClient {
 
 /** A client that presents the certificate and trusts the roots of this moment. Throws `not-found` where there are none. */
 export async function connectControlPlane(
-  options: Pick<CallOptions, "controlPlane" | "rootCertificateFile" | "certificate">,
+  options: Pick<CallOptions, "controlPlane" | "rootCertificateFile" | "certificate" | "roots">,
   extra: ClientOptions = {},
 ): Promise<ControlPlaneClient> {
   const { controlPlane, certificate } = options;
-  const roots = await trustedRoots(options.rootCertificateFile, certificate);
+  const roots = await trustedRoots(options.rootCertificateFile, options.roots ?? certificate?.roots);
   const server = new ServerCheck(controlPlane.identity);
   const material = certificate === undefined ? undefined : tlsMaterial(certificate);
   const credentials = clientCredentials(new RotatingTlsMaterial({ key: "", chain: "", roots }), material, server.check);
@@ -98,12 +100,12 @@ const tlsMaterial = ({ privateKey, chain }: CallerCertificate) => new RotatingTl
 
 const hostAndPort = ({ address, port }: ControlPlane) => (address.includes(":") ? `[${address}]:${port}` : `${address}:${port}`);
 
-/** The file's roots and those of the last answer: during a rotation of the root, either may be the newer. */
-async function trustedRoots(file: string, current: CallerCertificate | undefined): Promise<string> {
+/** The file's roots and those that the agent has learnt: during a rotation of the root, either may be the newer. */
+async function trustedRoots(file: string, learnt: string | undefined): Promise<string> {
   try {
-    return `${await readFile(file, "utf8")}\n${current?.roots ?? ""}`;
+    return `${await readFile(file, "utf8")}\n${learnt ?? ""}`;
   } catch (cause) {
-    if (current !== undefined) return current.roots;
+    if (learnt !== undefined) return learnt;
     throw new AppError("not-found", `the root certificate \`${file}\` cannot be read`, {
       cause,
       help: "copy `ca/root-cert.pem` from the control plane's state folder to this machine",

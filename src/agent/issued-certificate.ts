@@ -94,4 +94,16 @@ export function checkIssuedCertificate({ elements, privateKey, identity, now }: 
   };
 }
 
+/** Whether the certificate leads to the roots of this moment. */
+export function leadsToRoots({ chain, roots }: IssuedCertificate, time: number): boolean {
+  const [leaf, ...intermediates] = parseCertificates(chain);
+  if (leaf === undefined) return false;
+  try {
+    verifyChain({ leaf, intermediates, roots: parseCertificates(roots), time, purpose: "client" });
+    return true;
+  } catch {
+    return false;
+  }
+}
+
 const withNewline = (pem: string) => (pem.endsWith("\n") ? pem : `${pem}\n`);

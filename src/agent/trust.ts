@@ -1,11 +1,10 @@
 /** What this workload is to trust, kept up to date: roots and keys as the control plane pushes them, in force at the proxy before they are acknowledged. */
 import { AppError } from "../core/error.ts";
 import { parseSpiffeId } from "../identity/spiffe-id.ts";
-import { type Certificate, parseCertificates } from "../x509/certificate.ts";
-import { verifyChain } from "../x509/chain.ts";
+import { parseCertificates } from "../x509/certificate.ts";
 import type { AgentOptions } from "./agent-options.ts";
 import type { CertificateManager } from "./certificate-manager.ts";
-import type { IssuedCertificate } from "./issued-certificate.ts";
+import { type IssuedCertificate, leadsToRoots } from "./issued-certificate.ts";
 import type { SdsServer } from "./sds-server.ts";
 import { rootsVersion } from "./secrets.ts";
 import type { Timers } from "./timers.ts";
@@ -36,23 +35,13 @@ function ownBundle({ bundles }: TrustUpdate, trustDomain: string): ReceivedBundl
   throw new AppError("permission-denied", `the control plane sent no roots of \`${trustDomain}\``);
 }
 
-function leafOf({ chain }: IssuedCertificate): { readonly leaf: Certificate | undefined; readonly intermediates: readonly Certificate[] } {
-  const [leaf, ...intermediates] = parseCertificates(chain);
-  return { leaf, intermediates };
-}
-
 /** Whether peers with the newest bundle refuse the certificate, or are soon to. */
 function mustBeReplaced(certificate: IssuedCertificate, tainted: readonly string[], time: number): boolean {
-  const { leaf, intermediates } = leafOf(certificate);
-  if (leaf === undefined) return true;
-  const issuers = [leaf, ...intermediates].flatMap(({ authorityKeyId }) => (authorityKeyId === undefined ? [] : [authorityKeyId]));
+  const issuers = parseCertificates(certificate.chain).flatMap(({ authorityKeyId }) =>
+    authorityKeyId === undefined ? [] : [authorityKeyId],
+  );
   if (issuers.some((id) => tainted.includes(id))) return true;
-  try {
-    verifyChain({ leaf, intermediates, roots: parseCertificates(certificate.roots), time, purpose: "client" });
-    return false;
-  } catch {
-    return true;
-  }
+  return !leadsToRoots(certificate, time);
 }
 
 export class Trust {
@@ -135,7 +124,7 @@ export class Trust {
       return;
     }
     if (manager.valid?.serial !== certificate.serial) return;
-    this.#inUse = { serial: certificate.serial, authority: leafOf(certificate).leaf?.authorityKeyId ?? "" };
+    this.#inUse = { serial: certificate.serial, authority: parseCertificates(certificate.chain)[0]?.authorityKeyId ?? "" };
     this.#client.report();
   }
 }

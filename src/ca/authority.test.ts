@@ -60,8 +60,8 @@ const request = (more: Partial<IssueRequest> = {}): IssueRequest => ({
 const caFile = (name: string) => join(stateFolder, "ca", name);
 
 describe("Authority.issue()", () => {
-  test("issues a certificate whose only name is the caller's identity, and which verifies up to the root", () => {
-    const issued = open().issue(request());
+  test("issues a certificate whose only name is the caller's identity, and which verifies up to the root", async () => {
+    const issued = await open().issue(request());
     const [leaf] = parseCertificates(issued.leaf);
     assert.ok(leaf);
     const { identity: proved, path } = verifyChain({
@@ -79,36 +79,48 @@ describe("Authority.issue()", () => {
     assert.deepEqual(issued.intermediates, []);
   });
 
-  test("writes intent and outcome to the ledger", () => {
+  test("writes intent and outcome to the ledger", async () => {
     const authority = open();
-    const { leaf, serial, notBefore, notAfter } = authority.issue(request());
+    const { leaf, serial, notBefore, notAfter } = await authority.issue(request());
     const sha256 = new X509Certificate(leaf).fingerprint256.replaceAll(":", "").toLowerCase();
-    const keyId = parseCertificates(leaf)[0]?.subjectKeyId;
+    const { subjectKeyId: keyId, authorityKeyId: authorityId } = parseCertificates(leaf)[0] ?? {};
     assert.deepEqual(authority.ledger.certificates({ limit: 10 }), [
-      { serial, identity: URI, caller: "token", notBefore, notAfter, recordedAt: NOW, state: "issued", sha256, leaf: 0, keyId },
+      {
+        serial,
+        identity: URI,
+        caller: "token",
+        notBefore,
+        notAfter,
+        recordedAt: NOW,
+        state: "issued",
+        sha256,
+        leaf: 0,
+        keyId,
+        authority: authorityId,
+      },
     ]);
   });
 
-  test("gives an asked-for life up to 90 days, refuses more with the limit, and never outlives the root", () => {
+  test("gives an asked-for life up to 90 days, refuses more with the limit, and never outlives the root", async () => {
     const authority = open();
-    assert.equal(authority.issue(request({ ttlSeconds: 90 * DAY })).notAfter, NOW + 90 * DAY * 1000);
-    assert.throws(() => authority.issue(request({ ttlSeconds: 90 * DAY + 1 })), {
+    assert.equal((await authority.issue(request({ ttlSeconds: 90 * DAY }))).notAfter, NOW + 90 * DAY * 1000);
+    await assert.rejects(authority.issue(request({ ttlSeconds: 90 * DAY + 1 })), {
       code: "invalid-argument",
       message: "the requested TTL 7776001 s is greater than the max allowed TTL 7776000 s",
     });
     const [root] = authority.trust.roots;
     now = (root?.notAfter ?? 0) - 1000;
-    assert.equal(authority.issue(request()).notAfter, root?.notAfter);
+    assert.equal((await authority.issue(request())).notAfter, root?.notAfter);
   });
 
-  test("takes a request without names, and refuses one with any other name than the caller's", () => {
+  test("takes a request without names, and refuses one with any other name than the caller's", async () => {
     const authority = open();
     for (const uri of [
       "spiffe://cluster.local/ns/photo/sa/db",
       "spiffe://other/ns/photo/sa/web",
       "spiffe://cluster.local/ns/photo/sa/web2",
     ]) {
-      assert.throws(() => authority.issue(request({ csr: buildCsr(key, uri) })), {
+      await assert.rejects(authority.issue(request({ csr: buildCsr(key, uri) })), {
         code: "permission-denied",
         message: "the certificate request asks for a name other than the caller's identity",
       });
@@ -124,7 +136,7 @@ describe("Authority.issue()", () => {
     ]);
   });
 
-  test("refuses bad signatures, other keys and garbage, and records why", () => {
+  test("refuses bad signatures, other keys and garbage, and records why", async () => {
     const authority = open();
     const good = buildCsr(key, URI);
     const body = Buffer.from(good.replace(/-----.*-----|\n/g, ""), "base64");
@@ -139,53 +151,55 @@ describe("Authority.issue()", () => {
       [good + good, /exactly one/],
     ] as const;
     for (const [csr, message] of cases)
-      assert.throws(() => authority.issue(request({ csr })), { name: "AppError", code: "invalid-argument", message });
+      await assert.rejects(authority.issue(request({ csr })), { name: "AppError", code: "invalid-argument", message });
     assert.equal(authority.ledger.refusals({ limit: 100 }).length, cases.length);
     assert.equal(authority.ledger.certificates({ limit: 10 }).length, 0);
   });
 
-  test("never signs an identity of another trust domain", () => {
+  test("never signs an identity of another trust domain", async () => {
     const foreign = parseSpiffeId("spiffe://other/ns/photo/sa/web");
-    assert.throws(() => open().issue(request({ identity: foreign, csr: buildCsr(key, formatSpiffeId(foreign)) })), {
+    await assert.rejects(open().issue(request({ identity: foreign, csr: buildCsr(key, formatSpiffeId(foreign)) })), {
       code: "permission-denied",
       message: /not of the trust domain `cluster\.local`/,
     });
   });
 
-  test("signs nothing while the clock is outside the root's life (clock skew)", () => {
+  test("signs nothing while the clock is outside the root's life (clock skew)", async () => {
     const authority = open();
     for (const skewed of [NOW - 121_000, NOW + 11 * 365 * DAY * 1000]) {
       now = skewed;
-      assert.throws(() => authority.issue(request()), { code: "unavailable", message: "the CA's certificate is not valid at this time" });
+      await assert.rejects(authority.issue(request()), { code: "unavailable", message: "the CA's certificate is not valid at this time" });
     }
     now = NOW - 119_000;
-    assert.equal(authority.issue(request()).notBefore, now - 120_000);
+    assert.equal((await authority.issue(request())).notBefore, now - 120_000);
   });
 
-  test("signs nothing that the ledger cannot record", () => {
+  test("signs nothing that the ledger cannot record", async () => {
     const authority = open();
     authority.ledger.close();
     opened.splice(0);
-    assert.throws(() => authority.issue(request()), {
+    await assert.rejects(authority.issue(request()), {
       name: "AppError",
       code: "unavailable",
       message: "the issuance ledger cannot be written",
     });
   });
 
-  test("hands out nothing when the signed certificate is not the one that was asked for, and records the failure", (context) => {
+  test("hands out nothing when the signed certificate is not the one that was asked for, and records the failure", async (context) => {
     const authority = open();
-    const { sign } = Issuer.prototype;
+    const { certify } = Issuer.prototype;
     const stranger = parseSpiffeId("spiffe://cluster.local/ns/photo/sa/db");
-    const other = parseCertificates(authority.issue(request({ identity: stranger, csr: buildCsr(key, formatSpiffeId(stranger)) })).leaf)[0];
-    const signed = context.mock.method(Issuer.prototype, "sign", function (this: Issuer, prepared: PreparedCertificate) {
-      return { ...sign.call(this, prepared), names: other?.names ?? [] };
+    const other = parseCertificates(
+      (await authority.issue(request({ identity: stranger, csr: buildCsr(key, formatSpiffeId(stranger)) }))).leaf,
+    )[0];
+    const signed = context.mock.method(Issuer.prototype, "certify", async function (this: Issuer, prepared: PreparedCertificate) {
+      return { ...(await certify.call(this, prepared)), names: other?.names ?? [] };
     });
-    assert.throws(() => authority.issue(request()), { code: "internal", message: "the signed certificate is not what was asked for" });
+    await assert.rejects(authority.issue(request()), { code: "internal", message: "the signed certificate is not what was asked for" });
     signed.mock.mockImplementation(() => {
       throw new Error("the signer is broken");
     });
-    assert.throws(() => authority.issue(request()), { name: "AppError", code: "internal" });
+    await assert.rejects(authority.issue(request()), { name: "AppError", code: "internal" });
     assert.deepEqual(
       authority.ledger.certificates({ limit: 10 }).map(({ identity: uri, state }) => [uri, state]),
       [
@@ -197,8 +211,8 @@ describe("Authority.issue()", () => {
     assert.equal(authority.ledger.refusals({ limit: 10 }).length, 2);
   });
 
-  test("certifies DNS names for the control plane alone", () => {
-    const [leaf] = parseCertificates(open().issueServing(request(), ["localhost"]).leaf);
+  test("certifies DNS names for the control plane alone", async () => {
+    const [leaf] = parseCertificates((await open().issueServing(request(), ["localhost"])).leaf);
     assert.deepEqual(leaf?.names, [
       { kind: "uri", value: URI },
       { kind: "dns", value: "localhost" },
@@ -207,7 +221,7 @@ describe("Authority.issue()", () => {
 });
 
 describe("openAuthority()", () => {
-  test("makes a root for ten years the first time, in files that nobody else can read, and loads the same one later", () => {
+  test("makes a root for ten years the first time, in files that nobody else can read, and loads the same one later", async () => {
     const [first] = open().trust.roots;
     closeAll();
     assert.equal(first?.notAfter, NOW + 10 * 365 * DAY * 1000);
@@ -217,7 +231,7 @@ describe("openAuthority()", () => {
     now += 1000;
     const again = open();
     assert.equal(again.trust.roots[0]?.serial, first?.serial);
-    assert.equal(parseCertificates(again.issue(request()).leaf)[0]?.authorityKeyId, first?.subjectKeyId);
+    assert.equal(parseCertificates((await again.issue(request())).leaf)[0]?.authorityKeyId, first?.subjectKeyId);
   });
 
   test("refuses a state folder, a CA folder or a key that others may read, and says what to chmod", () => {
@@ -289,11 +303,11 @@ describe("openAuthority()", () => {
     assert.throws(() => open(), { code: "invalid-configuration", message: /neither `ca-key\.pem` nor `root-cert\.pem`/ });
   });
 
-  test("starts from nothing after a crash in the middle of the first start", () => {
+  test("starts from nothing after a crash in the middle of the first start", async () => {
     mkdirSync(join(stateFolder, "ca.new"), { recursive: true, mode: 0o700 });
     chmodSync(stateFolder, 0o700);
     writeFileSync(join(stateFolder, "ca.new", "ca-key.pem"), "half a key", { mode: 0o600 });
-    open().issue(request());
+    await open().issue(request());
     assert.deepEqual(readdirSync(stateFolder), ["ca"]);
   });
 

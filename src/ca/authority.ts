@@ -7,20 +7,21 @@ import type { Logger } from "../core/logger.ts";
 import { formatSpiffeId, type SpiffeId } from "../identity/spiffe-id.ts";
 import type { TrustDomain } from "../identity/trust-domain.ts";
 import { type Certificate, certificateDigest } from "../x509/certificate.ts";
-import { type CertificateRequest, parseCsr } from "../x509/csr.ts";
-import type { Issuer, PreparedCertificate } from "../x509/issuer.ts";
+import { parseCsr } from "../x509/csr.ts";
 import { formatPem } from "../x509/pem.ts";
-import { Profile } from "../x509/profile.ts";
-import { keyKindOf } from "../x509/public-key.ts";
+import type { Profile } from "../x509/profile.ts";
+import type { CaSource, Certification, SignerStatus } from "./ca-source.ts";
+import type { Certified, Certifier, PreparedOrder } from "./certifier.ts";
+import { checkNames, checkSigned, SERVING, WORKLOAD } from "./issue-checks.ts";
+import { KnownIntermediates } from "./known-intermediates.ts";
 import { type IntentId, Ledger } from "./ledger.ts";
 import { reconcile } from "./ledger-log.ts";
 import { encodeEntry } from "./log/entry.ts";
 import { TransparencyLog } from "./log/transparency-log.ts";
+import { OwnCa } from "./own-ca.ts";
 import { PluggedCa } from "./plugged-ca.ts";
 import { RevocationListSigner } from "./revocation-list.ts";
 import { Revocations } from "./revocations.ts";
-import { openOwnCa } from "./root-store.ts";
-import { areAmong, type SigningSet } from "./signing-set.ts";
 import { ensurePrivateFolder, replacePrivateFile } from "./state-files.ts";
 
 export interface AuthorityOptions {
@@ -29,8 +30,10 @@ export interface AuthorityOptions {
   readonly trustDomain: TrustDomain;
   readonly clock: Clock;
   readonly logger: Logger;
-  /** The folder of the operator's own CA; without it the CA is made here on the first start. */
+  /** The folder of the operator's own CA; without it or `ca` the CA is made here on the first start. */
   readonly caFolder?: string;
+  /** A CA that has been opened; closed with the authority. */
+  readonly ca?: CaSource;
 }
 
 /** What certificates of this CA are verified by. */
@@ -38,22 +41,17 @@ export interface TrustAnchors {
   /** Whether a certificate of this serial number (lower-case hex) is revoked. */
   readonly isRevoked: (serial: string) => boolean;
   readonly roots: readonly Certificate[];
-  /** Of every issuer since the start, since connections do not tell of those that a peer brought. */
+  /** Of every issuer that there has been, since connections do not tell of those that a peer brought. */
   readonly intermediates: readonly Certificate[];
 }
 
-/** What the CA tells of itself. */
-export interface AuthorityStatus {
-  /** `own`, or the folder that the operator's CA is in. */
+/** What the CA tells of itself; nothing of a signer as long as another CA has certified nothing. */
+export interface AuthorityStatus extends Partial<SignerStatus> {
+  /** `own`, or where the operator's CA is. */
   readonly source: string;
-  readonly keyKind: string;
-  /** Of the certificate that signs; lower-case hex. */
-  readonly serial: string;
-  /** When it or one above it expires, in milliseconds. */
-  readonly notAfter: number;
   readonly intermediates: number;
   readonly roots: number;
-  /** Why the newest files are not in force. */
+  /** Why the newest files are not in force, or the CA does not sign. */
   readonly problem?: string;
 }
 
@@ -89,45 +87,24 @@ export interface RecordedCertificate extends IssuedCertificate {
   readonly [RECORDED]: true;
 }
 
-const DAY_SECONDS = 24 * 3600;
-/** For peers whose clocks are slow. */
-const BACKDATE_SECONDS = 120;
-const LIVES = { defaultTtlSeconds: DAY_SECONDS, maxTtlSeconds: 90 * DAY_SECONDS, backdateSeconds: BACKDATE_SECONDS } as const;
-const WORKLOAD = Profile.from({ ...LIVES, dnsNames: "refused" });
-/** The control plane's own: clients that know no SPIFFE find it by DNS names. */
-const SERVING = Profile.from({ ...LIVES, dnsNames: "allowed" });
-
-function checkNames(request: CertificateRequest, uri: string): void {
-  if (request.names.every(({ kind, value }) => kind === "uri" && value === uri)) return;
-  throw new AppError("permission-denied", "the certificate request asks for a name other than the caller's identity", {
-    help: "leave the subject alternative name out, or ask for the identity of the service account that sends the request",
-  });
-}
-
-/** Looks at the signed certificate as any other reader would, so that a fault in the writer never leaves the house. */
-function checkSigned(signed: Certificate, prepared: PreparedCertificate, uri: string, request: CertificateRequest): void {
-  const [first, ...others] = signed.names.filter((name) => name.kind === "uri");
-  const asMeant =
-    signed.serial === prepared.serial &&
-    signed.notBefore === prepared.notBefore &&
-    signed.notAfter === prepared.notAfter &&
-    first?.value === uri &&
-    others.length === 0 &&
-    !signed.isCa &&
-    Buffer.compare(signed.spki, request.spki) === 0;
-  if (!asMeant) throw new AppError("internal", "the signed certificate is not what was asked for");
-}
-
-/** A signing set with the texts that every answer carries. */
-interface Signing {
-  readonly set: SigningSet;
-  readonly intermediates: readonly string[];
+/** A certification with the texts that every answer carries. */
+interface Signing extends Certification {
   readonly rootsPem: string;
 }
 
-function signingOf(set: SigningSet): Signing {
-  const pem = ({ der }: Certificate) => formatPem("CERTIFICATE", der);
-  return { set, intermediates: set.intermediates.map(pem), rootsPem: set.roots.map(pem).join("") };
+function pemOf({ der }: Certificate): string {
+  return formatPem("CERTIFICATE", der);
+}
+
+function signingOf(certification: Certification): Signing {
+  return { ...certification, rootsPem: certification.roots.map(pemOf).join("") };
+}
+
+function openSource(options: AuthorityOptions, folder: string): CaSource {
+  const { clock, logger, caFolder, trustDomain, ca } = options;
+  if (caFolder === undefined && ca === undefined) return new OwnCa({ folder, trustDomain, clock, logger });
+  ensurePrivateFolder(folder);
+  return ca ?? new PluggedCa({ folder: caFolder ?? "", clock, logger });
 }
 
 export class Authority {
@@ -139,27 +116,25 @@ export class Authority {
   readonly rootsFile: string;
   readonly #clock: Clock;
   readonly #logger: Logger;
-  readonly #plugged: PluggedCa | undefined;
+  readonly #source: CaSource;
+  readonly #isOwn: boolean;
   readonly #listeners: (() => void)[] = [];
   #signing: Signing;
-  #intermediates: readonly Certificate[] = [];
+  readonly #known: KnownIntermediates;
   readonly #lists: RevocationListSigner;
 
   /** `openAuthority` makes it. */
   constructor(options: AuthorityOptions) {
-    const { stateFolder, trustDomain, clock, logger, caFolder } = options;
+    const { stateFolder, trustDomain, clock, logger } = options;
     const folder = join(stateFolder, "ca");
     this.trustDomain = trustDomain;
     this.#clock = clock;
     this.#logger = logger;
-    this.rootsFile = caFolder === undefined ? join(folder, "root-cert.pem") : join(stateFolder, "root-cert.pem");
-    if (caFolder === undefined) {
-      this.#signing = signingOf(openOwnCa(folder, { trustDomain, now: clock.now(), backdateSeconds: BACKDATE_SECONDS }));
-    } else {
-      ensurePrivateFolder(folder);
-      this.#plugged = new PluggedCa({ folder: caFolder, clock, logger, onChange: (set) => this.#replace(set) });
-      this.#signing = signingOf(this.#plugged.current);
-    }
+    this.#source = openSource(options, folder);
+    this.#isOwn = this.#source.name === "own";
+    this.rootsFile = join(this.#isOwn ? folder : stateFolder, "root-cert.pem");
+    this.#signing = signingOf(this.#source.current);
+    this.#source.follow((current) => this.#replace(current));
     let ledger: Ledger | undefined;
     let revocations: Revocations | undefined;
     try {
@@ -170,10 +145,11 @@ export class Authority {
       this.revocations = revocations;
       this.#lists = new RevocationListSigner(revocations, clock);
       this.log = new TransparencyLog(folder, trustDomain);
+      this.#known = new KnownIntermediates(join(folder, "intermediates.pem"), clock, logger);
       reconcile(this.ledger, this.log, clock.now(), logger);
       this.#publish();
     } catch (error) {
-      this.#plugged?.close();
+      this.#source.close();
       ledger?.close();
       revocations?.close();
       throw error;
@@ -187,27 +163,36 @@ export class Authority {
 
   get trust(): TrustAnchors {
     return {
-      roots: this.#signing.set.roots,
-      intermediates: this.#intermediates,
+      roots: this.#signing.roots,
+      intermediates: this.#known.all,
       isRevoked: (serial) => this.revocations.isRevoked(serial),
     };
   }
 
-  /** The signed list of what this CA has revoked, as PEM. Throws `invalid-argument` where its certificate may not sign one. */
-  get revocationList(): string {
-    return this.#lists.list(this.#signing.set.issuer);
+  /** The CA that Garrison makes, whose authorities can be replaced by command; undefined where the CA is the operator's. */
+  get own(): OwnCa | undefined {
+    return this.#source instanceof OwnCa ? this.#source : undefined;
+  }
+
+  /** The key identifiers of authorities whose certificates are to be replaced. */
+  get tainted(): ReadonlySet<string> {
+    return new Set(this.own?.authorities.flatMap(({ id, state }) => (state === "tainted" ? [id] : [])));
+  }
+
+  /** The signed lists of what this CA has revoked, one of each authority, as PEM. Rejects with `invalid-argument` where its certificate may not sign one, or another CA signs. */
+  async revocationList(): Promise<string> {
+    const { issuer, others = [] } = this.#signing;
+    if (issuer !== undefined) return (await Promise.all([issuer, ...others].map((each) => this.#lists.list(each)))).join("");
+    throw new AppError("invalid-argument", "another CA signs the certificates, and it alone can sign a list of those that are revoked");
   }
 
   get status(): AuthorityStatus {
-    const { issuer, intermediates, roots } = this.#signing.set;
-    const problem = this.#plugged?.problem;
+    const { problem, name, current } = this.#source;
     return {
-      source: this.#plugged?.folder ?? "own",
-      keyKind: keyKindOf(issuer.certificate.spki).name,
-      serial: issuer.certificate.serial,
-      notAfter: issuer.validUntil,
-      intermediates: intermediates.length,
-      roots: roots.length,
+      source: name,
+      ...current.signer,
+      intermediates: current.intermediates.length,
+      roots: current.roots.length,
       ...(problem === undefined ? {} : { problem }),
     };
   }
@@ -218,11 +203,11 @@ export class Authority {
   }
 
   /**
-   * A workload's certificate: its one name is `identity`. Throws `invalid-argument` for a bad request or life,
-   * `permission-denied` for another's name or trust domain, `unavailable` when the CA's own certificate is not valid or the
+   * A workload's certificate: its one name is `identity`. Rejects with `invalid-argument` for a bad request or life,
+   * `permission-denied` for another's name or trust domain, `unavailable` when the CA's own certificate is not valid, its key not within reach, or the
    * ledger cannot be written. Each refusal is in the ledger.
    */
-  issue(request: IssueRequest): IssuedCertificate {
+  issue(request: IssueRequest): Promise<IssuedCertificate> {
     return this.#issue(request, WORKLOAD, []);
   }
 
@@ -235,9 +220,9 @@ export class Authority {
     return issued as RecordedCertificate;
   }
 
-  /** The control plane's own certificate, with DNS names beside its identity. Throws as `issue` does. */
-  issueServing(request: IssueRequest, dnsNames: readonly string[]): IssuedCertificate {
-    return this.#issue(request, SERVING, dnsNames);
+  /** The control plane's own certificate, with DNS names beside its identity. Rejects as `issue` does. */
+  issueServing(request: IssueRequest, dnsNames: readonly string[]): Promise<IssuedCertificate> {
+    return this.#issue(request, SERVING, dnsNames, this.#signing.serving);
   }
 
   /** Records that a caller was turned away. Never throws: what cannot be recorded is refused all the same, and logged. */
@@ -250,30 +235,32 @@ export class Authority {
   }
 
   close(): void {
-    this.#plugged?.close();
+    this.#source.close();
     this.ledger.close();
     this.revocations.close();
     this.log.close();
   }
 
-  /** The intermediates of former issuers stay known as long as they are valid: leaves that they signed live on. */
   #publish(): void {
-    const { set, rootsPem } = this.#signing;
-    const former = this.#intermediates.filter(({ notAfter }) => notAfter > this.#clock.now());
-    this.#intermediates = [...former.filter((certificate) => !areAmong([certificate], set.intermediates)), ...set.intermediates];
-    if (this.#plugged !== undefined) replacePrivateFile(this.rootsFile, rootsPem);
+    this.#known.add(this.#signing.intermediates);
+    if (!this.#isOwn) replacePrivateFile(this.rootsFile, this.#signing.rootsPem);
   }
 
-  #replace(set: SigningSet): void {
-    this.#signing = signingOf(set);
+  #replace(current: Certification): void {
+    this.#signing = signingOf(current);
     this.#publish();
     for (const listener of this.#listeners) listener();
   }
 
-  #issue(request: IssueRequest, profile: Profile, dnsNames: readonly string[]): IssuedCertificate {
+  async #issue(
+    request: IssueRequest,
+    profile: Profile,
+    dnsNames: readonly string[],
+    certifier: Certifier = this.#signing.certifier,
+  ): Promise<IssuedCertificate> {
     const uri = formatSpiffeId(request.identity);
     const now = this.#clock.now();
-    const { set, intermediates, rootsPem } = this.#signing;
+    const { rootsPem } = this.#signing;
     try {
       // Step 3: sign for this trust domain alone; steps 1 and 2, who calls and whether it may, are the service's.
       if (request.identity.trustDomain !== this.trustDomain) {
@@ -283,18 +270,27 @@ export class Authority {
       const parsed = parseCsr(request.csr);
       checkNames(parsed, uri);
       // Step 4: prepare the certificate, with its serial and validity, and lint it. Nothing has happened yet.
-      const prepared = set.issuer.prepare(profile, { spki: parsed.spki, uri, dnsNames, ttlSeconds: request.ttlSeconds, now });
+      const { csr, ttlSeconds } = request;
+      const prepared = certifier.prepare(profile, { csr, spki: parsed.spki, uri, dnsNames, ttlSeconds, now });
       // Still step 4: nothing for who or what is revoked.
       this.revocations.checkIssuance(uri, prepared.keyId);
       // Step 5: record the intent. From here on, a crash leaves a trace.
       this.log.checkRoom();
-      const { serial, keyId, notBefore, notAfter } = prepared;
-      const intent = this.ledger.intend({ serial, identity: uri, caller: request.caller, keyId, notBefore, notAfter }, now);
+      const { serial = "", keyId, notBefore, notAfter } = prepared;
+      const intent = await this.ledger.intended({ serial, identity: uri, caller: request.caller, keyId, notBefore, notAfter }, now);
       // Steps 6 and 7: sign, once, and compare what was signed with what was prepared and asked for.
-      const leaf = this.#sign(set.issuer, prepared, intent, (signed) => checkSigned(signed, prepared, uri, parsed));
+      const { leaf, intermediates } = await this.#certify(prepared, intent, (signed) => {
+        checkSigned(signed, prepared, uri, parsed);
+        // Who or what was revoked meanwhile is not among the issued that its revocation has found.
+        this.revocations.checkIssuance(uri, prepared.keyId);
+        if (this.revocations.isRevoked(signed.serial)) throw new AppError("internal", "the signed certificate is one that was revoked");
+      });
       // Step 8: record the outcome. Only `recorded` tells when it is in the log: nobody else gets the certificate before.
-      this.ledger.issue(intent, certificateDigest(leaf));
-      return { leaf: formatPem("CERTIFICATE", leaf.der), intermediates, roots: rootsPem, serial, notBefore, notAfter };
+      const chosen = { serial: leaf.serial, notBefore: leaf.notBefore, notAfter: leaf.notAfter };
+      const authority = leaf.authorityKeyId === undefined ? {} : { authority: leaf.authorityKeyId };
+      this.ledger.issue(intent, { sha256: certificateDigest(leaf), ...authority, ...(prepared.serial === undefined ? { chosen } : {}) });
+      this.#known.add(intermediates);
+      return { leaf: pemOf(leaf), intermediates: intermediates.map(pemOf), roots: rootsPem, ...chosen };
     } catch (error) {
       const refusal = AppError.from(error);
       this.recordRefusal(request.caller, uri, refusal);
@@ -302,11 +298,11 @@ export class Authority {
     }
   }
 
-  #sign(issuer: Issuer, prepared: PreparedCertificate, intent: IntentId, check: (signed: Certificate) => void): Certificate {
+  async #certify(prepared: PreparedOrder, intent: IntentId, check: (signed: Certificate) => void): Promise<Certified> {
     try {
-      const signed = issuer.sign(prepared);
-      check(signed);
-      return signed;
+      const certified = await prepared.certify();
+      check(certified.leaf);
+      return certified;
     } catch (error) {
       this.ledger.fail(intent);
       throw error;

@@ -55,7 +55,7 @@ before(async () => {
   stateFolder = mkdtempSync(join(tmpdir(), "csr-service-"));
   authority = openAuthority({ stateFolder, trustDomain: DEFAULT_TRUST_DOMAIN, clock, logger });
   tokens = new TokenIssuer({ stateFolder, issuer: "https://garrison.test", clock });
-  serving = startServing({ authority, clock, logger });
+  serving = await startServing({ authority, clock, logger });
   server = new Server();
   const service = certificateService({
     authority,
@@ -135,9 +135,9 @@ const token = (
 ) => tokens.mint({ namespace: "photo", name: "web", audience: "istio-ca", ttlSeconds: 600, ...more });
 
 /** Material of a workload that the authority itself has certified. */
-function issuedMaterial(from: Authority): TlsMaterial {
+async function issuedMaterial(from: Authority): Promise<TlsMaterial> {
   const key = generateKey();
-  const { leaf } = from.issue({ csr: buildCsr(key, URI), identity, ttlSeconds: 3600, caller: "test" });
+  const { leaf } = await from.issue({ csr: buildCsr(key, URI), identity, ttlSeconds: 3600, caller: "test" });
   return { key: key.export({ type: "pkcs8", format: "pem" }).toString(), chain: leaf, roots: authority.rootsPem };
 }
 
@@ -179,7 +179,7 @@ describe("CreateCertificate", () => {
   });
 
   test("answers a certificate of its own (renewal) without any token", async () => {
-    const chain = await ask(connect(issuedMaterial(authority)), new Metadata());
+    const chain = await ask(connect(await issuedMaterial(authority)), new Metadata());
     const [leaf] = parseCertificates(chain[0] ?? "");
     assert.ok(leaf);
     assert.deepEqual(svidIdentity(leaf), identity);
@@ -188,7 +188,7 @@ describe("CreateCertificate", () => {
 
   test("takes the certificate's identity before the token's: the first that proves one decides", async () => {
     const other = await token({ name: "db" });
-    const [leaf] = parseCertificates((await ask(connect(issuedMaterial(authority)), bearer(`Bearer ${other}`)))[0] ?? "");
+    const [leaf] = parseCertificates((await ask(connect(await issuedMaterial(authority)), bearer(`Bearer ${other}`)))[0] ?? "");
     assert.ok(leaf);
     assert.deepEqual(svidIdentity(leaf), identity);
   });
@@ -253,7 +253,7 @@ describe("a caller is refused as unauthenticated", () => {
     const folder = mkdtempSync(join(tmpdir(), "csr-service-"));
     const other = openAuthority({ stateFolder: folder, trustDomain: DEFAULT_TRUST_DOMAIN, clock, logger });
     try {
-      await refuses(ask(connect(issuedMaterial(other)), new Metadata()), status.UNAUTHENTICATED, none("not presented"));
+      await refuses(ask(connect(await issuedMaterial(other)), new Metadata()), status.UNAUTHENTICATED, none("not presented"));
     } finally {
       other.close();
       rmSync(folder, { recursive: true });
@@ -261,7 +261,7 @@ describe("a caller is refused as unauthenticated", () => {
   });
 
   test("with a certificate that expired while its connection stayed open", async () => {
-    const client = connect(issuedMaterial(authority));
+    const client = connect(await issuedMaterial(authority));
     await ask(client, new Metadata());
     skew = 3_601_000;
     const expired = "request authenticate failure (client certificate: the certificate has expired; token: not presented)";

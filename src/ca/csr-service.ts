@@ -4,7 +4,7 @@ import type { ServerUnaryCall, sendUnaryData } from "@grpc/grpc-js";
 import { AppError } from "../core/error.ts";
 import type { Logger } from "../core/logger.ts";
 import { type IstioCertificateRequest, type IstioCertificateResponse, IstioCertificateResponseSchema } from "../gen/istio/v1/auth/ca_pb.js";
-import { formatSpiffeId, type SpiffeId } from "../identity/spiffe-id.ts";
+import { formatSpiffeId, parseSpiffeId, type SpiffeId } from "../identity/spiffe-id.ts";
 import { toGrpcStatus } from "../rpc/status.ts";
 import type { Authenticator, CallerCredentials } from "./authenticators.ts";
 import type { Authority, RecordedCertificate } from "./authority.ts";
@@ -17,6 +17,8 @@ export interface CertificateServiceOptions {
   /** Whether the service account of an identity exists. */
   readonly knows: (identity: SpiffeId) => boolean;
   readonly logger: Logger;
+  /** SPIFFE IDs of those who may have certificates of every identity of the trust domain: other control planes, which decide who gets one. */
+  readonly registrationAuthorities?: ReadonlySet<string>;
 }
 
 type Call = ServerUnaryCall<IstioCertificateRequest, IstioCertificateResponse>;
@@ -60,10 +62,18 @@ function checkCaller({ identity }: Caller, { authority, knows }: CertificateServ
     throw new AppError("unauthenticated", `the service account \`${identity.namespace}/${identity.serviceAccount}\` does not exist`);
 }
 
-/** What Istio's metadata may ask for beyond the CSR is refused: to pass over it would give the caller another certificate than it asked for. */
-function checkMetadata({ metadata }: IstioCertificateRequest): void {
-  if (metadata?.ImpersonatedIdentity !== undefined) throw new AppError("unauthenticated", "request impersonation authentication failure");
+/**
+ * For whom the certificate is, by what Istio's metadata asks for beyond the CSR: the caller, or whom a registration authority names. All else is refused: to pass over it would give
+ * the caller another certificate than it asked for.
+ */
+function subjectOf(caller: Caller, { metadata }: IstioCertificateRequest, registrationAuthorities: ReadonlySet<string>): Caller {
   if (metadata?.CertSigner !== undefined) throw new AppError("invalid-argument", "`CertSigner` is not supported: this CA signs by itself");
+  const asked = metadata?.ImpersonatedIdentity;
+  if (asked === undefined) return caller;
+  const registrar = formatSpiffeId(caller.identity);
+  if (typeof asked !== "string" || !registrationAuthorities.has(registrar))
+    throw new AppError("unauthenticated", "request impersonation authentication failure");
+  return { ...caller, identity: parseSpiffeId(asked), by: `${caller.by} of ${registrar}` };
 }
 
 function responseOf({ leaf, intermediates, roots }: RecordedCertificate): IstioCertificateResponse {
@@ -96,8 +106,7 @@ class RequestHandler {
     try {
       caller = await authenticate(this.#options.authenticators, credentialsOf(call));
       checkCaller(caller, this.#options);
-      checkMetadata(call.request);
-      return caller;
+      return subjectOf(caller, call.request, this.#options.registrationAuthorities ?? new Set());
     } catch (error) {
       const refusal = this.#logRefusal(call, caller, error);
       this.#options.authority.recordRefusal(caller?.by ?? "nobody", uriOf(caller), refusal);
@@ -108,7 +117,7 @@ class RequestHandler {
   /** The authority records its own refusals. */
   async #issue({ csr, validityDuration }: IstioCertificateRequest, { identity, by }: Caller): Promise<RecordedCertificate> {
     const { authority } = this.#options;
-    const issued = await authority.recorded(authority.issue({ csr, identity, ttlSeconds: Number(validityDuration), caller: by }));
+    const issued = await authority.recorded(await authority.issue({ csr, identity, ttlSeconds: Number(validityDuration), caller: by }));
     const notAfter = new Date(issued.notAfter).toISOString();
     this.#options.logger.log("info", "certificate issued", { identity: formatSpiffeId(identity), by, serial: issued.serial, notAfter });
     return issued;

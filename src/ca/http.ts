@@ -90,7 +90,7 @@ export function authorityRoutes(authority: Authority, clock: Clock) {
       certificates: authority.revocations.certificates(clock.now()),
       blocks: authority.revocations.blocks,
     }),
-    "GET /v1/ca/crl": () => ({ crl: authority.revocationList }),
+    "GET /v1/ca/crl": async () => ({ crl: await authority.revocationList() }),
     "POST /v1/ca/unblock": ({ body }: { readonly body: unknown }) => {
       const identity = typeof body === "object" && body !== null && "identity" in body ? String(body.identity) : "";
       const id = parseIdentity(identity, authority.trustDomain);

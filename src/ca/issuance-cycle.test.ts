@@ -18,8 +18,8 @@ const csr = buildCsr(generateKey(), URI);
 /** By the table's first column: the method before which, or after which, the process ends. */
 const ENDS: Readonly<Record<string, string>> = {
   checked: "before(Issuer, 'prepare')",
-  prepared: "before(Ledger, 'intend')",
-  "intent recorded": "before(Issuer, 'sign')",
+  prepared: "before(Ledger, 'intended')",
+  "intent recorded": "before(Issuer, 'certify')",
   signed: "before(Ledger, 'issue')",
   "outcome in the ledger": "before(TransparencyLog, 'append')",
   "tiles written": "before(Unsynced, 'sync')",
@@ -46,7 +46,7 @@ function program(stateFolder: string, end: string): string {
     const authority = openAuthority({ stateFolder: ${JSON.stringify(stateFolder)}, trustDomain: "cluster.local", clock: Date, logger: { log() {} } });
     ${end};
     const identity = { trustDomain: "cluster.local", namespace: "a", serviceAccount: "b" };
-    await authority.recorded(authority.issue({ csr: ${JSON.stringify(csr)}, identity, ttlSeconds: 0, caller: "token" }));
+    await authority.recorded(await authority.issue({ csr: ${JSON.stringify(csr)}, identity, ttlSeconds: 0, caller: "token" }));
     answered();`;
 }
 

@@ -28,6 +28,8 @@ export interface CertificateRecord extends Intent {
   /** SHA-256 of the certificate's DER in hex, and its place in the log; both once it is issued. */
   readonly sha256?: string;
   readonly leaf?: number;
+  /** The key identifier of its issuer in hex; absent for what the log alone has kept. */
+  readonly authority?: string;
 }
 
 export interface RefusalRecord {
@@ -39,13 +41,13 @@ export interface RefusalRecord {
   readonly reason: string;
 }
 
-const VERSION = 3;
+const VERSION = 4;
 /** No index on the random serials: it would cost every issuance a third of its time for the sake of rare look-ups. */
 const SCHEMA = `
   CREATE TABLE certificates (
     id INTEGER PRIMARY KEY, serial TEXT NOT NULL, identity TEXT NOT NULL, caller TEXT NOT NULL,
     not_before INTEGER NOT NULL, not_after INTEGER NOT NULL, recorded_at INTEGER NOT NULL, state TEXT NOT NULL,
-    sha256 TEXT, leaf INTEGER, key_id TEXT
+    sha256 TEXT, leaf INTEGER, key_id TEXT, authority TEXT
   ) STRICT;
   CREATE TABLE refusals (
     slot INTEGER PRIMARY KEY, number INTEGER NOT NULL, recorded_at INTEGER NOT NULL,
@@ -58,8 +60,12 @@ const FROM_VERSION_1 = `
   ALTER TABLE certificates ADD COLUMN leaf INTEGER;`;
 /** Keys were not kept before certificates could be revoked by them. */
 const FROM_VERSION_2 = `
-  ALTER TABLE certificates ADD COLUMN key_id TEXT;
+  ALTER TABLE certificates ADD COLUMN key_id TEXT;`;
+/** There was one authority alone before it could be replaced. */
+const FROM_VERSION_3 = `
+  ALTER TABLE certificates ADD COLUMN authority TEXT;
   PRAGMA user_version = ${VERSION};`;
+const STEPS = [FROM_VERSION_1, FROM_VERSION_2, FROM_VERSION_3] as const;
 /**
  * EXCLUSIVE: one process at a time, as two control planes must not work on one state folder. Small pages, as each intent
  * writes one to the log; a checkpoint when the log has about 8 MB.
@@ -71,7 +77,7 @@ const SQLITE_BUSY = 5;
 /** For the predecessor of a restarted control plane to end. */
 const LOCK_TIMEOUT_MS = 500;
 
-export const CERTIFICATE_COLUMNS = "serial, identity, caller, not_before, not_after, recorded_at, state, sha256, leaf, key_id";
+export const CERTIFICATE_COLUMNS = "serial, identity, caller, not_before, not_after, recorded_at, state, sha256, leaf, key_id, authority";
 
 function openFailure(path: string, cause: unknown, whenBusy: string): AppError {
   if (cause instanceof AppError) return cause;
@@ -99,8 +105,7 @@ export function openLedgerDatabase(path: string): DatabaseSync {
     database.exec(SETTINGS);
     const version = database.prepare("PRAGMA user_version").get()?.user_version;
     if (version === 0) database.exec(`BEGIN; ${SCHEMA} COMMIT;`);
-    else if (version === 1) database.exec(`BEGIN; ${FROM_VERSION_1} ${FROM_VERSION_2} COMMIT;`);
-    else if (version === 2) database.exec(`BEGIN; ${FROM_VERSION_2} COMMIT;`);
+    else if (typeof version === "number" && version < VERSION) database.exec(`BEGIN; ${STEPS.slice(version - 1).join("")} COMMIT;`);
     else if (version !== VERSION) throw otherVersion(path, version);
     return database;
   } catch (error) {
@@ -134,6 +139,7 @@ export function certificateRecord(row: Row): CertificateRecord {
     ...(row.sha256 === null ? {} : { sha256: String(row.sha256) }),
     ...(row.leaf === null ? {} : { leaf: Number(row.leaf) }),
     ...(row.key_id === null ? {} : { keyId: String(row.key_id) }),
+    ...(row.authority === null ? {} : { authority: String(row.authority) }),
   };
 }
 

@@ -57,3 +57,25 @@ export function queryRefusals(database: DatabaseSync, filter: LedgerFilter): rea
   const statement = database.prepare(`SELECT ${columns} FROM refusals ${sql} ORDER BY number DESC LIMIT ?`);
   return statement.all(...values, filter.limit).map(refusalRecord);
 }
+
+/** Certificates of one identity that have not expired. */
+export interface AuthorityHolder {
+  readonly identity: string;
+  readonly certificates: number;
+  /** When the last of them expires, in milliseconds. */
+  readonly until: number;
+}
+
+/** Whoever has unexpired certificates of an authority, or of none that is known; the control plane itself apart. */
+export function queryHolders(database: DatabaseSync, authority: string, now: number): readonly AuthorityHolder[] {
+  const statement = database.prepare(
+    `SELECT identity, count(*) AS certificates, max(not_after) AS until FROM certificates
+     WHERE state = 'issued' AND not_after >= ? AND (authority = ? OR authority IS NULL) AND caller <> 'control plane'
+     GROUP BY identity ORDER BY identity`,
+  );
+  return statement.all(now, authority).map((row) => ({
+    identity: String(row.identity),
+    certificates: Number(row.certificates),
+    until: Number(row.until),
+  }));
+}

@@ -47,7 +47,7 @@ const statesOf = (ledger: Ledger) => ledger.certificates({ limit: 100 }).map(({ 
 describe("Ledger", () => {
   test("keeps intents and what came of them", () => {
     withLedger((ledger) => {
-      ledger.issue(ledger.intend(intent("01"), NOW), SHA);
+      ledger.issue(ledger.intend(intent("01"), NOW), { sha256: SHA });
       ledger.fail(ledger.intend(intent("02"), NOW));
       ledger.intend(intent("03"), NOW);
       assert.deepEqual(statesOf(ledger), ["03 intended", "02 failed", "01 issued"]);
@@ -60,7 +60,7 @@ describe("Ledger", () => {
   test("writes good outcomes within the turn of the event loop, and all of a burst", async () => {
     const ledger = new Ledger(path);
     try {
-      for (let i = 0; i < 200; i++) ledger.issue(ledger.intend(intent(String(i)), NOW), SHA);
+      for (let i = 0; i < 200; i++) ledger.issue(ledger.intend(intent(String(i)), NOW), { sha256: SHA });
       await setImmediate();
       assert.deepEqual(new Set(ledger.certificates({ limit: 300 }).map(({ state }) => state)), new Set(["issued"]));
     } finally {
@@ -71,7 +71,7 @@ describe("Ledger", () => {
   test("marks what the last run left open as interrupted, and tells how many", () => {
     withLedger((ledger) => {
       ledger.intend(intent("01"), NOW);
-      ledger.issue(ledger.intend(intent("02"), NOW), SHA);
+      ledger.issue(ledger.intend(intent("02"), NOW), { sha256: SHA });
     });
     withLedger((ledger) => {
       assert.equal(ledger.interrupted, 1);
@@ -100,12 +100,53 @@ describe("Ledger", () => {
 
   test("forgets certificates 120 days after they were recorded, and none before", () => {
     withLedger((ledger) => {
-      ledger.issue(ledger.intend(intent("01"), NOW), SHA);
-      ledger.issue(ledger.intend(intent("02"), NOW + 30 * DAY), SHA);
+      ledger.issue(ledger.intend(intent("01"), NOW), { sha256: SHA });
+      ledger.issue(ledger.intend(intent("02"), NOW + 30 * DAY), { sha256: SHA });
     });
     withLedger((ledger) => {
       ledger.intend(intent("03"), NOW + 120 * DAY + 1);
       assert.deepEqual(statesOf(ledger), ["03 intended", "02 issued"]);
+    });
+  });
+
+  test("takes the ledgers of older versions, and names the authority of what was issued before there were several", () => {
+    const columns = [
+      "",
+      "id INTEGER PRIMARY KEY, serial TEXT NOT NULL, identity TEXT NOT NULL, caller TEXT NOT NULL, not_before INTEGER NOT NULL, not_after INTEGER NOT NULL, recorded_at INTEGER NOT NULL, state TEXT NOT NULL",
+      ", sha256 TEXT, leaf INTEGER",
+      ", key_id TEXT",
+    ];
+    for (const version of [1, 2, 3]) {
+      const older = new DatabaseSync(path);
+      older.exec(`
+        CREATE TABLE certificates (${columns.slice(0, version + 1).join("")}) STRICT;
+        CREATE TABLE refusals (slot INTEGER PRIMARY KEY, number INTEGER NOT NULL, recorded_at INTEGER NOT NULL, identity TEXT NOT NULL, caller TEXT NOT NULL, reason TEXT NOT NULL) STRICT;
+        INSERT INTO certificates (serial, identity, caller, not_before, not_after, recorded_at, state) VALUES ('01', 'a', 'token', ${NOW}, ${NOW + DAY}, ${NOW}, 'issued');
+        PRAGMA user_version = ${version}`);
+      older.close();
+      withLedger((ledger) => {
+        assert.deepEqual(ledger.holdersOf("any", NOW), [{ identity: "a", certificates: 1, until: NOW + DAY }], "it may be of any");
+        ledger.attribute("first");
+        assert.deepEqual([ledger.find("01")?.authority, ledger.holdersOf("second", NOW)], ["first", []]);
+      });
+      rmSync(path);
+    }
+  });
+
+  test("tells who has unexpired certificates of an authority, the control plane's own apart", () => {
+    withLedger((ledger) => {
+      const issue = (serial: string, authority: string, more: { readonly caller?: string; readonly notAfter?: number } = {}) =>
+        ledger.issue(ledger.intend({ ...intent(serial), ...more }, NOW), { sha256: SHA, authority });
+      issue("01", "old");
+      issue("02", "old", { notAfter: NOW + 2 * DAY });
+      issue("03", "old", { notAfter: NOW - 1 });
+      issue("04", "new");
+      issue("05", "old", { caller: "control plane" });
+      ledger.fail(ledger.intend(intent("06"), NOW));
+      const { identity } = intent("01");
+      assert.deepEqual(ledger.holdersOf("old", NOW), [{ identity, certificates: 2, until: NOW + 2 * DAY }]);
+      assert.deepEqual(ledger.holdersOf("new", NOW), [{ identity, certificates: 1, until: NOW + DAY }]);
+      assert.deepEqual(ledger.holdersOf("other", NOW), []);
     });
   });
 
@@ -170,7 +211,7 @@ describe("after kill -9", () => {
       import { Ledger } from ${moduleUrl("ledger.ts")};
       const ledger = new Ledger(${JSON.stringify(path)});
       const intent = ${JSON.stringify(intent(""))};
-      for (let i = 0; i < 200; i++) ledger.issue(ledger.intend({ ...intent, serial: String(i) }, ${NOW}), "");
+      for (let i = 0; i < 200; i++) ledger.issue(ledger.intend({ ...intent, serial: String(i) }, ${NOW}), { sha256: "" });
       process.kill(process.pid, "SIGKILL");`;
     await killAfter(1, program);
     withLedger((ledger) => {
@@ -190,7 +231,7 @@ describe("after kill -9", () => {
       const csr = buildCsr(generateKey(), "spiffe://cluster.local/ns/a/sa/b");
       const issue = () => {
         const one = async () => {
-          const { serial } = await authority.recorded(authority.issue({ csr, identity, ttlSeconds: 0, caller: "token" }));
+          const { serial } = await authority.recorded(await authority.issue({ csr, identity, ttlSeconds: 0, caller: "token" }));
           writeSync(1, serial + "\\n");
         };
         Promise.all([one(), one(), one()]).then(issue);
@@ -214,7 +255,7 @@ describe("after kill -9", () => {
         [],
       );
       assert.ok(ledger.interrupted <= 3);
-      ledger.issue(ledger.intend(intent("next"), NOW), SHA);
+      ledger.issue(ledger.intend(intent("next"), NOW), { sha256: SHA });
       assert.equal(ledger.find("next")?.state, "issued");
     });
   });

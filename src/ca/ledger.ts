@@ -1,7 +1,7 @@
 /**
  * The record of every certificate: what was intended before the key signed, and what came of it.
  *
- * What survives: an intent is a transaction of its own in SQLite's write-ahead log, and it is made before the signature. Good outcomes follow
+ * What survives: an intent is in SQLite's write-ahead log before the signature is made; those of one moment share a transaction. Good outcomes follow
  * in batches, at the latest in the same turn of the event loop; each gets its place in the log with them, and is handed out when the
  * log has it on the disk. So when the process is killed, no certificate is without its row; those without an outcome are marked
  * `interrupted` at the next start: nobody got them. When the machine loses power, the last moments before it may be missing here
@@ -17,7 +17,7 @@ import {
   openLedgerDatabase,
   type RefusalRecord,
 } from "./ledger-database.ts";
-import { type LedgerFilter, queryCertificates, queryRefusals } from "./ledger-query.ts";
+import { type AuthorityHolder, type LedgerFilter, queryCertificates, queryHolders, queryRefusals } from "./ledger-query.ts";
 import type { LogEntry } from "./log/entry.ts";
 
 export type { CertificateRecord, Intent, RefusalRecord } from "./ledger-database.ts";
@@ -29,8 +29,24 @@ export interface IntentId {
   readonly recordedAt: number;
 }
 
-interface Issued extends IntentId {
+/** What came of an intent. */
+export interface Outcome {
+  /** SHA-256 of the certificate's DER, in hex. */
   readonly sha256: string;
+  /** What another CA chose; absent where it is what was intended. */
+  /** The key identifier of its issuer, in hex. */
+  readonly authority?: string;
+  readonly chosen?: Pick<Intent, "serial" | "notBefore" | "notAfter">;
+}
+
+interface Issued extends IntentId, Outcome {}
+
+/** An intent that waits to be written together with others. */
+interface Waiting {
+  readonly intent: Intent;
+  readonly now: number;
+  readonly written: (id: IntentId) => void;
+  readonly failed: (error: unknown) => void;
 }
 
 /** Longer than any certificate lives (90 days), so that a valid one is never forgotten. */
@@ -41,6 +57,7 @@ const MAX_UNSETTLED = 64;
 /** Anybody can be refused, so refusals go round in a ring that they cannot outgrow. */
 const MAX_REFUSALS = 10_000;
 const MAX_REASON = 500;
+const COLUMN_OF = { identity: "identity", keyId: "key_id", authority: "authority" } as const;
 
 /** A full or broken disk stops issuance: a certificate that cannot be recorded is not signed. */
 function write<T>(run: () => T): T {
@@ -56,6 +73,7 @@ export class Ledger {
   readonly #database: DatabaseSync;
   readonly #insert: StatementSync;
   readonly #settle: StatementSync;
+  readonly #choose: StatementSync;
   readonly #insertRefusal: StatementSync;
   readonly #prune: StatementSync;
   readonly #onSettled: (entries: readonly LogEntry[]) => void;
@@ -63,6 +81,7 @@ export class Ledger {
   #issued: Issued[] = [];
   #nextLeaf: number;
   #flushSoon: NodeJS.Immediate | undefined;
+  #waiting: Waiting[] = [];
   #untilPrune = 0;
   #refusals: number;
   /** How many intents the last run left without an outcome. */
@@ -77,7 +96,8 @@ export class Ledger {
     this.#insert = database.prepare(
       "INSERT INTO certificates (serial, identity, caller, not_before, not_after, recorded_at, key_id, state) VALUES (?, ?, ?, ?, ?, ?, ?, 'intended')",
     );
-    this.#settle = database.prepare("UPDATE certificates SET state = ?, sha256 = ?, leaf = ? WHERE id = ?");
+    this.#settle = database.prepare("UPDATE certificates SET state = ?, sha256 = ?, leaf = ?, authority = ? WHERE id = ?");
+    this.#choose = database.prepare("UPDATE certificates SET serial = ?, not_before = ?, not_after = ? WHERE id = ?");
     this.#insertRefusal = database.prepare(
       "INSERT OR REPLACE INTO refusals (slot, number, recorded_at, identity, caller, reason) VALUES (?, ?, ?, ?, ?, ?)",
     );
@@ -89,9 +109,41 @@ export class Ledger {
     this.#refusals = Number(database.prepare("SELECT coalesce(max(number) + 1, 0) AS next FROM refusals").get()?.next);
   }
 
-  /** Records that a certificate is about to be signed. In the log when it returns. */
+  /** Records that a certificate is about to be signed. In SQLite's log when it returns. */
   intend(intent: Intent, now: number): IntentId {
+    this.#makeRoom();
+    return this.#insertIntent(intent, now);
+  }
+
+  /** The same in one transaction with all that are intended in this turn of the event loop: resolves when SQLite's log has it. */
+  intended(intent: Intent, now: number): Promise<IntentId> {
+    const { promise, resolve, reject } = Promise.withResolvers<IntentId>();
+    if (this.#waiting.length === 0) setImmediate(() => this.#writeIntents());
+    this.#waiting.push({ intent, now, written: resolve, failed: reject });
+    return promise;
+  }
+
+  #makeRoom(): void {
     if (this.#issued.length >= MAX_UNSETTLED) this.flush();
+  }
+
+  #writeIntents(): void {
+    const waiting = this.#waiting;
+    this.#waiting = [];
+    try {
+      this.#makeRoom();
+      const ids = write(() => this.#transaction(() => waiting.map(({ intent, now }) => this.#insertIntent(intent, now))));
+      for (const [index, { written, failed }] of waiting.entries()) {
+        const id = ids[index];
+        if (id === undefined) failed(new AppError("internal", "an intent has no row"));
+        else written(id);
+      }
+    } catch (error) {
+      for (const { failed } of waiting) failed(error);
+    }
+  }
+
+  #insertIntent(intent: Intent, now: number): IntentId {
     if (this.#untilPrune-- === 0) {
       this.#untilPrune = PRUNE_EVERY;
       write(() => this.#prune.run(now - RETENTION_MS));
@@ -118,7 +170,7 @@ export class Ledger {
   /** Puts back what only the log has, as after a power cut, from the leaf `nextLeaf` on; what is older than the ledger keeps stays away. Answers how many rows that were. */
   restore(entries: Iterable<LogEntry>, now: number): number {
     const insert = this.#database.prepare(
-      `INSERT INTO certificates (${CERTIFICATE_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, 'issued', ?, ?, NULL)`,
+      `INSERT INTO certificates (${CERTIFICATE_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, 'issued', ?, ?, NULL, NULL)`,
     );
     let restored = 0;
     for (const { serial, identity, caller, notBefore, notAfter, recordedAt, sha256 } of entries) {
@@ -132,12 +184,12 @@ export class Ledger {
 
   /** Records that nothing came of an intent. */
   fail({ row }: IntentId): void {
-    write(() => this.#settle.run("failed", null, null, row));
+    write(() => this.#settle.run("failed", null, null, null, row));
   }
 
-  /** Records that an intent's certificate was signed and is to be handed out: within this turn of the event loop, together with others. `sha256` is of its DER. */
-  issue(id: IntentId, sha256: string): void {
-    this.#issued.push({ ...id, sha256 });
+  /** Records that an intent's certificate was signed and is to be handed out: within this turn of the event loop, together with others. */
+  issue(id: IntentId, outcome: Outcome): void {
+    this.#issued.push({ ...id, ...outcome });
     this.#flushSoon ??= setImmediate(() => this.#flushQuietly());
   }
 
@@ -154,11 +206,28 @@ export class Ledger {
   }
 
   /** Every issued certificate of an identity, or with a key (its identifier in hex), that has not expired at `now`. */
-  unexpired(of: { readonly identity: string } | { readonly keyId: string }, now: number): readonly CertificateRecord[] {
+  unexpired(
+    of: { readonly identity: string } | { readonly keyId: string } | { readonly authority: string },
+    now: number,
+  ): readonly CertificateRecord[] {
     this.flush();
-    const [column, value] = "identity" in of ? ["identity", of.identity] : ["key_id", of.keyId];
+    const [[column, value] = ["", ""]] = Object.entries(of).map(([name, text]) => [COLUMN_OF[name as keyof typeof COLUMN_OF], text]);
     const sql = `SELECT ${CERTIFICATE_COLUMNS} FROM certificates WHERE ${column} = ? AND state = 'issued' AND not_after >= ?`;
     return this.#database.prepare(sql).all(value, now).map(certificateRecord);
+  }
+
+  /** Whose certificates of an authority (its key identifier in hex) have not expired at `now`. What is of no known authority may be of any, and counts for each. */
+  holdersOf(authority: string, now: number): readonly AuthorityHolder[] {
+    this.flush();
+    return queryHolders(this.#database, authority, now);
+  }
+
+  /** Names the authority of all that were issued before there were several. */
+  attribute(authority: string): void {
+    this.flush();
+    write(() =>
+      this.#database.prepare("UPDATE certificates SET authority = ? WHERE authority IS NULL AND state = 'issued'").run(authority),
+    );
   }
 
   /** The newest certificates first. */
@@ -186,16 +255,26 @@ export class Ledger {
     write(() => this.#settleIssued(issued));
     this.#issued = [];
     this.#nextLeaf += issued.length;
-    this.#onSettled(issued.map(({ intent, recordedAt, sha256 }) => ({ ...intent, recordedAt, sha256 })));
+    this.#onSettled(issued.map(({ intent, recordedAt, sha256, chosen }) => ({ ...intent, ...chosen, recordedAt, sha256 })));
   }
 
   #settleIssued(issued: readonly Issued[]): void {
+    this.#transaction(() => {
+      for (const [index, { row, sha256, authority = null, chosen }] of issued.entries()) {
+        if (chosen !== undefined) this.#choose.run(chosen.serial, chosen.notBefore, chosen.notAfter, row);
+        this.#settle.run("issued", sha256, this.#nextLeaf + index, authority, row);
+      }
+    });
+  }
+
+  #transaction<T>(run: () => T): T {
     this.#database.exec("BEGIN");
     try {
-      for (const [index, { row, sha256 }] of issued.entries()) this.#settle.run("issued", sha256, this.#nextLeaf + index, row);
+      const result = run();
       this.#database.exec("COMMIT");
+      return result;
     } catch (error) {
-      this.#database.exec("ROLLBACK");
+      if (this.#database.isTransaction) this.#database.exec("ROLLBACK");
       throw error;
     }
   }

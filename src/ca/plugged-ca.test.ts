@@ -63,14 +63,14 @@ function refused(message: RegExp, where = ""): void {
 
 describe("an operator's own CA", () => {
   for (const kind of CA_KINDS) {
-    test(`of ${kind} signs leaves of every kind that openssl verifies, and serves its intermediates apart`, () => {
+    test(`of ${kind} signs leaves of every kind that openssl verifies, and serves its intermediates apart`, async () => {
       ca.make("root", { kind });
       ca.make("middle", { kind, parent: "root", basicConstraints: "critical,CA:TRUE,pathlen:1" });
       ca.make("low", { kind, parent: "middle", basicConstraints: "critical,CA:TRUE,pathlen:0" });
       ca.plug(caFolder, "low", ["root"], ["low", "middle", "root"]);
       const authority = open();
       for (const leafKind of ["P-256", "P-384", "RSA"] as const) {
-        const issued = issue(authority, generateKey(leafKind));
+        const issued = await issue(authority, generateKey(leafKind));
         assert.deepEqual(issued.intermediates, [ca.text("low.pem"), ca.text("middle.pem")]);
         assert.equal(issued.roots, ca.text("root.pem"));
         writeFileSync(join(folder, "openssl", "leaf.pem"), issued.leaf);
@@ -87,13 +87,13 @@ describe("an operator's own CA", () => {
     });
   }
 
-  test("that is a root itself serves no intermediate", () => {
+  test("that is a root itself serves no intermediate", async () => {
     ca.make("root");
     ca.plug(caFolder, "root", ["root"]);
-    assert.deepEqual(issue(open()).intermediates, []);
+    assert.deepEqual((await issue(open())).intermediates, []);
   });
 
-  test("may have the names of a TLS secret, mounted as links, its key readable by the group", () => {
+  test("may have the names of a TLS secret, mounted as links, its key readable by the group", async () => {
     ca.make("root");
     ca.make("low", { parent: "root" });
     const data = join(caFolder, "..data");
@@ -102,16 +102,16 @@ describe("an operator's own CA", () => {
     writeFileSync(join(data, "tls.key"), ca.text("low.key"), { mode: 0o440 });
     writeFileSync(join(data, "ca.crt"), ca.text("root.pem"));
     for (const name of ["tls.crt", "tls.key", "ca.crt"]) symlinkSync(join("..data", name), join(caFolder, name));
-    assert.deepEqual(issue(open()).intermediates, [ca.text("low.pem")]);
+    assert.deepEqual((await issue(open())).intermediates, [ca.text("low.pem")]);
   });
 
-  test("lets no leaf outlive it, nor what is above it", () => {
+  test("lets no leaf outlive it, nor what is above it", async () => {
     ca.make("root", { days: 1 });
     ca.make("low", { parent: "root", days: 30 });
     ca.plug(caFolder, "low", ["root"]);
     const authority = open();
     const [root] = parseCertificates(ca.text("root.pem"));
-    const { notAfter } = authority.issue({ csr: buildCsr(generateKey(), URI), identity, ttlSeconds: 7 * 86_400, caller: "token" });
+    const { notAfter } = await authority.issue({ csr: buildCsr(generateKey(), URI), identity, ttlSeconds: 7 * 86_400, caller: "token" });
     assert.equal(notAfter, root?.notAfter);
     assert.equal(authority.status.notAfter, root?.notAfter);
   });
@@ -240,10 +240,10 @@ describe("when the files of a plugged CA change", () => {
     authority.onChange(() => {
       changes += 1;
     });
-    const before = issue(authority);
+    const before = await issue(authority);
     ca.plug(caFolder, "next", ["root"]);
     await logger.line("the CA's new files are in force");
-    const after = issue(authority);
+    const after = await issue(authority);
     assert.deepEqual([after.intermediates, changes], [[ca.text("next.pem")], 1]);
     for (const { leaf } of [before, after]) {
       const [certificate] = parseCertificates(leaf);
@@ -259,7 +259,7 @@ describe("when the files of a plugged CA change", () => {
     const { fields } = await logger.line("the CA's files changed and are not taken: the old set stays");
     assert.match(String(fields.reason), /do not belong together/);
     assert.match(authority.status.problem ?? "", /do not belong together/);
-    assert.deepEqual(issue(authority).intermediates, [ca.text("low.pem")]);
+    assert.deepEqual((await issue(authority)).intermediates, [ca.text("low.pem")]);
     writeFileSync(join(caFolder, "ca-cert.pem"), ca.text("next.pem"));
     writeFileSync(join(caFolder, "cert-chain.pem"), ca.text("next.pem"));
     await logger.line("the CA's new files are in force");
@@ -283,7 +283,7 @@ describe("when the files of a plugged CA change", () => {
     ).entries()) {
       ca.plug(caFolder, signer, roots);
       await logger.line("the CA's new files are in force", step + 1);
-      assert.equal(issue(authority).roots, roots.map((name) => ca.text(`${name}.pem`)).join(""));
+      assert.equal((await issue(authority)).roots, roots.map((name) => ca.text(`${name}.pem`)).join(""));
       assert.equal(readFileSync(authority.rootsFile, "utf8"), authority.rootsPem);
     }
   });

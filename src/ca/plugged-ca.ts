@@ -3,6 +3,8 @@ import { type FSWatcher, watch } from "node:fs";
 import type { Clock } from "../core/clock.ts";
 import { AppError } from "../core/error.ts";
 import type { Logger } from "../core/logger.ts";
+import type { Signer } from "../x509/signer.ts";
+import { type CaSource, type Certification, certificationOf } from "./ca-source.ts";
 import { type PluggedFiles, parsePluggedFiles, readPluggedFiles } from "./plugged-files.ts";
 import { areAmong, makeSigningSet, type SigningSet } from "./signing-set.ts";
 
@@ -10,8 +12,8 @@ export interface PluggedCaOptions {
   readonly folder: string;
   readonly clock: Clock;
   readonly logger: Logger;
-  /** Called with each set that comes into force after the first. */
-  readonly onChange: (signing: SigningSet) => void;
+  /** The CA's key where it is in no file. */
+  readonly signer?: Signer;
 }
 
 /** A set of files is written one by one: it is read when this long nothing has changed. */
@@ -19,9 +21,9 @@ const SETTLE_MS = 100;
 /** Between two looks that nothing asked for: links out of the folder, file systems that tell nothing. */
 const POLL_MS = 5000;
 
-function signingSetOf(files: PluggedFiles, now: number): SigningSet {
+function signingSetOf(files: PluggedFiles, signer: Signer | undefined, now: number): SigningSet {
   try {
-    return makeSigningSet(parsePluggedFiles(files), now);
+    return makeSigningSet(parsePluggedFiles(files, signer), now);
   } catch (thrown) {
     const error = AppError.from(thrown);
     throw error.where === undefined ? new AppError(error.code, error.message, { where: files.folder, cause: error }) : error;
@@ -45,38 +47,46 @@ function checkSuccession(before: SigningSet, after: SigningSet): void {
   }
 }
 
-export class PluggedCa {
+export class PluggedCa implements CaSource {
   readonly #options: PluggedCaOptions;
   readonly #watcher: FSWatcher;
   readonly #poll: NodeJS.Timeout;
   #settling: NodeJS.Timeout | undefined;
   #files: string;
-  #current: SigningSet;
+  #set: SigningSet;
+  #current: Certification;
+  readonly #followers: ((current: Certification) => void)[] = [];
   #problem: string | undefined;
 
   /** Reads the folder and follows it. Throws `invalid-configuration` and `unsafe-permissions` as to what it holds now. */
   constructor(options: PluggedCaOptions) {
     this.#options = options;
-    const files = readPluggedFiles(options.folder);
+    const files = readPluggedFiles(options.folder, options.signer !== undefined);
     this.#files = JSON.stringify(files.texts);
-    this.#current = signingSetOf(files, options.clock.now());
+    this.#set = signingSetOf(files, options.signer, options.clock.now());
+    this.#current = certificationOf(this.#set);
     this.#watcher = watch(options.folder, { persistent: false }, () => this.#changed());
     this.#watcher.on("error", () => undefined);
     this.#poll = setInterval(() => this.#reload(), POLL_MS).unref();
   }
 
-  get folder(): string {
+  /** The folder. */
+  get name(): string {
     return this.#options.folder;
   }
 
   /** What is in force. */
-  get current(): SigningSet {
+  get current(): Certification {
     return this.#current;
+  }
+
+  follow(listener: (current: Certification) => void): void {
+    this.#followers.push(listener);
   }
 
   /** Why the files of this moment are not what is in force; undefined when they are. */
   get problem(): string | undefined {
-    return this.#problem;
+    return this.#problem === undefined ? undefined : `the newest files are not taken: ${this.#problem}`;
   }
 
   close(): void {
@@ -91,11 +101,11 @@ export class PluggedCa {
   }
 
   #reload(): void {
-    const { folder, clock, logger } = this.#options;
+    const { folder, clock, logger, signer } = this.#options;
     try {
-      const files = readPluggedFiles(folder);
+      const files = readPluggedFiles(folder, signer !== undefined);
       const texts = JSON.stringify(files.texts);
-      if (texts !== this.#files) this.#adopt(texts, signingSetOf(files, clock.now()));
+      if (texts !== this.#files) this.#adopt(texts, signingSetOf(files, signer, clock.now()));
       this.#problem = undefined;
     } catch (thrown) {
       const { message, where = folder, help } = AppError.from(thrown);
@@ -107,11 +117,12 @@ export class PluggedCa {
   }
 
   #adopt(texts: string, signing: SigningSet): void {
-    checkSuccession(this.#current, signing);
+    checkSuccession(this.#set, signing);
     this.#files = texts;
-    this.#current = signing;
+    this.#set = signing;
+    this.#current = certificationOf(signing);
     const { issuer, roots } = signing;
     this.#options.logger.log("info", "the CA's new files are in force", { serial: issuer.certificate.serial, roots: roots.length });
-    this.#options.onChange(signing);
+    for (const listener of this.#followers) listener(this.#current);
   }
 }

@@ -4,6 +4,7 @@ import { closeSync, existsSync, fstatSync, openSync, readFileSync, statSync } fr
 import { join } from "node:path";
 import { AppError } from "../core/error.ts";
 import { type Certificate, parseCertificates } from "../x509/certificate.ts";
+import type { Signer } from "../x509/signer.ts";
 import type { SigningMaterial } from "./signing-set.ts";
 
 /** The names of one format. Links are followed: a mounted secret consists of them. */
@@ -26,7 +27,10 @@ const OTHERS_WRITE = 0o022;
 export interface PluggedFiles {
   readonly format: Format;
   readonly folder: string;
-  readonly texts: Readonly<Record<"certificate" | "key" | "roots", string>> & { readonly chain: string };
+  readonly texts: Readonly<Record<"certificate" | "roots", string>> & {
+    readonly chain: string /** Absent where the key is elsewhere. */;
+    readonly key?: string;
+  };
 }
 
 function broken(where: string, message: string, help: string): AppError {
@@ -44,6 +48,12 @@ function checkMode(path: string, mode: number, uid: number, forbidden: number): 
   if ((mode & forbidden) === 0) return;
   const text = (mode & 0o7777).toString(8).padStart(4, "0");
   throw new AppError("unsafe-permissions", `\`${path}\` can be used by others (mode ${text})`, { help: `chmod go-w,o-r ${path}` });
+}
+
+/** The text of a secret that may be the group's to read, as a mounted one is. Throws `invalid-configuration` and `unsafe-permissions`. */
+export function readSecret(path: string): string {
+  if (!existsSync(path)) throw broken(path, "there is no such file", "make it, for this user alone to read");
+  return readBounded(path, GROUP_WRITES_OR_OTHERS);
 }
 
 function readBounded(path: string, forbidden: number): string {
@@ -79,9 +89,15 @@ function formatOf(folder: string): Format {
   return has(TLS) ? TLS : ISTIO;
 }
 
-/** Throws `invalid-configuration` for a file that is missing or too large, `unsafe-permissions` for one that others may use. */
-export function readPluggedFiles(folder: string): PluggedFiles {
+function refuseKey(path: string): void {
+  if (!existsSync(path)) return;
+  throw broken(path, "the CA's key is in a token, and here is one as well", "take the file away, or start without the token");
+}
+
+/** Without the key where it is elsewhere: then it must not be here. Throws `invalid-configuration` for a file that is missing or too large, `unsafe-permissions` for one that others may use. */
+export function readPluggedFiles(folder: string, keyElsewhere = false): PluggedFiles {
   const format = formatOf(folder);
+  if (keyElsewhere) refuseKey(join(folder, format.key));
   const read = (name: string, forbidden: number): string => {
     const path = join(folder, name);
     if (!existsSync(path))
@@ -91,7 +107,7 @@ export function readPluggedFiles(folder: string): PluggedFiles {
   const hasChain = format.chain !== undefined && existsSync(join(folder, format.chain));
   const texts = {
     certificate: read(format.certificate, OTHERS_WRITE),
-    key: read(format.key, GROUP_WRITES_OR_OTHERS),
+    ...(keyElsewhere ? {} : { key: read(format.key, GROUP_WRITES_OR_OTHERS) }),
     roots: read(format.roots, OTHERS_WRITE),
     chain: hasChain && format.chain !== undefined ? read(format.chain, OTHERS_WRITE) : "",
   };
@@ -123,15 +139,15 @@ function keyOf(where: string, text: string): KeyObject {
   }
 }
 
-/** What the files hold; nothing is said yet of how it fits together. Throws `invalid-configuration`. */
-export function parsePluggedFiles({ format, folder, texts }: PluggedFiles): SigningMaterial {
+/** What the files hold, with the key that is elsewhere; nothing is said yet of how it fits together. Throws `invalid-configuration`. */
+export function parsePluggedFiles({ format, folder, texts }: PluggedFiles, signer?: Signer): SigningMaterial {
   const at = (name: string) => join(folder, name);
   const [certificate, ...rest] = certificatesOf(at(format.certificate), texts.certificate);
   if (certificate === undefined) throw broken(at(format.certificate), "the file has no certificate", "put the CA's certificate there");
   const chain = texts.chain.trim() === "" ? [] : certificatesOf(at(format.chain ?? ""), texts.chain);
   return {
     certificate,
-    key: keyOf(at(format.key), texts.key),
+    key: signer ?? keyOf(at(format.key), texts.key ?? ""),
     intermediates: [...rest, ...chain],
     roots: certificatesOf(at(format.roots), texts.roots),
   };

@@ -1,6 +1,6 @@
 /** The CA's list of revoked certificates, signed anew when it changes or half of its life is over. */
 import type { Clock } from "../core/clock.ts";
-import type { Issuer } from "../x509/issuer.ts";
+import type { AnyIssuer } from "../x509/issuer.ts";
 import { formatPem } from "../x509/pem.ts";
 import type { Revocations } from "./revocations.ts";
 
@@ -12,34 +12,39 @@ const LIFE_MS = 7 * 24 * 3600 * 1000;
 
 interface SignedList {
   readonly pem: string;
-  readonly issuer: Issuer;
   readonly renewAt: number;
 }
 
 export class RevocationListSigner {
   readonly #revocations: Revocations;
   readonly #clock: Clock;
-  #signed: SignedList | undefined;
+  #signed = new WeakMap<AnyIssuer, SignedList>();
+  #changes = 0;
 
   constructor(revocations: Revocations, clock: Clock) {
     this.#revocations = revocations;
     this.#clock = clock;
     revocations.onChange(() => {
-      this.#signed = undefined;
+      this.#signed = new WeakMap();
+      this.#changes += 1;
     });
   }
 
-  /** The list of `issuer` as PEM. Throws `unavailable` when its number cannot be recorded, `invalid-argument` when the issuer may sign none. */
-  list(issuer: Issuer): string {
+  /** The list of `issuer` as PEM. Rejects with `unavailable` when its number cannot be recorded or the key not reached, `invalid-argument` when the issuer may sign none. */
+  async list(issuer: AnyIssuer): Promise<string> {
     const now = this.#clock.now();
-    if (this.#signed !== undefined && this.#signed.issuer === issuer && now < this.#signed.renewAt) return this.#signed.pem;
-    const der = issuer.signRevocationList({
+    const known = this.#signed.get(issuer);
+    if (known !== undefined && now < known.renewAt) return known.pem;
+    const changes = this.#changes;
+    const der = await issuer.certifyRevocationList({
       number: this.#revocations.nextListNumber(),
       thisUpdate: now,
       nextUpdate: now + LIFE_MS,
       revoked: this.#revocations.certificates(now),
     });
-    this.#signed = { pem: formatPem("X509 CRL", der), issuer, renewAt: now + LIFE_MS / 2 };
-    return this.#signed.pem;
+    const signed = { pem: formatPem("X509 CRL", der), renewAt: now + LIFE_MS / 2 };
+    // What was revoked while it was signed is in the next one.
+    if (changes === this.#changes) this.#signed.set(issuer, signed);
+    return signed.pem;
   }
 }

@@ -1,4 +1,4 @@
-/** The CA's key and root certificate in the folder `ca` of the state folder. */
+/** The first authority of a CA: its key and root certificate in the folder `ca` of the state folder. */
 import { createPrivateKey, type KeyObject } from "node:crypto";
 import { readdirSync } from "node:fs";
 import { join } from "node:path";
@@ -10,7 +10,8 @@ import { Issuer, makeRoot } from "../x509/issuer.ts";
 import { formatPem } from "../x509/pem.ts";
 import { verifySigned } from "../x509/signed.ts";
 import { organizationName } from "../x509/tbs.ts";
-import type { SigningSet } from "./signing-set.ts";
+import type { OwnAuthority } from "./authorities.ts";
+import { authorityId } from "./authority-id.ts";
 import { ensurePrivateFolder, readPrivateFile, writePrivateFolder } from "./state-files.ts";
 
 const CERTIFICATE_FILE = "root-cert.pem";
@@ -33,8 +34,8 @@ function parseFile<T>(where: string, parse: () => T): T {
   }
 }
 
-function checkRoot(where: string, root: Certificate, others: readonly Certificate[], trustDomain: TrustDomain): void {
-  if (others.length > 0) throw broken(where, `the file has ${others.length + 1} certificates where the CA's one belongs`);
+/** Throws `invalid-configuration` unless the certificate is a root of this trust domain. */
+export function checkRoot(where: string, root: Certificate, trustDomain: TrustDomain): void {
   if (!verifySigned(root.signed, publicKeyOf(root))) throw broken(where, "the CA certificate is not signed by its own key");
   if (Buffer.compare(root.subject, organizationName(trustDomain)) === 0) return;
   throw new AppError("invalid-configuration", `the CA certificate is not of the trust domain \`${trustDomain}\``, {
@@ -58,14 +59,14 @@ function create(folder: string, trustDomain: TrustDomain, now: number, backdateS
 }
 
 /**
- * The CA whose key and certificate are in `folder`; where there is none, a new one is put there first, whole or not
+ * The authority whose key and certificate are in `folder`; where there is none, a new one is put there first, whole or not
  * at all. Throws `unsafe-permissions` when others may read the folder or a file, and `invalid-configuration` when a file is missing, damaged, or of
  * another trust domain.
  */
-export function openOwnCa(
+export function openFirstAuthority(
   folder: string,
   options: { readonly trustDomain: TrustDomain; readonly now: number; readonly backdateSeconds: number },
-): SigningSet {
+): OwnAuthority {
   ensurePrivateFolder(folder);
   const paths = { certificate: join(folder, CERTIFICATE_FILE), key: join(folder, KEY_FILE) };
   const read = () => ({ certificate: readPrivateFile(paths.certificate), key: readPrivateFile(paths.key) });
@@ -80,8 +81,10 @@ export function openOwnCa(
   const [root, ...others] = parseFile(paths.certificate, () => parseCertificates(certificateText));
   if (root === undefined) throw broken(paths.certificate, "the file has no certificate");
   parseFile(paths.certificate, () => publicKeyOf(root));
-  checkRoot(paths.certificate, root, others, options.trustDomain);
+  if (others.length > 0) throw broken(paths.certificate, `the file has ${others.length + 1} certificates where the CA's one belongs`);
+  checkRoot(paths.certificate, root, options.trustDomain);
   const key: KeyObject = parseFile(paths.key, () => createPrivateKey(keyText));
-  const issuer = parseFile(paths.key, () => new Issuer(root, key));
-  return { issuer, intermediates: [], root, roots: [root] };
+  parseFile(paths.key, () => new Issuer(root, key));
+  const since = root.notBefore + options.backdateSeconds * 1000;
+  return { id: authorityId(root), certificate: root, key, keyFile: KEY_FILE, state: "active", since };
 }

@@ -51,23 +51,24 @@ function renewalDelay(lifeMs: number, random: () => number): number {
 
 /**
  * Issues the first certificate at once, then a new one with a new key at half of each one's life. When a renewal fails, the old
- * certificate stays and the next attempt is in 30 s. Throws as `Authority.issueServing` does, the first time only.
+ * certificate stays and the next attempt is in 30 s. Rejects as `Authority.issueServing` does, the first time only.
  */
-export function startServing({
+export async function startServing({
   authority,
   clock,
   logger,
   dnsNames = [],
   schedule = systemSchedule,
   random = Math.random,
-}: ServingOptions): ServingCertificate {
+}: ServingOptions): Promise<ServingCertificate> {
   const identity = servingIdentity(authority.trustDomain);
   const material = new RotatingTlsMaterial();
   let cancel: () => void = () => undefined;
+  let closed = false;
 
-  function renew(): number {
+  async function renew(): Promise<number> {
     const key = generateKey();
-    const issued = authority.issueServing({ csr: buildCsr(key, formatSpiffeId(identity)), identity, ttlSeconds: 0, caller: CALLER }, [
+    const issued = await authority.issueServing({ csr: buildCsr(key, formatSpiffeId(identity)), identity, ttlSeconds: 0, caller: CALLER }, [
       ...new Set([...DNS_NAMES, ...dnsNames]),
     ]);
     const chain = [issued.leaf, ...issued.intermediates].join("");
@@ -76,21 +77,32 @@ export function startServing({
     return renewalDelay(issued.notAfter - clock.now(), random);
   }
 
-  function attempt(): void {
+  async function attempt(): Promise<void> {
+    cancel();
+    if (closed) return;
     let delay = RETRY_MS;
     try {
-      delay = renew();
+      delay = await renew();
     } catch (error) {
       logger.log("error", "the serving certificate was not renewed", { reason: AppError.from(error).message, retryInMs: RETRY_MS });
     }
-    cancel = schedule(attempt, delay);
+    if (!closed) cancel = schedule(next, delay);
   }
 
-  cancel = schedule(attempt, renew());
+  const first = await renew();
+  let last: Promise<void> = Promise.resolve();
+  /** One after the other: the newest issuer's certificate is the last to be put in place. */
+  function next(): void {
+    last = last.then(attempt);
+  }
+  cancel = schedule(next, first);
   // Other roots or another issuer: peers are to see the newest chain, and only the roots of now are trusted.
-  authority.onChange(() => {
-    cancel();
-    attempt();
-  });
-  return { material, close: () => cancel() };
+  authority.onChange(next);
+  return {
+    material,
+    close() {
+      closed = true;
+      cancel();
+    },
+  };
 }

@@ -38,9 +38,9 @@ function settle(document: string, ...shared: readonly SharedRevocations[]): stri
   return document;
 }
 
-test("a certificate that one replica revokes is revoked at the other, with its time and reason", (t) => {
+test("a certificate that one replica revokes is revoked at the other, with its time and reason", async (t) => {
   const [a, b] = [replica(t), replica(t)];
-  const { serial } = a.issue();
+  const { serial } = await a.issue();
   a.authority.ledger.flush();
   revoke(a.authority, { kind: "serial", value: serial, reason: "keyCompromise" }, a.clock.now());
   settle(EMPTY, a.shared, b.shared);
@@ -49,37 +49,37 @@ test("a certificate that one replica revokes is revoked at the other, with its t
   assert.deepEqual(at(b.authority), at(a.authority));
 });
 
-test("an identity that one revokes gets nothing from the other, and what it got from there is revoked everywhere", (t) => {
+test("an identity that one revokes gets nothing from the other, and what it got from there is revoked everywhere", async (t) => {
   const [a, b] = [replica(t), replica(t)];
-  const { serial } = b.issue();
+  const { serial } = await b.issue();
   b.authority.ledger.flush();
   revoke(a.authority, { kind: "identity", value: "photo/web", reason: "unspecified" }, a.clock.now());
   settle(EMPTY, a.shared, b.shared);
-  assert.throws(() => b.issue(), { code: "permission-denied" });
+  await assert.rejects(b.issue(), { code: "permission-denied" });
   assert.ok(b.authority.revocations.isRevoked(serial));
   assert.ok(a.authority.revocations.isRevoked(serial));
 });
 
-test("an identity that one sets free is free at the other, and may be revoked again", (t) => {
+test("an identity that one sets free is free at the other, and may be revoked again", async (t) => {
   const [a, b] = [replica(t), replica(t)];
   revoke(a.authority, { kind: "identity", value: "photo/web", reason: "unspecified" }, a.clock.now());
   let document = settle(EMPTY, a.shared, b.shared);
   b.authority.revocations.unblock(WEB);
   document = settle(document, b.shared, a.shared);
   assert.deepEqual([a.authority.revocations.blocks, b.authority.revocations.blocks], [[], []]);
-  b.issue();
+  await b.issue();
   // Later than all that was said before.
   revoke(b.authority, { kind: "identity", value: "photo/web", reason: "unspecified" }, b.clock.now() + 3_600_000);
   settle(document, b.shared, a.shared);
   assert.equal(a.authority.revocations.blocks.length, 1);
 });
 
-test("a replica that comes later knows what was revoked before it serves", (t) => {
+test("a replica that comes later knows what was revoked before it serves", async (t) => {
   const a = replica(t);
   revoke(a.authority, { kind: "identity", value: "photo/web", reason: "unspecified" }, a.clock.now());
   const late = replica(t);
   late.shared.take(a.shared.text);
-  assert.throws(() => late.issue(), { code: "permission-denied" });
+  await assert.rejects(late.issue(), { code: "permission-denied" });
 });
 
 test("a document that cannot be read is refused, and nothing of it is taken", (t) => {

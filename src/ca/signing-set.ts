@@ -3,11 +3,12 @@ import type { KeyObject } from "node:crypto";
 import { AppError } from "../core/error.ts";
 import { type Certificate, certificateDigest, publicKeyOf } from "../x509/certificate.ts";
 import { verifyIssuer } from "../x509/chain.ts";
-import { Issuer } from "../x509/issuer.ts";
+import { type AnyIssuer, Issuer } from "../x509/issuer.ts";
 import { verifySigned } from "../x509/signed.ts";
+import type { Signer } from "../x509/signer.ts";
 
 export interface SigningSet {
-  readonly issuer: Issuer;
+  readonly issuer: AnyIssuer;
   /** The issuer's certificate and those between it and its root, in this order; empty where the issuer is a root. */
   readonly intermediates: readonly Certificate[];
   /** The root that the issuer's path ends in. */
@@ -18,14 +19,14 @@ export interface SigningSet {
 
 export interface SigningMaterial {
   readonly certificate: Certificate;
-  readonly key: KeyObject;
+  readonly key: KeyObject | Signer;
   /** In any order. */
   readonly intermediates: readonly Certificate[];
   readonly roots: readonly Certificate[];
 }
 
-/** Verifiers of TLS libraries end a path at self-signed certificates only. */
-function checkRoot(root: Certificate): void {
+/** Verifiers of TLS libraries end a path at self-signed certificates only. Throws `invalid-configuration`. */
+export function checkRoot(root: Certificate): void {
   const selfSigned = Buffer.compare(root.subject, root.issuer) === 0 && verifySigned(root.signed, publicKeyOf(root));
   if (!selfSigned) throw new AppError("invalid-configuration", "a root certificate is not signed by its own key");
 }
@@ -44,7 +45,7 @@ export function makeSigningSet({ certificate, key, intermediates, roots }: Signi
     for (const root of roots) checkRoot(root);
     const path = verifyIssuer(certificate, { intermediates, roots, time: now });
     const root = path.at(-1) ?? certificate;
-    return { issuer: new Issuer(certificate, key, path.slice(1)), intermediates: path.slice(0, -1), root, roots };
+    return { issuer: new Issuer<KeyObject | Signer>(certificate, key, path.slice(1)), intermediates: path.slice(0, -1), root, roots };
   } catch (error) {
     throw invalid(error);
   }

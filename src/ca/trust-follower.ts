@@ -47,8 +47,6 @@ export class FollowerStream implements TrustFollower {
   readonly expiresAt: number;
   readonly address: string;
   readonly connectedAt: number;
-  /** DER of the certificate that opened the stream. */
-  readonly certificate: Uint8Array;
   readonly #call: TrustCall;
   /** What was sent and not answered yet. */
   #sent: { readonly nonce: string; readonly state: TrustState } | undefined;
@@ -62,10 +60,9 @@ export class FollowerStream implements TrustFollower {
   #authority = "";
   #ended = false;
 
-  constructor(call: TrustCall, agent: AdmittedAgent, certificate: Uint8Array, now: number) {
+  constructor(call: TrustCall, agent: AdmittedAgent, now: number) {
     ({ workload: this.workload, identity: this.identity, expiresAt: this.expiresAt } = agent);
     this.#call = call;
-    this.certificate = certificate;
     this.address = call.getPeer();
     this.connectedAt = now;
     // Tells the client that it was admitted.

@@ -10,7 +10,7 @@ import type { TrustState } from "./trust-state.ts";
 
 export interface TrustServiceOptions {
   readonly current: () => TrustState;
-  /** Who opened a stream for a workload. Throws an AppError to refuse; asked again whenever trust changes. */
+  /** Who opened a stream for a workload. Throws an AppError to refuse. */
   readonly admit: (certificate: Uint8Array | undefined, workload: string) => AdmittedAgent;
   readonly clock: Clock;
   readonly logger: Logger;
@@ -42,12 +42,10 @@ export class TrustService {
   readonly #timer: NodeJS.Timeout;
   #streams = 0;
   #waiting = 0;
-  #published: TrustState;
   #closed = false;
 
   constructor(options: TrustServiceOptions) {
     this.#options = options;
-    this.#published = options.current();
     this.#limit = new RateLimit({ perSecond: PER_SECOND, atOnce: AT_ONCE, clock: options.clock });
     this.#timer = setInterval(() => this.#tick(), TICK_MS).unref();
   }
@@ -62,15 +60,9 @@ export class TrustService {
     return this.#all();
   }
 
-  /** Trust changed: everybody is told, and whoever is no longer trusted goes, to come back with another certificate. */
+  /** Trust changed: everybody is told. */
   publish(): void {
-    const before = this.#published;
-    this.#published = this.#options.current();
-    const withdrawn = !before.roots.isSubsetOf(this.#published.roots);
-    for (const follower of this.#all()) {
-      this.#offer(follower);
-      if (withdrawn) this.#admitAgain(follower);
-    }
+    for (const follower of this.#all()) this.#offer(follower);
     this.#tell();
   }
 
@@ -133,8 +125,7 @@ export class TrustService {
   #admit(call: TrustCall, { workload }: TrustReport): FollowerStream {
     const certificate = call.getAuthContext().sslPeerCertificate?.raw;
     const agent = this.#options.admit(certificate, workload);
-    if (certificate === undefined) throw new AppError("unauthenticated", "the connection has no verified client certificate");
-    const follower = new FollowerStream(call, agent, certificate, this.#options.clock.now());
+    const follower = new FollowerStream(call, agent, this.#options.clock.now());
     const others = this.#followers.get(agent.workload) ?? new Set();
     const [oldest] = others;
     this.#followers.set(agent.workload, others.add(follower));
@@ -157,14 +148,6 @@ export class TrustService {
   #offer(follower: FollowerStream): void {
     const spread = Math.max(LEAST_SPREAD_MS, (this.#streams / RENEWALS_PER_SECOND) * 1000);
     follower.offer(this.#options.current(), Math.ceil(spread));
-  }
-
-  #admitAgain(follower: FollowerStream): void {
-    try {
-      this.#options.admit(follower.certificate, follower.workload);
-    } catch (thrown) {
-      this.#end(follower, AppError.from(thrown));
-    }
   }
 
   #tick(): void {

@@ -10,7 +10,7 @@ import { JSON_OPTION, parseCount, required, STATE_OPTION, tellNothing } from "./
 const time = (milliseconds: number): string => new Date(milliseconds).toISOString();
 
 function certificateLine({ recordedAt, state, serial, identity, caller, notAfter }: CertificateRecord): string {
-  return `${time(recordedAt)} ${state.padEnd(11)} ${serial} ${identity} by ${caller}, until ${time(notAfter)}`;
+  return `${time(recordedAt)} ${state.padEnd(11)} ${serial || "(no serial)"} ${identity} by ${caller}, until ${time(notAfter)}`;
 }
 
 function refusalLine({ recordedAt, identity, caller, reason }: RefusalRecord): string {

@@ -11,6 +11,7 @@ import { jsonLine } from "./authz/json-line.ts";
 import type { Command, ParsedArguments } from "./command.ts";
 import { EXIT } from "./exit.ts";
 import { JSON_OPTION, required, STATE_OPTION } from "./options.ts";
+import { ROTATION_OPTIONS, runStep } from "./rotation.ts";
 
 /** A key by the certificate that holds it, or by its identifier. */
 function keyIdOf(text: string): string {
@@ -28,7 +29,20 @@ function targetOf(parsed: ParsedArguments): Pick<RevocationRequest, "kind" | "va
   });
   const [target, ...others] = named;
   if (target !== undefined && others.length === 0) return target;
-  throw new AppError("invalid-argument", "name one of `--serial`, `--identity` and `--key`", { help: "see `garrison ca revoke --help`" });
+  throw new AppError("invalid-argument", "name one of `--serial`, `--identity`, `--key` and `--authority`", {
+    help: "see `garrison ca revoke --help`",
+  });
+}
+
+/** The authority that is named, and nothing else with it. Throws `invalid-argument`. */
+function authorityOf(parsed: ParsedArguments): string | undefined {
+  const authority = parsed.value("authority");
+  const others = ["serial", "identity", "key"].filter((name) => parsed.value(name) !== undefined);
+  if (authority === undefined && (parsed.flag("force") || parsed.flag("dry-run")))
+    throw new AppError("invalid-argument", "`--force` and `--dry-run` are for `--authority`");
+  if (authority === "" || (authority !== undefined && others.length > 0))
+    throw new AppError("invalid-argument", "`--authority` needs the beginning of an identifier, and nothing else is revoked with it");
+  return authority;
 }
 
 function describe({ revoked, blocked, proxies, tookMs }: RevocationAnswer): string {
@@ -50,7 +64,7 @@ function describe({ revoked, blocked, proxies, tookMs }: RevocationAnswer): stri
 export const command: Command = {
   name: "ca revoke",
   summary:
-    "Revokes certificates: every proxy refuses them at once, and they are not renewed. Ends with 1 where a connected proxy has not acknowledged it.",
+    "Revokes certificates, or an authority with all that it signed: every proxy refuses them at once, and they are not renewed. Ends with 1 where a connected proxy has not acknowledged it, or where it would cut somebody off and is not forced.",
   options: {
     serial: { type: "value", value: "HEX", doc: "this certificate" },
     identity: {
@@ -63,6 +77,12 @@ export const command: Command = {
       value: "FILE",
       doc: "a certificate, or the identifier of its key: all certificates of the key, and it gets no other",
     },
+    authority: {
+      type: "value",
+      value: "ID",
+      doc: "an old or tainted authority, by the beginning of its identifier: nobody trusts it from now on",
+    },
+    ...ROTATION_OPTIONS,
     reason: { type: "value", value: "REASON", doc: Object.keys(REVOCATION_REASONS).join(", "), default: "unspecified" },
     state: STATE_OPTION,
     json: JSON_OPTION,
@@ -70,8 +90,11 @@ export const command: Command = {
   examples: [
     "garrison ca revoke --serial 43a014aa2055bac23f716608b38d8c7f --reason keyCompromise",
     "garrison ca revoke --identity photo-ns/photo-frontend",
+    "garrison ca revoke --authority 5f0c --dry-run",
   ],
   run: async (parsed) => {
+    const authority = authorityOf(parsed);
+    if (authority !== undefined) return runStep(parsed, "revoke", authority);
     const request = { ...targetOf(parsed), reason: required(parsed, "reason") };
     const answer = (await callAdmin(controlPlaneSocket(required(parsed, "state")), "POST", "/v1/ca/revoke", request)) as RevocationAnswer;
     process.stdout.write(parsed.flag("json") ? jsonLine(answer) : describe(answer));

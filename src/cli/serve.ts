@@ -1,7 +1,10 @@
+import { parsePkcs11Uri } from "../ca/pkcs11/uri.ts";
 import { AppError } from "../core/error.ts";
+import { formatSpiffeId, parseSpiffeId } from "../identity/spiffe-id.ts";
 import { type IpBlock, parseIpBlock } from "../policy/ip-block.ts";
 import type { ClusterPlace } from "../server/cluster/place.ts";
 import { startControlPlane } from "../server/control-plane.ts";
+import type { CaOptions } from "../server/open-ca.ts";
 import type { ConfigurationOrigin } from "../server/source.ts";
 import type { Command, ParsedArguments } from "./command.ts";
 import { EXIT } from "./exit.ts";
@@ -14,6 +17,16 @@ import { version } from "./version.ts";
 /** Both from the command line and from the environment. Throws `invalid-argument`. */
 function jwksAllow(given: readonly string[], fromEnvironment = ""): readonly IpBlock[] {
   return [...given, ...fromEnvironment.split(",")].filter((text) => text !== "").map((text) => parseIpBlock(text.trim()));
+}
+
+/** Whose CA signs. Throws `invalid-argument`. */
+function caOptions(parsed: ParsedArguments): CaOptions {
+  const [folder, token, upstream] = [parsed.value("ca-folder"), parsed.value("ca-pkcs11"), parsed.value("ca-upstream")];
+  return {
+    ...(folder === undefined ? {} : { folder }),
+    ...(token === undefined ? {} : { token: parsePkcs11Uri(token) }),
+    ...(upstream === undefined ? {} : { upstream }),
+  };
 }
 
 /** A folder, or a cluster. */
@@ -46,8 +59,9 @@ function clusterPlace(parsed: ParsedArguments, config: ConfigurationOrigin): Clu
       help: "add `--kubernetes`, or leave it out",
     });
   }
-  if (caSecret !== undefined && parsed.value("ca-folder") !== undefined) {
-    throw new AppError("invalid-argument", "`--ca-secret` and `--ca-folder` both name a CA", { help: "name one of them" });
+  const other = ["ca-folder", "ca-pkcs11", "ca-upstream"].find((name) => parsed.value(name) !== undefined);
+  if (caSecret !== undefined && other !== undefined) {
+    throw new AppError("invalid-argument", `\`--ca-secret\` and \`--${other}\` both name a CA`, { help: "name one of them" });
   }
   return {
     service: objectName("service", required(parsed, "service")),
@@ -71,6 +85,21 @@ export const command: Command = {
       type: "value",
       value: "FOLDER",
       doc: "your own CA: ca-cert.pem, ca-key.pem, root-cert.pem and cert-chain.pem, or tls.crt, tls.key and ca.crt",
+    },
+    "ca-pkcs11": {
+      type: "value",
+      value: "URI",
+      doc: "the CA's key in a PKCS #11 token, such as an HSM (RFC 7512; the PIN is in the file that pin-source names); its certificates are those of --ca-folder, without a key, or a root that it signs for itself",
+    },
+    "ca-upstream": {
+      type: "value",
+      value: "FILE",
+      doc: "another CA signs: Istio's certificate service or step-ca, as the file says; this control plane decides who gets what, and checks what comes back",
+    },
+    "registration-authority": {
+      type: "many",
+      value: "SPIFFE-ID",
+      doc: "another control plane, which may have certificates of every identity: it asks with `ImpersonatedIdentity`, as Istio's node proxies do",
     },
     listen: { type: "value", value: "HOST:PORT", doc: "where agents and proxies connect, by mutual TLS", default: "127.0.0.1:15012" },
     webhooks: {
@@ -101,11 +130,11 @@ export const command: Command = {
     "garrison serve --config examples/photo/mesh",
     "garrison serve --kubernetes --listen 0.0.0.0:15012",
     "garrison serve --config mesh --ca-folder cacerts",
+    "garrison serve --config mesh --ca-pkcs11 'pkcs11:token=garrison;object=ca-key?module-path=/usr/lib/softhsm/libsofthsm2.so&pin-source=file:/etc/garrison/pin'",
     "garrison serve --config mesh --listen 10.0.0.5:15012 --trust-domain example.org",
   ],
   run: async (parsed) => {
     const logger = createLogger(logLevel(parsed));
-    const caFolder = parsed.value("ca-folder");
     // Before anybody can know that it serves: from then on it ends well.
     const asked = endRequest();
     const ended = new AbortController();
@@ -119,7 +148,8 @@ export const command: Command = {
       listen: parseHostPort(required(parsed, "listen")),
       ...settingsOf(parsed),
       version: version(),
-      ...(caFolder === undefined ? {} : { caFolder }),
+      ca: caOptions(parsed),
+      registrationAuthorities: parsed.values("registration-authority").map((text) => formatSpiffeId(parseSpiffeId(text))),
       jwksAllow: jwksAllow(parsed.values("jwks-allow"), process.env.GARRISON_JWKS_ALLOW),
       logger,
     });

@@ -20,11 +20,17 @@ function describeProxy(proxy: ProxyStatus): string {
   return `${proxy.kind} (${proxy.variant}) ${proxy.state}${refused}`;
 }
 
-function describeCa({ source, keyKind, serial, notAfter, intermediates, roots, problem }: AuthorityStatus): readonly string[] {
+function describeSigner({ keyKind, serial, notAfter }: AuthorityStatus): string {
+  if (notAfter === undefined) return "has certified nothing yet";
+  return `${keyKind}, serial ${serial}, signs until ${new Date(notAfter).toISOString()}`;
+}
+
+function describeCa(ca: AuthorityStatus): readonly string[] {
+  const { source, intermediates, roots, problem } = ca;
   const from = source === "own" ? "made here" : `from ${source}`;
   const chain = `${intermediates} intermediate${intermediates === 1 ? "" : "s"}, ${roots} root${roots === 1 ? "" : "s"}`;
-  const line = `CA: ${from}, ${keyKind}, serial ${serial}, signs until ${new Date(notAfter).toISOString()}, ${chain}`;
-  return problem === undefined ? [line] : [line, `  the newest files are not taken: ${problem}`];
+  const line = `CA: ${from}, ${describeSigner(ca)}, ${chain}`;
+  return problem === undefined ? [line] : [line, `  ${problem}`];
 }
 
 /** What stands before how many enforce a policy. */

@@ -34,9 +34,9 @@ describe("compileMesh", () => {
     assert.deepEqual(codes(workloadEntry("shop/cart"), sidecar("cart", 8080, "http"), deny([rule])), ["GAR0203"]);
   });
 
-  it("does not warn where every operation names its ports", () => {
+  it("does not warn of TCP where every operation names its ports, but of a port at which nothing listens", () => {
     const rule: Rule = { from: [], to: [[path, port]], when: [] };
-    assert.deepEqual(codes(workloadEntry("shop/cart"), sidecar("cart", 6379, "tcp"), deny([rule])), []);
+    assert.deepEqual(codes(workloadEntry("shop/cart"), sidecar("cart", 6379, "tcp"), deny([rule])), ["GAR0210"]);
   });
 
   it("warns of a selector that selects nothing and of a service without workloads", () => {
@@ -71,14 +71,27 @@ describe("compileMesh", () => {
 });
 
 describe("checkReferences", () => {
-  it("tells of a namespace and of a service account that do not exist", () => {
-    const objects: readonly MeshObject[] = [workloadEntry("shop/cart"), { kind: "Namespace", meta: meta(SETTINGS.rootNamespace) }];
-    assert.deepEqual(
-      checkReferences(snapshotOf(objects), objects).map(({ code, message }) => [code, message]),
+  const told = (...objects: readonly MeshObject[]) =>
+    checkReferences(snapshotOf(objects), objects).map(({ code, message, help }) => [code, message, help]);
+
+  it("tells of a service account that does not exist, and takes the namespace of a workload for one that does", () => {
+    assert.deepEqual(told(workloadEntry("shop/cart"), { kind: "Namespace", meta: meta(SETTINGS.rootNamespace) }), [
       [
-        ["GAR0102", "WorkloadEntry `cart` is in namespace `shop`, which does not exist"],
-        ["GAR0102", "WorkloadEntry `shop/cart` runs as service account `shop/cart`, which does not exist"],
+        "GAR0102",
+        "WorkloadEntry `shop/cart` runs as service account `shop/cart`, which does not exist",
+        "add the ServiceAccount: without it the workload gets no certificate",
       ],
+    ]);
+  });
+
+  it("tells of a namespace where nobody is, with the one that may be meant", () => {
+    const account: MeshObject = { kind: "ServiceAccount", meta: meta("shop/cart") };
+    const [warning, ...others] = told(account, { ...deny([]), meta: meta("shopp/deny") });
+    assert.deepEqual(others, []);
+    assert.match(
+      String(warning),
+      /^GAR0215,AuthorizationPolicy `deny` is in namespace `shopp`, where nobody is: .*,did you mean `shop`\?; until then /,
     );
+    assert.deepEqual(told(account, deny([])), []);
   });
 });

@@ -121,7 +121,7 @@ export function checkMesh(
   return [
     ...checkServices(snapshot),
     ...unselecting(snapshot, selections),
-    ...policyWarnings(compiled, selections),
+    ...policyWarnings(snapshot, compiled, selections),
     ...clashingListeners(snapshot, compiled),
     ...checkCustom(snapshot, compiled),
     ...checkGateways(snapshot),

@@ -45,12 +45,12 @@ function manifestsOf(text: string): readonly Manifest[] {
     .filter((object) => object !== null);
 }
 
-/** As Helm does: objects by key, everything else as a whole, and null takes a value away. */
+/** As Helm does: objects by key, everything else as a whole, and null takes away a value that is there. */
 function merge(base: JsonObject, over: JsonObject): JsonObject {
   const merged = new Map(Object.entries(base));
   for (const [key, value] of Object.entries(over)) {
     const before = merged.get(key);
-    if (value === null) merged.delete(key);
+    if (value === null && before !== undefined) merged.delete(key);
     else merged.set(key, isObject(value) && isObject(before) ? merge(before, value) : value);
   }
   return Object.fromEntries(merged);

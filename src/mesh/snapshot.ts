@@ -1,6 +1,7 @@
 /** The mesh at one moment: immutable, indexed for compilation. */
 import type { Diagnostic, Place } from "../core/diagnostic.ts";
-import { formatSpiffeId } from "../identity/spiffe-id.ts";
+import { formatSpiffeId, parseSpiffeId } from "../identity/spiffe-id.ts";
+import { closest } from "../policy/decode/suggest.ts";
 import type { MeshConfig } from "../policy/mesh-config.ts";
 import type {
   AuthorizationPolicyObject,
@@ -162,16 +163,28 @@ export function buildSnapshot(
   };
 }
 
+/** Those that an object declares, and those that somebody is in. */
+function inhabitedNamespaces({ namespaces, workloads, identities }: MeshSnapshot): ReadonlySet<string> {
+  const ofWorkloads = [...workloads.values()].map(({ namespace }) => namespace);
+  return new Set([...namespaces, ...ofWorkloads, ...[...identities].map((identity) => parseSpiffeId(identity).namespace)]);
+}
+
+function nearNamespace(name: string, known: ReadonlySet<string>): string {
+  const meant = closest(name, [...known].slice(0, 1000));
+  return meant === undefined ? `add an object of kind Namespace with the name \`${name}\`, or name another` : `did you mean \`${meant}\`?`;
+}
+
 /** References between objects that lead nowhere, and selectors that select nothing. The objects stay in force. */
 export function checkReferences(snapshot: MeshSnapshot, objects: readonly MeshObject[]): readonly Diagnostic[] {
+  const known = inhabitedNamespaces(snapshot);
   const missingNamespaces = objects
-    .filter((object) => object.kind !== "Namespace" && !snapshot.namespaces.has(object.meta.namespace))
+    .filter(({ kind, meta }) => kind !== "Namespace" && !known.has(meta.namespace))
     .map(
-      (object): Diagnostic => ({
-        code: "GAR0102",
-        message: `${object.kind} \`${object.meta.name}\` is in namespace \`${object.meta.namespace}\`, which does not exist`,
-        place: object.meta.place,
-        help: `name one that exists, or add an object of kind Namespace with the name \`${object.meta.namespace}\`; until then an object that its file held before under this name stays in force`,
+      ({ kind, meta: { name, namespace, place } }): Diagnostic => ({
+        code: "GAR0215",
+        message: `${kind} \`${name}\` is in namespace \`${namespace}\`, where nobody is: there is no workload or ServiceAccount in it, and no object of kind Namespace`,
+        place,
+        help: `${nearNamespace(namespace, known)}; until then an object that its file held before under this name stays in force`,
       }),
     );
   const missingAccounts = [...snapshot.workloads.values()]

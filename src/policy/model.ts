@@ -49,6 +49,8 @@ export interface ServicePort {
   /** The workload's port: a number, or the name of an entry of WorkloadEntry `ports`. */
   readonly targetPort: number | string;
   readonly protocol: Protocol;
+  /** Neither its name nor anything else says the protocol: it is TCP for that. */
+  readonly unsaid?: true;
   readonly place: Place;
 }
 

@@ -82,6 +82,23 @@ describe("meshMTLS", () => {
   });
 });
 
+describe("a handshake", () => {
+  test("is by X25519MLKEM768 where the peer has it, and by a classical group where it has not", async () => {
+    await apply({});
+    assert.match(await shake(), /^TLSv1\.3 \S+ X25519MLKEM768$/);
+    assert.match(await shake({ ecdhCurve: "X25519" }), /^TLSv1\.3 \S+ X25519$/);
+    assert.match(await shake({ ecdhCurve: "P-256" }), /^TLSv1\.3 \S+ prime256v1$/);
+  });
+
+  test("below TLS 1.2, or without authenticated encryption, is refused", async () => {
+    await apply({});
+    assert.equal(await shake({ minVersion: "TLSv1.1", maxVersion: "TLSv1.1", ciphers: "DEFAULT@SECLEVEL=0" }), "");
+    for (const ciphers of ["ECDHE-ECDSA-AES128-SHA256", "ECDHE-ECDSA-AES256-SHA384"])
+      assert.equal(await shake({ maxVersion: "TLSv1.2", ciphers }), "");
+    assert.match(await shake({ maxVersion: "TLSv1.2", ciphers: "ECDHE-ECDSA-AES128-GCM-SHA256" }), /^TLSv1\.2 /);
+  });
+});
+
 describe("calls to a service", () => {
   let frontend: ProxyUnderTest;
 

@@ -3,6 +3,9 @@
 import { isIP } from "node:net";
 import type { PeerCertificate } from "node:tls";
 import { type ChannelCredentials, type ClientOptions, experimental, type ServerCredentials } from "@grpc/grpc-js";
+import { setTlsDefaults } from "./tls-defaults.ts";
+
+setTlsDefaults();
 
 type CertificateProvider = experimental.CertificateProvider;
 

@@ -14,6 +14,7 @@ import type { XdsConnection } from "../xds/connection.ts";
 
 import type { AdminRoute, AdminRoutes } from "./admin.ts";
 
+import { authoritiesAnswer } from "./authorities.ts";
 import { makeJoinToken } from "./join-token-route.ts";
 
 import type { MeshState } from "./mesh-state.ts";
@@ -34,6 +35,8 @@ export interface AdminContext {
   readonly revoke: AdminRoute;
   /** Modes of mutual TLS, and who comes without. */
   readonly mtls: AdminRoute;
+  /** A step of the authority's rotation. */
+  readonly rotate: AdminRoute;
   readonly joinTokens: JoinTokens;
   readonly jwtSvids: JwtSvidRecord;
   readonly connections: () => readonly XdsConnection[];
@@ -110,6 +113,8 @@ export function adminRoutes(context: AdminContext): AdminRoutes {
     "POST /v1/tokens": ({ body }) => mintToken(context, body),
     ...authorityRoutes(context.authority, context.clock),
     "POST /v1/ca/revoke": context.revoke,
+    "POST /v1/ca/rotate": context.rotate,
+    "GET /v1/ca/authorities": () => authoritiesAnswer(context.authority, context.trust, context.connections(), context.clock),
     "GET /v1/ca/trust": () => trustStatus(context.trust, context.connections()),
     "GET /v1/mtls": context.mtls,
     "GET /v1/audit": ({ url }, response) => context.audit({ url }, response),

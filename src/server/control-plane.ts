@@ -6,7 +6,6 @@ import { createDecisionLogIntake } from "../audit/decision-log-intake.ts";
 import { auditHandler } from "../audit/http.ts";
 import { AuditStore } from "../audit/store.ts";
 import type { TokenVerifier } from "../ca/authenticators.ts";
-import { openAuthority } from "../ca/authority.ts";
 import { JoinTokens } from "../ca/join-tokens.ts";
 import { JwtSvidKeys } from "../ca/jwt-svid-keys.ts";
 import { JwtSvidRecord } from "../ca/jwt-svid-record.ts";
@@ -39,12 +38,14 @@ import { openSharedState } from "./cluster/shared-state.ts";
 import { writeControlPlaneFile } from "./files.ts";
 import { addIdentityServices } from "./identity-services.ts";
 import { openMeshWithKeys } from "./keys.ts";
-import { bindServer } from "./listen.ts";
+import { bindServer, formatHostPort } from "./listen.ts";
 import type { MeshState } from "./mesh-state.ts";
 import { mtlsRoute } from "./mtls.ts";
+import { type CaOptions, openCa } from "./open-ca.ts";
 import { Publisher } from "./publisher.ts";
 import { RENDERERS } from "./render.ts";
 import { revocationRoute } from "./revocation.ts";
+import { rotationRoute } from "./rotation.ts";
 import { type ConfigurationOrigin, openSource } from "./source.ts";
 import { refuseContradiction, settleSettings } from "./start.ts";
 import { openTrust } from "./trust.ts";
@@ -69,8 +70,10 @@ export interface ControlPlaneOptions {
   readonly place?: ClusterPlace;
   /** Ends a start that waits for an API server. */
   readonly signal?: AbortSignal;
-  /** The folder of the operator's own CA. */
-  readonly caFolder?: string;
+  /** Whose CA signs; without it, one that is made here on the first start. */
+  readonly ca?: CaOptions;
+  /** SPIFFE IDs of control planes that may have certificates of every identity. */
+  readonly registrationAuthorities?: readonly string[];
 }
 
 export interface ControlPlane {
@@ -86,6 +89,9 @@ function logAccepted(logger: Logger, event: XdsEvent): void {
   logger.log("debug", "a proxy accepted its configuration", { key, typeUrl, version, latencyMs });
 }
 
+/** For calls that are under way on connections that are to begin anew. */
+const DRAIN_MS = 1_000;
+
 /** Ends the server: streams that stay open are cut after a second. */
 function stopServer(server: Server): Promise<void> {
   return new Promise((resolveStopped) => {
@@ -98,11 +104,10 @@ function stopServer(server: Server): Promise<void> {
 }
 
 /** The state that a control plane keeps on disk, opened. */
-function openState(options: ControlPlaneOptions, clock: Clock) {
+async function openState(options: ControlPlaneOptions, clock: Clock) {
   const { settings, logger } = options;
   const folder = resolve(options.state);
-  const caFolder = options.caFolder === undefined ? {} : { caFolder: resolve(options.caFolder) };
-  const authority = openAuthority({ stateFolder: folder, trustDomain: settings.trustDomain, clock, logger, ...caFolder });
+  const authority = await openCa({ stateFolder: folder, trustDomain: settings.trustDomain, clock, logger }, options.ca);
   const tokens = new TokenIssuer({ stateFolder: folder, issuer: `https://${settings.trustDomain}`, clock });
   const joinTokens = new JoinTokens(join(folder, "join-tokens.sqlite"), clock);
   const jwtKeys = new JwtSvidKeys({ stateFolder: folder, clock });
@@ -117,7 +122,7 @@ function openState(options: ControlPlaneOptions, clock: Clock) {
   return { folder, authority, tokens, joinTokens, jwtKeys, jwtRecord, store, close };
 }
 
-type State = ReturnType<typeof openState>;
+type State = Awaited<ReturnType<typeof openState>>;
 
 /** The CA that the replicas of a cluster share; undefined where this control plane has its own. */
 async function openSharedCa(api: KubernetesApi, { caSecret: secret }: ClusterPlace, options: ControlPlaneOptions, clock: Clock) {
@@ -129,7 +134,7 @@ async function openSharedCa(api: KubernetesApi, { caSecret: secret }: ClusterPla
   const common = { api, logger, clock, secret, ...(signal === undefined ? {} : { signal }) };
   const opened = await openCaSecret({ ...common, folder, trustDomain });
   return {
-    ca: { caFolder: folder },
+    ca: { ca: { folder } },
     openState: ({ authority, jwtKeys }: State) => openSharedState({ ...common, authority, jwtKeys }),
     close: () => opened.close(),
   };
@@ -174,7 +179,20 @@ function addServices(
   server.addService(serviceDefinition(DecisionLog), createDecisionLogIntake(reports).implementation);
   const { joinTokens, jwtKeys, jwtRecord } = state;
   const { trustDomain } = settings;
-  addIdentityServices(server, { trustDomain, authority, joinTokens, jwtKeys, jwtRecord, verifier, mesh, trust, clock, logger });
+  const registrationAuthorities = new Set(options.registrationAuthorities ?? []);
+  addIdentityServices(server, {
+    registrationAuthorities,
+    trustDomain,
+    authority,
+    joinTokens,
+    jwtKeys,
+    jwtRecord,
+    verifier,
+    mesh,
+    trust,
+    clock,
+    logger,
+  });
 }
 
 /** Starts a control plane; it serves when this resolves. Throws what the operator must put right, and leaves nothing open. */
@@ -191,12 +209,12 @@ export async function startControlPlane(given: ControlPlaneOptions): Promise<Con
     const api = config.kind === "kubernetes" ? await openKubernetesApi(config) : undefined;
     const shared = api === undefined ? undefined : await openSharedCa(api, place, options, clock);
     cleanup.push(async () => shared?.close());
-    const state = openState({ ...options, ...shared?.ca }, clock);
+    const state = await openState({ ...options, ...shared?.ca }, clock);
     cleanup.push(state.close);
     const sharedState = await shared?.openState(state);
     cleanup.push(async () => sharedState?.close());
     const dnsNames = config.kind === "kubernetes" ? serviceNames(place) : [];
-    const serving = startServing({ authority: state.authority, clock, logger, dnsNames });
+    const serving = await startServing({ authority: state.authority, clock, logger, dnsNames });
     cleanup.push(() => serving.close());
     const allowed = options.jwksAllow ?? [];
     const { authority } = state;
@@ -228,6 +246,7 @@ export async function startControlPlane(given: ControlPlaneOptions): Promise<Con
     server.addService(serviceDefinition(TrustBundles), trust.service.implementation);
     const port = await bindServer(server, options.listen, serverCredentials(serving.material));
     const listen = { host: options.listen.host, port };
+    trust.onWithdrawal(() => server.drain(formatHostPort(listen), DRAIN_MS));
 
     const adminSocket = join(state.folder, "admin.sock");
     const routes = adminRoutes({
@@ -240,6 +259,14 @@ export async function startControlPlane(given: ControlPlaneOptions): Promise<Con
       clock,
       revoke: revocationRoute({ authority: state.authority, ads, clock, logger }),
       mtls: mtlsRoute({ mesh, store: state.store, clock, connections: () => ads.connections() }),
+      rotate: rotationRoute({
+        authority,
+        trust,
+        connections: () => ads.connections(),
+        snapshot: () => mesh.current.snapshot,
+        clock,
+        logger,
+      }),
       joinTokens: state.joinTokens,
       jwtSvids: state.jwtRecord,
       connections: () => ads.connections(),

@@ -24,6 +24,8 @@ import { workloadSummaries } from "./workloads.ts";
 export interface IdentityServicesOptions {
   readonly trustDomain: TrustDomain;
   readonly authority: Authority;
+  /** SPIFFE IDs of those who may have certificates of every identity. */
+  readonly registrationAuthorities: ReadonlySet<string>;
   readonly joinTokens: JoinTokens;
   readonly jwtKeys: JwtSvidKeys;
   readonly jwtRecord: JwtSvidRecord;
@@ -49,6 +51,7 @@ export function addIdentityServices(server: Server, options: IdentityServicesOpt
     authority,
     logger,
     knows,
+    registrationAuthorities: options.registrationAuthorities,
     authenticators: [byCertificate, joinTokenAuthenticator(joining, "use"), byToken],
   });
   const jwtSvids = jwtSvidService({

@@ -21,14 +21,18 @@ function bindFailure(where: string, cause: Error): AppError {
   return new AppError(code, message, { where, help, cause });
 }
 
+/** `HOST:PORT` or `[HOST]:PORT`. */
+export function formatHostPort({ host, port }: { readonly host: string; readonly port: number }): string {
+  return host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`;
+}
+
 /** Binds the server; port 0 takes any free one. Resolves with the port. Throws `address-in-use`, `permission-denied` or `unavailable`. */
 export function bindServer(
   server: Server,
   address: { readonly host: string; readonly port: number },
   credentials: ServerCredentials,
 ): Promise<number> {
-  const host = address.host.includes(":") ? `[${address.host}]` : address.host;
-  const where = `${host}:${address.port}`;
+  const where = formatHostPort(address);
   // gRPC writes the failure of a bind to standard error by itself; it is told once, by whoever catches what is thrown here.
   setLogVerbosity(logVerbosity.NONE);
   return new Promise<number>((resolve, reject) => {

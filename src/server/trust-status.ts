@@ -41,7 +41,7 @@ function holderStatus(follower: TrustFollower, trust: Trust): HolderStatus {
 }
 
 /** Every agent that is connected, and every connected proxy without one. */
-function holders(trust: Trust, connections: readonly XdsConnection[]): readonly HolderStatus[] {
+export function holdersOf(trust: Trust, connections: readonly XdsConnection[]): readonly HolderStatus[] {
   const agents = trust.service.followers.map((follower) => holderStatus(follower, trust));
   const known = new Set(agents.map(({ workload }) => workload));
   const alone = new Set(connections.map(({ key }) => parseProxyView(key).workload)).difference(known);
@@ -54,6 +54,6 @@ export function trustStatus(trust: Trust, connections: readonly XdsConnection[])
   return {
     bundles: [...bundles].map(([trustDomain, { sequence, roots: pem }]) => ({ trustDomain, sequence, roots: pem })),
     roots: [...roots],
-    holders: holders(trust, connections),
+    holders: holdersOf(trust, connections),
   };
 }

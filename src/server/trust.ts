@@ -18,8 +18,15 @@ export interface TrustParts {
 export interface Trust {
   readonly source: TrustSource;
   readonly service: TrustService;
+  /**
+   * Calls `listener` after a root was withdrawn, when the agents know it or have had the time. Connections verified their clients when they began: those of
+   * certificates of that root have to end, or proxies would go on with what they are.
+   */
+  onWithdrawal(listener: () => void): void;
   close(): void;
 }
+
+const WITHDRAWAL_MS = 5_000;
 
 /** Throws `unsafe-permissions` and `invalid-configuration` as to the file of the bundle's number. */
 export function openTrust({ folder, authority, jwtKeys, admission, logger }: TrustParts): Trust {
@@ -27,15 +34,24 @@ export function openTrust({ folder, authority, jwtKeys, admission, logger }: Tru
   const source = new TrustSource({
     trustDomain: authority.trustDomain,
     own: () => sequence.number({ roots: authority.rootsPem, jwks: jwtKeys.jwks }),
-    tainted: () => new Set(),
+    tainted: () => authority.tainted,
     logger,
   });
   const service = new TrustService({ current: () => source.current, admit: followerAdmission(admission), clock: admission.clock, logger });
   authority.onChange(() => source.refresh());
   source.onChange(() => service.publish());
+  const onWithdrawal = (listener: () => void): void => {
+    let before = source.current.roots;
+    source.onChange(() => {
+      const { current } = source;
+      const withdrawn = !before.isSubsetOf(current.roots);
+      before = current.roots;
+      if (withdrawn) void service.whenever(() => service.followers.every(({ holds }) => holds === current), WITHDRAWAL_MS).then(listener);
+    });
+  };
   const close = () => {
     source.close();
     service.close();
   };
-  return { source, service, close };
+  return { source, service, onWithdrawal, close };
 }

@@ -1,4 +1,4 @@
-/** Which YAML files a folder holds. */
+/** Which files of YAML, or JSON, a folder holds. */
 import type { Dirent } from "node:fs";
 import { readdir, stat } from "node:fs/promises";
 import { join } from "node:path";
@@ -6,7 +6,8 @@ import { systemErrorCode, unreadable, unreadableBecause } from "./file-problem.t
 import { LIMITS } from "./limits.ts";
 import type { FileReading } from "./snapshot.ts";
 
-const YAML_NAME = /\.ya?ml$/;
+/** JSON is YAML as well; `kubectl` takes both. */
+const YAML_NAME = /\.(?:ya?ml|json)$/;
 
 export interface FolderListing {
   /** Paths of YAML files, sorted within each folder. */
@@ -63,7 +64,7 @@ async function isFolder(path: string): Promise<boolean> {
   );
 }
 
-/** Lists every `*.yaml` and `*.yml` under a folder. Never throws for what is wrong with the folder. */
+/** Lists every `*.yaml`, `*.yml` and `*.json` under a folder. Never throws for what is wrong with the folder. */
 export async function listFolder(folder: string): Promise<FolderListing> {
   const walk = new Walk();
   await walk.enter(folder);

@@ -55,6 +55,25 @@ describe("readFolder", () => {
     );
   });
 
+  it("reads JSON as YAML: indented with tabs, with places, and keys that come twice refused", async (test) => {
+    const written = { apiVersion: "v1", kind: "ServiceAccount", metadata: { name: "a" } };
+    const folder = tempFolder(test, {
+      "a.json": JSON.stringify(written, undefined, "\t"),
+      "b.json": '{"apiVersion":"v1","kind":"ServiceAccount","metadata":{"name":"b","nmae":"\\u00e9\\/"}}',
+      "c.json": '{"kind":"ServiceAccount","kind":"Namespace"}',
+      "package.json": '{ "name": "shop", "dependencies": {} }',
+    });
+    const snapshot = await readFolder(folder);
+    assert.deepEqual(
+      snapshot.objects.map(({ meta }) => meta.name),
+      ["a"],
+    );
+    assert.deepEqual(
+      snapshot.diagnostics.map(({ code, place }) => `${relative(folder, place.file)}:${place.line}:${place.column} ${code}`),
+      ["b.json:1:67 GAR0003", "c.json:1:26 GAR0001", "package.json:1:1 GAR0216"],
+    );
+  });
+
   it("gives an empty configuration for an empty folder", async (test) => {
     assert.deepEqual(await readFolder(tempFolder(test)), { objects: [], diagnostics: [], statuses: [], hidden: [] });
   });

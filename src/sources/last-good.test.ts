@@ -273,6 +273,50 @@ describe("a document that does not tell what it is", () => {
     assert.deepEqual(open.map(hidden), [0, 0, 0, 0]);
   });
 
+  it("is passed over, with a warning, where nothing in it says that it is an object", () => {
+    for (const stray of [
+      "replicas: 3\nimage: { tag: v1 }\n",
+      "just text\n",
+      "- a\n- { b: c }\n",
+      '{"name": "shop", "version": "1.0.0"}\n',
+    ]) {
+      const { hidden, diagnostics } = sequence([0, { "values.yaml": stray }]);
+      assert.deepEqual([hidden.length, diagnostics.map(({ code }) => code)], [0, ["GAR0216"]], stray);
+    }
+  });
+
+  it("is told as hidden where an object that may stop something has slid below a key, into a list, or lost some of its own keys", () => {
+    const good = policy("a", GOOD);
+    const indented = good.trimEnd().replaceAll("\n", "\n  ");
+    for (const text of [
+      `deny:\n  ${indented}\n`,
+      `- ${indented}\n`,
+      `items:\n- ${indented}\n`,
+      `deny:\n  ${indented.replace("security.istio.io/v1", "v1")}\n`,
+      good.replace(/^apiVersion.*\nkind.*\n/, ""),
+      "Kind: AuthorizationPolicy\n",
+      "spec: { action: DENY, rules: [{}] }\n",
+    ])
+      assert.equal(sequence([0, { "a.yaml": text }]).hidden.length > 0, true, text);
+  });
+
+  it("says of a stray text in a file what it keeps", () => {
+    assert.match(
+      told(later(`replicas: 3\n---\n${policy("b", GOOD)}`)).join(),
+      /^a\.yaml:1:1: warning GAR0216: .*\n {2}help: .*; until then what it said before stays in force$/,
+    );
+  });
+
+  it("takes a namespace for one that exists once somebody is in it", () => {
+    const account = "apiVersion: v1\nkind: ServiceAccount\nmetadata: { name: a, namespace: other }\n";
+    const start = { "b.yaml": account, "a.yaml": policy("a", GOOD) };
+    const moved = { "b.yaml": account, "a.yaml": policy("a", GOOD).replace("shop", "other") };
+    assert.deepEqual(Object.keys(states(sequence([0, start], [1, moved], [1e6, moved]))), [
+      "AuthorizationPolicy other/a",
+      "ServiceAccount other/a",
+    ]);
+  });
+
   const LETTING_GO: readonly (readonly [why: string, other: string])[] = [
     ["another kind of the same name", "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: a, namespace: shop}\n"],
     ["another of our kinds", "apiVersion: v9\nkind: Sidecar\nmetadata: {name: a, namespace: shop}\n"],

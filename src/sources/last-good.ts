@@ -20,8 +20,9 @@ const CONSEQUENCES: Readonly<Record<"kept" | "closed" | "refused", string>> = {
   refused: "until then the object does not exist",
 };
 
-function withConsequence(diagnostic: Diagnostic, consequence: string): Diagnostic {
-  if (severityOf(diagnostic) === "warning") return diagnostic;
+/** Of an error, and of a warning only where it is `always` told. */
+function withConsequence(diagnostic: Diagnostic, consequence: string, always = false): Diagnostic {
+  if (severityOf(diagnostic) === "warning" && !always) return diagnostic;
   return { ...diagnostic, help: `${diagnostic.help ?? "mend it"}; ${consequence}` };
 }
 
@@ -149,7 +150,7 @@ function anonymousDiagnostics(reading: FolderReading, statuses: readonly SourceS
       .flatMap((document) =>
         document.claim === undefined
           ? document.diagnostics
-          : document.diagnostics.map((diagnostic) => withConsequence(diagnostic, ofDocument(document))),
+          : document.diagnostics.map((diagnostic) => withConsequence(diagnostic, ofDocument(document), document.stray)),
       ),
   ]);
 }
@@ -161,6 +162,11 @@ function byPlace({ place: left }: Diagnostic, { place: right }: Diagnostic): num
 
 function byKey(left: SourceStatus, right: SourceStatus): number {
   return left.key < right.key ? -1 : 1;
+}
+
+/** Namespaces that exist without an object that says so, since somebody is in them; of keys such as `Kind NAMESPACE/NAME`. */
+function inhabited(keys: Iterable<string>): readonly string[] {
+  return [...keys].flatMap((key) => /^(?:ServiceAccount|WorkloadEntry) ([^/]+)\//.exec(key)?.[1] ?? []);
 }
 
 /**
@@ -176,7 +182,7 @@ export function applyLastGood(
 ): ConfigurationSnapshot {
   const before = new Map(previous?.statuses.map((status) => [status.key, status]));
   const defined = definitions(reading);
-  const implied = new Set(["default", rootNamespace]);
+  const implied = new Set(["default", rootNamespace, ...inhabited(defined.keys()), ...inhabited(before.keys())]);
   const isNamespace = (name: string): boolean => {
     const key = objectKey({ kind: "Namespace", meta: { namespace: "", name } });
     return implied.has(name) || defined.has(key) || before.has(key);

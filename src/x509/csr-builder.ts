@@ -3,10 +3,12 @@ import { createPublicKey, generateKeyPairSync, type KeyObject } from "node:crypt
 import { element, sequence, set, unsignedInteger } from "./der-writer.ts";
 import { extension } from "./extensions.ts";
 import { formatGeneralNames } from "./general-names.ts";
-import type { KeyKind } from "./key-kinds.ts";
+import { type KeyKind, signatureAlgorithmOf } from "./key-kinds.ts";
 import { OID } from "./oids.ts";
 import { formatPem } from "./pem.ts";
-import { writeSigned } from "./signed.ts";
+import { assembleSigned, writeSigned } from "./signed.ts";
+import type { Signer } from "./signer.ts";
+import { organizationName } from "./tbs.ts";
 
 /** A new private key; RSA of 2048 bits. */
 export function generateKey(kind: KeyKind["name"] = "P-256"): KeyObject {
@@ -26,4 +28,11 @@ export function buildCsr(privateKey: KeyObject, uri: string): string {
   const attribute = sequence(OID.extensionRequest.der, set(sequence(names)));
   const body = sequence(unsignedInteger(Buffer.from([0])), sequence(), spkiOf(privateKey), element(0xa0, attribute));
   return formatPem("CERTIFICATE REQUEST", writeSigned(body, privateKey));
+}
+
+/** A PEM certificate request of a key that is elsewhere, for the subject `O=organization`: what a CA above it is given. Throws what the signer throws. */
+export async function buildCaCsr(signer: Signer, organization: string): Promise<string> {
+  const spki = signer.publicKey.export({ type: "spki", format: "der" });
+  const body = sequence(unsignedInteger(Buffer.from([0])), organizationName(organization), spki, element(0xa0));
+  return formatPem("CERTIFICATE REQUEST", assembleSigned(body, signatureAlgorithmOf(signer.publicKey), await signer.sign(body)));
 }

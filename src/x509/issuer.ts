@@ -20,7 +20,8 @@ import { OID } from "./oids.ts";
 import type { Profile, Validity } from "./profile.ts";
 import { keyIdentifier, keyKindOf } from "./public-key.ts";
 import { encodeRevocationList, type RevocationListFields } from "./revocation-list.ts";
-import { readSigned, writeSigned } from "./signed.ts";
+import { assembleSigned, readSigned, verifySigned, writeSigned } from "./signed.ts";
+import { isSigner, type Signer } from "./signer.ts";
 import { encodeTbs, organizationName, randomSerial } from "./tbs.ts";
 
 export interface LeafRequest {
@@ -78,17 +79,18 @@ const ROOT_YEARS_MS = 10 * 365 * 24 * 3600 * 1000;
  * Whether the certificate holds the public half of the key. By their bytes: `KeyObject.equals` of two kinds of keys leaves an error in OpenSSL's queue, and
  * the next key that is read in this process is refused with it.
  */
-function isHalfOf(certificate: Certificate, key: KeyObject): boolean {
-  const [held, own] = [publicKeyOf(certificate), createPublicKey(key)].map((each) => each.export({ type: "spki", format: "der" }));
+function isHalfOf(certificate: Certificate, key: KeyObject | Signer): boolean {
+  const publicKey = isSigner(key) ? key.publicKey : createPublicKey(key);
+  const [held, own] = [publicKeyOf(certificate), publicKey].map((each) => each.export({ type: "spki", format: "der" }));
   return held !== undefined && own !== undefined && held.equals(own);
 }
 
-/** A CA certificate with its key. Its methods throw AppError. */
-export class Issuer {
+/** A CA certificate with its key, in memory or elsewhere. Its methods throw AppError. */
+export class Issuer<Key extends KeyObject | Signer = KeyObject> {
   readonly certificate: Certificate;
   /** When the first certificate of its path to the root expires, in milliseconds: no leaf outlives it. */
   readonly validUntil: number;
-  readonly #key: KeyObject;
+  readonly #key: Key;
   readonly #algorithm: SignatureAlgorithm;
   readonly #authorityKeyIdentifier: Uint8Array;
   /** What was prepared and not signed yet, with the bytes to be signed, which nobody else holds. */
@@ -98,7 +100,7 @@ export class Issuer {
    * `above` are the certificates between this one and its root, and the root. Throws `invalid-argument` unless the certificate is a CA's
    * and holds the public half of `key`.
    */
-  constructor(certificate: Certificate, key: KeyObject, above: readonly Certificate[] = []) {
+  constructor(certificate: Certificate, key: Key, above: readonly Certificate[] = []) {
     if (!certificate.isCa || ((certificate.keyUsage ?? 0) & KEY_USAGE.keyCertSign) === 0) {
       throw new AppError("invalid-argument", "the certificate is not a CA's: it may not sign certificates");
     }
@@ -106,7 +108,7 @@ export class Issuer {
     this.certificate = certificate;
     this.validUntil = Math.min(...[certificate, ...above].map(({ notAfter }) => notAfter));
     this.#key = key;
-    this.#algorithm = signatureAlgorithmOf(key);
+    this.#algorithm = signatureAlgorithmOf(isSigner(key) ? key.publicKey : key);
     this.#authorityKeyIdentifier = authorityKeyIdentifier(
       certificate.subjectKeyId === undefined ? keyIdentifier(certificate.spki) : Buffer.from(certificate.subjectKeyId, "hex"),
     );
@@ -147,13 +149,36 @@ export class Issuer {
     return prepared;
   }
 
-  /** Signs what this issuer prepared. Throws `internal` for a second signature, for what another issuer prepared, and when other bytes were signed. */
-  sign(prepared: PreparedCertificate): Certificate {
+  /** Signs what this issuer prepared, with a key in memory. Throws `internal` for a second signature, for what another issuer prepared, and when other bytes were signed. */
+  sign(this: Issuer, prepared: PreparedCertificate): Certificate {
+    const unsigned = this.#spend(prepared);
+    return this.#signedOf(unsigned, writeSigned(unsigned.tbs, this.#key));
+  }
+
+  /** The same, wherever the key is. Throws also what the signer throws. */
+  async certify(prepared: PreparedCertificate): Promise<Certificate> {
+    const unsigned = this.#spend(prepared);
+    return this.#signedOf(unsigned, await this.#write(unsigned.tbs));
+  }
+
+  /** The DER of a list of what this issuer has revoked, signed with a key in memory. Throws `invalid-argument` where its certificate does not let it sign one. */
+  signRevocationList(this: Issuer, list: RevocationListFields): Uint8Array {
+    return writeSigned(this.#revocationList(list), this.#key);
+  }
+
+  /** The same, wherever the key is. Throws also what the signer throws. */
+  async certifyRevocationList(list: RevocationListFields): Promise<Uint8Array> {
+    return this.#write(this.#revocationList(list));
+  }
+
+  #spend(prepared: PreparedCertificate): Unsigned {
     const unsigned = this.#unspent.get(prepared);
     if (unsigned === undefined) throw new AppError("internal", "a certificate is signed once, by the issuer that prepared it");
     this.#unspent.delete(prepared);
-    const { tbs, preview } = unsigned;
-    const der = writeSigned(tbs, this.#key);
+    return unsigned;
+  }
+
+  #signedOf({ tbs, preview }: Unsigned, der: Uint8Array): Certificate {
     const signed = readSigned(der, "certificate");
     const same = Buffer.compare(signed.body, tbs) === 0 && Buffer.compare(signed.algorithm, this.#algorithm.identifier) === 0;
     if (!same) throw new AppError("internal", "the signed certificate is not the prepared one");
@@ -161,25 +186,38 @@ export class Issuer {
     return { ...preview, der, signed };
   }
 
-  /** The DER of a list of what this issuer has revoked. Throws `invalid-argument` where its certificate does not let it sign one. */
-  signRevocationList(list: RevocationListFields): Uint8Array {
+  /** What comes from elsewhere is a signature only once it verifies. */
+  async #write(body: Uint8Array): Promise<Uint8Array> {
+    const key: KeyObject | Signer = this.#key;
+    if (!isSigner(key)) return writeSigned(body, key);
+    const der = assembleSigned(body, this.#algorithm, await key.sign(body));
+    if (verifySigned(readSigned(der, "signed text"), key.publicKey)) return der;
+    throw new AppError("unavailable", "what the CA's signer answered is not a signature by its key");
+  }
+
+  #revocationList(list: RevocationListFields): Uint8Array {
     if (((this.certificate.keyUsage ?? 0) & KEY_USAGE.cRLSign) === 0)
       throw new AppError("invalid-argument", "the CA's certificate may not sign revocation lists: it has no key usage `cRLSign`");
-    const body = encodeRevocationList(list, this.certificate.subject, this.#algorithm, this.#authorityKeyIdentifier);
-    return writeSigned(body, this.#key);
+    return encodeRevocationList(list, this.certificate.subject, this.#algorithm, this.#authorityKeyIdentifier);
   }
 }
 
-/** A self-signed root for ten years, `O=organization`, from `now − backdateSeconds` on. */
-export function makeRoot(
-  key: KeyObject,
-  options: { readonly organization: string; readonly now: number; readonly backdateSeconds: number },
-): Certificate {
+/** An issuer whose key may be anywhere. */
+export type AnyIssuer = Issuer<KeyObject | Signer>;
+
+interface RootOptions {
+  readonly organization: string;
+  /** Milliseconds. */
+  readonly now: number;
+  readonly backdateSeconds: number;
+}
+
+function encodeRoot(publicKey: KeyObject, options: RootOptions): Uint8Array {
   const name = organizationName(options.organization);
-  const spki = createPublicKey(key).export({ type: "spki", format: "der" });
+  const spki = publicKey.export({ type: "spki", format: "der" });
   const id = keyIdentifier(spki);
-  const tbs = encodeTbs({
-    algorithm: signatureAlgorithmOf(key),
+  return encodeTbs({
+    algorithm: signatureAlgorithmOf(publicKey),
     serial: randomSerial(),
     issuer: name,
     subject: name,
@@ -192,5 +230,17 @@ export function makeRoot(
       authorityKeyIdentifier(id),
     ],
   });
-  return parseCertificate(writeSigned(tbs, key));
+}
+
+/** A self-signed root for ten years, `O=organization`, from `now − backdateSeconds` on. */
+export function makeRoot(key: KeyObject, options: RootOptions): Certificate {
+  return parseCertificate(writeSigned(encodeRoot(createPublicKey(key), options), key));
+}
+
+/** The same of a key that is elsewhere. Throws what the signer throws, and `unavailable` when its signature does not hold. */
+export async function makeSignerRoot(signer: Signer, options: RootOptions): Promise<Certificate> {
+  const body = encodeRoot(signer.publicKey, options);
+  const root = parseCertificate(assembleSigned(body, signatureAlgorithmOf(signer.publicKey), await signer.sign(body)));
+  if (verifySigned(root.signed, signer.publicKey)) return root;
+  throw new AppError("unavailable", "what the CA's signer answered is not a signature by its key");
 }

@@ -3,7 +3,7 @@ import { type KeyObject, sign, verify } from "node:crypto";
 import { AppError } from "../core/error.ts";
 import { openDer, TAG } from "./der-reader.ts";
 import { bitString, sequence } from "./der-writer.ts";
-import { SIGNATURE_ALGORITHMS, signatureAlgorithmOf } from "./key-kinds.ts";
+import { SIGNATURE_ALGORITHMS, type SignatureAlgorithm, signatureAlgorithmOf } from "./key-kinds.ts";
 
 export interface Signed {
   /** Such as `certificate`, for messages. */
@@ -30,8 +30,13 @@ export function readSigned(der: Uint8Array, what: string, maxBytes?: number): Si
 
 /** The DER of `body` with its signature, by the algorithm of the key's kind. Throws `invalid-argument` for a kind that does not sign here. */
 export function writeSigned(body: Uint8Array, key: KeyObject): Uint8Array {
-  const { identifier, hash } = signatureAlgorithmOf(key);
-  return sequence(body, identifier, bitString(sign(hash, body, key)));
+  const algorithm = signatureAlgorithmOf(key);
+  return assembleSigned(body, algorithm, sign(algorithm.hash, body, key));
+}
+
+/** The DER of `body` with a signature that was made of it. */
+export function assembleSigned(body: Uint8Array, { identifier }: SignatureAlgorithm, signature: Uint8Array): Uint8Array {
+  return sequence(body, identifier, bitString(signature));
 }
 
 /** Whether `key` made the signature. Throws `invalid-argument` for an algorithm that is not accepted, such as those with SHA-1. */

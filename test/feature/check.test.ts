@@ -140,9 +140,9 @@ const MISTAKES = {
     told: /^service `shop\/g101` selects no workload: calls to it fail$/,
   },
   GAR0102: {
-    text: "apiVersion: v1\nkind: ServiceAccount\nmetadata: { name: g102, namespace: moon }\n",
+    text: `${ENTRY}metadata: { name: g102, namespace: shop }\nspec: { address: 127.0.0.1, serviceAccount: g102 }\n`,
     at: [1, 1],
-    told: /^ServiceAccount `g102` is in namespace `moon`, which does not exist$/,
+    told: /^WorkloadEntry `shop\/g102` runs as service account `shop\/g102`, which does not exist$/,
   },
   GAR0103: {
     text: `${POLICY}metadata: { name: g103, namespace: shop }\nspec: { selector: { matchLabels: { app: nobody } } }\n`,
@@ -202,6 +202,58 @@ const MISTAKES = {
     ),
     at: [13, 1],
     told: /^RequestAuthentication `default\/g206` does not require a token, and no rule asks for one: requests without any pass at default\/g206$/,
+  },
+  GAR0207: {
+    text: ruled("g207", 20_025, "DENY", "to: [{ operation: { methods: [get], paths: [admin] } }]"),
+    at: [20, 7],
+    told: /^DENY rule `shop\/g207\[0\]` has `get` in `methods`, which never matches what is meant: methods are compared with regard to case$/,
+  },
+  GAR0208: {
+    text: ruled("g208", 20_026, "ALLOW", 'from: [{ source: { principals: ["cluster.local/ns/shop/sa/clinet"] } }]'),
+    at: [20, 7],
+    told: /^ALLOW rule `shop\/g208\[0\]` has `cluster\.local\/ns\/shop\/sa\/clinet` in `principals`, which matches nobody: /,
+  },
+  GAR0209: {
+    text: ruled("g209", 20_027, "DENY", 'from: [{ source: { ipBlocks: ["10.1.2.3/16"] } }]'),
+    at: [20, 7],
+    told: /^DENY rule `shop\/g209\[0\]` has `10\.1\.2\.3\/16` in `ipBlocks`, which stands for all of `10\.1\.0\.0\/16`$/,
+  },
+  GAR0210: {
+    text: `${ruled("g210", 20_028, "DENY", 'to: [{ operation: { ports: ["80"] } }]')}---\n${SERVICE}metadata: { name: g210, namespace: shop }\nspec: { selector: { app: g210 }, ports: [{ name: http, port: 80, targetPort: 20028 }] }\n`,
+    at: [20, 7],
+    told: /^DENY rule `shop\/g210\[0\]` names port 80 in vain: it is the port of service `shop\/g210`, which leads to port 20028 of the workload$/,
+  },
+  GAR0211: {
+    text: `${ENTRY}metadata: { name: g211, namespace: shop }\nspec: { address: 127.0.0.1, serviceAccount: client, labels: { app: g211 } }\n---\n${POLICY}metadata: { name: g211, namespace: shop }\nspec: { selector: { matchLabels: { app: g211 } }, rules: [{}] }\n`,
+    at: [9, 59],
+    told: /^ALLOW rule `shop\/g211\[0\]` holds nowhere: nothing listens at shop\/g211$/,
+  },
+  GAR0212: {
+    text: ruled("g212", 20_029, "DENY", 'to: [{ operation: { paths: [/admin], notPaths: ["/a*"] } }]'),
+    at: [20, 7],
+    told: /^an operation of DENY rule `shop\/g212\[0\]` never matches: `notPaths` excludes all that `paths` names$/,
+  },
+  GAR0213: {
+    text: `${PEERS}metadata: { name: g213, namespace: default }\nspec: { mtls: { mode: STRICT } }\n---\n${PEERS}metadata: { name: g213-too, namespace: default }\nspec: { mtls: { mode: PERMISSIVE } }\n`,
+    at: [6, 1],
+    told: /^PeerAuthentication `default\/g213-too` is ignored: `default\/g213` is for the same, and comes first$/,
+  },
+  GAR0214: {
+    text: elsewhere(
+      `${workload("g214", 20_030, "HTTP")}---\n${PEERS}metadata: { name: g214, namespace: shop }\nspec: { selector: { matchLabels: { app: g214 } }, portLevelMtls: { 80: { mode: DISABLE } } }\n`,
+    ),
+    at: [13, 1],
+    told: /^`portLevelMtls` of PeerAuthentication `default\/g214` names port 80 in vain: nothing listens there$/,
+  },
+  GAR0215: {
+    text: `${POLICY}metadata: { name: g215, namespace: moon }\nspec: {}\n`,
+    at: [1, 1],
+    told: /^AuthorizationPolicy `g215` is in namespace `moon`, where nobody is: /,
+  },
+  GAR0216: {
+    text: "replicas: 3\nimage: shop\n",
+    at: [1, 1],
+    told: /^the document is no object: it has none of `apiVersion`, `kind`, `metadata` and `spec`$/,
   },
   GAR0301: {
     text: `${ENTRY}metadata: { name: g301, namespace: shop }\nspec: { address: 127.0.0.1, serviceAccount: client, labels: { app: g301 } }\n---\n${GATEWAY}metadata: { name: g301, namespace: shop }\nspec: { selector: { app: g301 }, servers: [{ port: { number: 20099, protocol: HTTP }, hosts: [a.example.org] }] }\n---\n${ROUTES}metadata: { name: g301, namespace: shop }\nspec: { hosts: [b.example.org], gateways: [g301], http: [{ route: [{ destination: { host: server } }] }] }\n`,

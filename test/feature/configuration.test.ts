@@ -113,7 +113,7 @@ describe("a configuration that goes wrong under a running control plane", { time
     [
       "its namespace does not exist",
       (text) => text.replace("namespace: shop", "namespace: shopp"),
-      /GAR0102: .*\n {2}help: .*; until then .* stays in force/,
+      /GAR0215: .*\n {2}help: did you mean `shop`\?; until then .* stays in force/,
     ],
     [
       "it is in a List",

@@ -109,8 +109,8 @@ export class Scene {
   }
 
   /** Starts a workload's agent, with a command where one is given; resolves when its proxy is ready. */
-  async startAgent(workload: string, command: readonly string[] = []): Promise<GarrisonProcess> {
-    const agent = this.place.start(["run", "--workload", workload, ...this.proxyFlags], command);
+  async startAgent(workload: string, command: readonly string[] = [], flags: ProxyFlags = this.proxyFlags): Promise<GarrisonProcess> {
+    const agent = this.place.start(["run", "--workload", workload, ...flags], command);
     this.#agents.set(workload, agent);
     await agent.line(/ proxy ready /);
     return agent;
@@ -131,6 +131,16 @@ export class Scene {
   /** Renews a workload's certificate; its new serial. */
   async renew(workload: string): Promise<string> {
     return ((await askAgent(this.place, workload, "POST", "/renew")) as { readonly serial: string }).serial;
+  }
+
+  /** Asks for another certificate until there is one. */
+  untilRenewed(workload: string): Promise<void> {
+    const renewed = async () =>
+      this.renew(workload).then(
+        () => true,
+        () => false,
+      );
+    return until(`${workload} has another certificate`, renewed);
   }
 
   /** What the client gets from the server, through both proxies. */

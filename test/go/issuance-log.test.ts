@@ -56,7 +56,8 @@ describe("an authority's work, seen by others", { skip, timeout: 180_000 }, () =
       logger: silentLogger,
     });
     const each = request();
-    for (let i = 0; i < COUNT; i += 50) await Promise.all(Array.from({ length: 50 }, () => authority.recorded(authority.issue(each))));
+    for (let i = 0; i < COUNT; i += 50)
+      await Promise.all(Array.from({ length: 50 }, async () => authority.recorded(await authority.issue(each))));
   });
   after(() => {
     authority.close();
@@ -78,8 +79,8 @@ describe("an authority's work, seen by others", { skip, timeout: 180_000 }, () =
     test(`zlint and openssl find nothing in certificates for ${kind} keys, a workload's and the control plane's`, async () => {
       writeFileSync(file("root.pem"), authority.rootsPem);
       for (const { leaf } of [
-        authority.issue(request(kind)),
-        authority.issueServing(request(kind), ["localhost", "garrison.istio-system.svc"]),
+        await authority.issue(request(kind)),
+        await authority.issueServing(request(kind), ["localhost", "garrison.istio-system.svc"]),
       ]) {
         assert.deepEqual(await findings(leaf), []);
         writeFileSync(file("leaf.pem"), leaf);

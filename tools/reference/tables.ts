@@ -1,6 +1,7 @@
 /** `docs/reference/attributes.md` and `diagnostics.md`: the tables of the code as tables. */
 import { DIAGNOSTICS } from "../../src/core/diagnostic.ts";
 import { ATTRIBUTES, type AttributeRow, type ValueGrammar } from "../../src/policy/attributes.ts";
+import { DIAGNOSTIC_HELP } from "./diagnostic-help.ts";
 import { codes, table } from "./markdown.ts";
 
 const GRAMMAR_DOCS = {
@@ -48,13 +49,15 @@ ${table(["grammar", "meaning"], Object.entries(GRAMMAR_DOCS))}
 
 /** The page of diagnostics. */
 export function diagnosticsPage(): string {
-  const rows = Object.entries(DIAGNOSTICS).map(([code, { severity, title }]) => [code, severity, title]);
+  const meanings: Readonly<Record<string, string>> = DIAGNOSTIC_HELP;
+  const rows = Object.entries(DIAGNOSTICS).map(([code, { severity, title }]) => [code, severity, title, meanings[code] ?? ""]);
   return `# Diagnostics
 
 What \`garrison check\`, \`garrison status\` and the log of the control plane say about a configuration, as \`FILE:LINE:COLUMN: SEVERITY CODE: MESSAGE\` with a help on the
 next line. Codes are never given another meaning. An object with an error is not taken: its last valid form stays in force, and a policy without one is closed.
-A warning changes nothing.
+A warning changes nothing: what it is about is in force as it is written. Each stands once at its place, of a rule at the rule's first line. \`garrison check\` ends with 1 where there is an error,
+and with 0 where there are warnings only; it says the same with nothing running.
 
-${table(["code", "severity", "what"], rows)}
+${table(["code", "severity", "what", "what it means, and what to do"], rows)}
 `;
 }

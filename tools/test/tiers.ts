@@ -4,6 +4,7 @@ import { delimiter, dirname, join } from "node:path";
 import process from "node:process";
 import { findEnvoy } from "../../src/cli/find-envoy.ts";
 import { AppError } from "../../src/core/error.ts";
+import { SOFTHSM_MODULE } from "../../test/fixture/softhsm.ts";
 import { findExecutable } from "./executables.ts";
 
 type Environment = Readonly<Record<string, string | undefined>>;
@@ -49,6 +50,22 @@ async function goTools(): Promise<Availability> {
     : { ready: false, reason: `there is no \`${missing}\` in \`${folder}\`` };
 }
 
+/** A CA that others wrote, which signs for ours. */
+async function stepCa(): Promise<Availability> {
+  const folder = process.env.GARRISON_GO_TOOLS ?? join(dirname(dirname(import.meta.dirname)), ".tools", "go", "bin");
+  const path = findExecutable([folder], ["step-ca"]);
+  return path === undefined
+    ? { ready: false, reason: `there is no \`step-ca\` in \`${folder}\`` }
+    : { ready: true, env: { STEP_CA_PATH: path } };
+}
+
+/** A software HSM, as Debian has it. */
+async function token(): Promise<Availability> {
+  const tool = findExecutable((process.env.PATH ?? "").split(delimiter), ["softhsm2-util"]);
+  if (tool === undefined) return { ready: false, reason: "there is no `softhsm2-util`" };
+  return SOFTHSM_MODULE === "" ? { ready: false, reason: "there is no `libsofthsm2.so`" } : { ready: true, env: {} };
+}
+
 /** The convention of envtest, or what `npm run setup:kube` has built. */
 async function kubernetes(): Promise<Availability> {
   const folder = process.env.KUBEBUILDER_ASSETS || join(import.meta.dirname, "..", "..", ".tools", "kube");
@@ -82,6 +99,22 @@ export const TIERS: readonly Tier[] = [
     available: goTools,
     howToGet: "run `npm run setup:go` where there is Go, or Python",
     required: { GARRISON_REQUIRE_GO: "1" },
+  },
+  {
+    name: "step-ca",
+    patterns: ["test/step-ca/**/*.test.ts"],
+    concurrency: 1,
+    available: stepCa,
+    howToGet: "run `npm run setup:go` where there is Go, or Python",
+    required: {},
+  },
+  {
+    name: "token",
+    patterns: ["test/token/**/*.test.ts"],
+    concurrency: 1,
+    available: token,
+    howToGet: "install SoftHSM (`apt-get install softhsm2`)",
+    required: {},
   },
   {
     name: "kube",

@@ -44,7 +44,7 @@ before(async () => {
   model = mkdtempSync(join(tmpdir(), "log-model-"));
   state = model;
   const authority = open();
-  for (let i = 0; i < COUNT; i += 50) await Promise.all(Array.from({ length: 50 }, () => authority.recorded(issue(authority))));
+  for (let i = 0; i < COUNT; i += 50) await Promise.all(Array.from({ length: 50 }, async () => authority.recorded(await issue(authority))));
   close();
 });
 after(() => rmSync(model, { recursive: true }));
@@ -143,7 +143,7 @@ describe("verifyLog()", () => {
   test("tells that the log was set back: by its own archive, or by a checkpoint that was kept elsewhere", async () => {
     const authority = open();
     for (let i = 0; i < 200; i++) issue(authority);
-    await authority.recorded(issue(authority));
+    await authority.recorded(await issue(authority));
     const note = authority.log.checkpoint;
     close();
     const later = state;
@@ -164,7 +164,7 @@ describe("verifyLog()", () => {
     rmSync(at(""), { recursive: true });
     const authority = open();
     for (let i = 0; i < COUNT; i++) issue(authority);
-    await authority.recorded(issue(authority));
+    await authority.recorded(await issue(authority));
     close();
     assert.deepEqual(problems(), []);
     assert.deepEqual(problems([{ where: "kept.txt", note }]), [
@@ -176,7 +176,7 @@ describe("verifyLog()", () => {
 describe("a start", () => {
   test("adds what a crash left out of the log, with the bytes that it would have had", async () => {
     const authority = open();
-    const waiting = issue(authority);
+    const waiting = await issue(authority);
     authority.ledger.flush();
     // The process ends between the ledger's commit and the log's checkpoint.
     close();
@@ -242,7 +242,7 @@ test("killed while it issues, it leaves a log that holds, with everything that w
     import { openAuthority } from ${url("../authority.ts")};
     const authority = openAuthority({ stateFolder: ${JSON.stringify(state)}, trustDomain: "cluster.local", clock: { now: () => ${NOW} }, logger: { log() {} } });
     const request = { csr: ${JSON.stringify(csr)}, identity: ${JSON.stringify(identity)}, ttlSeconds: 0, caller: "token" };
-    const caller = async () => { for (;;) writeSync(1, (await authority.recorded(authority.issue(request))).serial + "\\n"); };
+    const caller = async () => { for (;;) writeSync(1, (await authority.recorded(await authority.issue(request))).serial + "\\n"); };
     for (let i = 0; i < 8; i++) caller();`;
   const child = spawn(process.execPath, ["--input-type=module", "-e", program], { stdio: ["ignore", "pipe", "inherit"] });
   const exited = once(child, "exit");

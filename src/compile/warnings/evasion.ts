@@ -56,6 +56,14 @@ function exampleOf(attribute: "path" | "host", value: ValueMatch): string | unde
 type PathOrHost = Clause & { readonly attribute: "path" | "host" };
 
 /** Spellings of what a clause matches that none of `values` does. */
+/** In no path after normalization, or in none that a client sends as it stands: dot segments, escapes, several slashes, other characters. */
+const UNSETTLED = /\/\.{1,2}(?:[/;]|$)|\/\/|[%\\"<>^`{|}?#*]|[^\x21-\x7e]/;
+
+/** Whether a request can have the text as it is, so that the value matches it and another spelling can be held against it. */
+function canBeSent(attribute: "path" | "host", text: string): boolean {
+  return attribute === "host" ? !/[/*\s]/.test(text) : text.startsWith("/") && !UNSETTLED.test(text);
+}
+
 function evadingSpellings(
   { attribute, values: own }: PathOrHost,
   selected: readonly WorkloadPolicy[],
@@ -66,7 +74,7 @@ function evadingSpellings(
   const fold = attribute === "host";
   const found = own.flatMap((value) => {
     const example = exampleOf(attribute, value);
-    if (example === undefined) return [];
+    if (example === undefined || !canBeSent(attribute, example)) return [];
     return spellings.map((respell) => respell(example)).filter((text) => !values.some((one) => pathOrHostMatches(one, text, fold)));
   });
   return [...new Set(found)];

@@ -1,5 +1,6 @@
 /** A rule with all that its warnings need. */
 import type { Place } from "../../core/diagnostic.ts";
+import type { MeshSnapshot } from "../../mesh/snapshot.ts";
 import type { AuthorizationPolicyObject, Rule } from "../../policy/model.ts";
 import type { WorkloadPolicy } from "../workload-policy.ts";
 
@@ -11,6 +12,7 @@ export interface PlacedRule {
   readonly place: Place;
   /** What is compiled for the workloads that the policy selects. */
   readonly selected: readonly WorkloadPolicy[];
+  readonly snapshot: MeshSnapshot;
 }
 
 const MAX_NAMED = 6;

@@ -1,18 +1,35 @@
 /** What Istio accepts and users regret, policy by policy. Warnings change nothing. */
 import type { Diagnostic } from "../../core/diagnostic.ts";
-import type { Workload } from "../../mesh/snapshot.ts";
+import type { MeshSnapshot, Workload } from "../../mesh/snapshot.ts";
 import { attributeRow } from "../../policy/attributes.ts";
 import type { AuthorizationPolicyObject, PeerAuthenticationObject, RequestAuthenticationObject } from "../../policy/model.ts";
 import type { CompiledRule, WorkloadPolicy } from "../workload-policy.ts";
+import { contradictions } from "./contradiction.ts";
 import { allowsAllBut, evadedDenies } from "./evasion.ts";
+import { misspeltValues, wideBlocks } from "./misspelt.ts";
+import { absentCallers } from "./nobody.ts";
+import { shadowedModes } from "./one-of-several.ts";
 import { named, type PlacedRule } from "./placed-rule.ts";
+import { unheardModePorts, unheardRulePorts, unreachable } from "./unheard-port.ts";
 import { identitiesWithoutMtls, requestersWithoutTokens } from "./unknown-caller.ts";
 import { emptyAllow, widenedDeny } from "./widened-deny.ts";
 
 type Compiled = ReadonlyMap<string, WorkloadPolicy>;
 
-/** In the order in which they are told of one rule. */
-const OF_RULES = [widenedDeny, emptyAllow, allowsAllBut, evadedDenies, identitiesWithoutMtls, requestersWithoutTokens] as const;
+/** Of what a rule says, in the order in which they are told. */
+const OF_WORDS = [misspeltValues, wideBlocks, contradictions, absentCallers] as const;
+
+/** Of what comes of a rule at the workloads that it holds for, likewise. */
+const OF_EFFECTS = [
+  unheardRulePorts,
+  unreachable,
+  widenedDeny,
+  emptyAllow,
+  allowsAllBut,
+  evadedDenies,
+  identitiesWithoutMtls,
+  requestersWithoutTokens,
+] as const;
 
 /** A policy with the workloads that it selects. */
 interface Selection {
@@ -20,15 +37,20 @@ interface Selection {
   readonly workloads: readonly Workload[];
 }
 
-function placedRules(policy: AuthorizationPolicyObject, selected: readonly WorkloadPolicy[]): readonly PlacedRule[] {
+function placedRules(
+  snapshot: MeshSnapshot,
+  policy: AuthorizationPolicyObject,
+  selected: readonly WorkloadPolicy[],
+): readonly PlacedRule[] {
   const { meta, rules } = policy;
-  if (rules === "invalid" || selected.length === 0) return [];
+  if (rules === "invalid") return [];
   return rules.map((rule, index) => ({
     policy,
     rule,
     name: `\`${meta.namespace}/${meta.name}[${index}]\``,
     place: rule.place ?? meta.place,
     selected,
+    snapshot,
   }));
 }
 
@@ -54,12 +76,19 @@ function tokenOptional(policy: RequestAuthenticationObject, selected: readonly W
   return [{ code: "GAR0206", message, place: meta.place, help }];
 }
 
+function ruleWarnings(placed: PlacedRule): readonly Diagnostic[] {
+  const effects = placed.selected.length === 0 ? [] : OF_EFFECTS;
+  return [...OF_WORDS, ...effects].flatMap((warn) => warn(placed));
+}
+
 /** All warnings about the meaning of policies in force. */
-export function policyWarnings(compiled: Compiled, selections: readonly Selection[]): readonly Diagnostic[] {
-  return selections.flatMap(({ policy, workloads }): readonly Diagnostic[] => {
-    if (policy.kind === "PeerAuthentication") return [];
+export function policyWarnings(snapshot: MeshSnapshot, compiled: Compiled, selections: readonly Selection[]): readonly Diagnostic[] {
+  const peers = selections.flatMap(({ policy, workloads }) => (policy.kind === "PeerAuthentication" ? [{ policy, workloads }] : []));
+  const warnings = selections.flatMap(({ policy, workloads }): readonly Diagnostic[] => {
     const selected = workloads.flatMap(({ key }) => compiled.get(key) ?? []);
+    if (policy.kind === "PeerAuthentication") return unheardModePorts(snapshot, policy, selected);
     if (policy.kind === "RequestAuthentication") return tokenOptional(policy, selected);
-    return placedRules(policy, selected).flatMap((rule) => OF_RULES.flatMap((warn) => warn(rule)));
+    return placedRules(snapshot, policy, selected).flatMap(ruleWarnings);
   });
+  return [...shadowedModes(peers), ...warnings];
 }

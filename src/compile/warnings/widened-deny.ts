@@ -2,6 +2,7 @@
 import type { Diagnostic } from "../../core/diagnostic.ts";
 import { named, type PlacedRule } from "./placed-rule.ts";
 import { atListener, clausesOf, isHttpOnly, listenersOf, onPort, outcomeOf, type RuleBody } from "./reach.ts";
+import { unsaidProtocol } from "./unsaid-protocol.ts";
 
 /** TCP ports where HTTP fields fall away from the rule, and whether anything else is asked there. */
 function widenedPorts({ rule, selected }: PlacedRule) {
@@ -26,7 +27,8 @@ export function widenedDeny(placed: PlacedRule): readonly Diagnostic[] {
     const at = ports.filter(({ outcome }) => outcome === kind).map((port) => port.at);
     if (at.length === 0) return [];
     const message = `DENY rule ${placed.name} has HTTP fields, which fall away on TCP ports: it denies ${which} to ${at.join(", ")}`;
-    return [{ code: "GAR0201", message, place: placed.place, help: "add `ports` with the HTTP ports to each operation of the rule" }];
+    const help = `add \`ports\` with the HTTP ports to each operation of the rule${unsaidProtocol(placed.snapshot, at)}`;
+    return [{ code: "GAR0201", message, place: placed.place, help }];
   });
 }
 
@@ -41,11 +43,12 @@ function onlyTcp(rule: RuleBody, selected: PlacedRule["selected"]): readonly str
 }
 
 /** ALLOW rules, or single operations of them, that reach TCP ports alone. */
-export function emptyAllow({ policy, rule, name, place, selected }: PlacedRule): readonly Diagnostic[] {
+export function emptyAllow({ policy, rule, name, place, selected, snapshot }: PlacedRule): readonly Diagnostic[] {
   if (policy.action !== "ALLOW" || !clausesOf(rule).some(isHttpOnly)) return [];
   const operations = rule.to.length === 0 ? [rule] : rule.to.map((clauses) => ({ ...rule, to: [clauses] }));
   const ports = [...new Set(operations.flatMap((operation) => onlyTcp(operation, selected)))];
   if (ports.length === 0) return [];
   const message = `ALLOW rule ${name} has HTTP fields, which no TCP connection has: it allows nothing at ${named(ports)}`;
-  return [{ code: "GAR0201", message, place, help: "allow what TCP ports need by a rule of their own, without HTTP fields" }];
+  const help = `allow what TCP ports need by a rule of their own, without HTTP fields${unsaidProtocol(snapshot, ports)}`;
+  return [{ code: "GAR0201", message, place, help }];
 }

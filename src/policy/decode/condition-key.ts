@@ -56,6 +56,11 @@ export const conditionKey: Decoder<Pick<Clause, "attribute" | "argument">> = (cu
     if (grammar.test(argument)) return { attribute, argument: normalize(argument) };
     return wrong(cursor, "GAR0007", `${what}: ${quote(value)}`, help);
   }
+  const bare = [...WITH_ARGUMENT].find(([prefix]) => value === prefix || value.startsWith(`${prefix}.`));
+  if (bare !== undefined) {
+    const { help } = ARGUMENTS[attributeRow(bare[1]).argument ?? "header"];
+    return wrong(cursor, "GAR0007", `has no name in brackets: ${quote(value)}`, help);
+  }
   const unsupported = UNSUPPORTED.find(([prefix]) => value.startsWith(prefix));
   if (unsupported !== undefined) return wrong(cursor, "GAR0004", `is not supported: ${quote(value)}`, unsupported[1]);
   const known = [...PLAIN.keys(), ...[...WITH_ARGUMENT.keys()].map((prefix) => `${prefix}[NAME]`)];

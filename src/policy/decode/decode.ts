@@ -37,6 +37,8 @@ export interface DecodedObject {
   readonly key: string | undefined;
   /** What it may be about; undefined for a kind that is none of ours, by any spelling, and outside the group of the policies. */
   readonly claim: ObjectClaim | undefined;
+  /** Nothing in the document looks like an object of Kubernetes: at a start it is passed over. */
+  readonly stray?: true;
   readonly diagnostics: readonly Diagnostic[];
 }
 
@@ -176,8 +178,8 @@ const STOPPING: ReadonlySet<WrittenKind> = new Set([
 ]);
 
 /** Whether a document is, or may be, an object that stops something, and does not tell which: so that it cannot even be closed. */
-export function hidesPolicy({ key, claim }: DecodedObject): boolean {
-  return key === undefined && claim !== undefined && (claim.kind === undefined || STOPPING.has(claim.kind));
+export function hidesPolicy({ key, claim, stray }: DecodedObject): boolean {
+  return key === undefined && stray === undefined && claim !== undefined && (claim.kind === undefined || STOPPING.has(claim.kind));
 }
 
 /** Whether an object is the closed form of an invalid policy. */
@@ -186,6 +188,31 @@ export function isClosedForm(object: MeshObject): boolean {
   if (object.kind === "RequestAuthentication") return object.jwtRules === "invalid";
   if (object.kind === "DestinationRule") return object.trafficPolicy === "invalid";
   return object.kind === "PeerAuthentication" && object.mtls === "invalid";
+}
+
+const OBJECT_KEYS: ReadonlySet<string> = new Set(["apiversion", "kind", "metadata", "spec"]);
+
+/** Whether anything in it says that it is an object, or a part of one; a stopping one may also have slid below another key, or into a list. */
+function looksLikeObject(node: RawNode, isRoot = true): boolean {
+  if (node.kind === "list") return node.items.some((item) => looksLikeObject(item, false));
+  if (node.kind !== "map") return node.kind === "unusable";
+  if (isRoot && node.entries.some(({ key }) => OBJECT_KEYS.has(key.toLowerCase()))) return true;
+  const name = textOf(childOf(node, "kind"));
+  if (isOfSecurity(node) || (name !== undefined && isKind(name) && STOPPING.has(name))) return true;
+  return node.entries.some(({ value }) => looksLikeObject(value, false));
+}
+
+/** A document that nothing tells of: a values file, a list of something else, a text. */
+function decodeStray(node: RawNode): DecodedObject {
+  const message = "the document is no object: it has none of `apiVersion`, `kind`, `metadata` and `spec`";
+  const help = "take it out of the folder if it belongs to something else";
+  return {
+    valid: false,
+    key: undefined,
+    claim: ANYTHING,
+    stray: true,
+    diagnostics: [{ code: "GAR0216", message, place: node.place, help }],
+  };
 }
 
 function notAMap(cursor: Cursor): undefined {
@@ -199,6 +226,7 @@ function byPlace({ place: left }: Diagnostic, { place: right }: Diagnostic): num
 
 /** Decodes one document. Never throws: whatever is wrong is a diagnostic, and an invalid policy is closed. */
 export function decodeObject(node: RawNode): DecodedObject {
+  if (!looksLikeObject(node)) return decodeStray(node);
   const report = new Report();
   const cursor: Cursor = { node, path: "", report };
   const decoded = node.kind === "map" ? partialRecord(decodeRoot)(cursor) : notAMap(cursor);

@@ -4,7 +4,7 @@ import { parseStringMatch, type StringMatch } from "../pattern.ts";
 import { duration } from "./duration.ts";
 import { isDnsLabel, isDnsSubdomain } from "./kubernetes-name.ts";
 import { LIMITS } from "./limits.ts";
-import { boolean, type Decoder, type Fields, integer, list, mapOf, record, stringUpTo, text, wrong } from "./reader.ts";
+import { boolean, type Decoder, type Fields, list, mapOf, protoInteger, record, stringUpTo, text, wrong } from "./reader.ts";
 import { matching } from "./refine.ts";
 import { quote } from "./report.ts";
 
@@ -56,7 +56,11 @@ const STATUSES: ReadonlySet<number> = new Set([
 ]);
 
 const requestBody: Decoder<RequestBodyCheck> = record((fields) => {
-  const maxRequestBytes = fields.required("maxRequestBytes", integer(1, MAX_BODY_BYTES), "say how many bytes the authorizer may be shown");
+  const maxRequestBytes = fields.required(
+    "maxRequestBytes",
+    protoInteger(1, MAX_BODY_BYTES),
+    "say how many bytes the authorizer may be shown",
+  );
   const allowPartialMessage = fields.optional("allowPartialMessage", boolean) ?? false;
   const packAsBytes = fields.optional("packAsBytes", boolean) ?? false;
   return maxRequestBytes === undefined ? undefined : { maxRequestBytes, allowPartialMessage, packAsBytes };
@@ -64,7 +68,7 @@ const requestBody: Decoder<RequestBodyCheck> = record((fields) => {
 
 function readShared(fields: Fields, named: ProviderName): ExtensionProviderFields | undefined {
   const at = fields.required("service", service, SERVICE_HELP);
-  const port = fields.required("port", integer(1, 65_535));
+  const port = fields.required("port", protoInteger(1, 65_535));
   const rest = {
     timeoutMs: fields.optional("timeout", timeout) ?? DEFAULT_TIMEOUT_MS,
     failOpen: fields.optional("failOpen", boolean) ?? false,

@@ -24,7 +24,7 @@ const WATCHING = [
 
 const watchingProvider: Decoder<"unused"> = record((fields) => {
   fields.required("name", text);
-  fields.tellUnused(WATCHING, "decisions are in the record: see `garrison audit`");
+  fields.tellUnused(WATCHING);
   return "unused";
 });
 

@@ -85,7 +85,7 @@ const UNUSED = [
 function refuseWhatIsNotHonoured(fields: Fields): void {
   fields.optional("verifyCertificateAtClient", only([true], "a server's certificate is always verified"));
   fields.refuse(REFUSED);
-  fields.tellUnused(UNUSED, "it concerns neither identities nor policies");
+  fields.tellUnused(UNUSED);
 }
 
 /** Every field that concerns security is read or refused by name; the others are told as warnings. */

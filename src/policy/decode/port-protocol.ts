@@ -28,14 +28,24 @@ export function parseProtocol(text: string): Protocol | undefined {
   return PROTOCOLS.get(text.toLowerCase());
 }
 
-/**
- * A port's protocol from its `appProtocol`, or else from its name: `PROTOCOL` or `PROTOCOL-anything`. Where neither names
- * one, Istio looks into the first bytes; here it is TCP: what a client sends first must not choose the rules it is held to.
- */
-export function protocolOfPort(name: string, appProtocol: string | undefined): Protocol {
+/** What `appProtocol`, or else the name (`PROTOCOL` or `PROTOCOL-anything`), says of a port; undefined where it says nothing. */
+function saidProtocol(name: string, appProtocol: string | undefined): Protocol | undefined {
   const text = (appProtocol ?? name).toLowerCase();
   const known = APP_PROTOCOLS.get(text) ?? parseProtocol(text);
   if (known !== undefined) return known;
   if (text.startsWith("grpc-web-")) return "http";
-  return parseProtocol(text.split("-", 1)[0] ?? "") ?? "tcp";
+  return parseProtocol(text.split("-", 1)[0] ?? "");
+}
+
+/**
+ * A port's protocol. Where nothing says one, Istio looks into the first bytes; here it is TCP: what a client sends first must
+ * not choose the rules it is held to.
+ */
+export function protocolOfPort(name: string, appProtocol: string | undefined): Protocol {
+  return saidProtocol(name, appProtocol) ?? "tcp";
+}
+
+/** For a port of a service whose protocol nothing says. */
+export function unsaid(name: string, appProtocol: string | undefined): { readonly unsaid?: true } {
+  return saidProtocol(name, appProtocol) === undefined ? { unsaid: true } : {};
 }

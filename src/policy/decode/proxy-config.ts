@@ -2,7 +2,7 @@
 import { NO_PROXY_CONFIG, type ProxyConfig } from "../mesh-config.ts";
 import { yamlText } from "./embedded-yaml.ts";
 import { childOf, type RawMap } from "./raw-node.ts";
-import { type Cursor, type Decoder, type Fields, integer, record } from "./reader.ts";
+import { type Cursor, type Decoder, type Fields, protoInteger, record } from "./reader.ts";
 import { oneOf, only } from "./refine.ts";
 
 /** Envoy counts hops in 32 bits; nobody has so many proxies. */
@@ -17,7 +17,7 @@ function readClientCertDetails(fields: Fields, name: string): void {
 }
 
 const topology: Decoder<Pick<ProxyConfig, "numTrustedProxies">> = record((fields) => {
-  const numTrustedProxies = fields.optional("numTrustedProxies", integer(0, MAX_HOPS));
+  const numTrustedProxies = fields.optional("numTrustedProxies", protoInteger(0, MAX_HOPS));
   readClientCertDetails(fields, "forwardClientCertDetails");
   fields.refuse({ proxyProtocol: "the address of a client is its connection's, or in X-Forwarded-For by `numTrustedProxies`" });
   return { numTrustedProxies };
@@ -56,7 +56,7 @@ const UNUSED_HEADERS = [
 const proxyHeaders: Decoder<true> = record((fields) => {
   readClientCertDetails(fields, "forwardedClientCert");
   fields.refuse({ setCurrentClientCertDetails: "applications get the peer's SPIFFE ID (`URI`)" });
-  fields.tellUnused(UNUSED_HEADERS, "proxies neither add nor change these headers");
+  fields.tellUnused(UNUSED_HEADERS);
   return true;
 });
 
@@ -110,7 +110,7 @@ export const proxyConfig: Decoder<ProxyConfig> = record((fields) => {
   const tellsDenials = fields.optional("proxyMetadata", proxyMetadata);
   fields.optional("controlPlaneAuthPolicy", only(["MUTUAL_TLS"], "proxies reach the control plane by mutual TLS"));
   fields.refuse(REFUSED);
-  fields.tellUnused(UNUSED, "it concerns neither identities nor policies: agents and proxies have their own command lines");
+  fields.tellUnused(UNUSED);
   return { numTrustedProxies: gateway?.numTrustedProxies, tellsDenials };
 });
 

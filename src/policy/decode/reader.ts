@@ -123,13 +123,12 @@ export class Fields {
     }
   }
 
-  /** Fields that have no effect here, and none on who may do what: each is told as a warning. */
-  tellUnused(names: readonly string[], help: string): void {
+  /** Fields that have no effect here, and none on who may do what: told by one warning for the whole object, or for each `help`. */
+  tellUnused(names: readonly string[], help?: string): void {
     for (const name of names) {
       this.#accepted.add(name);
       const entry = this.#entries.get(name);
-      if (entry === undefined) continue;
-      this.cursor.report.add("GAR0014", entry.place, `${quote(pathOf(this.cursor.path, name))} is not used by Garrison`, help);
+      if (entry !== undefined) this.cursor.report.addUnused(entry.place, quote(pathOf(this.cursor.path, name)), help);
     }
   }
 
@@ -146,7 +145,7 @@ export class Fields {
   finish(): void {
     const { report, path } = this.cursor;
     for (const { key, place } of this.#strangers) {
-      const meant = report.full ? undefined : closest(key, this.#known);
+      const meant = report.full ? undefined : closest(key, this.#known.union(this.#accepted));
       const help = meant === undefined ? `the fields here are ${[...this.#known].join(", ")}` : `did you mean \`${meant}\`?`;
       report.add("GAR0003", place, `unknown field ${quote(pathOf(path, key))}`, help);
     }
@@ -242,6 +241,16 @@ export function integer(min: number, max: number): Decoder<number> {
       return wrongType(cursor, "a whole number", typeof value === "string" ? "write it without quotes" : undefined);
     if (!Number.isSafeInteger(value)) return wrong(cursor, "GAR0006", `must be a whole number, not ${value}`);
     return value < min || value > max ? wrong(cursor, "GAR0007", `must be ${min} to ${max}, not ${value}`) : value;
+  };
+}
+
+/** A whole number as protobuf's JSON has it, and so Istio's MeshConfig: in quotes as well. */
+export function protoInteger(min: number, max: number): Decoder<number> {
+  const number = integer(min, max);
+  return (cursor) => {
+    const { node } = cursor;
+    const quoted = node.kind === "scalar" && typeof node.value === "string" && /^-?(?:0|[1-9]\d{0,14})$/.test(node.value);
+    return number(quoted ? { ...cursor, node: { kind: "scalar", value: Number(node.value), place: node.place } } : cursor);
   };
 }
 

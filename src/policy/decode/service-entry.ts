@@ -4,7 +4,7 @@ import type { EntryEndpoint, ObjectMeta, ServiceEntryObject, ServicePort } from 
 import { dnsLabel, dnsSubdomain } from "./kubernetes-name.ts";
 import { labels, NO_LABELS, sidecarSelector } from "./labels.ts";
 import { LIMITS } from "./limits.ts";
-import { protocolOfPort } from "./port-protocol.ts";
+import { protocolOfPort, unsaid } from "./port-protocol.ts";
 import { type Cursor, type Decoder, type Fields, integer, list, record, text, wrong } from "./reader.ts";
 import { oneOf } from "./refine.ts";
 import { quote } from "./report.ts";
@@ -26,7 +26,9 @@ const port: Decoder<ServicePort> = record((fields) => {
   const targetPort = fields.optional("targetPort", number);
   if (clientPort === undefined) return undefined;
   const place = fields.cursor.node.place;
-  return { name, port: clientPort, targetPort: targetPort ?? clientPort, protocol: named ?? protocolOfPort(name, undefined), place };
+  const ports = { name, port: clientPort, targetPort: targetPort ?? clientPort };
+  if (named !== undefined) return { ...ports, protocol: named, place };
+  return { ...ports, protocol: protocolOfPort(name, undefined), ...unsaid(name, undefined), place };
 });
 
 /** Istio: names and numbers are unique. */

@@ -3,7 +3,7 @@ import type { ObjectMeta, ServiceObject, ServicePort } from "../model.ts";
 import { dnsLabel, portName } from "./kubernetes-name.ts";
 import { labels, NO_LABELS } from "./labels.ts";
 import { LIMITS } from "./limits.ts";
-import { protocolOfPort } from "./port-protocol.ts";
+import { protocolOfPort, unsaid } from "./port-protocol.ts";
 import { type Decoder, type Fields, integer, list, record, text, wrong } from "./reader.ts";
 import { only } from "./refine.ts";
 
@@ -26,7 +26,14 @@ const port: Decoder<ServicePort> = record((fields) => {
   fields.refuse(UNSUPPORTED_OF_PORT);
   if (clientPort === undefined) return undefined;
   const protocol = protocolOfPort(name, appProtocol);
-  return { name, port: clientPort, targetPort: workloadPort ?? clientPort, protocol, place: fields.cursor.node.place };
+  return {
+    name,
+    port: clientPort,
+    targetPort: workloadPort ?? clientPort,
+    protocol,
+    ...unsaid(name, appProtocol),
+    place: fields.cursor.node.place,
+  };
 });
 
 /** Kubernetes: with several ports each has a name, and neither names nor numbers come twice. */

@@ -34,7 +34,7 @@ async function setUp(t: TestContext, handlers: AdmissionHandlers) {
     logger: silentLogger,
   });
   const dnsNames = ["garrison.garrison-system.svc"];
-  const serving = startServing({ authority, clock: systemClock, logger: silentLogger, dnsNames });
+  const serving = await startServing({ authority, clock: systemClock, logger: silentLogger, dnsNames });
   const server = await serveWebhooks({
     listen: { host: "127.0.0.1", port: 0 },
     material: serving.material,
@@ -152,7 +152,7 @@ test("a new certificate is used by the next connection", async (t) => {
     logger: silentLogger,
   });
   t.after(() => authority.close());
-  const other = startServing({ authority, clock: systemClock, logger: silentLogger });
+  const other = await startServing({ authority, clock: systemClock, logger: silentLogger });
   t.after(() => other.close());
   assert.ok(other.material.current);
   serving.material.update(other.material.current);

@@ -23,6 +23,18 @@ export const LINTS: readonly Lint[] = [
   keyIdentifiers,
 ];
 
+/** What holds for leaves of other CAs as well, which may have a subject, and leave out what a leaf needs not say of itself. */
+const FOREIGN_LINTS: readonly Lint[] = [issuerName, validity, spiffeIdentity, keyUsage, extendedKeyUsage];
+
+/** The first flaw of a leaf that another CA has signed. */
+export function foreignFlaw(leaf: Certificate, context: LintContext): string | undefined {
+  for (const { name, source, check } of FOREIGN_LINTS) {
+    const flaw = check(leaf, context);
+    if (flaw !== undefined) return `${flaw} (lint ${name}, ${source})`;
+  }
+  return undefined;
+}
+
 /** Throws `internal`, with the lint and its source, for a leaf that must not be signed: then the fault is ours. */
 export function lintLeaf(leaf: Certificate, context: LintContext): void {
   for (const { name, source, check } of LINTS) {
