@@ -32,7 +32,8 @@ const LEAST_GO = 21;
 /** What is built: programs, their sources, the versions of what they use. */
 function stamp() {
   const hash = createHash("sha256").update([...PROGRAMS, HELM].join());
-  for (const name of ["go.mod", "go.sum", "spiffe-client/main.go", "tlog-verify/main.go", "helm/go.mod", "helm/go.sum"]) hash.update(readFileSync(join(source, name)));
+  for (const name of ["go.mod", "go.sum", "spiffe-client/main.go", "tlog-verify/main.go", "helm/go.mod", "helm/go.sum"])
+    hash.update(readFileSync(join(source, name)));
   return hash.digest("hex");
 }
 
@@ -64,7 +65,8 @@ function build() {
   /** @type {(cwd: string, names: readonly string[]) => boolean} */
   const builds = (cwd, names) =>
     spawnSync(go, ["build", "-o", `${bin}/`, ...names], { cwd, env, stdio: ["ignore", "inherit", "inherit"] }).status === 0;
-  if (!builds(source, PROGRAMS) || !builds(helmSource, [HELM])) throw new Error("the Go programs cannot be built\n  help: the Go module proxy must be within reach, the first time");
+  if (!builds(source, PROGRAMS) || !builds(helmSource, [HELM]))
+    throw new Error("the Go programs cannot be built\n  help: the Go module proxy must be within reach, the first time");
   writeFileSync(stampFile, wanted);
 }
 

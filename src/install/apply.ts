@@ -26,6 +26,9 @@ const CODES: Readonly<Record<number, ErrorCode>> = {
   422: "invalid-configuration",
 };
 
+/** Not a matter of rights, though the API server says so. */
+const TERMINATING = /being terminated/;
+
 const HELP: Readonly<Record<number, string>> = {
   401: "the API server does not know you: log in again, or name another kubeconfig",
   403: "installing needs the rights of an administrator of the cluster; `garrison install --dry-run client` prints what they can apply",
@@ -39,8 +42,11 @@ function messageOf({ status, body }: ApiAnswer): string {
 
 /** What the API server refused, in words for whoever installs. */
 export function refusal(answer: ApiAnswer, where: string): AppError {
+  const message = messageOf(answer);
+  if (TERMINATING.test(message))
+    return new AppError("unavailable", message, { where, help: "wait until the namespace is gone, and try again" });
   const help = HELP[answer.status];
-  return new AppError(CODES[answer.status] ?? "unavailable", messageOf(answer), { where, ...(help === undefined ? {} : { help }) });
+  return new AppError(CODES[answer.status] ?? "unavailable", message, { where, ...(help === undefined ? {} : { help }) });
 }
 
 /** An object as the cluster has it; undefined where it has none. */

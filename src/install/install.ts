@@ -5,6 +5,7 @@ import { customResourceDefinitions, type Manifest, renderChart } from "./chart.t
 import { CHART_LABEL, INSTALLED_KINDS, kindOf, NAMESPACE, nameOf } from "./kinds.ts";
 import { isServed } from "./readiness.ts";
 import type { JsonObject } from "./template.ts";
+import { prune } from "./uninstall.ts";
 import { until } from "./wait.ts";
 
 /** All objects but the schemas, in the order in which they are applied: the chart's, and the namespace that Helm would make by itself. */
@@ -21,7 +22,7 @@ export interface InstallOptions extends ApplyOptions {
   readonly namespace: string;
   readonly values: readonly JsonObject[];
   /** Told of each object. */
-  readonly report: (manifest: Manifest, outcome: Outcome) => void;
+  readonly report: (manifest: Manifest, outcome: Outcome | "deleted") => void;
   readonly signal: AbortSignal;
 }
 
@@ -33,7 +34,7 @@ async function applyInto(options: InstallOptions, created: ReadonlySet<string>, 
 }
 
 /**
- * Applies the schemas, waits until they are served, and then everything else. Doing it again changes nothing that is as it should be.
+ * Applies the schemas, waits until they are served, then everything else, and removes what it had before with other values. Doing it again changes nothing that is as it should be.
  * Throws as `applyObject` does, and `deadline-exceeded`.
  */
 export async function install(options: InstallOptions): Promise<void> {
@@ -48,4 +49,5 @@ export async function install(options: InstallOptions): Promise<void> {
     if (manifest.kind === NAMESPACE.kind && outcome === "created") created.add(manifest.metadata.name);
     report(manifest, outcome);
   }
+  await prune(options, objects);
 }

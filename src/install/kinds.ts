@@ -25,11 +25,13 @@ export const WEBHOOK_KINDS = [
   kind("admissionregistration.k8s.io/v1", "MutatingWebhookConfiguration", "mutatingwebhookconfigurations", false),
 ] as const;
 
-/** In the order in which they are made; what asks the control plane about others comes when it is there to be asked. */
+/**
+ * In the order in which they are made. The webhooks ask the control plane about others, so they are last; and what they ask about, the mesh's
+ * configuration, comes after the Deployment, so that a control plane that does not run can be put right.
+ */
 export const INSTALLED_KINDS: readonly InstalledKind[] = [
   NAMESPACE,
   kind("v1", "ServiceAccount", "serviceaccounts"),
-  kind("v1", "ConfigMap", "configmaps"),
   kind("rbac.authorization.k8s.io/v1", "ClusterRole", "clusterroles", false),
   kind("rbac.authorization.k8s.io/v1", "ClusterRoleBinding", "clusterrolebindings", false),
   kind("rbac.authorization.k8s.io/v1", "Role", "roles"),
@@ -39,6 +41,7 @@ export const INSTALLED_KINDS: readonly InstalledKind[] = [
   kind("v1", "Service", "services"),
   DEPLOYMENT,
   kind("autoscaling/v2", "HorizontalPodAutoscaler", "horizontalpodautoscalers"),
+  kind("v1", "ConfigMap", "configmaps"),
   ...WEBHOOK_KINDS,
 ];
 

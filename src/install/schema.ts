@@ -4,6 +4,8 @@ import { isObject, type Json, type JsonObject } from "./template.ts";
 
 interface Place {
   readonly path: string;
+  readonly errors: string[];
+  /** Of the value itself. */
   readonly fail: (what: string) => void;
 }
 
@@ -41,40 +43,40 @@ const KEYWORDS: Readonly<Record<string, Keyword>> = {
   maximum: (value, wanted, { fail }) => {
     if (typeof value === "number" && value > Number(wanted)) fail(`is more than ${Number(wanted)}`);
   },
-  items: (value, wanted, { path, fail }) => {
-    if (Array.isArray(value)) for (const [index, item] of value.entries()) check(item, wanted, `${path}[${index}]`, fail);
+  items: (value, wanted, { path, errors }) => {
+    if (Array.isArray(value)) for (const [index, item] of value.entries()) check(item, wanted, `${path}[${index}]`, errors);
   },
-  required: (value, wanted, { path, fail }) => {
+  required: (value, wanted, { path, errors }) => {
     if (!isObject(value) || !Array.isArray(wanted)) return;
-    for (const key of wanted) if (!Object.hasOwn(value, String(key))) fail(`has no \`${[path, key].filter(Boolean).join(".")}\``);
+    for (const key of wanted) if (!Object.hasOwn(value, String(key))) errors.push(`has no \`${[path, key].filter(Boolean).join(".")}\``);
   },
-  properties: (value, wanted, { path, fail }) => {
+  properties: (value, wanted, { path, errors }) => {
     if (!isObject(value) || !isObject(wanted)) return;
     for (const [key, schema] of Object.entries(wanted))
-      if (Object.hasOwn(value, key)) check(value[key] ?? null, schema, [path, key].filter(Boolean).join("."), fail);
+      if (Object.hasOwn(value, key)) check(value[key] ?? null, schema, [path, key].filter(Boolean).join("."), errors);
   },
-  additionalProperties: (value, wanted, { path, fail }, schema) => {
+  additionalProperties: (value, wanted, { path, errors }, schema) => {
     const known = objectOf(schema.properties);
     for (const [key, entry] of Object.entries(objectOf(value)).filter(([name]) => !Object.hasOwn(known, name))) {
       const at = [path, key].filter(Boolean).join(".");
-      if (wanted === false) fail(`has an unknown value \`${at}\``);
-      else check(entry, wanted, at, fail);
+      if (wanted === false) errors.push(`has an unknown value \`${at}\``);
+      else check(entry, wanted, at, errors);
     }
   },
 };
 
-function check(value: Json, schema: Json, path: string, fail: (what: string) => void): void {
-  const at = { path, fail: (what: string) => fail(what.startsWith("has ") ? what : `\`${path}\` ${what}`) };
+function check(value: Json, schema: Json, path: string, errors: string[]): void {
+  const place: Place = { path, errors, fail: (what) => void errors.push(`\`${path}\` ${what}`) };
   for (const [keyword, wanted] of Object.entries(objectOf(schema))) {
     const holdsTo = Object.hasOwn(KEYWORDS, keyword) ? KEYWORDS[keyword] : undefined;
     if (holdsTo === undefined) throw new AppError("unsupported", `the schema's keyword \`${keyword}\` is not understood`, { where: path });
-    holdsTo(value, wanted, at, objectOf(schema));
+    holdsTo(value, wanted, place, objectOf(schema));
   }
 }
 
 /** All that is wrong with a value, each a phrase; nothing where it is as the schema says. Throws `unsupported` for a schema of more than that. */
 export function schemaErrors(value: Json, schema: Json): readonly string[] {
   const errors: string[] = [];
-  check(value, schema, "", (what) => void errors.push(what));
+  check(value, schema, "", errors);
   return errors;
 }

@@ -35,7 +35,8 @@ async function installed(flags: readonly string[]): Promise<ReadonlyMap<string, 
 
 describe("the chart", { skip, timeout: 120_000 }, () => {
   test("passes Helm's lint, warnings counted, with each file of values", () => {
-    for (const values of [[], ...VALUES.map((file) => ["--values", file])]) assert.match(helm("lint", "--strict", CHART, ...values), /0 chart\(s\) failed/);
+    for (const values of [[], ...VALUES.map((file) => ["--values", file])])
+      assert.match(helm("lint", "--strict", CHART, ...values), /0 chart\(s\) failed/);
   });
 
   for (const file of [undefined, ...VALUES]) {

@@ -47,7 +47,7 @@ export class Cluster {
 
   /** A cluster with our kinds, but for those whose plural is left out, and our control plane's account; it ends with `scope`. */
   static async start(scope: Scope, { without = [] }: { readonly without?: readonly string[] } = {}): Promise<Cluster> {
-    const cluster = new Cluster(await ApiServer.start(scope));
+    const cluster = await Cluster.bare(scope);
     const plurals = globSync("*.yaml", { cwd: CRDS }).map((file) => basename(file, ".yaml"));
     await cluster.installSchemas(plurals.filter((plural) => !without.includes(plural)));
     await cluster.apply(`apiVersion: v1\nkind: Namespace\nmetadata: { name: ${HOME} }\n`);
@@ -56,15 +56,23 @@ export class Cluster {
     return cluster;
   }
 
-  /** As they stand in their files: the client library would drop what it does not know. */
-  async installSchemas(plurals: readonly string[]): Promise<void> {
+  /** A cluster with nothing of ours. */
+  static async bare(scope: Scope): Promise<Cluster> {
+    return new Cluster(await ApiServer.start(scope));
+  }
+
+  /** As they stand in their files: the client library would drop what it does not know. `labels`: others than ours. */
+  async installSchemas(plurals: readonly string[], { labels }: { readonly labels?: Readonly<Record<string, string>> } = {}): Promise<void> {
     const api = await this.#api();
     const paths = await Promise.all(
       plurals.map(async (plural) => {
         const definition = parse(readFileSync(join(CRDS, `${plural}.yaml`), "utf8")) as {
+          readonly metadata: { readonly name: string; readonly labels: Readonly<Record<string, string>> };
           readonly spec: { readonly group: string };
         };
-        const { status, body } = await api.call("POST", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", definition);
+        const { metadata } = definition;
+        const object = { ...definition, metadata: { ...metadata, labels: labels ?? metadata.labels } };
+        const { status, body } = await api.call("POST", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", object);
         if (status !== 201) throw new Error(`${plural}: ${JSON.stringify(body)}`);
         return `/apis/${definition.spec.group}/v1/${plural}`;
       }),
@@ -133,7 +141,9 @@ export class Cluster {
 
   /** Our webhooks, with the control plane at a port of this machine. */
   async installWebhooks(port: number): Promise<void> {
-    await this.apply(chartText("webhooks.yaml").replaceAll(/service: \{ name: garrison.*path: (\S+),.*\}/g, `url: https://localhost:${port}$1`));
+    await this.apply(
+      chartText("webhooks.yaml").replaceAll(/service: \{ name: garrison.*path: (\S+),.*\}/g, `url: https://localhost:${port}$1`),
+    );
   }
 
   /** Puts another form in the place of an object's. */
