@@ -79,7 +79,7 @@ export function readValues(file: string): JsonObject {
 }
 
 /** The chart's values with others over them, the last first in rank. Throws `invalid-configuration` for what its schema refuses. */
-export function chartValues(over: readonly JsonObject[]): JsonObject {
+function chartValues(over: readonly JsonObject[]): JsonObject {
   const values = over.reduce(merge, parseYaml(read("values.yaml")) as JsonObject);
   const errors = schemaErrors(values, JSON.parse(read("values.schema.json")) as Json);
   if (errors.length === 0) return values;

@@ -44,7 +44,7 @@ async function podTroubles(api: KubernetesApi, namespace: string): Promise<reado
 }
 
 /** What the Deployment still lacks: all of its pods of the newest form, available. */
-export async function deploymentMissing(api: KubernetesApi, namespace: string): Promise<Missing> {
+async function deploymentMissing(api: KubernetesApi, namespace: string): Promise<Missing> {
   const name: Manifest = { apiVersion: DEPLOYMENT.apiVersion, kind: DEPLOYMENT.kind, metadata: { name: "garrison", namespace } };
   const live = await readLive(api, name);
   if (live === undefined) return `there is no ${nameOf(name)}`;
@@ -59,7 +59,7 @@ export async function deploymentMissing(api: KubernetesApi, namespace: string): 
 }
 
 /** The webhooks of our configurations, by their names, with the PEM by which the API server knows the control plane; null where it has none. */
-export async function webhookBundles(api: KubernetesApi): Promise<ReadonlyMap<string, string | null>> {
+async function webhookBundles(api: KubernetesApi): Promise<ReadonlyMap<string, string | null>> {
   const bundles = new Map<string, string | null>();
   for (const { apiVersion, kind, resource } of WEBHOOK_KINDS) {
     const answer = await api.call("GET", `/apis/${apiVersion}/${resource}/garrison`);
