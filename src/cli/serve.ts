@@ -149,7 +149,7 @@ export const command: Command = {
     webhooks: {
       type: "value",
       value: "HOST:PORT",
-      doc: "where the API server has objects checked before it keeps them, by HTTPS (deploy/kubernetes/webhooks.yaml)",
+      doc: "where the API server has objects checked before it keeps them, by HTTPS (`garrison install` says so to it)",
     },
     service: {
       type: "value",
@@ -161,7 +161,7 @@ export const command: Command = {
     "ca-secret": {
       type: "value",
       value: "NAMESPACE/NAME",
-      doc: "the Secret with the CA that all replicas share, as `cacerts`; it is made where there is none (deploy/kubernetes/ca-rbac.yaml)",
+      doc: "the Secret with the CA that all replicas share, as `cacerts`; it is made where there is none",
     },
     ...SETTINGS_OPTIONS,
     "jwks-allow": {

@@ -33,7 +33,7 @@ export interface ClusterDuties {
   close(): Promise<void>;
 }
 
-/** The name of our webhook configurations (deploy/kubernetes/webhooks.yaml), and of the Lease. */
+/** The name of our webhook configurations (the chart's webhooks.yaml), and of the Lease. */
 const NAME = "garrison";
 
 /** What is served to the API server, by the path of its webhook configuration. */
