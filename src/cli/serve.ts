@@ -1,13 +1,15 @@
 import { parsePkcs11Uri } from "../ca/pkcs11/uri.ts";
 import { AppError } from "../core/error.ts";
 import { formatSpiffeId, parseSpiffeId } from "../identity/spiffe-id.ts";
+import { DEFAULT_TRUST_DOMAIN } from "../identity/trust-domain.ts";
 import { type IpBlock, parseIpBlock } from "../policy/ip-block.ts";
 import type { ClusterPlace } from "../server/cluster/place.ts";
-import { startControlPlane } from "../server/control-plane.ts";
+import { type ControlPlaneOptions, startControlPlane } from "../server/control-plane.ts";
 import type { CaOptions } from "../server/open-ca.ts";
 import type { ConfigurationOrigin } from "../server/source.ts";
 import type { Command, ParsedArguments } from "./command.ts";
 import { EXIT } from "./exit.ts";
+import { INJECT_OPTIONS, injectOptions } from "./inject.ts";
 import { createLogger } from "./log.ts";
 import { SETTINGS_OPTIONS, settingsOf } from "./offline-mesh.ts";
 import { LOG_OPTION, logLevel, parseHostPort, required, STATE_OPTION } from "./options.ts";
@@ -17,6 +19,23 @@ import { version } from "./version.ts";
 /** Both from the command line and from the environment. Throws `invalid-argument`. */
 function jwksAllow(given: readonly string[], fromEnvironment = ""): readonly IpBlock[] {
   return [...given, ...fromEnvironment.split(",")].filter((text) => text !== "").map((text) => parseIpBlock(text.trim()));
+}
+
+/** Only HTTP: whoever verifies a certificate may not need to verify another one for that. Throws `invalid-argument`. */
+function crlUrl(text: string): string {
+  if (/^http:\/\/[a-z0-9.-]+(?::\d{1,5})?\/[A-Za-z0-9._~/-]{0,400}$/.test(text)) return text;
+  throw new AppError("invalid-argument", `\`${text.slice(0, 300)}\` is not an address for the list of revoked certificates`, {
+    help: "write it as `http://crl.example.org/ca.crl`: verifiers fetch it without TLS, as it is signed",
+  });
+}
+
+/** The flags of the list of revoked certificates. */
+function crlFlags(parsed: ParsedArguments): Pick<ControlPlaneOptions, "crlListen" | "crlUrl"> {
+  const [listen, url] = [parsed.value("crl-listen"), parsed.value("crl-url")];
+  return {
+    ...(listen === undefined ? {} : { crlListen: parseHostPort(listen) }),
+    ...(url === undefined ? {} : { crlUrl: crlUrl(url) }),
+  };
 }
 
 /** Whose CA signs. Throws `invalid-argument`. */
@@ -87,7 +106,17 @@ function clusterPlace(parsed: ParsedArguments, config: ConfigurationOrigin): Clu
     webhooks: webhooks === undefined ? undefined : parseHostPort(webhooks),
     caSecret: caSecret === undefined ? undefined : objectName("ca-secret", caSecret),
     citadel: citadelNamespaces(parsed.values("citadel")),
+    ...injectionOf(parsed),
   };
+}
+
+function injectionOf(parsed: ParsedArguments): Pick<ClusterPlace, "injection"> {
+  if (parsed.value("inject-image") === undefined) return {};
+  if (parsed.value("webhooks") === undefined)
+    throw new AppError("invalid-argument", "`--inject-image` is for the webhook that injects", {
+      help: "say where it is served, by --webhooks HOST:PORT",
+    });
+  return { injection: injectOptions(parsed, parsed.value("trust-domain") ?? DEFAULT_TRUST_DOMAIN) };
 }
 
 export const command: Command = {
@@ -106,6 +135,11 @@ export const command: Command = {
       value: "FOLDER",
       doc: "your own CA: ca-cert.pem, ca-key.pem, root-cert.pem and cert-chain.pem, or tls.crt, tls.key and ca.crt",
     },
+    issuers: {
+      type: "value",
+      value: "FILE",
+      doc: "issuers outside the mesh that vouch for workloads: OIDC, Kubernetes clusters, GCP and AWS instances",
+    },
     "ca-pkcs11": {
       type: "value",
       value: "URI",
@@ -122,6 +156,16 @@ export const command: Command = {
       doc: "another control plane, which may have certificates of every identity: it asks with `ImpersonatedIdentity`, as Istio's node proxies do",
     },
     listen: { type: "value", value: "HOST:PORT", doc: "where agents and proxies connect, by mutual TLS", default: "127.0.0.1:15012" },
+    "crl-listen": {
+      type: "value",
+      value: "HOST:PORT",
+      doc: "serve the signed list of revoked certificates there, by plain HTTP, at /ca.crl",
+    },
+    "crl-url": {
+      type: "value",
+      value: "URL",
+      doc: "write this address of the list into certificates, such as http://crl.example.org/ca.crl",
+    },
     webhooks: {
       type: "value",
       value: "HOST:PORT",
@@ -133,6 +177,7 @@ export const command: Command = {
       doc: "the Service in front of the control plane on Kubernetes: its certificate carries that name",
       default: "garrison-system/garrison",
     },
+    ...INJECT_OPTIONS,
     "ca-secret": {
       type: "value",
       value: "NAMESPACE/NAME",
@@ -155,11 +200,13 @@ export const command: Command = {
     "garrison serve --config examples/photo/mesh",
     "garrison serve --kubernetes --listen 0.0.0.0:15012",
     "garrison serve --config mesh --ca-folder cacerts",
+    "garrison serve --config mesh --issuers issuers.yaml",
     "garrison serve --config mesh --ca-pkcs11 'pkcs11:token=garrison;object=ca-key?module-path=/usr/lib/softhsm/libsofthsm2.so&pin-source=file:/etc/garrison/pin'",
     "garrison serve --config mesh --listen 10.0.0.5:15012 --trust-domain example.org",
   ],
   run: async (parsed) => {
     const logger = createLogger(logLevel(parsed));
+    const issuersFile = parsed.value("issuers");
     // Before anybody can know that it serves: from then on it ends well.
     const asked = endRequest();
     const ended = new AbortController();
@@ -173,6 +220,8 @@ export const command: Command = {
       listen: parseHostPort(required(parsed, "listen")),
       ...settingsOf(parsed),
       version: version(),
+      ...(issuersFile === undefined ? {} : { issuersFile }),
+      ...crlFlags(parsed),
       ca: caOptions(parsed),
       registrationAuthorities: parsed.values("registration-authority").map((text) => formatSpiffeId(parseSpiffeId(text))),
       jwksAllow: jwksAllow(parsed.values("jwks-allow"), process.env.GARRISON_JWKS_ALLOW),

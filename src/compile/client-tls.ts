@@ -83,7 +83,11 @@ function plaintext({ address, port, identity }: RegistryEndpoint): ServiceEndpoi
  * In a cluster pods may have no proxy, so there only the label says that one has (as in Istio): injection writes it. An address that
  * a slice names and that is no workload has none.
  */
-function takesMutualTls(snapshot: MeshSnapshot, { service }: MeshService, { labels, workload, port }: RegistryEndpoint): boolean {
+export function takesMutualTls(
+  snapshot: MeshSnapshot,
+  { service }: Pick<MeshService, "service">,
+  { labels, workload, port }: Pick<RegistryEndpoint, "labels" | "workload" | "port">,
+): boolean {
   const mayLackProxy = workload === undefined ? service?.bySlices === true : workload.kind === "Pod";
   const label = labels.get(TLS_MODE) ?? (mayLackProxy ? "" : "istio");
   if (label !== "istio") return false;

@@ -6,6 +6,7 @@ import { derived, fromOutside, History, narrow } from "../mesh/recording.ts";
 import type { MeshSnapshot, Workload } from "../mesh/snapshot.ts";
 import { DEFAULT_MESH_CONFIG } from "../policy/mesh-config.ts";
 import { compileAuthorization } from "./authorization.ts";
+import { compileCapture } from "./capture/capture.ts";
 import { checkCustom } from "./custom-status.ts";
 import { compileGateway } from "./gateway.ts";
 import { checkGateways } from "./gateway-status.ts";
@@ -55,12 +56,13 @@ function meshWideOf({ meshConfig }: MeshSnapshot, { numTrustedProxies, tellsDeni
 function compileWorkload(
   snapshot: MeshSnapshot,
   workload: Workload,
-  keysOf: JwksLookup = NO_REMOTE_KEYS,
+  keysOf: JwksLookup,
 ): { readonly policy: WorkloadPolicy; readonly diagnostics: readonly Diagnostic[] } {
   const { gateway, diagnostics } = compileGateway(snapshot, workload);
   // A gateway has no application of its own.
   const inbound = gateway === undefined ? compileInbound(snapshot, workload) : NO_LISTENERS;
   const outbound = gateway === undefined ? compileOutbound(snapshot, workload) : NO_LISTENERS;
+  const { capture, diagnostics: ofCapture } = compileCapture(snapshot, workload, gateway !== undefined);
   const requestAuthentication = compileRequestAuthentication(snapshot, workload, keysOf);
   const policy: WorkloadPolicy = {
     workload: workload.key,
@@ -70,12 +72,14 @@ function compileWorkload(
     ...meshWideOf(snapshot, workload),
     inbound: inbound.listeners,
     outbound: outbound.listeners,
+    ...(capture === undefined ? {} : { capture }),
     ...(gateway === undefined ? {} : { gateway }),
     ...(requestAuthentication === undefined ? {} : { requestAuthentication }),
     ...(snapshot.revoked.certificates.length === 0 ? {} : { revoked: snapshot.revoked.certificates }),
+    ...(snapshot.revoked.last === undefined ? {} : { lastRevocation: snapshot.revoked.last }),
     ...compileAuthorization(snapshot, workload),
   };
-  return { policy, diagnostics: [...diagnostics, ...inbound.diagnostics, ...outbound.diagnostics] };
+  return { policy, diagnostics: [...diagnostics, ...inbound.diagnostics, ...outbound.diagnostics, ...ofCapture] };
 }
 
 /** What comes of one policy. */

@@ -32,7 +32,10 @@ function isLoopback(address: string): boolean {
   return address === "127.0.0.1" || address === "::1";
 }
 
-/** Without a Sidecar's ingress, a workload with an address of its own listens there and hands on to the same port of 127.0.0.1. */
+/**
+ * Without a Sidecar's ingress, a workload with an address of its own listens there and hands on to the same port of 127.0.0.1;
+ * one that is captured, to the very port that was called.
+ */
 function derivedListeners(snapshot: MeshSnapshot, workload: Workload, served: readonly ServedPort[]): readonly InboundListener[] {
   if (isLoopback(workload.address)) return [];
   const byPort = new Map(served.map((entry) => [entry.workloadPort, entry]));
@@ -42,7 +45,7 @@ function derivedListeners(snapshot: MeshSnapshot, workload: Workload, served: re
     port: workloadPort,
     protocol: port.protocol,
     mtls: effectiveMtls(snapshot, workload, workloadPort),
-    endpoint: { kind: "tcp", host: "127.0.0.1", port: workloadPort },
+    endpoint: { kind: "tcp", host: workload.captured ? workload.address : "127.0.0.1", port: workloadPort },
     services: servicesAt(served, workloadPort),
   }));
 }

@@ -36,16 +36,24 @@ const selector = fc.option(any(APPS), { nil: undefined }).map((app) => labels(ap
 const port = any([80, 81]);
 
 const workload: fc.Arbitrary<MeshObject> = fc
-  .record({ key, address: any(["10.0.0.1", "10.0.0.2", "127.0.0.1"]), app: any(APPS) })
+  .record({ key, address: any(["10.0.0.1", "10.0.0.2", "127.0.0.1"]), app: any(APPS), mode: any(["NONE", "REDIRECT"] as const) })
   .map(
-    ({ key: name, address, app }) => ({ ...workloadEntry(name, { address, serviceAccount: app }), labels: labels({ app }) }) as MeshObject,
+    ({ key: name, address, app, mode: interceptionMode }) =>
+      ({
+        ...workloadEntry(name, { address, serviceAccount: app }),
+        labels: labels({ app }),
+        proxyConfig: { numTrustedProxies: undefined, tellsDenials: undefined, interceptionMode },
+      }) as MeshObject,
   );
-const service: fc.Arbitrary<ServiceObject> = fc.record({ key, selector, port, protocol: any(["http", "tcp"] as const) }).map((given) => ({
-  kind: "Service",
-  meta: meta(given.key),
-  selector: given.selector,
-  ports: [{ name: "main", port: given.port, targetPort: given.port, protocol: given.protocol, place: PLACE }],
-}));
+const service: fc.Arbitrary<ServiceObject> = fc
+  .record({ key, selector, port, protocol: any(["http", "tcp"] as const), addresses: any([[], ["10.96.0.1"], ["10.96.0.2"]]) })
+  .map((given) => ({
+    kind: "Service",
+    meta: meta(given.key),
+    selector: given.selector,
+    ports: [{ name: "main", port: given.port, targetPort: given.port, protocol: given.protocol, place: PLACE }],
+    ...(given.addresses.length === 0 ? {} : { addresses: given.addresses }),
+  }));
 const sidecar: fc.Arbitrary<SidecarObject> = fc
   .record({
     key,
@@ -54,8 +62,9 @@ const sidecar: fc.Arbitrary<SidecarObject> = fc
     host: any(["x.a.svc.cluster.local", "*", "y.b.svc.other", "e.example.com"]),
     namespace: any(["*", ".", "a", "b"]),
     serves: fc.boolean(),
+    captures: any(["nothing", "port", "all"] as const),
   })
-  .map(({ key: name, selector: selected, port: number, host, namespace, serves }) => ({
+  .map(({ key: name, selector: selected, port: number, host, namespace, serves, captures }) => ({
     kind: "Sidecar",
     meta: meta(name),
     selector: selected,
@@ -74,9 +83,11 @@ const sidecar: fc.Arbitrary<SidecarObject> = fc
         port: { number, name: "out", protocol: "http" },
         bind: { kind: "address", host: "127.0.0.1" },
         hosts: [{ namespace, host }],
+        ...(captures === "port" ? { capturable: true } : {}),
         place: PLACE,
       },
     ],
+    ...(captures === "all" ? { scopes: [{ hosts: [{ namespace, host }], place: PLACE }], outboundTrafficPolicy: "REGISTRY_ONLY" } : {}),
   }));
 const mode = any(["UNSET", "DISABLE", "PERMISSIVE", "STRICT"] as const);
 const peerAuthentication: fc.Arbitrary<PeerAuthenticationObject> = fc

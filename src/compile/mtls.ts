@@ -42,6 +42,15 @@ export function mtlsOf(
   return { mode: "PERMISSIVE", from: undefined };
 }
 
+/** Stands for every port that no policy names: ports begin with 1. */
+export const OTHER_PORTS = 0;
+
+/** The ports of a workload that have a mode of their own. */
+export function portsWithOwnMode(snapshot: MeshSnapshot, workload: Workload): readonly number[] {
+  const [own] = scopesOf(snapshot, workload);
+  return own === undefined || own.mtls === "invalid" ? [] : [...own.portLevelMtls.keys()].sort((left, right) => left - right);
+}
+
 /** Whether clients come to a port by mutual TLS: at a gateway its servers say so, elsewhere the mode. */
 export const acceptsMtls = narrow((snapshot, workload: Workload, port: number): boolean => {
   const servers = serversOf(snapshot, workload);

@@ -105,10 +105,10 @@ interface Outbound {
 }
 
 /** Once for all clients that nothing tells apart. */
-const outboundBy = derived((snapshot, sidecar: SidecarObject, client: Client): Outbound => {
+const outboundBy = derived((snapshot, sidecar: SidecarObject, client: Client, captured: boolean): Outbound => {
   const declared: { readonly listener: OutboundListener; readonly place: Place }[] = [];
   const problems: Diagnostic[] = [];
-  for (const egress of sidecar.egress) {
+  for (const egress of sidecar.egress.filter(({ capturable }) => !(capturable && captured))) {
     const targets = targetsOf(snapshot, client, egress);
     const problem = problemOf(egress, targets);
     if (problem !== undefined) {
@@ -128,5 +128,7 @@ const outboundBy = derived((snapshot, sidecar: SidecarObject, client: Client): O
 /** The outbound listeners of a workload; one that reaches nothing, or cannot choose, is left closed and told. */
 export function compileOutbound(snapshot: MeshSnapshot, workload: Workload): Outbound {
   const sidecar = sidecarOf(snapshot, workload);
-  return sidecar === undefined ? { listeners: [], diagnostics: [] } : outboundBy(snapshot, sidecar, clientOf(snapshot, workload));
+  return sidecar === undefined
+    ? { listeners: [], diagnostics: [] }
+    : outboundBy(snapshot, sidecar, clientOf(snapshot, workload), workload.captured === true);
 }

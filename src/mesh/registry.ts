@@ -155,6 +155,11 @@ export const visibleService = narrow((snapshot, namespace: string, host: string)
   visibleByHost(snapshot, namespace).get(host),
 );
 
+/** Everything that a client in `namespace` sees, each host once. */
+export const visibleServices = narrow((snapshot, namespace: string): readonly MeshService[] => [
+  ...visibleByHost(snapshot, namespace).values(),
+]);
+
 /** The services that the hosts of an egress listener of a Sidecar in force in `namespace` name. */
 export const reachedServices = narrow((snapshot, { hosts }: EgressListener, namespace: string): readonly MeshService[] => {
   const [first, ...others] = hosts;

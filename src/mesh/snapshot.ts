@@ -49,6 +49,8 @@ export interface Workload {
   readonly numTrustedProxies: number;
   /** Whether its proxy tells denied clients the rule. */
   readonly tellsDenials: boolean;
+  /** Its machine redirects all its connections to its proxy; absent: they are made to the proxy's listeners. */
+  readonly captured?: true;
   readonly place: Place;
 }
 
@@ -90,6 +92,8 @@ export interface RevokedCredentials {
   readonly certificates: readonly string[];
   /** SPIFFE IDs that get no certificate any more. */
   readonly identities: ReadonlySet<string>;
+  /** When a certificate was revoked last, in milliseconds; it stays when that one has expired. Undefined where none ever was. */
+  readonly last?: number;
 }
 
 export const NOTHING_REVOKED: RevokedCredentials = { certificates: [], identities: new Set() };
@@ -108,6 +112,15 @@ function ofKind<K extends MeshObject["kind"]>(objects: ByKind, kind: K): readonl
 /** Istio's annotation by which a proxy is made a gateway: its value is `gateway`. */
 const TEMPLATES = "inject.istio.io/templates";
 
+/** Istio's annotation that says so of one workload, before its proxy's configuration and the mesh's. */
+const INTERCEPTION_MODE = "sidecar.istio.io/interceptionMode";
+
+/** Any other word than `REDIRECT` captures nothing: what is redirected all the same meets no listener, and is refused. */
+function isCaptured({ meta, proxyConfig }: WorkloadEntryObject | PodObject, defaultConfig: MeshConfig["defaultConfig"]): boolean {
+  const said = meta.annotations.get(INTERCEPTION_MODE) ?? proxyConfig?.interceptionMode ?? defaultConfig.interceptionMode;
+  return said === "REDIRECT";
+}
+
 function toWorkload(
   object: WorkloadEntryObject | PodObject,
   trustDomain: MeshSettings["trustDomain"],
@@ -122,7 +135,8 @@ function toWorkload(
   const tellsDenials = object.proxyConfig?.tellsDenials ?? defaultConfig.tellsDenials ?? false;
   const isGateway = annotations.get(TEMPLATES)?.split(",").includes("gateway") === true;
   const shared = kind === "Pod" && object.hostNetwork === true ? ({ hostNetwork: true } as const) : {};
-  const own = { labels, serviceAccount, identity, isGateway, numTrustedProxies, tellsDenials, place, ...shared };
+  const captured = isCaptured(object, defaultConfig) ? { captured: true as const } : {};
+  const own = { labels, serviceAccount, identity, isGateway, numTrustedProxies, tellsDenials, ...captured, place, ...shared };
   return { kind, key: `${namespace}/${name}`, namespace, name, address, ports, ready, ...own };
 }
 

@@ -35,8 +35,10 @@ import { openCaSecret } from "./cluster/ca-secret.ts";
 import { startClusterDuties } from "./cluster/duties.ts";
 import { type ClusterPlace, DEFAULT_CLUSTER_PLACE, serviceNames } from "./cluster/place.ts";
 import { openSharedState } from "./cluster/shared-state.ts";
+import { serveCrl } from "./crl-listener.ts";
 import { writeControlPlaneFile } from "./files.ts";
 import { addIdentityServices } from "./identity-services.ts";
+import { openIssuers } from "./issuers.ts";
 import { jwtRotationRoute } from "./jwt-rotation.ts";
 import { openMeshWithKeys } from "./keys.ts";
 import { bindServer, formatHostPort } from "./listen.ts";
@@ -50,6 +52,7 @@ import { rotationRoute } from "./rotation.ts";
 import { type ConfigurationOrigin, openSource } from "./source.ts";
 import { refuseContradiction, settleSettings } from "./start.ts";
 import { openTrust } from "./trust.ts";
+import { serviceAt } from "./workloads.ts";
 
 export interface ControlPlaneOptions {
   /** Where the configuration is: a folder of YAML, or a Kubernetes cluster. */
@@ -75,6 +78,12 @@ export interface ControlPlaneOptions {
   readonly ca?: CaOptions;
   /** SPIFFE IDs of control planes that may have certificates of every identity. */
   readonly registrationAuthorities?: readonly string[];
+  /** Where the signed list of revoked certificates is served by HTTP; nowhere without. */
+  readonly crlListen?: { readonly host: string; readonly port: number };
+  /** The address of that list as verifiers reach it. */
+  readonly crlUrl?: string;
+  /** The file that says which issuers outside the mesh vouch for workloads. */
+  readonly issuersFile?: string;
 }
 
 export interface ControlPlane {
@@ -108,19 +117,30 @@ function stopServer(server: Server): Promise<void> {
 async function openState(options: ControlPlaneOptions, clock: Clock) {
   const { settings, logger } = options;
   const folder = resolve(options.state);
-  const authority = await openCa({ stateFolder: folder, trustDomain: settings.trustDomain, clock, logger }, options.ca);
+  const crlUrl = options.crlUrl === undefined ? {} : { crlUrl: options.crlUrl };
+  const authority = await openCa({ stateFolder: folder, trustDomain: settings.trustDomain, clock, logger, ...crlUrl }, options.ca);
   const tokens = new TokenIssuer({ stateFolder: folder, issuer: `https://${settings.trustDomain}`, clock });
   const joinTokens = new JoinTokens(join(folder, "join-tokens.sqlite"), clock);
   const jwtKeys = new JwtSvidKeys({ stateFolder: folder, clock });
   const jwtRecord = new JwtSvidRecord(join(folder, "jwt-svids.sqlite"));
+  const issuers = openIssuers({
+    file: options.issuersFile,
+    trustDomain: settings.trustDomain,
+    ownIssuer: tokens.issuer,
+    folder,
+    allowed: options.jwksAllow ?? [],
+    clock,
+    logger,
+  });
   const store = new AuditStore({ file: join(folder, "audit.sqlite"), clock, logger });
   const close = (): void => {
     store.close();
+    issuers.close();
     jwtRecord.close();
     joinTokens.close();
     authority.close();
   };
-  return { folder, authority, tokens, joinTokens, jwtKeys, jwtRecord, store, close };
+  return { folder, authority, tokens, joinTokens, jwtKeys, jwtRecord, issuers, store, close };
 }
 
 type State = Awaited<ReturnType<typeof openState>>;
@@ -173,13 +193,14 @@ function addServices(
   const { authority, store } = state;
   const { clock, trust } = admission;
   const reports = { append: store.append.bind(store), admit: reporterAdmission(admission), clock, logger };
-  const serviceOf = (workload: string, listener: string): string =>
-    mesh.current.policies.get(workload)?.inbound.find(({ name }) => name === listener)?.services[0] ?? "";
+  const serviceOf = (workload: string, listener: string, at: number): string =>
+    serviceAt(mesh.current.policies.get(workload), listener, at);
   server.addService(ads.definition, ads.implementation);
   server.addService(serviceDefinition(AccessLogService), createAlsIntake({ ...reports, serviceOf }).implementation);
   server.addService(serviceDefinition(DecisionLog), createDecisionLogIntake(reports).implementation);
-  const { joinTokens, jwtKeys, jwtRecord } = state;
+  const { joinTokens, jwtKeys, jwtRecord, issuers } = state;
   const { trustDomain } = settings;
+  const { identities: outside } = issuers;
   const registrationAuthorities = new Set(options.registrationAuthorities ?? []);
   addIdentityServices(server, {
     registrationAuthorities,
@@ -188,6 +209,7 @@ function addServices(
     joinTokens,
     jwtKeys,
     jwtRecord,
+    outside,
     verifier,
     mesh,
     trust,
@@ -247,6 +269,10 @@ export async function startControlPlane(given: ControlPlaneOptions): Promise<Con
     server.addService(serviceDefinition(TrustBundles), trust.service.implementation);
     const port = await bindServer(server, options.listen, serverCredentials(serving.material));
     const listen = { host: options.listen.host, port };
+    if (options.crlListen !== undefined) {
+      const crl = await serveCrl({ listen: options.crlListen, lists: () => authority.revocationList(), clock, logger });
+      cleanup.push(() => crl.close());
+    }
     trust.onWithdrawal(() => server.drain(formatHostPort(listen), DRAIN_MS));
 
     const adminSocket = join(state.folder, "admin.sock");

@@ -3,7 +3,14 @@
  * again only when something that was read for it is another object, and is the same object wherever it says the same.
  */
 import { create } from "@bufbuild/protobuf";
-import type { GatewayPolicy, InboundListener, OutboundListener, UpstreamService, WorkloadPolicy } from "../../compile/workload-policy.ts";
+import type {
+  CapturePolicy,
+  GatewayPolicy,
+  InboundListener,
+  OutboundListener,
+  UpstreamService,
+  WorkloadPolicy,
+} from "../../compile/workload-policy.ts";
 import { keptWith } from "../../core/kept-with.ts";
 import { ClusterSchema } from "../../gen/envoy/config/cluster/v3/cluster_pb.js";
 import { type TypedExtensionConfig, TypedExtensionConfigSchema } from "../../gen/envoy/config/core/v3/extension_pb.js";
@@ -12,6 +19,9 @@ import { type Listener, ListenerSchema } from "../../gen/envoy/config/listener/v
 import { RouteConfigurationSchema } from "../../gen/envoy/config/route/v3/route_pb.js";
 import { typeUrl } from "./any.ts";
 import { authorizationFilters, type Scope } from "./authorization.ts";
+import { captureClusters } from "./capture/clusters.ts";
+import { capturedInbound } from "./capture/inbound.ts";
+import { capturedOutbound } from "./capture/outbound.ts";
 import { customFilters } from "./external-authorization.ts";
 import { gatewayListener, gatewayRoutes } from "./gateway.ts";
 import { inboundCluster, inboundListener } from "./inbound.ts";
@@ -36,22 +46,24 @@ function ofListener(listener: Listener): EnvoyResource {
 
 const inboundOf = keptWith((source: Source, inbound: readonly InboundListener[]) => ({
   clusters: listed(inbound.map((listener) => inboundClusterOf(source, listener))),
-  listeners: listed(inbound.map((listener) => inboundListenerOf(source, listener))),
+  // Where traffic is captured, one listener has all ports.
+  listeners: listed(source.capture === undefined ? inbound.map((listener) => inboundListenerOf(source, listener)) : []),
 }));
 
 const inboundListenerOf = keptWith((source: Source, listener: InboundListener) => ofListener(inboundListener(source, listener)));
 
-const inboundClusterOf = keptWith((_: Source, listener: InboundListener) => {
-  const cluster = inboundCluster(listener);
+const inboundClusterOf = keptWith((source: Source, listener: InboundListener) => {
+  const cluster = inboundCluster(source, listener);
   return serialized(ClusterSchema, cluster.name, cluster);
 });
 
 // === Outbound ===
 
 /** Each service's port once, however many listeners reach it. */
-function upstreamServices({ outbound, gateway, authorizers = [] }: Source): readonly UpstreamService[] {
+function upstreamServices({ outbound, gateway, capture, authorizers = [] }: Source): readonly UpstreamService[] {
   const asked = authorizers.map(({ upstream }) => upstream);
-  const services = [...outbound.flatMap((listener) => listener.services), ...(gateway?.services ?? []), ...asked];
+  const captured = capture?.services.map(({ upstream }) => upstream) ?? [];
+  const services = [...outbound.flatMap((listener) => listener.services), ...(gateway?.services ?? []), ...captured, ...asked];
   return [...new Map(services.map((service) => [outboundClusterName(service), service])).values()];
 }
 
@@ -81,13 +93,23 @@ const gatewayOf = keptWith((source: Source, gateway: GatewayPolicy) => ({
   routes: byName(listed(gatewayRoutes(gateway).map((routes) => serialized(RouteConfigurationSchema, routes.name, routes)))),
 }));
 
+// === Captured traffic ===
+
+/** Kept with what workloads that see the same share; the inbound listener is each one's own. */
+const captureOf = keptWith((source: Source, _: CapturePolicy) => ({
+  clusters: captureClusters(source).map((cluster) => serialized(ClusterSchema, cluster.name, cluster)),
+  listeners: [...capturedInbound(source), ...capturedOutbound(source)].map(ofListener),
+}));
+
 // === Filters ===
 
 /** The filters of the transports that an inbound listener speaks. A proxy never asks for others, and would count as behind for ever. */
-function scopesOf({ inbound, gateway }: WorkloadPolicy): readonly Scope[] {
+function scopesOf({ inbound, capture, gateway }: WorkloadPolicy): readonly Scope[] {
   const kinds = gateway?.listeners.flatMap(({ servers }) => servers.map(({ security }) => security.kind)) ?? [];
   return [
     ...inbound.map(({ protocol }) => (protocol === "tcp" ? "tcp" : "http")),
+    // Ports that no service declares.
+    ...(capture === undefined ? [] : ["tcp" as const]),
     ...kinds.map((kind) => (kind === "mesh" ? "http" : "outside")),
   ];
 }
@@ -159,9 +181,11 @@ export function renderEnvoy(policy: WorkloadPolicy, own: object = {}): EnvoyReso
   const inbound = inboundOf(source, policy.inbound);
   const outbound = outboundOf(source, policy.outbound);
   const gateway = policy.gateway && gatewayOf(source, policy.gateway);
-  const others = gateway === undefined ? outbound.listeners : listed([...outbound.listeners, ...gateway.listeners]);
+  const capture = policy.capture && captureOf(source, policy.capture);
+  const more = [...(gateway?.listeners ?? []), ...(capture?.listeners ?? [])];
+  const others = more.length === 0 ? outbound.listeners : listed([...outbound.listeners, ...more]);
   return new Map([
-    [CLUSTER, byName(inbound.clusters, outbound.clusters)],
+    [CLUSTER, byName(inbound.clusters, capture === undefined ? outbound.clusters : listed([...outbound.clusters, ...capture.clusters]))],
     [ENDPOINTS, outbound.endpoints],
     [LISTENER, byName(inbound.listeners, others)],
     [FILTER, byName(listed(filtersOf(source, own)))],

@@ -13,6 +13,7 @@ import { WebhookBundles } from "../../sources/kubernetes/webhook-bundles.ts";
 import type { AdsService } from "../../xds/service.ts";
 import type { MeshState } from "../mesh-state.ts";
 import type { OpenedCluster } from "../source.ts";
+import { inject } from "../webhook/inject.ts";
 import { validate } from "../webhook/validate.ts";
 import { type AdmissionHandlers, serveWebhooks } from "../webhook/webhook-server.ts";
 import { Citadel } from "./citadel.ts";
@@ -41,7 +42,9 @@ export interface ClusterDuties {
 const NAME = "garrison";
 
 /** What is served to the API server, by the path of its webhook configuration. */
-const HANDLERS: AdmissionHandlers = { "/validate": validate };
+function handlersOf({ injection }: ClusterPlace): AdmissionHandlers {
+  return { "/validate": validate, ...(injection === undefined ? {} : { "/inject": inject(injection) }) };
+}
 
 /** None where it is not asked for. */
 function startCitadel(options: ClusterDutiesOptions, mayWrite: () => boolean): readonly Citadel[] {
@@ -57,7 +60,7 @@ export async function startClusterDuties(options: ClusterDutiesOptions): Promise
   const { api, source } = cluster;
   const { namespace } = place.service;
   const listen = place.webhooks;
-  const webhooks = listen === undefined ? undefined : await serveWebhooks({ listen, material, handlers: HANDLERS, logger });
+  const webhooks = listen === undefined ? undefined : await serveWebhooks({ listen, material, handlers: handlersOf(place), logger });
   if (webhooks !== undefined) logger.log("info", "webhooks served", { listen: `${listen?.host}:${webhooks.port}` });
 
   const replica = `garrison-replica-${randomBytes(5).toString("hex")}`;

@@ -1,4 +1,5 @@
 /** How a control plane stands in its cluster. */
+import type { InjectOptions } from "../../capture/inject/containers.ts";
 
 interface ObjectName {
   readonly namespace: string;
@@ -14,6 +15,8 @@ export interface ClusterPlace {
   readonly caSecret: ObjectName | undefined;
   /** The namespaces whose service accounts get a Secret with a key and certificates; `*` for all; none: nobody does. */
   readonly citadel: readonly string[];
+  /** What pods get; without, none is injected. */
+  readonly injection?: InjectOptions;
 }
 
 export const DEFAULT_CLUSTER_PLACE: ClusterPlace = {
