@@ -1,7 +1,9 @@
 /** What an operator asks for when something is to be revoked, and what comes of it. */
 import { AppError } from "../core/error.ts";
+import { controlPlaneIdentity } from "../identity/control-plane.ts";
 import { formatSpiffeId, parseSpiffeId } from "../identity/spiffe-id.ts";
 import type { TrustDomain } from "../identity/trust-domain.ts";
+import { closest } from "../policy/decode/suggest.ts";
 import { REVOCATION_REASONS, type RevocationReason } from "../x509/revocation-list.ts";
 import type { Authority } from "./authority.ts";
 import type { CertificateRecord } from "./ledger-database.ts";
@@ -12,6 +14,8 @@ export interface RevocationRequest {
   /** A serial number or a key identifier in hex; NAMESPACE/SERVICE-ACCOUNT or a SPIFFE ID. */
   readonly value: string;
   readonly reason: RevocationReason;
+  /** An identity also where nobody is known by it, and the control plane's own. */
+  readonly force?: boolean;
 }
 
 export interface RevocationResult {
@@ -22,6 +26,8 @@ export interface RevocationResult {
 }
 
 const SERIAL = /^[0-9a-f]{1,40}$/;
+/** Accounts that are looked at for the one that was meant. */
+const MAX_SUGGESTED = 1_000;
 const KEY_ID = /^[0-9a-f]{40}$/;
 
 /** Lower-case hex without colons. Throws `invalid-argument`. */
@@ -50,11 +56,13 @@ export function decodeRevocation(body: unknown): RevocationRequest {
     kind,
     value,
     reason = "unspecified",
+    force = false,
   } = (typeof body === "object" && body !== null ? body : {}) as Partial<Record<string, unknown>>;
   if ((kind !== "serial" && kind !== "identity" && kind !== "key") || typeof value !== "string") {
     throw new AppError("invalid-argument", "a revocation has a `kind` (serial, identity or key) and a `value`");
   }
-  if (isReason(reason)) return { kind, value, reason };
+  if (typeof force !== "boolean") throw new AppError("invalid-argument", "`force` is true or false");
+  if (isReason(reason)) return { kind, value, reason, force };
   throw new AppError("invalid-argument", `\`${String(reason).slice(0, 100)}\` is not a reason`, {
     help: `it is one of ${Object.keys(REVOCATION_REASONS).join(", ")}`,
   });
@@ -67,6 +75,41 @@ function issuedCertificate({ ledger }: Authority, serial: string): CertificateRe
   throw new AppError("not-found", `the ledger has no issued certificate with the serial number ${serial}`, {
     help: "`garrison ca list` shows those that there are",
   });
+}
+
+/** The account that was most likely meant, as NAMESPACE/SERVICE-ACCOUNT. */
+function suggestAccount(value: string, accounts: ReadonlySet<string>): string | undefined {
+  const names = [...accounts].slice(0, MAX_SUGGESTED).map((identity) => {
+    const { namespace, serviceAccount } = parseSpiffeId(identity);
+    return `${namespace}/${serviceAccount}`;
+  });
+  return closest(value.replace(/^spiffe:\/\/[^/]*\/ns\/([^/]*)\/sa\//, "$1/"), names);
+}
+
+/**
+ * An identity whose block does what was meant. Throws `permission-denied` for the control plane's own, and `not-found` for one that has no
+ * account (`accounts` has SPIFFE IDs) and never got a certificate.
+ */
+export function checkIdentity({ ledger, trustDomain }: Authority, value: string, accounts: ReadonlySet<string>): void {
+  const identity = parseIdentity(value, trustDomain);
+  if (identity === formatSpiffeId(controlPlaneIdentity(trustDomain))) {
+    throw new AppError(
+      "permission-denied",
+      "`istio-system/garrison` is the control plane itself: it would get no other certificate, and not start again",
+      {
+        help: "where the CA's key may be known, replace the authority (`garrison ca prepare`); where only the control plane's own, revoke that certificate by `--serial`, and it gets another at once; `--force` does it all the same",
+      },
+    );
+  }
+  if (accounts.has(identity) || ledger.certificates({ identity, limit: 1 }).length > 0) return;
+  const meant = suggestAccount(value, accounts);
+  throw new AppError(
+    "not-found",
+    `there is no service account \`${value.slice(0, 300)}\`, and it never got a certificate: nothing was revoked`,
+    {
+      help: `${meant === undefined ? "" : `did you mean \`${meant}\`? `}\`--force\` keeps it from certificates all the same`,
+    },
+  );
 }
 
 /** Revokes what is asked for. On the disk when it returns. Throws `invalid-argument`, `not-found`, `unavailable`. */

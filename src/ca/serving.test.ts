@@ -120,6 +120,28 @@ describe("startServing()", () => {
     assert.notEqual(serving?.material.current?.chain, chain);
   });
 
+  test("replaces a certificate of its own that is revoked, at once", async () => {
+    await start(0.5);
+    const record = authority.ledger.find(serving?.status.serial ?? "");
+    assert.ok(record);
+    authority.revocations.revoke([record], "keyCompromise", now);
+    await serving?.settled();
+    assert.notEqual(serving?.status.serial, record.serial);
+    assert.deepEqual([serving?.status.problem, serving?.status.serial], [undefined, certificate().serialNumber.toLowerCase()]);
+  });
+
+  test("says why it gets none while its identity is revoked, and has one as soon as that is free again", async () => {
+    await start(0.5);
+    const { identity = "", serial } = serving?.status ?? {};
+    authority.revocations.revoke(authority.ledger.unexpired({ identity }, now), "unspecified", now, { kind: "identity", value: identity });
+    await serving?.settled();
+    assert.deepEqual([serving?.status.serial, serving?.status.problem], [serial, `the identity \`${identity}\` is revoked`]);
+    authority.revocations.unblock(identity);
+    await serving?.settled();
+    assert.notEqual(serving?.status.serial, serial);
+    assert.equal(serving?.status.problem, undefined);
+  });
+
   test("logs serials and never a key", async () => {
     await start(0.5);
     assert.equal(lines.at(-1)?.fields?.serial, certificate().serialNumber.toLowerCase());

@@ -6,6 +6,7 @@ import { controlPlaneIdentity } from "../identity/control-plane.ts";
 import { formatSpiffeId, type SpiffeId } from "../identity/spiffe-id.ts";
 import type { TrustDomain } from "../identity/trust-domain.ts";
 import { RotatingTlsMaterial } from "../rpc/credentials.ts";
+import { parseCertificates } from "../x509/certificate.ts";
 import { buildCsr, generateKey } from "../x509/csr-builder.ts";
 import type { Authority } from "./authority.ts";
 
@@ -23,8 +24,25 @@ export interface ServingOptions {
   readonly random?: () => number;
 }
 
+/** The certificate in use, and what keeps it from being renewed. */
+export interface ServingStatus {
+  /** A SPIFFE ID. */
+  readonly identity: string;
+  /** Lower-case hex. */
+  readonly serial: string;
+  /** The key identifier of who signed it; empty where it does not say. */
+  readonly authority: string;
+  /** Milliseconds. */
+  readonly notAfter: number;
+  /** Why the last attempt to renew it failed. */
+  readonly problem?: string;
+}
+
 export interface ServingCertificate {
   readonly material: RotatingTlsMaterial;
+  readonly status: ServingStatus;
+  /** Resolves when the renewals that are under way have come to an end, also where they failed. */
+  settled(): Promise<void>;
   /** Stops the renewals. */
   close(): void;
 }
@@ -51,7 +69,7 @@ function renewalDelay(lifeMs: number, random: () => number): number {
 
 /**
  * Issues the first certificate at once, then a new one with a new key at half of each one's life. When a renewal fails, the old
- * certificate stays and the next attempt is in 30 s. Rejects as `Authority.issueServing` does, the first time only.
+ * certificate stays, `status` says why, and the next attempt is in 30 s. A revoked one is renewed at once. Rejects as `Authority.issueServing` does, the first time only.
  */
 export async function startServing({
   authority,
@@ -63,6 +81,7 @@ export async function startServing({
 }: ServingOptions): Promise<ServingCertificate> {
   const identity = servingIdentity(authority.trustDomain);
   const material = new RotatingTlsMaterial();
+  let status: ServingStatus = { identity: formatSpiffeId(identity), serial: "", authority: "", notAfter: 0 };
   let cancel: () => void = () => undefined;
   let closed = false;
 
@@ -71,6 +90,8 @@ export async function startServing({
     const issued = await authority.issueServing({ csr: buildCsr(key, formatSpiffeId(identity)), identity, ttlSeconds: 0, caller: CALLER }, [
       ...new Set([...DNS_NAMES, ...dnsNames]),
     ]);
+    const { serial, notAfter } = issued;
+    status = { identity: status.identity, serial, notAfter, authority: parseCertificates(issued.leaf)[0]?.authorityKeyId ?? "" };
     const chain = [issued.leaf, ...issued.intermediates].join("");
     material.update({ key: key.export({ type: "pkcs8", format: "pem" }).toString(), chain, roots: issued.roots });
     logger.log("info", "serving certificate issued", { serial: issued.serial, notAfter: new Date(issued.notAfter).toISOString() });
@@ -84,7 +105,9 @@ export async function startServing({
     try {
       delay = await renew();
     } catch (error) {
-      logger.log("error", "the serving certificate was not renewed", { reason: AppError.from(error).message, retryInMs: RETRY_MS });
+      const { message: problem } = AppError.from(error);
+      status = { ...status, problem };
+      logger.log("error", "the serving certificate was not renewed", { reason: problem, retryInMs: RETRY_MS });
     }
     if (!closed) cancel = schedule(next, delay);
   }
@@ -98,8 +121,16 @@ export async function startServing({
   cancel = schedule(next, first);
   // Other roots or another issuer: peers are to see the newest chain, and only the roots of now are trusted.
   authority.onChange(next);
+  // Also when the identity is given free again.
+  authority.revocations.onChange(() => {
+    if (status.problem !== undefined || authority.revocations.isRevoked(status.serial)) next();
+  });
   return {
     material,
+    get status() {
+      return status;
+    },
+    settled: () => last,
     close() {
       closed = true;
       cancel();

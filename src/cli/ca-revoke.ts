@@ -14,9 +14,14 @@ import { runJwtStep } from "./jwt-rotation.ts";
 import { JSON_OPTION, required, STATE_OPTION } from "./options.ts";
 import { ROTATION_OPTIONS, runStep } from "./rotation.ts";
 
+const KEY_ID = /^[0-9a-f]{40}$/i;
+
 /** A key by the certificate that holds it, or by its identifier. */
 function keyIdOf(text: string): string {
-  if (!existsSync(text)) return text;
+  if (!existsSync(text)) {
+    if (KEY_ID.test(text)) return text;
+    throw new AppError("invalid-argument", "there is no such file, and it is not the identifier of a key (40 hex digits)", { where: text });
+  }
   const [leaf] = parseCertificates(readFileSync(text, "utf8"));
   if (leaf === undefined) throw new AppError("invalid-argument", "there is no certificate in it", { where: text });
   return hexOf(keyIdentifier(leaf.spki));
@@ -39,8 +44,9 @@ function targetOf(parsed: ParsedArguments): Pick<RevocationRequest, "kind" | "va
 function authorityOf(parsed: ParsedArguments): string | undefined {
   const authority = parsed.value("authority");
   const others = ["serial", "identity", "key"].filter((name) => parsed.value(name) !== undefined);
-  if (authority === undefined && (parsed.flag("force") || parsed.flag("dry-run")))
-    throw new AppError("invalid-argument", "`--force` and `--dry-run` are for `--authority`");
+  if (authority === undefined && parsed.flag("dry-run")) throw new AppError("invalid-argument", "`--dry-run` is for `--authority`");
+  if (authority === undefined && parsed.flag("force") && parsed.value("identity") === undefined)
+    throw new AppError("invalid-argument", "`--force` is for `--authority` and `--identity`");
   if (authority === "" || (authority !== undefined && others.length > 0))
     throw new AppError("invalid-argument", "`--authority` needs the beginning of an identifier, and nothing else is revoked with it");
   return authority;
@@ -85,6 +91,10 @@ export const command: Command = {
     },
     jwt: { type: "flag", doc: "the keys that signed JWT-SVIDs before the one of now" },
     ...ROTATION_OPTIONS,
+    force: {
+      type: "flag",
+      doc: "the authority although that cuts somebody off; the identity although nobody is known by it, or it is the control plane's own",
+    },
     reason: { type: "value", value: "REASON", doc: Object.keys(REVOCATION_REASONS).join(", "), default: "unspecified" },
     state: STATE_OPTION,
     json: JSON_OPTION,
@@ -98,7 +108,7 @@ export const command: Command = {
     if (parsed.flag("jwt")) return runJwtStep(parsed, "revoke");
     const authority = authorityOf(parsed);
     if (authority !== undefined) return runStep(parsed, "revoke", authority);
-    const request = { ...targetOf(parsed), reason: required(parsed, "reason") };
+    const request = { ...targetOf(parsed), reason: required(parsed, "reason"), force: parsed.flag("force") };
     const answer = (await callAdmin(controlPlaneSocket(required(parsed, "state")), "POST", "/v1/ca/revoke", request)) as RevocationAnswer;
     process.stdout.write(parsed.flag("json") ? jsonLine(answer) : describe(answer));
     return answer.proxies.waiting.length === 0 ? EXIT.ok : EXIT.no;

@@ -4,7 +4,7 @@ import { certificateDigest, parseCertificates } from "../x509/certificate.ts";
 import { KEY_OPTION, logVerifier, readTextFile } from "./ca-log.ts";
 import type { Command, ParsedArguments } from "./command.ts";
 import { EXIT } from "./exit.ts";
-import { required, STATE_OPTION } from "./options.ts";
+import { STATE_OPTION } from "./options.ts";
 
 /** The SHA-256 of the first certificate of a file: a leaf stands before its chain. */
 function digestOf(path: string): string {
@@ -14,9 +14,15 @@ function digestOf(path: string): string {
 }
 
 function answer(parsed: ParsedArguments): string | undefined {
+  const certificate = parsed.value("certificate") ?? "";
+  if (certificate === "") {
+    throw new AppError("invalid-argument", "a proof is of one certificate, and which is not said", {
+      help: "name it: `--certificate FILE`, in PEM",
+    });
+  }
   try {
     const entry = openProof(readTextFile(parsed.positionals[0] ?? ""), logVerifier(parsed));
-    if (entry.sha256 !== digestOf(required(parsed, "certificate"))) return "the proof is of another certificate";
+    if (entry.sha256 !== digestOf(certificate)) return "the proof is of another certificate";
     process.stdout.write(`in the log: serial ${entry.serial}, ${entry.identity}, issued ${new Date(entry.recordedAt).toISOString()}\n`);
     return undefined;
   } catch (thrown) {
@@ -32,7 +38,7 @@ export const command: Command = {
   operands: "FILE",
   arity: [1, 1],
   options: {
-    certificate: { type: "value", value: "FILE", doc: "the certificate in PEM, alone or before its chain" },
+    certificate: { type: "value", value: "FILE", doc: "needed: the certificate in PEM, alone or before its chain" },
     key: KEY_OPTION,
     state: STATE_OPTION,
   },

@@ -28,7 +28,12 @@ const FOLLOWED = {
   revoke: "trusted no more by",
 } as const satisfies Record<RotationStep, string>;
 
-function concerns({ step, concerned, identities, cutOff }: RotationAnswer): readonly string[] {
+function notRenewed({ controlPlane: { problem } }: RotationAnswer): readonly string[] {
+  return problem === "" ? [] : [`the control plane's own certificate was NOT renewed: ${problem}`];
+}
+
+function concerns(answer: RotationAnswer): readonly string[] {
+  const { step, concerned, controlPlane, identities, cutOff } = answer;
   const certificates = identities.reduce((sum, { certificates: own }) => sum + own, 0);
   const unexpired =
     identities.length === 0
@@ -42,17 +47,21 @@ function concerns({ step, concerned, identities, cutOff }: RotationAnswer): read
   return [
     `concerns ${proxies}${unexpired}`,
     ...concerned.map((workload) => `  ${workload}`),
+    ...(controlPlane.concerned ? ["  the control plane's own certificate"] : []),
+    ...notRenewed(answer),
     ...lines,
     cutOff.length === 0 ? "cuts nobody off" : "cuts off:",
     ...cutOff.map(({ workload, identity, why }) => `  ${workload === "" ? identity : workload}: ${why}`),
   ];
 }
 
-function outcome({ step, connected, waiting, revoked, cutOff, tookMs }: RotationAnswer): readonly string[] {
+function outcome(answer: RotationAnswer): readonly string[] {
+  const { step, connected, waiting, revoked, cutOff, tookMs } = answer;
   const took = `${connected - waiting.length} of ${count(connected, "connected proxy", "connected proxies")} after ${Math.round(tookMs)} ms`;
   return [
     `${FOLLOWED[step]} ${took}`,
     ...waiting.map((workload) => `  not yet: ${workload}`),
+    ...notRenewed(answer),
     ...(cutOff.length === 0
       ? []
       : ["cut off:", ...cutOff.map(({ workload, identity, why }) => `  ${workload === "" ? identity : workload}: ${why}`)]),
@@ -76,5 +85,5 @@ export async function runStep(parsed: ParsedArguments, step: RotationStep, autho
   const answer = (await callAdmin(socket, "POST", "/v1/ca/rotate", request)) as RotationAnswer;
   process.stdout.write(parsed.flag("json") ? jsonLine(answer) : describe(answer, dryRun));
   if (dryRun) return answer.cutOff.length === 0 ? EXIT.ok : EXIT.no;
-  return answer.done && answer.waiting.length === 0 ? EXIT.ok : EXIT.no;
+  return answer.done && answer.waiting.length === 0 && answer.controlPlane.problem === "" ? EXIT.ok : EXIT.no;
 }

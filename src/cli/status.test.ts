@@ -11,6 +11,7 @@ const ANSWER = {
   rssBytes: 0,
   uptimeSeconds: 1,
   ca: { source: "own", keyKind: "P-256", serial: "1", notAfter: 0, intermediates: 0, roots: 1 },
+  serving: { identity: "", serial: "5e", authority: "", notAfter: 0 },
   generation: 1,
   workloads: [],
   policies: [],
@@ -31,6 +32,15 @@ describe("formatStatus", () => {
     assert.match(valid ?? "", /valid {3}enforced on 1 of 1/);
     assert.match(kept ?? "", /kept +BROKEN, its last valid form is {2}enforced on 1 of 1/);
     assert.match(closed ?? "", /closed +INVALID, closed {2}enforced on 1 of 1/);
+  });
+
+  it("says when the control plane's own certificate could not be renewed, and why", () => {
+    assert.doesNotMatch(formatStatus(ANSWER), /NOT RENEWED/);
+    const serving = { ...ANSWER.serving, problem: "the disk is full" };
+    assert.match(
+      formatStatus({ ...ANSWER, serving }),
+      /\nNOT RENEWED: .*serial 5e, good until 1970-01-01T00:00:00.000Z: the disk is full\n/,
+    );
   });
 
   it("says so where there is no workload and no policy", () => {

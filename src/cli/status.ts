@@ -1,4 +1,5 @@
 import type { AuthorityStatus } from "../ca/authority.ts";
+import type { ServingStatus } from "../ca/serving.ts";
 import type { MeshStatus, PolicyStatus, ProxyStatus } from "../server/status.ts";
 import { callAdmin, controlPlaneSocket } from "./admin-client.ts";
 import type { Command } from "./command.ts";
@@ -13,6 +14,7 @@ export interface StatusAnswer extends MeshStatus {
   readonly rssBytes: number;
   readonly uptimeSeconds: number;
   readonly ca: AuthorityStatus;
+  readonly serving: ServingStatus;
 }
 
 function describeProxy(proxy: ProxyStatus): string {
@@ -31,6 +33,12 @@ function describeCa(ca: AuthorityStatus): readonly string[] {
   const chain = `${intermediates} intermediate${intermediates === 1 ? "" : "s"}, ${roots} root${roots === 1 ? "" : "s"}`;
   const line = `CA: ${from}, ${describeSigner(ca)}, ${chain}`;
   return problem === undefined ? [line] : [line, `  ${problem}`];
+}
+
+/** Nothing while it is renewed in time. */
+function describeServing({ serial, notAfter, problem }: ServingStatus): readonly string[] {
+  if (problem === undefined) return [];
+  return [`NOT RENEWED: the control plane's own certificate, serial ${serial}, good until ${new Date(notAfter).toISOString()}: ${problem}`];
 }
 
 /** What stands before how many enforce a policy. */
@@ -62,6 +70,7 @@ export function formatStatus(status: StatusAnswer): string {
   return [
     `garrison ${status.version} on ${status.listen}, trust domain ${status.trustDomain}, up ${Math.round(status.uptimeSeconds)} s, ${Math.round(status.rssBytes / 2 ** 20)} MiB, configuration ${status.generation}`,
     ...describeCa(status.ca),
+    ...describeServing(status.serving),
     "",
     "Workloads:",
     ...orNone(workloads),

@@ -6,6 +6,7 @@ import { authorityRoutes } from "../ca/http.ts";
 import type { JoinTokens } from "../ca/join-tokens.ts";
 import type { JwtSvidRecord } from "../ca/jwt-svid-record.ts";
 import type { TokenIssuer } from "../ca/service-account-token.ts";
+import type { ServingCertificate } from "../ca/serving.ts";
 import type { Clock } from "../core/clock.ts";
 import { AppError } from "../core/error.ts";
 import { formatSpiffeId } from "../identity/spiffe-id.ts";
@@ -30,6 +31,7 @@ export interface AdminContext {
   readonly jwks: JwksResolver;
   readonly tokens: TokenIssuer;
   readonly authority: Authority;
+  readonly serving: Pick<ServingCertificate, "status">;
   readonly clock: Clock;
   /** Revokes, and answers when the proxies have it. */
   readonly revoke: AdminRoute;
@@ -104,6 +106,7 @@ export function adminRoutes(context: AdminContext): AdminRoutes {
       rssBytes: process.memoryUsage.rss(),
       uptimeSeconds: process.uptime(),
       ca: context.authority.status,
+      serving: context.serving.status,
       ...meshStatus(mesh.current, context.connections()),
     }),
     "GET /v1/workloads": () => workloadSummaries(mesh.current),

@@ -1,6 +1,6 @@
 /** Revocation as an operator does it: recorded, told to every proxy, and answered when they have it. */
 import type { Authority } from "../ca/authority.ts";
-import { decodeRevocation, type RevocationResult, revoke } from "../ca/revoke.ts";
+import { checkIdentity, decodeRevocation, type RevocationResult, revoke } from "../ca/revoke.ts";
 import type { Clock } from "../core/clock.ts";
 import type { Logger } from "../core/logger.ts";
 import type { AdsService } from "../xds/service.ts";
@@ -20,6 +20,8 @@ export interface RevocationAnswer extends RevocationResult {
 
 export interface RevocationOptions {
   readonly authority: Authority;
+  /** SPIFFE IDs of the service accounts that there are. */
+  readonly accounts: () => ReadonlySet<string>;
   readonly ads: Pick<AdsService, "connections" | "whenAcked">;
   readonly clock: Clock;
   readonly logger: Logger;
@@ -30,9 +32,10 @@ export interface RevocationOptions {
 const DEFAULT_WAIT_MS = 5_000;
 
 /** The route `POST /v1/ca/revoke`. The proxies were told when `revoke` returned: whatever publishes listens to the revocations. */
-export function revocationRoute({ authority, ads, clock, logger, waitMs = DEFAULT_WAIT_MS }: RevocationOptions) {
+export function revocationRoute({ authority, accounts, ads, clock, logger, waitMs = DEFAULT_WAIT_MS }: RevocationOptions) {
   return async ({ body }: { readonly body: unknown }): Promise<RevocationAnswer> => {
     const request = decodeRevocation(body);
+    if (request.kind === "identity" && request.force !== true) checkIdentity(authority, request.value, accounts());
     const began = performance.now();
     const result = revoke(authority, request, clock.now());
     const { kind, value, reason } = request;

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { SETTINGS, workloadEntry } from "../../test/fixture/objects.ts";
 import { buildSnapshot } from "../mesh/snapshot.ts";
-import { cutOffBy } from "./rotation-checks.ts";
+import { cutOffBy, ownCutOff } from "./rotation-checks.ts";
 import type { HolderStatus } from "./trust-status.ts";
 
 const [OLD, NEW] = ["aa", "bb"];
@@ -40,6 +40,15 @@ describe("who is cut off when an authority is revoked", () => {
     const stranger = { identity: "spiffe://cluster.local/ns/shop/sa/job", certificates: 3, until: UNTIL };
     const [found] = cutOffBy(OLD, [stranger], [holder("shop/cart", NEW)], snapshot);
     assert.match(found?.why ?? "", /^no workload of the mesh has this identity, .* \(3 certificates, /);
+  });
+
+  test("the control plane itself, only where its own certificate is of it and cannot be renewed", () => {
+    const own = { identity: "spiffe://cluster.local/ns/istio-system/sa/garrison", serial: "5e", authority: OLD, notAfter: UNTIL };
+    assert.deepEqual(ownCutOff(OLD, own), []);
+    assert.deepEqual(ownCutOff(OLD, { ...own, authority: NEW, problem: "the identity is revoked" }), []);
+    const [found] = ownCutOff(OLD, { ...own, problem: "the identity is revoked" });
+    assert.equal(found?.identity, own.identity);
+    assert.match(found?.why ?? "", /was not renewed: the identity is revoked; every agent would be cut off$/);
   });
 
   test("an agent that uses one which the ledger does not have", () => {

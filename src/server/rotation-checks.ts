@@ -1,6 +1,7 @@
 /** Whom a step of a rotation would cut off. */
 import type { AuthorityHolder } from "../ca/ledger-query.ts";
 import type { OwnCa } from "../ca/own-ca.ts";
+import type { ServingStatus } from "../ca/serving.ts";
 import type { MeshSnapshot } from "../mesh/snapshot.ts";
 import type { HolderStatus } from "./trust-status.ts";
 
@@ -47,6 +48,13 @@ function whyNotRenewed(
     .filter(({ key }) => holders.get(key)?.some(({ authority }) => authority === "" || authority === id))
     .map(({ key }) => key);
   return waiting.length > 0 ? `not renewed: ${waiting.join(", ")}` : undefined;
+}
+
+/** The control plane itself, where it has a certificate of the authority and cannot have another: nobody would verify it any more. */
+export function ownCutOff(id: string, { identity, authority, problem }: ServingStatus): readonly CutOff[] {
+  if (authority !== id || problem === undefined) return [];
+  const why = `the control plane's own certificate is of it and was not renewed: ${problem}; every agent would be cut off`;
+  return [{ identity, workload: "", authority: id, why }];
 }
 
 /** Who depends on an authority: who uses a certificate of it, or may. */

@@ -2,12 +2,13 @@
 import type { OwnAuthority } from "../ca/authorities.ts";
 import type { Authority } from "../ca/authority.ts";
 import type { OwnCa } from "../ca/own-ca.ts";
+import type { ServingCertificate } from "../ca/serving.ts";
 import type { Clock } from "../core/clock.ts";
 import { AppError } from "../core/error.ts";
 import type { Logger } from "../core/logger.ts";
 import type { MeshSnapshot } from "../mesh/snapshot.ts";
 import type { XdsConnection } from "../xds/connection.ts";
-import { blockersOf, type CutOff, cutOffBy, ROTATION_STEPS, type RotationStep } from "./rotation-checks.ts";
+import { blockersOf, type CutOff, cutOffBy, ownCutOff, ROTATION_STEPS, type RotationStep } from "./rotation-checks.ts";
 import type { Trust } from "./trust.ts";
 import { type HolderStatus, holdersOf } from "./trust-status.ts";
 
@@ -29,6 +30,8 @@ export interface RotationAnswer {
   /** Connected proxies, and those of them that the step concerns. */
   readonly connected: number;
   readonly concerned: readonly string[];
+  /** Whether the control plane's own certificate is of those concerned, and why it could not be replaced; empty where it could. */
+  readonly controlPlane: { readonly concerned: boolean; readonly problem: string };
   /** Identities with unexpired certificates of the authority. */
   readonly identities: readonly { readonly identity: string; readonly certificates: number; readonly until: number }[];
   /** Whom the step would cut off, or did, and why. */
@@ -43,6 +46,7 @@ export interface RotationAnswer {
 
 export interface RotationOptions {
   readonly authority: Authority;
+  readonly serving: Pick<ServingCertificate, "status" | "settled">;
   readonly trust: Trust;
   readonly connections: () => readonly XdsConnection[];
   readonly snapshot: () => MeshSnapshot;
@@ -112,24 +116,33 @@ class Rotation {
   }
 
   async run(request: RotationRequest): Promise<RotationAnswer> {
-    const { authority, clock, logger } = this.#options;
+    const { authority, clock, logger, serving } = this.#options;
     const { step, force, dryRun } = request;
     const own = ownCa(authority);
     const target = targetOf(own, request);
     const id = target?.id ?? "";
     const holders = this.#holders();
+    await serving.settled();
     const identities = step === "taint" || step === "revoke" ? authority.ledger.holdersOf(id, clock.now()) : [];
-    const cutOff = step === "revoke" ? cutOffBy(id, identities, holders, this.#options.snapshot()) : blockersOf(step, own, id, holders);
-    const about = { step, connected: holders.length, concerned: concernedBy(step, id, holders), identities, cutOff };
+    const cutOff =
+      step === "revoke"
+        ? [...ownCutOff(id, serving.status), ...cutOffBy(id, identities, holders, this.#options.snapshot())]
+        : blockersOf(step, own, id, holders);
+    const concerned = step === "activate" || (step !== "prepare" && serving.status.authority === id);
+    const controlPlane = { concerned, problem: serving.status.problem ?? "" };
+    const about = { step, connected: holders.length, concerned: concernedBy(step, id, holders), controlPlane, identities, cutOff };
     if (dryRun || (cutOff.length > 0 && !force)) return { ...about, authority: id, done: false, revoked: 0, waiting: [], tookMs: 0 };
     const began = performance.now();
     const made = this.#take(own, step, target);
     const revoked = step === "revoke" ? this.#revokeCertificates(cutOff) : 0;
     logger.log("warn", "the CA's authorities change", { step, authority: made.id, forced: cutOff.length > 0, cutOff: cutOff.length });
+    // Its certificate is replaced by each change of the authorities.
+    await serving.settled();
     const waiting = await this.#settled(step, made.id);
     // Who was cut off is not connected any more.
     return {
       ...about,
+      controlPlane: { concerned, problem: serving.status.problem ?? "" },
       connected: this.#holders().length,
       authority: made.id,
       done: true,
