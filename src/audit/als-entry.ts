@@ -9,6 +9,7 @@ import {
   type AccessLogCommon,
   AccessLogType,
   type HTTPAccessLogEntry,
+  type HTTPRequestProperties,
   ResponseFlags_Unauthorized_Reason,
   type TCPAccessLogEntry,
 } from "../gen/envoy/data/accesslog/v3/accesslog_pb.js";
@@ -189,12 +190,17 @@ function httpVerdict(common: AccessLogCommon, details: string): Verdict {
   return { effect: "allow", origin: "no-policy", detail };
 }
 
+/** The field has a few methods only, and other Envoys' logs may be without the header. */
+function methodOf(request: HTTPRequestProperties | undefined): string {
+  const header = request?.requestHeaders[":method"];
+  if (header !== undefined) return header;
+  if (request === undefined || request.requestMethod === RequestMethod.METHOD_UNSPECIFIED) return "";
+  return RequestMethod[request.requestMethod] ?? "";
+}
+
 function requestOf({ request, response }: HTTPAccessLogEntry) {
   return {
-    method:
-      request === undefined || request.requestMethod === RequestMethod.METHOD_UNSPECIFIED
-        ? ""
-        : (RequestMethod[request.requestMethod] ?? ""),
+    method: methodOf(request),
     path: pathOnly(request?.path ?? ""),
     host: request?.authority ?? "",
     status: response?.responseCode ?? 0,

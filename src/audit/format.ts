@@ -41,7 +41,7 @@ function formatRequest(record: AuditRecord): string {
   const { protocol, effect, method, path, status, bytesReceived, bytesSent, durationMicros } = record;
   // An allowed connection is recorded when it opens, and completed when it ends.
   if (protocol === "tcp") return effect === "allow" && durationMicros > 0 ? `tcp ${bytesReceived} in ${bytesSent} out` : "tcp";
-  const request = method === "" ? "http" : `${token(method)} ${token(path)}`;
+  const request = [method === "" ? "http" : token(method), ...(path === "" ? [] : [token(path)])].join(" ");
   return status === 0 ? request : `${request} ${status}`;
 }
 

@@ -10,7 +10,8 @@ function plural(count: number, word: string): string {
 }
 
 function summaryOf({ snapshot }: OfflineMesh): string {
-  const policies = snapshot.authorizationPolicies.length + snapshot.peerAuthentications.length;
+  const { authorizationPolicies, peerAuthentications, requestAuthentications } = snapshot;
+  const policies = authorizationPolicies.length + peerAuthentications.length + requestAuthentications.length;
   return [
     plural(snapshot.workloads.size, "workload"),
     plural(meshServices(snapshot).length, "service"),

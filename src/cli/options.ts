@@ -41,7 +41,9 @@ export function logLevel(parsed: ParsedArguments): LogLevel {
 
 /** A folder of YAML that a command line names. Throws `not-found`. */
 export function existingFolder(folder: string): string {
-  if (statSync(folder, { throwIfNoEntry: false })?.isDirectory() === true) return folder;
+  const found = statSync(folder, { throwIfNoEntry: false });
+  if (found?.isDirectory() === true) return folder;
+  if (found !== undefined) throw new AppError("not-found", "it is a file", { where: folder, help: "name the folder that it is in" });
   throw new AppError("not-found", "there is no such folder", { where: folder, help: "name the folder with your YAML" });
 }
 

@@ -11,6 +11,7 @@ import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { connect as connectTls } from "node:tls";
 import { type JsonObject, toJson } from "@bufbuild/protobuf";
+import { readHttpEntry } from "../../src/audit/als-entry.ts";
 import type { AuthorizationLayers, InboundListener, OutboundListener, WorkloadPolicy } from "../../src/compile/workload-policy.ts";
 import { AccessLogType, HTTPAccessLogEntrySchema, TCPAccessLogEntrySchema } from "../../src/gen/envoy/data/accesslog/v3/accesslog_pb.js";
 import type { Clause } from "../../src/policy/model.ts";
@@ -308,6 +309,16 @@ test("a peer that resets its connection after it was served is not told as refus
   await exchange({ port: listeners.tcp.port }, requestBytes({}));
   await controlPlane.until(() => controlPlane.logs.filter(refusedBy("tcp")).length > before);
   assert.deepEqual(controlPlane.logs.filter(refusedBy("tcp")).filter(isItsOwn), []);
+});
+
+test("a method that Envoy's entries have no word for is told too", { skip }, async () => {
+  const { controlPlane } = scenario;
+  await ask({ port: listeners.http.port, ...tlsOf(as("photo-frontend")) }, { method: "PURGE", path: "/purged" });
+  await controlPlane.until(() => controlPlane.logs.some(askedFor("/purged")));
+  const found = controlPlane.logs.find(askedFor("/purged"));
+  assert.ok(found?.kind === "http");
+  const from = { workload: "photo-ns/me", identity: OTHER, log: found.log, serviceOf: () => "" };
+  assert.partialDeepStrictEqual(readHttpEntry(found.entry, from), { record: { method: "PURGE", path: "/purged" } });
 });
 
 test("the path is told as it was decided of: normalized", { skip }, async () => {

@@ -163,6 +163,7 @@ const MISTAKES: readonly (readonly [typed: readonly string[], exit: number, told
   [["serve", "--log-level", "loud"], 2, /^garrison: `loud` is not a log level\n {2}help: it is one of debug, info, warn, error\n$/],
   [["check"], 2, /^garrison: `garrison check` needs FOLDER\n {2}help: see `garrison check --help`\n$/],
   [["check", "nowhere"], 4, /^garrison: nowhere: there is no such folder\n {2}help: name the folder with your YAML\n$/],
+  [["check", "package.json"], 4, /^garrison: package\.json: it is a file\n {2}help: name the folder that it is in\n$/],
   [["up", "nowhere"], 4, /^garrison: nowhere: there is no such folder\n {2}help: name the folder with your YAML\n$/],
   [["token", "client"], 2, /^garrison: `client` is not a service account\n {2}help: write it as NAMESPACE\/NAME/],
   [["token", "shop/client", "--ttl", "1h"], 2, /^garrison: `--ttl 1h` is not a whole number from 60 to 7776000\n$/],

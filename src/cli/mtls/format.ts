@@ -45,7 +45,7 @@ export function formatMtlsStatus(answer: MtlsAnswer): string {
 
 const HEADLINES: Readonly<Record<StrictState, string>> = {
   strict: "is STRICT",
-  ready: "can go STRICT now: all calls that were seen came with an identity",
+  ready: "can go STRICT now: all calls that were allowed came with an identity",
   untried: "can go STRICT as far as is known, but no call was recorded there: nothing is proven",
   blocked: "cannot go STRICT yet",
 };

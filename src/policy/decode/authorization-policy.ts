@@ -4,7 +4,7 @@ import { checkCustomRules, readProvider } from "./custom-policy.ts";
 import { NO_LABELS } from "./labels.ts";
 import { LIMITS } from "./limits.ts";
 import { DRY_RUN, parseDryRun } from "./metadata.ts";
-import { childOf, textOf } from "./raw-node.ts";
+import { childOf, type RawNode, textOf } from "./raw-node.ts";
 import { type Cursor, type Fields, list, partialRecord, wrong } from "./reader.ts";
 import { oneOf } from "./refine.ts";
 import { ruleDecoder } from "./rule.ts";
@@ -59,10 +59,15 @@ function readSpec(fields: Fields, namespace: string): Spec {
 /** Of AZ-14 and VA-3. */
 const TRIED: ReadonlySet<PolicyAction> = new Set(["ALLOW", "DENY"]);
 
-/** The annotation, where it asks for a dry run. */
+/** As far as it can be told: a boolean or a number is what was meant by a text without its quotes. */
+function isPlainlyFalse(node: RawNode): boolean {
+  return node.kind === "scalar" && parseDryRun(String(node.value)) === false;
+}
+
+/** The annotation, where it asks for a dry run, or may: what was meant to be tried is never enforced by a slip of its writing. */
 function dryRunAsked({ cursor }: Fields): Cursor | undefined {
   const node = childOf(childOf(childOf(cursor.node, "metadata"), "annotations"), DRY_RUN);
-  if (node === undefined || parseDryRun(textOf(node) ?? "") !== true) return undefined;
+  if (node === undefined || isPlainlyFalse(node)) return undefined;
   return { ...cursor, node, path: `metadata.annotations[${JSON.stringify(DRY_RUN)}]` };
 }
 

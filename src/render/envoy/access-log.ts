@@ -43,6 +43,9 @@ import {
 import { duration, namedConfig } from "./any.ts";
 import { XDS_CLUSTER } from "./names.ts";
 
+/** Envoy's entries name a few methods only: `PURGE` and `PROPFIND` are told by the header alone. */
+const METHOD = ":method";
+
 /** Seconds until a record leaves the proxy. */
 const FLUSH_INTERVAL = 0.1;
 
@@ -52,7 +55,10 @@ function common(logName: string): { readonly commonConfig: MessageInitShape<type
 }
 
 function httpEntries(logName: string) {
-  return namedConfig("envoy.access_loggers.http_grpc", HttpGrpcAccessLogConfigSchema, common(logName));
+  return namedConfig("envoy.access_loggers.http_grpc", HttpGrpcAccessLogConfigSchema, {
+    ...common(logName),
+    additionalRequestHeadersToLog: [METHOD],
+  });
 }
 
 function tcpEntries(logName: string) {
