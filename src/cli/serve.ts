@@ -7,6 +7,7 @@ import type { ClusterPlace } from "../server/cluster/place.ts";
 import { type ControlPlaneOptions, startControlPlane } from "../server/control-plane.ts";
 import type { CaOptions } from "../server/open-ca.ts";
 import type { ConfigurationOrigin } from "../server/source.ts";
+import { citadelNamespaces } from "./citadel-namespaces.ts";
 import type { Command, ParsedArguments } from "./command.ts";
 import { EXIT } from "./exit.ts";
 import { INJECT_OPTIONS, injectOptions } from "./inject.ts";
@@ -68,24 +69,6 @@ function objectName(option: string, text: string): ClusterPlace["service"] {
 
 /** What makes sense on Kubernetes alone. */
 const OF_CLUSTERS = ["webhooks", "ca-secret", "citadel"] as const;
-
-/** Each is a watch. */
-const MAX_CITADEL_NAMESPACES = 100;
-
-/** Throws `invalid-argument`. */
-function citadelNamespaces(given: readonly string[]): readonly string[] {
-  const wrong = given.find((namespace) => namespace !== "*" && !/^[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?$/.test(namespace));
-  if (wrong !== undefined)
-    throw new AppError("invalid-argument", `\`--citadel\`: \`${wrong}\` is not a namespace`, {
-      help: "name one each time; `*` is every one",
-    });
-  if (given.includes("*") && given.length > 1)
-    throw new AppError("invalid-argument", "`--citadel '*'` is every namespace", { help: "leave the others out" });
-  if (given.length <= MAX_CITADEL_NAMESPACES) return given;
-  throw new AppError("invalid-argument", `\`--citadel\` names more than ${MAX_CITADEL_NAMESPACES} namespaces`, {
-    help: "name `*`, which is every one",
-  });
-}
 
 /** Throws `invalid-argument`. */
 function clusterPlace(parsed: ParsedArguments, config: ConfigurationOrigin): ClusterPlace {

@@ -5,6 +5,7 @@ import { parseSpiffeId } from "../../identity/spiffe-id.ts";
 import type { AttributeKey } from "../../policy/attributes.ts";
 import { quote } from "../../policy/decode/report.ts";
 import type { IpBlock } from "../../policy/ip-block.ts";
+import type { PathNormalization } from "../../policy/mesh-config.ts";
 import type { Clause } from "../../policy/model.ts";
 import { formatValueMatch, type StringMatch, type ValueMatch } from "../../policy/pattern.ts";
 import { fieldName } from "./field-name.ts";
@@ -76,6 +77,30 @@ function ofPath(match: Text): Slip | undefined {
   return { why: "a path begins with `/`", help: `write ${rewritten(match, `/${value}`)}` };
 }
 
+/** RFC 3986 §2.3 unreserved characters: each is the same escaped or not. */
+const UNRESERVED = /^[A-Za-z0-9\-._~]$/;
+
+function unescaped(path: string): string {
+  return path.replace(/%[0-9A-Fa-f]{2}/g, (triplet) => {
+    const character = String.fromCharCode(Number.parseInt(triplet.slice(1), 16));
+    return UNRESERVED.test(character) ? character : triplet;
+  });
+}
+
+/** What a path has no more when it is compared: a mode does what the one before it does, and more (AZ-10). */
+function notNormal(match: Text, mode: PathNormalization): Slip | undefined {
+  const { kind, value } = match;
+  if (mode === "NONE") return undefined;
+  if (/\/\.{1,2}\//.test(value) || (kind !== "prefix" && /\/\.{1,2}$/.test(value)))
+    return { why: "paths are compared when `.` and `..` are resolved", help: "write the path that they lead to" };
+  const plain = unescaped(value);
+  // A stray percent sign is no escape, and what follows it stays as it is.
+  if (plain !== value && !/%(?![0-9A-Fa-f]{2})/.test(value))
+    return { why: "letters, digits and `-._~` are compared unescaped", help: `write ${rewritten(match, plain)}` };
+  if (mode === "BASE" || !value.includes("//")) return undefined;
+  return { why: "several slashes are compared as one", help: `write ${rewritten(match, value.replace(/\/+/g, "/"))}` };
+}
+
 function ofHost(match: Text): Slip | undefined {
   const host = match.value.replace(/^[a-z]+:\/\//i, "").replace(/\/.*$/, "");
   if (host !== match.value)
@@ -96,9 +121,11 @@ const CHECKS: Partial<Readonly<Record<AttributeKey, (match: Text) => Slip | unde
   sni: ofServerName,
 };
 
-function slipOf(attribute: AttributeKey, value: ValueMatch): Slip | undefined {
+/** `mode`: how paths are normalized; without it, what depends on that is not told. */
+function slipOf(attribute: AttributeKey, value: ValueMatch, mode: PathNormalization = "NONE"): Slip | undefined {
   if (value.kind !== "exact" && value.kind !== "prefix" && value.kind !== "suffix") return undefined;
-  return value.value === "" ? undefined : CHECKS[attribute]?.(value);
+  if (value.value === "") return undefined;
+  return CHECKS[attribute]?.(value) ?? (attribute === "path" ? notNormal(value, mode) : undefined);
 }
 
 /** Whether a value is written as no connection or request has it. */
@@ -134,8 +161,9 @@ function gather(clauses: readonly Clause[], check: (attribute: AttributeKey, val
 }
 
 /** Values that nothing has. */
-export function misspeltValues({ policy, rule, name, place }: PlacedRule): readonly Diagnostic[] {
-  return gather(clausesOf(rule), slipOf).map(({ why, help, negated, field, texts }) => ({
+export function misspeltValues({ policy, rule, name, place, snapshot }: PlacedRule): readonly Diagnostic[] {
+  const mode = snapshot.meshConfig.pathNormalization;
+  return gather(clausesOf(rule), (attribute, value) => slipOf(attribute, value, mode)).map(({ why, help, negated, field, texts }) => ({
     code: "GAR0207",
     message: `${policy.action} rule ${name} has ${named([...texts])} in \`${field}\`, which ${negated ? "excludes nothing" : "never matches what is meant"}: ${why}`,
     place,

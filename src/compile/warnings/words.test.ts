@@ -33,6 +33,9 @@ describe("values that never match", () => {
     [operation("paths", "/a?b=1"), ["GAR0207", "write `/a`"]],
     [operation("paths", "/a/*/b"), ["GAR0207", "write `{*}` for one segment, and `{**}`, once, for any number of segments"]],
     [operation("paths", "/straße"), ["GAR0207", "write it so"]],
+    [operation("paths", "/a/../photos/*"), ["GAR0207", "write the path that they lead to"]],
+    [operation("paths", "/a/."), ["GAR0207", "write the path that they lead to"]],
+    [operation("paths", "/%70hotos/%2e/*"), ["GAR0207", "write `/photos/./*`"]],
     [operation("hosts", "https://a.example/x"), ["GAR0207", "write `a.example`, and paths in `paths`"]],
     [operation("hosts", "a.*.example"), ["GAR0207", "write one value for each host"]],
     [rule("{ when: [{ key: connection.sni, values: ['https://a.example'] }] }"), ["GAR0207", "write `a.example`"]],
@@ -44,6 +47,19 @@ describe("values that never match", () => {
       assert.ok(warning[0]?.startsWith(`${code} `) === true && warning[0].endsWith(told), warning.join("\n"));
     });
 
+  it("depend on how the mesh normalizes paths", () => {
+    const inMode = (mode: string, path: string) =>
+      told(
+        `---\napiVersion: v1\nkind: ConfigMap\nmetadata: { name: istio, namespace: istio-system }\ndata: { mesh: "pathNormalization: { normalization: ${mode} }" }\n`,
+        authorizationPolicy(
+          "p",
+          `{ action: DENY, selector: { matchLabels: { app: api } }, rules: [{ to: [{ operation: { paths: ["${path}"] } }] }] }`,
+        ),
+      );
+    assert.match(inMode("MERGE_SLASHES", "/a//b").join(), /several slashes are compared as one => write `\/a\/b`$/);
+    assert.deepEqual(inMode("NONE", "/a/../b"), []);
+  });
+
   it("are told of once for each field and reason", () => {
     const [first = "", ...others] = rule(
       "{ to: [{ operation: { methods: [get, post] } }, { operation: { methods: [put], notPaths: [a] } }] }",
@@ -54,6 +70,10 @@ describe("values that never match", () => {
 
   it("are none of what may come", () => {
     for (const right of [
+      operation("paths", "/a/.*"),
+      operation("paths", "/a//b"),
+      operation("paths", "/a%2fb%"),
+      operation("paths", "/%4%41"),
       source("principals", "cluster.local/ns/shop/sa/cart"),
       source("principals", "*/sa/cart"),
       source("principals", "other.example/ns/shop/sa/nobody"),

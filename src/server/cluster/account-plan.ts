@@ -40,7 +40,7 @@ interface Examined {
 type Judgement = Pick<Step, "kind" | "why"> | undefined;
 
 /** Secrets that are examined before others of the process have their turn: each costs some signatures. */
-const AT_ONCE = 50;
+const AT_ONCE = 10;
 
 export class AccountPlanner {
   readonly #authority: Pick<Authority, "trust" | "trustDomain" | "rootsPem" | "tainted">;
