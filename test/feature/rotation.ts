@@ -240,7 +240,10 @@ export function describeRotation(name: string, proxies: RotationProxies, { skip 
     });
 
     test("revoking it then cuts nobody off, a certificate that is left of it is refused, and its key is gone", async () => {
-      await until("all three follow", async () => (await mesh.authorities()).connected === 3);
+      await until("all three follow, and have said by which authority their certificates are", async () => {
+        const { connected, authorities } = await mesh.authorities();
+        return connected === 3 && authorities[1]?.inUse === 3;
+      });
       assert.equal(await askWith(scene.ports.inbound, stolen), 200);
       const { exit, cutOff, waiting } = await mesh.step("revoke", "--authority", first);
       assert.deepEqual([exit, cutOff, waiting], [0, [], []]);
