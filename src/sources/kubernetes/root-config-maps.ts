@@ -10,7 +10,7 @@ import { objectPath, ROOT_CONFIG_MAPS } from "./watched-kinds.ts";
 /** The key that Istio's agents read. */
 const KEY = "root-cert.pem";
 /** As in Istio: no workload of the mesh runs there. */
-const NOT_OURS: ReadonlySet<string> = new Set(["kube-system", "kube-public", "kube-node-lease", "local-path-storage"]);
+export const NOT_OURS: ReadonlySet<string> = new Set(["kube-system", "kube-public", "kube-node-lease", "local-path-storage"]);
 const WRITE_MS = 500;
 
 export interface RootConfigMapsOptions {
