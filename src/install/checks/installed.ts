@@ -1,7 +1,7 @@
 /** Whether an installation is as it should be, by what the cluster says of it. */
 import { X509Certificate } from "node:crypto";
 import { SIDECAR } from "../../capture/inject/containers.ts";
-import { NOT_OURS } from "../../sources/kubernetes/root-config-maps.ts";
+import { OF_KUBERNETES } from "../../sources/kubernetes/namespaces.ts";
 import { readLive } from "../apply.ts";
 import { customResourceDefinitions } from "../chart.ts";
 import { CRD, collectionUrl } from "../kinds.ts";
@@ -77,7 +77,7 @@ const ROOTS: Check = {
       ]),
     );
     const namespaces = (await items(api, "/api/v1/namespaces")).filter(({ status }) => plain(status).phase !== "Terminating").map(nameOf);
-    const others = namespaces.filter((namespace) => !NOT_OURS.has(namespace) && maps.get(namespace)?.trim() !== wanted.trim());
+    const others = namespaces.filter((namespace) => !OF_KUBERNETES.has(namespace) && maps.get(namespace)?.trim() !== wanted.trim());
     return others.length === 0
       ? OK
       : failed(`others, or none, are in ${some(others)}`, "the control plane writes them within seconds: read its log");
