@@ -3,24 +3,8 @@ import type { KubernetesApi } from "../sources/kubernetes/api.ts";
 import { readLive, refusal } from "./apply.ts";
 import type { Manifest } from "./chart.ts";
 import { DEPLOYMENT, nameOf, WEBHOOK_KINDS } from "./kinds.ts";
-import { isObject, type JsonObject } from "./template.ts";
+import { count, list, plain, text } from "./plain.ts";
 import type { Missing } from "./wait.ts";
-
-function plain(value: unknown): JsonObject {
-  return isObject(value) ? value : {};
-}
-
-function list(value: unknown): readonly JsonObject[] {
-  return Array.isArray(value) ? value.map(plain) : [];
-}
-
-function count(value: unknown): number {
-  return typeof value === "number" ? value : 0;
-}
-
-function text(value: unknown): string {
-  return typeof value === "string" ? value : "";
-}
 
 /** Of a schema: whether its kind can be asked for. */
 export async function isServed(api: KubernetesApi, manifest: Manifest): Promise<Missing> {
@@ -44,7 +28,7 @@ async function podTroubles(api: KubernetesApi, namespace: string): Promise<reado
 }
 
 /** What the Deployment still lacks: all of its pods of the newest form, available. */
-async function deploymentMissing(api: KubernetesApi, namespace: string): Promise<Missing> {
+export async function deploymentMissing(api: KubernetesApi, namespace: string): Promise<Missing> {
   const name: Manifest = { apiVersion: DEPLOYMENT.apiVersion, kind: DEPLOYMENT.kind, metadata: { name: "garrison", namespace } };
   const live = await readLive(api, name);
   if (live === undefined) return `there is no ${nameOf(name)}`;
@@ -59,7 +43,7 @@ async function deploymentMissing(api: KubernetesApi, namespace: string): Promise
 }
 
 /** The webhooks of our configurations, by their names, with the PEM by which the API server knows the control plane; null where it has none. */
-async function webhookBundles(api: KubernetesApi): Promise<ReadonlyMap<string, string | null>> {
+export async function webhookBundles(api: KubernetesApi): Promise<ReadonlyMap<string, string | null>> {
   const bundles = new Map<string, string | null>();
   for (const { apiVersion, kind, resource } of WEBHOOK_KINDS) {
     const answer = await api.call("GET", `/apis/${apiVersion}/${resource}/garrison`);

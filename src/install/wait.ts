@@ -16,7 +16,7 @@ export async function until(what: string, missing: () => Promise<Missing>, signa
       signal.throwIfAborted();
       await delay(EVERY_MS, undefined, { signal });
     } catch {
-      const help = "what is applied stays; run it again to go on";
+      const help = "what is applied stays; run it again to go on, or `garrison check --kubernetes` to see more";
       throw new AppError("deadline-exceeded", `the time is over before ${what}: ${still}`, { help });
     }
   }

@@ -53,11 +53,31 @@ async function startInstalled(): Promise<GarrisonProcess> {
   return place.start([...own, "--kubeconfig", kubeconfig, "--listen", "127.0.0.1:0", "--webhooks", "127.0.0.1:0"]);
 }
 
+/** What the checks say of a pod without its proxy, of a policy past every webhook, and of roots that somebody changed. */
+async function checkBroken(): Promise<void> {
+  assert.deepEqual((await signs("--proxy")).signs, "√‼√");
+  const labels = { "security.istio.io/tlsMode": "istio" };
+  await cluster.create({ apiVersion: "v1", kind: "ServiceAccount", metadata: { name: "pay", namespace: "default" } });
+  await cluster.pod("default", "pay-1", { account: "pay", ip: "10.244.0.9", labels });
+  const { exit, stdout, signs: found } = await signs("--proxy");
+  assert.deepEqual([exit, found], [1, "√×√"]);
+  assert.match(stdout, /^× every injected pod .*\n {4}default\/pay-1$/m);
+}
+
 before(async () => {
   cluster = await Cluster.bare(place);
   // As Istio would have it: not ours.
   await cluster.installSchemas(["virtualservices"], { labels: {} });
 });
+
+/** The lines with their signs; details and hints are left out. */
+async function signs(
+  ...flags: readonly string[]
+): Promise<{ readonly exit: Result["exit"]; readonly signs: string; readonly stdout: string }> {
+  const { exit, stdout, stderr } = await run("check", ...flags);
+  assert.equal(stderr, "");
+  return { exit, stdout, signs: stdout.match(/^[√‼×]/gm)?.join("") ?? "" };
+}
 
 describe("garrison install", { timeout: 300_000 }, () => {
   test("applies nothing in a dry run, and says what it would", async () => {
@@ -66,6 +86,23 @@ describe("garrison install", { timeout: 300_000 }, () => {
     assert.match(stdout, /^Namespace garrison-system created \(dry run\)$/m);
     assert.match(stdout, /^Deployment garrison-system\/garrison created \(dry run\)$/m);
     assert.equal(await isThere("/api/v1/namespaces/garrison-system"), false);
+  });
+
+  test("is checked for before: schemas of others are told of, and missing rights", async () => {
+    const before = await signs("--pre");
+    assert.deepEqual([before.exit, before.signs], [0, "√√√‼"]);
+    assert.match(
+      before.stdout,
+      /‼ the schemas .*\n {4}1 are somebody else's, such as virtualservices\.networking\.istio\.io\n {4}hint: .*\n {4}see docs\/tasks\/kubernetes-install\.md#schemas\n/,
+    );
+    await cluster.apply("apiVersion: v1\nkind: ServiceAccount\nmetadata: { name: stranger, namespace: default }\n");
+    const kubeconfig = cluster.server.writeKubeconfig("stranger", { token: await cluster.token("default", "stranger") });
+    const refused = await garrison(["check", "--pre", "--kubeconfig", kubeconfig]);
+    assert.equal(refused.exit, 1);
+    assert.match(
+      refused.stdout,
+      /^× you may install .*\n {4}you may not get customresourcedefinitions, create customresourcedefinitions, .* and \d+ more$/m,
+    );
   });
 
   test("is refused in words to whoever has not the rights", async () => {
@@ -86,6 +123,17 @@ describe("garrison install", { timeout: 300_000 }, () => {
       stderr,
       /the time is over before the control plane is ready: no controller has taken up Deployment garrison-system\/garrison/,
     );
+  });
+
+  test("is checked for after: what is not ready yet is wrong", async () => {
+    const { exit, signs: found, stdout } = await signs("--kubernetes");
+    assert.deepEqual([exit, found], [1, "√√×××√"]);
+    assert.match(stdout, /^× all control planes are ready\n {4}no controller has taken up Deployment garrison-system\/garrison yet$/m);
+    assert.match(
+      stdout,
+      /^× the API server knows .*\n {4}no root is in istio\.validation\.garrison\.dev, mesh\.validation\.garrison\.dev, /m,
+    );
+    assert.match(stdout, /^× every namespace has the same roots .*\n {4}others, or none, are in default, garrison-ca, /m);
   });
 
   test("twice is the same as once", async () => {
@@ -113,6 +161,13 @@ describe("garrison install", { timeout: 300_000 }, () => {
     await until("the roots are in a namespace", () => isThere("/api/v1/namespaces/default/configmaps/istio-ca-root-cert"));
     await until("a replica holds the Lease", () => isThere("/apis/coordination.k8s.io/v1/namespaces/garrison-system/leases/garrison"));
     assert.equal(await isThere("/api/v1/namespaces/garrison-ca/secrets/garrison-ca"), true);
+    let last = "";
+    await until("all is well", async () => {
+      const found = await signs("--kubernetes");
+      last = found.stdout;
+      return found.signs === "√√√√√√";
+    }).catch(() => assert.fail(last));
+    await checkBroken();
     assert.doesNotMatch(serve.output, /forbidden|permission-denied|403/i);
     await serve.stop();
   });
