@@ -10,7 +10,7 @@ import { compileInbound } from "./inbound.ts";
 import { compileOutbound } from "./outbound.ts";
 import { compileRequestAuthentication, type JwksLookup, NO_REMOTE_KEYS } from "./request-authentication.ts";
 import { checkMesh, type ObjectStatus, policyObjects, selectionOf, toStatus } from "./status.ts";
-import { trustDomainsOf } from "./trust-domains.ts";
+import { acceptedTrustDomains } from "./trust-domains.ts";
 import type { WorkloadPolicy } from "./workload-policy.ts";
 
 export interface CompiledMesh {
@@ -51,7 +51,7 @@ function compileWorkload(
     workload: workload.key,
     address: workload.address,
     identity: workload.identity,
-    trustDomains: trustDomainsOf(snapshot),
+    trustDomains: acceptedTrustDomains(snapshot),
     ...meshWideOf(snapshot, workload),
     inbound: inbound.listeners,
     outbound: outbound.listeners,

@@ -10,6 +10,11 @@ export function trustDomainsOf({ settings, meshConfig }: Pick<MeshSnapshot, "set
   return [...new Set<string>([settings.trustDomain, ...meshConfig.trustDomainAliases])];
 }
 
+/** Whose identities may be peers: the mesh's, by all its names, and those of domains that it federates with. */
+export function acceptedTrustDomains(snapshot: Pick<MeshSnapshot, "settings" | "meshConfig" | "federated">): readonly string[] {
+  return [...new Set([...trustDomainsOf(snapshot), ...snapshot.federated])];
+}
+
 /** The same account by the other names of its trust domain. */
 export function aliasesOf(identity: string, trustDomains: readonly string[]): readonly string[] {
   const { trustDomain, namespace, serviceAccount } = parseSpiffeId(identity);

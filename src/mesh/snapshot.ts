@@ -82,6 +82,8 @@ export interface MeshSnapshot {
   readonly identities: ReadonlySet<string>;
   readonly namespaces: ReadonlySet<string>;
   readonly revoked: RevokedCredentials;
+  /** Other trust domains whose bundles are good at the moment: their identities may be peers. */
+  readonly federated: readonly string[];
 }
 
 /** What the CA has revoked, as far as proxies need to know. */
@@ -139,6 +141,7 @@ export function buildSnapshot(
   given: MeshSettings,
   objects: readonly MeshObject[],
   revoked: RevokedCredentials = NOTHING_REVOKED,
+  federated: readonly string[] = [],
 ): MeshSnapshot {
   const [settings, meshConfig] = [effectiveSettings(given, objects), meshConfigOf(given, objects)];
   const workloads = workloadsOf(objects, settings, meshConfig);
@@ -160,6 +163,7 @@ export function buildSnapshot(
     identities: new Set(ofKind(objects, "ServiceAccount").map((account) => identityOf(account, settings))),
     namespaces: namespacesOf(ofKind(objects, "Namespace"), settings),
     revoked,
+    federated,
   };
 }
 

@@ -35,6 +35,7 @@ import { openCaSecret } from "./cluster/ca-secret.ts";
 import { startClusterDuties } from "./cluster/duties.ts";
 import { type ClusterPlace, DEFAULT_CLUSTER_PLACE, serviceNames } from "./cluster/place.ts";
 import { openSharedState } from "./cluster/shared-state.ts";
+import { type BundleEndpointConfig, openBundleEndpoint, openFederation } from "./federation.ts";
 import { writeControlPlaneFile } from "./files.ts";
 import { addIdentityServices } from "./identity-services.ts";
 import { openMeshWithKeys } from "./keys.ts";
@@ -72,6 +73,10 @@ export interface ControlPlaneOptions {
   readonly signal?: AbortSignal;
   /** Whose CA signs; without it, one that is made here on the first start. */
   readonly ca?: CaOptions;
+  /** Which other trust domains are trusted: a file. */
+  readonly federation?: string;
+  /** Where others fetch this trust domain's bundle. */
+  readonly bundleEndpoint?: BundleEndpointConfig;
   /** SPIFFE IDs of control planes that may have certificates of every identity. */
   readonly registrationAuthorities?: readonly string[];
 }
@@ -219,8 +224,16 @@ export async function startControlPlane(given: ControlPlaneOptions): Promise<Con
     const allowed = options.jwksAllow ?? [];
     const { authority } = state;
     const revoked = () => authority.revocations.forProxies(clock.now());
-    const { mesh, jwks, apply } = openMeshWithKeys({ settings, fixed, logger, clock, folder: state.folder, allowed, revoked });
-    authority.revocations.onChange(() => mesh.refreshRevoked());
+    // Before there is a mesh, its names are those of the command line.
+    let aliases: () => readonly string[] = () => [];
+    const ownNames = () => [settings.trustDomain, ...aliases()];
+    const federation = openFederation({ file: options.federation, folder: state.folder, ownNames, clock, logger });
+    cleanup.push(() => federation?.close());
+    const federated = () => [...(federation?.bundles.keys() ?? [])];
+    const { mesh, jwks, apply } = openMeshWithKeys({ settings, fixed, logger, clock, folder: state.folder, allowed, revoked, federated });
+    aliases = () => mesh.current.snapshot.meshConfig.trustDomainAliases;
+    authority.revocations.onChange(() => mesh.refreshTrust());
+    federation?.onChange(() => mesh.refreshTrust());
     cleanup.push(() => jwks.close());
     const source = await openSource(config, {
       logger,
@@ -241,13 +254,20 @@ export async function startControlPlane(given: ControlPlaneOptions): Promise<Con
     cleanup.push(() => stopServer(server));
     cleanup.push(() => ads.close());
     addServices(server, options, state, mesh, ads, admission, source.tokens);
-    const trust = openTrust({ ...state, admission, logger });
+    const trust = openTrust({ ...state, admission, federation, aliases, logger });
     cleanup.push(() => trust.close());
+    mesh.onChange(() => trust.source.refresh());
     server.addService(serviceDefinition(TrustBundles), trust.service.implementation);
     const port = await bindServer(server, options.listen, serverCredentials(serving.material));
     const listen = { host: options.listen.host, port };
     trust.onWithdrawal(() => server.drain(formatHostPort(listen), DRAIN_MS));
 
+    const ownBundle = () => trust.source.own;
+    if (options.bundleEndpoint !== undefined) {
+      const endpoint = await openBundleEndpoint(options.bundleEndpoint, ownBundle, () => serving.material.current);
+      cleanup.push(() => endpoint.close());
+      logger.log("info", "the trust bundle is served", { port: endpoint.port });
+    }
     const adminSocket = join(state.folder, "admin.sock");
     const routes = adminRoutes({
       version,
@@ -271,6 +291,7 @@ export async function startControlPlane(given: ControlPlaneOptions): Promise<Con
       jwtSvids: state.jwtRecord,
       connections: () => ads.connections(),
       trust,
+      federation,
       audit: auditHandler(state.store, { clock }),
     });
     const admin = await serveAdmin(adminSocket, routes, logger);

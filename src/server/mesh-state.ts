@@ -47,6 +47,7 @@ export class MeshState {
   readonly #compiler = new MeshCompiler();
   readonly #fixed: FixedSettings;
   readonly #revoked: () => RevokedCredentials;
+  readonly #federated: () => readonly string[];
   readonly #listeners: Listener[] = [];
   /** What the last configuration came to. */
   #objects: readonly MeshObject[] = [];
@@ -55,16 +56,18 @@ export class MeshState {
   #current: MeshView;
   #told: ReadonlySet<string> = new Set();
 
-  /** `keysOf`: the keys of tokens that were fetched by now. `fixed`: what no configuration may change. `revoked`: of now. */
+  /** `keysOf`: the keys of tokens that were fetched by now. `fixed`: what no configuration may change. `revoked` and `federated`: of now. */
   constructor(
     settings: MeshSettings,
     logger: Logger,
     keysOf: JwksLookup = NO_REMOTE_KEYS,
     fixed: FixedSettings = {},
     revoked: () => RevokedCredentials = () => NOTHING_REVOKED,
+    federated: () => readonly string[] = () => [],
   ) {
     this.#settings = settings;
     this.#revoked = revoked;
+    this.#federated = federated;
     this.#fixed = fixed;
     this.#logger = logger;
     this.#keysOf = keysOf;
@@ -94,14 +97,14 @@ export class MeshState {
     this.#tell(diagnostics);
   }
 
-  /** The same configuration with what is revoked at this moment. */
-  refreshRevoked(): void {
+  /** The same configuration with what is revoked, and who is federated with, at this moment. */
+  refreshTrust(): void {
     const compiled = this.#compiler.compile(this.#snapshotOf(this.#usable), this.#keysOf);
     this.#publish({ ...this.#current, ...compiled, diagnostics: this.#current.diagnostics });
   }
 
   #snapshotOf(objects: readonly MeshObject[]): MeshSnapshot {
-    return buildSnapshot(this.#settings, objects, this.#revoked());
+    return buildSnapshot(this.#settings, objects, this.#revoked(), this.#federated());
   }
 
   /** The same configuration with the keys of this moment. */
