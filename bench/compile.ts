@@ -29,9 +29,9 @@ function openControlPlane() {
     cache,
     {
       ...RENDERERS,
-      envoy(policy, secrets) {
+      envoy(policy, secrets, own) {
         rendered.push(policy.workload);
-        return RENDERERS.envoy(policy, secrets);
+        return RENDERERS.envoy(policy, secrets, own);
       },
     },
     mesh.current,

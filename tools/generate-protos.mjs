@@ -37,6 +37,7 @@ const WANTED = [
   "envoy/extensions/filters/http/ext_authz/v3/ext_authz.proto",
   "envoy/extensions/filters/http/composite/v3/composite.proto",
   "envoy/extensions/common/matching/v3/extension_matcher.proto",
+  "envoy/extensions/filters/listener/original_dst/v3/original_dst.proto",
   "envoy/extensions/filters/listener/tls_inspector/v3/tls_inspector.proto",
   "envoy/extensions/transport_sockets/tls/v3/tls.proto",
   "envoy/extensions/transport_sockets/tls/v3/tls_spiffe_validator_config.proto",

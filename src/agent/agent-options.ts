@@ -3,6 +3,7 @@ import type { Clock } from "../core/clock.ts";
 import { AppError } from "../core/error.ts";
 import type { Logger } from "../core/logger.ts";
 import { parseSpiffeId } from "../identity/spiffe-id.ts";
+import type { AppProbes } from "./app-probes.ts";
 import type { ControlPlane } from "./control-plane-call.ts";
 import type { RenewalSignal } from "./renewal-signal.ts";
 import type { Timers } from "./timers.ts";
@@ -38,6 +39,8 @@ export interface AgentOptions {
   readonly outputCertificates?: string;
   /** Who is told of each renewal. */
   readonly renewalSignal?: RenewalSignal;
+  /** Where the node's probes are answered, and which of the application's. */
+  readonly health?: { readonly host: string; readonly port: number; readonly probes: AppProbes };
   /** Run beside the proxy; its end is the agent's. */
   readonly command?: readonly string[];
   /** Added to the command's environment: `serviceEnvironment()`. */

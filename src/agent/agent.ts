@@ -16,6 +16,7 @@ import { CertificateManager } from "./certificate-manager.ts";
 import { FileSecrets } from "./file-secrets.ts";
 import { createIdentityServices, type IdentityServices } from "./identity-services.ts";
 import { residentBytes } from "./memory.ts";
+import { startProbeServer } from "./probe-server.ts";
 import { embeddedProgram, envoyProgram, type ProxyProgram } from "./proxy-program.ts";
 import { ProxySupervisor } from "./proxy-supervisor.ts";
 import { openRunFolder, socketPath, writePrivateFile } from "./run-folder.ts";
@@ -106,6 +107,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     const trust = new Trust({ ...options, manager, sds, takeJwks, now: () => clock.now(), timers, random });
     agent = new RunningAgent({ options, manager, supervisor, sds, files, services, trust, timers });
     await agent.serve(adminSocket);
+    await agent.answerProbes();
   } catch (error) {
     sds.close();
     files?.close();
@@ -138,6 +140,7 @@ class RunningAgent implements Agent {
   readonly #parts: Parts;
   readonly #end = Promise.withResolvers<number>();
   #admin: Server | undefined;
+  #probes: Server | undefined;
   #command: WorkloadCommand | undefined;
   #stopped: Promise<void> | undefined;
 
@@ -157,6 +160,14 @@ class RunningAgent implements Agent {
       ready.then(() => this.#runCommand()).catch((thrown) => this.#giveUp(thrown));
     });
     manager.start(services.earlier);
+  }
+
+  /** The node asks from the start: whoever is not ready says so. */
+  async answerProbes(): Promise<void> {
+    const { health, address } = this.#parts.options;
+    if (health === undefined) return;
+    const isReady = async (): Promise<boolean> => (await this.status()).ready;
+    this.#probes = await startProbeServer({ ...health, application: address, isReady });
   }
 
   async status(): Promise<AgentStatus> {
@@ -245,6 +256,8 @@ class RunningAgent implements Agent {
     services.close();
     this.#admin?.close();
     this.#admin?.closeAllConnections();
+    this.#probes?.close();
+    this.#probes?.closeAllConnections();
     options.logger.log("info", "agent stopped", { workload: options.workload });
     this.#end.resolve(command === undefined ? status : await command.ended);
   }

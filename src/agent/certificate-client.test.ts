@@ -81,7 +81,7 @@ describe("asking for a certificate", () => {
     );
   });
 
-  it("falls back on the token where its certificate is of an authority that nobody trusts any more, and for no other refusal", async () => {
+  it("falls back on the token where its certificate is of an authority that nobody trusts any more, and not where it may not have what it asks for", async () => {
     const token = async (certified: boolean) => (certified ? undefined : TOKEN);
     const first = await issued({ token });
     const withdrawn = { ...first, roots: new FakeCa("other").rootPem };
@@ -97,10 +97,7 @@ describe("asking for a certificate", () => {
         : answer(request);
     await issued({ token }, first);
     assert.equal(server.requests.length, 4);
-    server.answer = () => ({
-      code: status.UNAUTHENTICATED,
-      details: "request authenticate failure (client certificate: the certificate is revoked)",
-    });
+    server.answer = () => ({ code: status.PERMISSION_DENIED, details: "the identity is revoked" });
     assert.equal((await ask({ token }, first)).kind, "failed");
     assert.equal(server.requests.length, 5);
   });
@@ -252,6 +249,33 @@ describe("what the server answers", () => {
     server.answer = () => ({ code: status.PERMISSION_DENIED, details: "not this one" });
     const { error, retryAfterMs } = await refused();
     assert.deepEqual([error.code, error.message, retryAfterMs], ["permission-denied", "not this one", 0]);
+  });
+
+  it("may be that the certificate counts no more: then the token does, in the same attempt", async () => {
+    const current = await issued();
+    const before = server.requests.length;
+    server.answer = ({ csr, clientNames }) =>
+      clientNames === undefined
+        ? { certChain: [server.ca.signRequest(csr, { identities: [IDENTITY] }), server.ca.rootPem] }
+        : { code: status.UNAUTHENTICATED, details: "the certificate is revoked" };
+    const token = async (certified: boolean) => (certified ? undefined : "a-token");
+    const answer = await ask({ token }, current);
+    assert.equal(answer.kind, "issued");
+    assert.deepEqual(
+      server.requests.slice(before).map(({ authorization, clientNames }) => [authorization, clientNames]),
+      [
+        [undefined, `URI:${IDENTITY}`],
+        ["Bearer a-token", undefined],
+      ],
+    );
+  });
+
+  it("is the first refusal where there is no token, and both where the token does not do either", async () => {
+    const current = await issued();
+    server.answer = () => ({ code: status.UNAUTHENTICATED, details: "not so" });
+    const outcomes = await Promise.all([async () => undefined, async () => "a-token"].map((token) => ask({ token }, current)));
+    const messages = outcomes.map((outcome) => (outcome.kind === "failed" ? outcome.error.message : "issued"));
+    assert.deepEqual(messages, ["not so", "not so; and without the certificate: not so"]);
   });
 
   it("may ask for patience", async () => {

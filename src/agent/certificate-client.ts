@@ -3,11 +3,10 @@
  * time.
  */
 
-import { Metadata, type ServiceError } from "@grpc/grpc-js";
 import type { Clock } from "../core/clock.ts";
 import { AppError } from "../core/error.ts";
 import { buildCsr, generateKey } from "../x509/csr-builder.ts";
-import type { CertificateAnswer, RequestCertificate } from "./certificate-manager.ts";
+import type { RequestCertificate } from "./certificate-manager.ts";
 import { type ControlPlane, callControlPlane } from "./control-plane-call.ts";
 import { CREATE_CERTIFICATE } from "./csr-messages.ts";
 import { checkIssuedCertificate, type IssuedCertificate, leadsToRoots } from "./issued-certificate.ts";
@@ -36,23 +35,35 @@ export function createCertificateClient(options: CertificateClientOptions): Requ
     try {
       return { kind: "issued", certificate: await requestCertificate(options, current) };
     } catch (thrown) {
-      return failed(AppError.from(thrown));
+      const error = AppError.from(thrown);
+      return { kind: "failed", error, retryAfterMs: error.retryAfterMs ?? 0 };
     }
   };
 }
 
-/** How the control plane says that it knows nobody by the certificate that it was shown: its authority was revoked, and the agent was away. */
-const UNKNOWN_AUTHORITY = /\bclient certificate: not presented\b/;
-
-/** With the certificate that there is; by a token where that one proves nothing any more. */
+/**
+ * With the certificate that there is, where it still leads to the roots. One that the control plane does not take any more, as one that was revoked
+ * or whose authority was, is no reason to wait for its end: the token may do.
+ */
 async function requestCertificate(options: CertificateClientOptions, current: IssuedCertificate | undefined): Promise<IssuedCertificate> {
   const certificate = current !== undefined && leadsToRoots(current, options.clock.now()) ? current : undefined;
   try {
     return await requestWith(options, certificate, current?.roots);
   } catch (thrown) {
-    const { code, message } = AppError.from(thrown);
-    if (certificate === undefined || code !== "unauthenticated" || !UNKNOWN_AUTHORITY.test(message)) throw thrown;
-    return requestWith(options, undefined, current?.roots);
+    const refusal = AppError.from(thrown);
+    if (certificate === undefined || refusal.code !== "unauthenticated") throw refusal;
+    return await requestByToken(options, current?.roots, refusal);
+  }
+}
+
+async function requestByToken(options: CertificateClientOptions, roots: string | undefined, refusal: AppError): Promise<IssuedCertificate> {
+  const token = await options.token(false).catch(() => undefined);
+  if (token === undefined) throw refusal;
+  try {
+    return await requestWith({ ...options, token: async () => token }, undefined, roots);
+  } catch (thrown) {
+    const error = AppError.from(thrown);
+    throw new AppError(error.code, `${refusal.message}; and without the certificate: ${error.message}`, { cause: error });
   }
 }
 
@@ -77,15 +88,4 @@ async function tokenOf(source: TokenSource, certified: boolean): Promise<string 
     if (certified) return undefined;
     throw thrown;
   }
-}
-
-/** The least wait that the server asks for, in `grpc-retry-pushback-ms` (gRPC's retry design, A6), as it says when it is busy. */
-function failed(error: AppError): CertificateAnswer {
-  const { cause } = error;
-  const hint = isServiceError(cause) ? Number(cause.metadata.get("grpc-retry-pushback-ms")[0] ?? 0) : 0;
-  return { kind: "failed", error, retryAfterMs: Number.isFinite(hint) ? Math.max(0, hint) : 0 };
-}
-
-function isServiceError(cause: unknown): cause is ServiceError {
-  return cause instanceof Error && "metadata" in cause && cause.metadata instanceof Metadata;
 }

@@ -181,8 +181,7 @@ export class CertificateManager {
 
   #fail({ error, retryAfterMs }: { readonly error: AppError; readonly retryAfterMs: number }): void {
     const { clock, logger } = this.#options;
-    const hint = retryAfterMs * (1 + this.#options.random() * HINT_JITTER);
-    const delay = Math.max(this.#backoff.next(), Math.min(hint, LONGEST_HINT_MS));
+    const delay = this.#delay(retryAfterMs);
     const before = this.#state;
     const failures = "failures" in before ? before.failures + 1 : 1;
     const failing: Failing = { failures, lastError: error, nextAttemptAt: this.#schedule(delay) };
@@ -197,6 +196,13 @@ export class CertificateManager {
       retryInMs: Math.round(delay),
       ...(certificate === undefined ? {} : { keeps: certificate.serial, notAfter: new Date(certificate.notAfter).toISOString() }),
     });
+  }
+
+  /** A control plane that is busy knows when there is room; waiting longer each time would only lengthen the queue's end. */
+  #delay(retryAfterMs: number): number {
+    if (retryAfterMs === 0) return this.#backoff.next();
+    const hint = retryAfterMs * (1 + this.#options.random() * HINT_JITTER);
+    return Math.min(Math.max(FIRST_RETRY_MS, hint), LONGEST_HINT_MS);
   }
 
   #schedule(delay: number): number {

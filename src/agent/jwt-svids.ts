@@ -154,6 +154,8 @@ export class JwtSvids {
     const changed = bundle.jwks !== this.#bundle?.jwks;
     this.#bundle = bundle;
     this.#bundleAt = clock.now();
+    // A token of a key that was withdrawn is good nowhere.
+    for (const [audiences, { token }] of this.#kept) if (!bundle.keys.has(readToken(token).kid)) this.#kept.delete(audiences);
     this.#backoff.reset();
     this.#again(bundle.refreshMs * (1 - random() / 5));
     if (changed) for (const listener of [...this.#listeners]) listener();

@@ -3,3 +3,6 @@
  * of WebSocket loads a second HTTP client of 5 MiB.
  */
 export const { createServer, request } = process.getBuiltinModule("node:http");
+
+/** The same over TLS. */
+export const { request: requestTls } = process.getBuiltinModule("node:https");

@@ -1,5 +1,7 @@
 /** Where the token for a certificate comes from; asked anew for each attempt, so that an agent outlives any one token. */
+import { execFile } from "node:child_process";
 import { readFile } from "node:fs/promises";
+import { promisify } from "node:util";
 import { Metadata } from "@grpc/grpc-js";
 import { AppError } from "../core/error.ts";
 
@@ -32,13 +34,46 @@ export function tokenFromFile(file: string): TokenSource {
         help: "make it readable for the agent's user",
       });
     }
-    return checkToken(text.trim(), `the token file \`${file}\` does not hold one token`);
+    return checkToken(credentialIn(text), `the token file \`${file}\` does not hold one token`);
   };
+}
+
+const COMMAND_TIMEOUT_MS = 10_000;
+
+/** What a command of the shell prints, such as one that gets a token of its platform; not run while there is a certificate to present. */
+export function tokenFromCommand(command: string): TokenSource {
+  return async (certified) => {
+    if (certified) return undefined;
+    try {
+      const { stdout } = await promisify(execFile)("/bin/sh", ["-c", command], {
+        timeout: COMMAND_TIMEOUT_MS,
+        killSignal: "SIGKILL",
+        maxBuffer: 2 * MAX_TOKEN_CHARACTERS,
+      });
+      return checkToken(credentialIn(stdout), "the token command does not print one token");
+    } catch (cause) {
+      if (cause instanceof AppError) throw cause;
+      // The command line, and what it printed, may hold secrets.
+      throw new AppError("unavailable", `the token command fails, or takes more than ${COMMAND_TIMEOUT_MS / 1000} s`, {
+        help: "run it by hand: it is to print one token",
+      });
+    }
+  };
+}
+
+/** A token as it is, or the base64 of a signed document (PKCS#7) without its lines. */
+function credentialIn(text: string): string {
+  const trimmed = text.trim();
+  const [, armored] = /^-----BEGIN PKCS7-----([A-Za-z0-9+/=\s]+)-----END PKCS7-----$/.exec(trimmed) ?? [];
+  const lines = armored ?? (/^MI[A-Za-z0-9+/=\s]+$/.test(trimmed) ? trimmed : undefined);
+  return lines === undefined ? trimmed : lines.replace(/\s+/g, "");
 }
 
 function checkToken(token: string, otherwise: string): string {
   if (token.length <= MAX_TOKEN_CHARACTERS && TOKEN.test(token)) return token;
-  throw new AppError("invalid-argument", otherwise, { help: "write a service-account token or a join token there, and nothing else" });
+  throw new AppError("invalid-argument", otherwise, {
+    help: "it is to be a service-account token, a join token, a token of an issuer outside, or a signed instance document, and nothing else",
+  });
 }
 
 /** A call's metadata. */

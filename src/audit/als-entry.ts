@@ -25,8 +25,8 @@ export interface EntrySource {
   readonly identity: string;
   /** `LISTENER`, or `LISTENER/refused`. */
   readonly log: string;
-  /** `NAMESPACE/NAME` of the service that an inbound listener of a workload serves, or empty. */
-  readonly serviceOf: (workload: string, listener: string) => string;
+  /** `NAMESPACE/NAME` of the service that an inbound listener of a workload serves, or its port in the one that all its ports share; or empty. */
+  readonly serviceOf: (workload: string, listener: string, port: number) => string;
 }
 
 /** An entry is a record, the end of a connection that is recorded already, or neither. */
@@ -68,6 +68,10 @@ function socketOf(address: Address | undefined): { readonly ip: string; readonly
   return { ip: value.address, port: value.portSpecifier.case === "portValue" ? value.portSpecifier.value : 0 };
 }
 
+function portOf({ downstreamLocalAddress }: AccessLogCommon): number {
+  return socketOf(downstreamLocalAddress).port;
+}
+
 /** The URI name of the certificate that the peer presented; proven only where the handshake succeeded. */
 function presentedUri({ tlsProperties }: AccessLogCommon): string {
   const names = tlsProperties?.peerCertificateProperties?.subjectAltName ?? [];
@@ -97,7 +101,7 @@ function base(common: AccessLogCommon, { workload }: EntrySource) {
     reporter: "envoy",
     workload,
     sourceIp: socketOf(common.downstreamDirectRemoteAddress).ip,
-    port: socketOf(common.downstreamLocalAddress).port,
+    port: portOf(common),
     durationMicros: toMicros(common.duration),
   } as const;
 }
@@ -205,7 +209,7 @@ function inboundHttp(entry: HTTPAccessLogEntry, common: AccessLogCommon, from: E
     ...verdict,
     ...dryRunOf(common, HTTP_RBAC, verdict),
     protocol: "http",
-    service: from.log.startsWith(GATEWAY) ? serviceOfCluster(common) : from.serviceOf(from.workload, from.log),
+    service: from.log.startsWith(GATEWAY) ? serviceOfCluster(common) : from.serviceOf(from.workload, from.log, portOf(common)),
     caller: from.log.endsWith(OUTSIDE) ? "" : presentedUri(common),
     audit: auditOf(common, HTTP_RBAC),
   };
@@ -242,7 +246,7 @@ function inboundTcp({ connectionProperties }: TCPAccessLogEntry, common: AccessL
     bytesReceived,
     bytesSent,
     protocol: "tcp",
-    service: from.serviceOf(from.workload, from.log),
+    service: from.serviceOf(from.workload, from.log, portOf(common)),
     caller: presentedUri(common),
     audit: auditOf(common, TCP_RBAC),
     ...(opened ? { connection: streamId } : {}),
@@ -278,7 +282,7 @@ function refusedInbound(common: AccessLogCommon, from: EntrySource): NewAuditRec
     ...base(common, from),
     ...NO_REQUEST,
     protocol: "tcp",
-    service: from.serviceOf(from.workload, from.log.slice(0, -REFUSED.length)),
+    service: from.serviceOf(from.workload, from.log.slice(0, -REFUSED.length), portOf(common)),
     caller: "",
     bytesReceived: 0,
     bytesSent: 0,

@@ -30,7 +30,7 @@ describe("clientCertificateAuthenticator()", () => {
 
   test("proves the identity of a certificate that the root has issued, and nothing without one", async () => {
     const identity = { trustDomain: "cluster.local", namespace: "a", serviceAccount: "b" };
-    assert.deepEqual(await authenticate(leaf("spiffe://cluster.local/ns/a/sa/b")), identity);
+    assert.deepEqual(await authenticate(leaf("spiffe://cluster.local/ns/a/sa/b")), { identity, by: "client certificate" });
     assert.equal(await authenticate(undefined), undefined);
   });
 
@@ -71,7 +71,8 @@ describe("tokenAuthenticator()", () => {
   test("proves the identity of a token for `istio-ca`, whatever the case of `Bearer`, and nothing without one", async () => {
     const token = await tokens.mint({ namespace: "a", name: "b", audience: "istio-ca", ttlSeconds: 60 });
     for (const scheme of ["Bearer", "bearer", "BEARER"]) {
-      assert.deepEqual(await authenticate(`${scheme} ${token}`), { trustDomain: "cluster.local", namespace: "a", serviceAccount: "b" });
+      const identity = { trustDomain: "cluster.local", namespace: "a", serviceAccount: "b" };
+      assert.deepEqual(await authenticate(`${scheme} ${token}`), { identity, by: "token" });
     }
     assert.equal(await authenticate(), undefined);
   });

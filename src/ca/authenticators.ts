@@ -15,11 +15,18 @@ export interface CallerCredentials {
   readonly authorization: readonly string[];
 }
 
+/** Who a caller is. */
+export interface Proof {
+  readonly identity: SpiffeId;
+  /** What vouches for it, for the log and the ledger. */
+  readonly by: string;
+}
+
 export interface Authenticator {
-  /** For the log, the ledger and the refusal. */
+  /** For refusals. */
   readonly name: string;
   /** The proved identity; undefined when the call brings no such credential. Throws `unauthenticated` for one that does not hold. */
-  authenticate(credentials: CallerCredentials): Promise<SpiffeId | undefined>;
+  authenticate(credentials: CallerCredentials): Promise<Proof | undefined>;
 }
 
 /** The audience that Istio's agents ask their tokens for. */
@@ -44,15 +51,16 @@ export function clientCertificateAuthenticator(options: {
   readonly trust: () => TrustAnchors;
   readonly clock: Clock;
 }): Authenticator {
+  const name = "client certificate";
   return {
-    name: "client certificate",
+    name,
     async authenticate({ certificate }) {
       if (certificate === undefined) return undefined;
       const { roots, intermediates, isRevoked } = options.trust();
       const leaf = parseCertificate(certificate);
       if (isRevoked(leaf.serial)) throw refuse("the certificate is revoked");
       const input = { leaf, roots, intermediates, time: options.clock.now() };
-      return checkTrustDomain(verifyChain({ ...input, purpose: "client" }).identity, options.trustDomain);
+      return { identity: checkTrustDomain(verifyChain({ ...input, purpose: "client" }).identity, options.trustDomain), by: name };
     },
   };
 }
@@ -65,8 +73,9 @@ export interface TokenVerifier {
 
 /** `authorization: Bearer TOKEN` with a service account token for the audience `istio-ca`. */
 export function tokenAuthenticator(options: { readonly trustDomain: TrustDomain; readonly tokens: TokenVerifier }): Authenticator {
+  const by = "token";
   return {
-    name: "token",
+    name: by,
     async authenticate({ authorization }) {
       const [value, ...others] = authorization;
       if (value === undefined) return undefined;
@@ -74,7 +83,7 @@ export function tokenAuthenticator(options: { readonly trustDomain: TrustDomain;
       const token = BEARER.exec(value)?.[1];
       if (token === undefined) throw refuse("the authorization header is not `Bearer TOKEN`");
       const { namespace, name } = await options.tokens.verify(token, { audience: AUDIENCE });
-      return { trustDomain: options.trustDomain, namespace, serviceAccount: name };
+      return { identity: { trustDomain: options.trustDomain, namespace, serviceAccount: name }, by };
     },
   };
 }

@@ -8,6 +8,7 @@ import { formatSpiffeId, type SpiffeId } from "../identity/spiffe-id.ts";
 import type { TrustDomain } from "../identity/trust-domain.ts";
 import { type Certificate, certificateDigest } from "../x509/certificate.ts";
 import { parseCsr } from "../x509/csr.ts";
+import type { LeafRequest } from "../x509/issuer.ts";
 import { formatPem } from "../x509/pem.ts";
 import type { Profile } from "../x509/profile.ts";
 import type { CaSource, Certification, SignerStatus } from "./ca-source.ts";
@@ -34,6 +35,8 @@ export interface AuthorityOptions {
   readonly caFolder?: string;
   /** A CA that has been opened; closed with the authority. */
   readonly ca?: CaSource;
+  /** Where verifiers outside fetch the list of revoked certificates: in every certificate. */
+  readonly crlUrl?: string;
 }
 
 /** What certificates of this CA are verified by. */
@@ -122,6 +125,7 @@ export class Authority {
   #signing: Signing;
   readonly #known: KnownIntermediates;
   readonly #lists: RevocationListSigner;
+  readonly #crl: Pick<LeafRequest, "crlUrl">;
 
   /** `openAuthority` makes it. */
   constructor(options: AuthorityOptions) {
@@ -130,6 +134,7 @@ export class Authority {
     this.trustDomain = trustDomain;
     this.#clock = clock;
     this.#logger = logger;
+    this.#crl = options.crlUrl === undefined ? {} : { crlUrl: options.crlUrl };
     this.#source = openSource(options, folder);
     this.#isOwn = this.#source.name === "own";
     this.rootsFile = join(this.#isOwn ? folder : stateFolder, "root-cert.pem");
@@ -271,7 +276,7 @@ export class Authority {
       checkNames(parsed, uri);
       // Step 4: prepare the certificate, with its serial and validity, and lint it. Nothing has happened yet.
       const { csr, ttlSeconds } = request;
-      const prepared = certifier.prepare(profile, { csr, spki: parsed.spki, uri, dnsNames, ttlSeconds, now });
+      const prepared = certifier.prepare(profile, { csr, spki: parsed.spki, uri, dnsNames, ttlSeconds, now, ...this.#crl });
       // Still step 4: nothing for who or what is revoked.
       this.revocations.checkIssuance(uri, prepared.keyId);
       // Step 5: record the intent. From here on, a crash leaves a trace.

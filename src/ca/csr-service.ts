@@ -6,7 +6,7 @@ import type { Logger } from "../core/logger.ts";
 import { type IstioCertificateRequest, type IstioCertificateResponse, IstioCertificateResponseSchema } from "../gen/istio/v1/auth/ca_pb.js";
 import { formatSpiffeId, parseSpiffeId, type SpiffeId } from "../identity/spiffe-id.ts";
 import { toGrpcStatus } from "../rpc/status.ts";
-import type { Authenticator, CallerCredentials } from "./authenticators.ts";
+import type { Authenticator, CallerCredentials, Proof } from "./authenticators.ts";
 import type { Authority, RecordedCertificate } from "./authority.ts";
 import { servingIdentity } from "./serving.ts";
 
@@ -28,24 +28,18 @@ export interface CertificateService {
   CreateCertificate(call: Call, callback: sendUnaryData<IstioCertificateResponse>): void;
 }
 
-/** A caller whose identity is proved, and by what. */
-interface Caller {
-  readonly identity: SpiffeId;
-  readonly by: string;
-}
-
 function credentialsOf(call: Call): CallerCredentials {
   const raw = call.getAuthContext()?.sslPeerCertificate?.raw;
   return { certificate: raw, authorization: call.metadata.get("authorization").map((value) => value.toString()) };
 }
 
 /** Every authenticator's reason is told: each is a fixed phrase that helps its owner and nobody else (`TokenFlaw`, chain reasons). */
-async function authenticate(authenticators: readonly Authenticator[], credentials: CallerCredentials): Promise<Caller> {
+async function authenticate(authenticators: readonly Authenticator[], credentials: CallerCredentials): Promise<Proof> {
   const reasons: string[] = [];
   for (const { name, authenticate: attempt } of authenticators) {
     try {
-      const identity = await attempt(credentials);
-      if (identity !== undefined) return { identity, by: name };
+      const proof = await attempt(credentials);
+      if (proof !== undefined) return proof;
       reasons.push(`${name}: not presented`);
     } catch (error) {
       reasons.push(`${name}: ${AppError.from(error).message}`);
@@ -54,7 +48,7 @@ async function authenticate(authenticators: readonly Authenticator[], credential
   throw new AppError("unauthenticated", `request authenticate failure (${reasons.join("; ")})`);
 }
 
-function checkCaller({ identity }: Caller, { authority, knows }: CertificateServiceOptions): void {
+function checkCaller({ identity }: Proof, { authority, knows }: CertificateServiceOptions): void {
   if (formatSpiffeId(identity) === formatSpiffeId(servingIdentity(authority.trustDomain))) {
     throw new AppError("permission-denied", "the identity of the control plane is not given out");
   }
@@ -66,7 +60,7 @@ function checkCaller({ identity }: Caller, { authority, knows }: CertificateServ
  * For whom the certificate is, by what Istio's metadata asks for beyond the CSR: the caller, or whom a registration authority names. All else is refused: to pass over it would give
  * the caller another certificate than it asked for.
  */
-function subjectOf(caller: Caller, { metadata }: IstioCertificateRequest, registrationAuthorities: ReadonlySet<string>): Caller {
+function subjectOf(caller: Proof, { metadata }: IstioCertificateRequest, registrationAuthorities: ReadonlySet<string>): Proof {
   if (metadata?.CertSigner !== undefined) throw new AppError("invalid-argument", "`CertSigner` is not supported: this CA signs by itself");
   const asked = metadata?.ImpersonatedIdentity;
   if (asked === undefined) return caller;
@@ -80,7 +74,7 @@ function responseOf({ leaf, intermediates, roots }: RecordedCertificate): IstioC
   return create(IstioCertificateResponseSchema, { certChain: [leaf, ...intermediates, roots] });
 }
 
-function uriOf(caller: Caller | undefined): string {
+function uriOf(caller: Proof | undefined): string {
   return caller === undefined ? "" : formatSpiffeId(caller.identity);
 }
 
@@ -101,8 +95,8 @@ class RequestHandler {
     }
   }
 
-  async #admit(call: Call): Promise<Caller> {
-    let caller: Caller | undefined;
+  async #admit(call: Call): Promise<Proof> {
+    let caller: Proof | undefined;
     try {
       caller = await authenticate(this.#options.authenticators, credentialsOf(call));
       checkCaller(caller, this.#options);
@@ -115,7 +109,7 @@ class RequestHandler {
   }
 
   /** The authority records its own refusals. */
-  async #issue({ csr, validityDuration }: IstioCertificateRequest, { identity, by }: Caller): Promise<RecordedCertificate> {
+  async #issue({ csr, validityDuration }: IstioCertificateRequest, { identity, by }: Proof): Promise<RecordedCertificate> {
     const { authority } = this.#options;
     const issued = await authority.recorded(await authority.issue({ csr, identity, ttlSeconds: Number(validityDuration), caller: by }));
     const notAfter = new Date(issued.notAfter).toISOString();
@@ -123,7 +117,7 @@ class RequestHandler {
     return issued;
   }
 
-  #logRefusal(call: Call, caller: Caller | undefined, error: unknown): AppError {
+  #logRefusal(call: Call, caller: Proof | undefined, error: unknown): AppError {
     const refusal = AppError.from(error);
     const fields = { identity: uriOf(caller), by: caller?.by ?? "nobody", peer: call.getPeer() };
     this.#options.logger.log("warn", "certificate refused", { ...fields, code: refusal.code, reason: refusal.message });

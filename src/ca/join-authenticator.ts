@@ -28,14 +28,15 @@ function identityFor({ trustDomain, accountOf }: JoinAuthenticatorOptions, { nam
 
 /** `use`: for certificates, each token once. `look`: for questions that give nothing away but the workload's own description. */
 export function joinTokenAuthenticator(options: JoinAuthenticatorOptions, how: "use" | "look"): Authenticator {
+  const by = "join token";
   return {
-    name: "join token",
+    name: by,
     async authenticate(credentials) {
       const token = joinTokenOf(credentials);
       if (token === undefined) return undefined;
       const identity = identityFor(options, options.tokens.look(token));
       if (how === "use") options.tokens.use(token);
-      return identity;
+      return { identity, by };
     },
   };
 }

@@ -102,8 +102,8 @@ describe("authentication by a join token", () => {
   it("proves the account; to look uses nothing up", async () => {
     const { token } = tokens.create(SUBJECT, 600);
     for (const how of ["look", "look", "use"] as const) {
-      const identity = await authenticator(how).authenticate(credentials(`Bearer ${token}`));
-      assert.equal(identity === undefined ? "" : formatSpiffeId(identity), IDENTITY);
+      const proof = await authenticator(how).authenticate(credentials(`Bearer ${token}`));
+      assert.equal(proof === undefined ? "" : formatSpiffeId(proof.identity), IDENTITY);
     }
     await assert.rejects(authenticator("look").authenticate(credentials(`Bearer ${token}`)), refused("already used"));
   });
@@ -118,7 +118,7 @@ describe("authentication by a join token", () => {
       );
     }
     runsAs = IDENTITY;
-    assert.equal((await authenticator("use").authenticate(credentials(`Bearer ${token}`)))?.serviceAccount, "client");
+    assert.equal((await authenticator("use").authenticate(credentials(`Bearer ${token}`)))?.identity.serviceAccount, "client");
   });
 
   it("is silent for whatever else a call brings", async () => {

@@ -34,6 +34,29 @@ describe("the keys of JWT-SVIDs", () => {
     assert.equal(list[0]?.kid, keys.signing.kid);
   });
 
+  it("change by command: published, then signing, then those before withdrawn; each step survives a restart, and none is out of order", async () => {
+    const keys = open();
+    const first = keys.signing.kid;
+    assert.throws(() => keys.activate(), { code: "not-found" });
+    assert.throws(() => keys.revoke(), { code: "not-found" });
+    const second = keys.prepare();
+    assert.throws(() => keys.prepare(), { code: "already-exists" });
+    assert.deepEqual([kids(open()), open().signing.kid], [[first, second], first]);
+    assert.throws(() => keys.revoke(), { code: "not-found" }, "the one that waits is not withdrawn");
+    assert.equal(open().activate(), second);
+    assert.deepEqual([kids(open()), open().signing.kid], [[first, second], second]);
+    assert.equal(open().revoke(), second);
+    assert.deepEqual([kids(open()), open().signing.kid], [[second], second]);
+    assert.equal(published(open()).spiffe_sequence, 4);
+  });
+
+  it("that are prepared sign by themselves after a day", async () => {
+    const keys = open();
+    const second = keys.prepare();
+    await clock.advance(DAY_MS);
+    assert.equal(keys.signing.kid, second);
+  });
+
   it("change every 30 days: the next one is known a day before it signs, the last one for a day after", async () => {
     const keys = open();
     const first = keys.signing.kid;

@@ -107,7 +107,7 @@ export class JwtSvidKeys {
     return this.#format();
   }
 
-  /** Calls `listener` when time has brought other keys. */
+  /** Calls `listener` when time or a command has brought other keys. */
   onTurn(listener: () => void): void {
     this.#listeners.push(listener);
   }
@@ -134,6 +134,35 @@ export class JwtSvidKeys {
     return signing;
   }
 
+  /** Another key, published now, that signs in a day or when it is activated. Throws `already-exists` while one waits. */
+  prepare(): string {
+    const now = this.#turn();
+    const waiting = this.#keys.find(({ signsFrom }) => signsFrom > now);
+    if (waiting !== undefined) throw new AppError("already-exists", `the key ${waiting.kid} is published already`, { help: "activate it" });
+    const key = keyOf(generateKey(), now + PUBLISHED_AHEAD_MS);
+    this.#put([...this.#keys, key]);
+    return key.kid;
+  }
+
+  /** Lets the key that waits sign from now on. Throws `not-found` where none does. */
+  activate(): string {
+    const now = this.#turn();
+    const waiting = this.#keys.find(({ signsFrom }) => signsFrom > now);
+    if (waiting === undefined) throw new AppError("not-found", "no key of JWT-SVIDs is prepared", { help: "prepare one first" });
+    this.#put(this.#keys.map((key) => (key === waiting ? { ...key, signsFrom: now } : key)));
+    return waiting.kid;
+  }
+
+  /** Publishes the keys that signed before no more: what they signed is refused. Throws `not-found` where there are none. */
+  revoke(): string {
+    const now = this.#turn();
+    const { kid, signsFrom } = this.signing;
+    const kept = this.#keys.filter((key) => key.kid === kid || key.signsFrom > Math.max(now, signsFrom));
+    if (kept.length === this.#keys.length) throw new AppError("not-found", "no key of JWT-SVIDs signed before the one of now");
+    this.#put(kept);
+    return kid;
+  }
+
   /** The bundle as a JSON Web Key Set (RFC 7517) with SPIFFE's members. */
   get jwks(): string {
     this.#turn();
@@ -149,12 +178,17 @@ export class JwtSvidKeys {
     const now = this.#clock.now();
     const keys = turn(this.#keys, now);
     if (keys.length === this.#keys.length && keys.every((key, index) => key === this.#keys[index])) return now;
+    this.#put(keys);
+    return now;
+  }
+
+  /** On the disk before it is used. */
+  #put(keys: readonly JwtSvidKey[]): void {
     const sequence = this.#sequence + 1;
     replacePrivateFile(this.#path, formatKeys(sequence, keys));
     this.#keys = keys;
     this.#sequence = sequence;
     for (const listener of this.#listeners) listener();
-    return now;
   }
 
   #format(): string {

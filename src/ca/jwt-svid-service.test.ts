@@ -22,7 +22,8 @@ async function start(t: TestContext, options: Partial<JwtSvidServiceOptions> = {
   const service = jwtSvidService({
     authenticator: {
       name: "client certificate",
-      authenticate: async ({ certificate }) => (certificate === undefined ? undefined : svidIdentity(parseCertificate(certificate))),
+      authenticate: async ({ certificate }) =>
+        certificate === undefined ? undefined : { identity: svidIdentity(parseCertificate(certificate)), by: "test" },
     },
     knows: () => true,
     issue: (request) => {

@@ -1,6 +1,6 @@
 /** `garrison.v1.JwtSvidAuthority`: agents ask for JWT-SVIDs of their own identity, and for the keys that verify everybody's. */
 import { create } from "@bufbuild/protobuf";
-import { Metadata, type ServerUnaryCall, type sendUnaryData } from "@grpc/grpc-js";
+import type { ServerUnaryCall, sendUnaryData } from "@grpc/grpc-js";
 import type { Clock } from "../core/clock.ts";
 import { AppError } from "../core/error.ts";
 import type { Logger } from "../core/logger.ts";
@@ -41,28 +41,23 @@ type Call<Request, Response> = ServerUnaryCall<Request, Response>;
 
 async function callerOf(call: Call<unknown, unknown>, { authenticator, knows }: JwtSvidServiceOptions): Promise<SpiffeId> {
   const certificate = call.getAuthContext()?.sslPeerCertificate?.raw;
-  const identity = await authenticator.authenticate({ certificate, authorization: [] });
-  if (identity === undefined) {
+  const proof = await authenticator.authenticate({ certificate, authorization: [] });
+  if (proof === undefined) {
     throw new AppError("unauthenticated", "the connection has no verified client certificate", {
       help: "connect with the workload's certificate",
     });
   }
+  const { identity } = proof;
   if (formatSpiffeId(identity) === formatSpiffeId(servingIdentity(identity.trustDomain)))
     throw new AppError("permission-denied", "the identity of the control plane is not given out");
   if (knows(identity)) return identity;
   throw new AppError("permission-denied", `the service account \`${identity.namespace}/${identity.serviceAccount}\` does not exist`);
 }
 
-/** Answers a call; a caller that is too fast is told when to come back (gRPC A6). */
 function answer<Response>(callback: sendUnaryData<Response>, work: Promise<Response>): void {
   work.then(
     (response) => callback(null, response),
-    (thrown: unknown) => {
-      const error = AppError.from(thrown);
-      const metadata = new Metadata();
-      if (error.code === "resource-exhausted") metadata.set("grpc-retry-pushback-ms", "1000");
-      callback({ ...toGrpcStatus(error), metadata });
-    },
+    (thrown: unknown) => callback(toGrpcStatus(AppError.from(thrown))),
   );
 }
 

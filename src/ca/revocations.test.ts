@@ -82,3 +82,21 @@ test("a file that is none of its own is refused: without it what is revoked woul
   writeFileSync(path, "not a database at all, but long enough to be read as one".repeat(100));
   assert.throws(() => new Revocations(path, NOW), { code: "invalid-configuration" });
 });
+
+test("the time of the last revocation stays when that certificate has expired, and differs for each", (t) => {
+  const path = join(tempFolder(t), "revocations.sqlite");
+  const revocations = new Revocations(path, NOW);
+  assert.equal(revocations.forProxies(NOW).last, undefined);
+  revocations.revoke([], "unspecified", NOW, { kind: "identity", value: WEB });
+  assert.equal(revocations.forProxies(NOW).last, undefined);
+  revocations.revoke([certificate("01", NOW + 10)], "unspecified", NOW);
+  assert.equal(revocations.forProxies(NOW).last, NOW);
+  revocations.revoke([certificate("01", NOW + 10)], "unspecified", NOW + 3);
+  assert.equal(revocations.forProxies(NOW).last, NOW);
+  revocations.revoke([certificate("02", NOW + 10)], "unspecified", NOW);
+  assert.equal(revocations.forProxies(NOW).last, NOW + 1);
+  revocations.close();
+  const later = new Revocations(path, NOW + 11);
+  t.after(() => later.close());
+  assert.deepEqual([later.forProxies(NOW + 11).certificates, later.forProxies(NOW + 11).last], [[], NOW + 1]);
+});

@@ -57,6 +57,7 @@ function open(path: string): DatabaseSync {
     const version = database.prepare("PRAGMA user_version").get()?.user_version;
     if (version === 0) database.exec(`BEGIN; ${SCHEMA} COMMIT;`);
     else if (version !== VERSION) throw new Error(`it was written by another version (${String(version)})`);
+    database.exec("CREATE TABLE IF NOT EXISTS last (at INTEGER PRIMARY KEY) STRICT");
     return database;
   } catch (cause) {
     // Without it a revoked certificate would be good again.
@@ -72,10 +73,13 @@ export class Revocations {
   readonly #certificates = new Map<string, RevokedRecord>();
   readonly #blocks = new Map<string, Block>();
   readonly #listeners: (() => void)[] = [];
+  /** When a certificate was revoked last, also where it has expired since; 0 where none ever was. */
+  #last: number;
 
   /** Opens the record in the file `path`, or starts one. Throws `invalid-configuration`. */
   constructor(path: string, now: number) {
     this.#database = open(path);
+    this.#last = Number(this.#database.prepare("SELECT coalesce(max(at), 0) AS at FROM last").get()?.at);
     // What has expired is refused for that.
     this.#database.prepare("DELETE FROM certificates WHERE not_after < ?").run(now);
     for (const row of this.#database.prepare("SELECT * FROM certificates ORDER BY revoked_at").iterate()) {
@@ -99,9 +103,10 @@ export class Revocations {
   }
 
   /** What proxies need to know of it at `now`. */
-  forProxies(now: number): { readonly certificates: readonly string[]; readonly identities: ReadonlySet<string> } {
+  forProxies(now: number): { readonly certificates: readonly string[]; readonly identities: ReadonlySet<string>; readonly last?: number } {
     const identities = this.blocks.filter(({ kind }) => kind === "identity").map(({ value }) => value);
-    return { certificates: this.certificates(now).map(({ sha256 }) => sha256), identities: new Set(identities) };
+    const last = this.#last === 0 ? {} : { last: this.#last };
+    return { certificates: this.certificates(now).map(({ sha256 }) => sha256), identities: new Set(identities), ...last };
   }
 
   get blocks(): readonly Block[] {
@@ -141,11 +146,15 @@ export class Revocations {
       .map(
         ({ serial, identity, sha256 = "", notAfter }): RevokedRecord => ({ serial, identity, sha256, notAfter, revokedAt: now, reason }),
       );
+    // Never the same twice: another revocation is told apart from the one before.
+    const last = added.length === 0 ? this.#last : Math.max(now, this.#last + 1);
     const newBlock = block === undefined || this.#blocks.has(`${block.kind} ${block.value}`) ? undefined : { ...block, since: now, reason };
     this.#write(() => {
       for (const record of added) this.#insert(record);
+      if (added.length > 0) this.#insertLast(last);
       if (newBlock !== undefined) this.#insertBlock(newBlock);
     });
+    this.#last = last;
     for (const record of added) this.#certificates.set(record.serial, record);
     if (newBlock !== undefined) this.#blocks.set(`${newBlock.kind} ${newBlock.value}`, newBlock);
     this.#changed();
@@ -157,10 +166,13 @@ export class Revocations {
     const added = certificates.filter(({ serial }) => !this.#certificates.has(serial));
     const newBlocks = blocks.filter(({ kind, value }) => !this.#blocks.has(`${kind} ${value}`));
     if (added.length === 0 && newBlocks.length === 0) return;
+    const last = added.length === 0 ? this.#last : Math.max(this.#last + 1, ...added.map(({ revokedAt }) => revokedAt));
     this.#write(() => {
       for (const record of added) this.#insert(record);
+      if (added.length > 0) this.#insertLast(last);
       for (const block of newBlocks) this.#insertBlock(block);
     });
+    this.#last = last;
     for (const record of added) this.#certificates.set(record.serial, record);
     for (const block of newBlocks) this.#blocks.set(`${block.kind} ${block.value}`, block);
     this.#changed();
@@ -168,6 +180,11 @@ export class Revocations {
 
   #insert({ serial, identity, sha256, notAfter, revokedAt, reason }: RevokedRecord): void {
     this.#database.prepare("INSERT INTO certificates VALUES (?, ?, ?, ?, ?, ?)").run(serial, identity, sha256, notAfter, revokedAt, reason);
+  }
+
+  #insertLast(last: number): void {
+    this.#database.exec("DELETE FROM last");
+    this.#database.prepare("INSERT INTO last VALUES (?)").run(last);
   }
 
   #insertBlock({ kind, value, since, reason }: Block): void {

@@ -1,12 +1,13 @@
 /** What `garrison run` and `garrison agent` share: their options, and the agent's process. */
 import { AGENT_SIGNALS, startAgent } from "../agent/agent.ts";
 import type { AgentOptions, ProxyChoice } from "../agent/agent-options.ts";
+import { parseAppProbes } from "../agent/app-probes.ts";
 import { parseSignal, type RenewalSignal } from "../agent/renewal-signal.ts";
 import { AppError } from "../core/error.ts";
 import { garrisonCommand } from "./child.ts";
 import type { OptionSpecs, ParsedArguments } from "./command.ts";
 import { chooseProxy, PROXY_OPTION } from "./find-envoy.ts";
-import { LOG_OPTION, logLevel, required } from "./options.ts";
+import { LOG_OPTION, logLevel, parseHostPort, required } from "./options.ts";
 import { onParentEnd } from "./signals.ts";
 import { WORKLOAD_API_OPTIONS, workloadApi } from "./workload-api-options.ts";
 
@@ -27,6 +28,17 @@ export const AGENT_OPTIONS = {
   },
   "renew-signal": { type: "value", value: "SIGNAL", doc: "tell the command of each renewal, such as by SIGHUP" },
   "renew-pid-file": { type: "value", value: "FILE", doc: "send that signal to the process whose number the file holds" },
+  "health-listen": {
+    type: "value",
+    value: "HOST:PORT",
+    doc: "answer the node's probes there: /healthz/ready, and the application's by --app-probes",
+  },
+  "app-probes": {
+    type: "value",
+    value: "JSON",
+    doc: "the application's own probes by path, as `garrison inject` writes them",
+    default: "{}",
+  },
   "log-level": LOG_OPTION,
 } as const satisfies OptionSpecs;
 
@@ -56,7 +68,17 @@ function renewalSignal(parsed: ParsedArguments): RenewalSignal | undefined {
   return { signal: parseSignal(signal), ...(pidFile === undefined ? {} : { pidFile }) };
 }
 
-type OwnOptions = Pick<AgentOptions, "proxy" | "workloadApi" | "sdsFiles" | "outputCertificates" | "renewalSignal" | "command">;
+function healthOf(parsed: ParsedArguments): Pick<AgentOptions, "health"> {
+  const listen = parsed.value("health-listen");
+  const probes = parseAppProbes(required(parsed, "app-probes"));
+  if (listen !== undefined) return { health: { ...parseHostPort(listen), probes } };
+  if (probes.size === 0) return {};
+  throw new AppError("invalid-argument", "`--app-probes` without `--health-listen` is asked by nobody", {
+    help: "say where they are answered",
+  });
+}
+
+type OwnOptions = Pick<AgentOptions, "health" | "proxy" | "workloadApi" | "sdsFiles" | "outputCertificates" | "renewalSignal" | "command">;
 
 /** What the shared options say. Throws `invalid-argument`, `not-found`. */
 export async function agentFlags(parsed: ParsedArguments): Promise<OwnOptions> {
@@ -66,6 +88,7 @@ export async function agentFlags(parsed: ParsedArguments): Promise<OwnOptions> {
     proxy: await proxyChoice(parsed),
     workloadApi: await workloadApi(parsed),
     sdsFiles: parsed.values("sds-files"),
+    ...healthOf(parsed),
     ...(outputCertificates === undefined ? {} : { outputCertificates }),
     ...(signal === undefined ? {} : { renewalSignal: signal }),
     ...(parsed.rest.length > 0 ? { command: parsed.rest } : {}),

@@ -10,6 +10,7 @@ import { callAdmin, controlPlaneSocket } from "./admin-client.ts";
 import { jsonLine } from "./authz/json-line.ts";
 import type { Command, ParsedArguments } from "./command.ts";
 import { EXIT } from "./exit.ts";
+import { runJwtStep } from "./jwt-rotation.ts";
 import { JSON_OPTION, required, STATE_OPTION } from "./options.ts";
 import { ROTATION_OPTIONS, runStep } from "./rotation.ts";
 
@@ -82,6 +83,7 @@ export const command: Command = {
       value: "ID",
       doc: "an old or tainted authority, by the beginning of its identifier: nobody trusts it from now on",
     },
+    jwt: { type: "flag", doc: "the keys that signed JWT-SVIDs before the one of now" },
     ...ROTATION_OPTIONS,
     reason: { type: "value", value: "REASON", doc: Object.keys(REVOCATION_REASONS).join(", "), default: "unspecified" },
     state: STATE_OPTION,
@@ -93,6 +95,7 @@ export const command: Command = {
     "garrison ca revoke --authority 5f0c --dry-run",
   ],
   run: async (parsed) => {
+    if (parsed.flag("jwt")) return runJwtStep(parsed, "revoke");
     const authority = authorityOf(parsed);
     if (authority !== undefined) return runStep(parsed, "revoke", authority);
     const request = { ...targetOf(parsed), reason: required(parsed, "reason") };

@@ -6,9 +6,9 @@ import { readCertificateFiles } from "../agent/certificate-files.ts";
 import { type ControlPlane, callControlPlane } from "../agent/control-plane-call.ts";
 import { DESCRIBE_WORKLOAD, type WorkloadDescription } from "../agent/identity-messages.ts";
 import { serviceEnvironment } from "../agent/service-environment.ts";
-import { bearer, fixedToken, NO_TOKEN, type TokenSource, tokenFromFile } from "../agent/token-source.ts";
+import { bearer, fixedToken, NO_TOKEN, type TokenSource, tokenFromCommand, tokenFromFile } from "../agent/token-source.ts";
 import { Backoff } from "../core/backoff.ts";
-import { AppError } from "../core/error.ts";
+import { AppError, type ErrorCode } from "../core/error.ts";
 import type { Logger } from "../core/logger.ts";
 import { controlPlaneIdentity } from "../identity/control-plane.ts";
 import { formatSpiffeId } from "../identity/spiffe-id.ts";
@@ -20,7 +20,12 @@ import { runFolderOf } from "./run-folders.ts";
 export const REMOTE_OPTIONS = {
   "control-plane": { type: "value", value: "HOST:PORT", doc: "a control plane on another machine" },
   "root-ca": { type: "value", value: "FILE", doc: "its root certificate (PEM), by which it is known" },
-  "token-file": { type: "value", value: "FILE", doc: "a service-account token or a join token; read anew for each attempt" },
+  "token-file": {
+    type: "value",
+    value: "FILE",
+    doc: "a service-account or join token, one of an issuer outside, or AWS' `rsa2048` document; read anew for each attempt",
+  },
+  "token-command": { type: "value", value: "CMD", doc: "a command of the shell that prints such a token; run for each attempt" },
   "join-token": {
     type: "value",
     value: "TOKEN",
@@ -36,8 +41,10 @@ export type WorkloadPlace = Pick<
 >;
 
 const DEADLINE_MS = 10_000;
-/** What no waiting mends. */
-const FINAL = new Set(["permission-denied", "invalid-argument"]);
+/** Whether no waiting mends it. A pod has its token before the control plane has heard of it; whoever joins by a token for one use is known already. */
+function isFinal(code: ErrorCode, once: boolean): boolean {
+  return code === "invalid-argument" || (once && (code === "permission-denied" || code === "unauthenticated"));
+}
 
 interface Joining {
   readonly source: TokenSource;
@@ -47,14 +54,16 @@ interface Joining {
 
 function tokenSource(parsed: ParsedArguments): Joining {
   const file = parsed.value("token-file");
+  const command = parsed.value("token-command");
   const once = parsed.value("join-token") ?? process.env.GARRISON_JOIN_TOKEN ?? "";
-  if (file !== undefined && once !== "")
-    throw new AppError("invalid-argument", "which token is it, the file's or the join token?", { help: "give one of them" });
+  if ([file, command, once === "" ? undefined : once].filter((given) => given !== undefined).length > 1)
+    throw new AppError("invalid-argument", "which token is it, the file's, the command's or the join token?", { help: "give one of them" });
+  if (command !== undefined) return { source: tokenFromCommand(command), once: false };
   if (file !== undefined) return { source: tokenFromFile(file), once: false };
   if (once !== "") return { source: fixedToken(once), once: true };
   if (parsed.value("output-certs") !== undefined) return { source: NO_TOKEN, once: false };
   throw new AppError("invalid-argument", "how does this workload prove who it is?", {
-    help: "make a token with `garrison token join` on the control plane's machine, and say --join-token TOKEN; or --token-file FILE",
+    help: "make a token with `garrison token join` on the control plane's machine, and say --join-token TOKEN; or --token-file FILE or --token-command CMD",
   });
 }
 
@@ -83,8 +92,8 @@ export async function remoteWorkload(parsed: ParsedArguments, asked: AbortSignal
       };
     } catch (thrown) {
       const error = AppError.from(thrown);
-      if (FINAL.has(error.code) || (once && error.code === "unauthenticated")) throw error;
-      const delay = backoff.next();
+      if (isFinal(error.code, once)) throw error;
+      const delay = Math.max(backoff.next(), (error.retryAfterMs ?? 0) * (1 + Math.random() / 4));
       const fields = { error: error.message, code: error.code, help: error.help, retryInMs: Math.round(delay) };
       logger.log("warn", "the control plane does not say yet who this workload is", fields);
       // Nothing else may keep the process alive meanwhile.

@@ -1,6 +1,7 @@
 import { parsePkcs11Uri } from "../ca/pkcs11/uri.ts";
 import { AppError } from "../core/error.ts";
 import { formatSpiffeId, parseSpiffeId } from "../identity/spiffe-id.ts";
+import { DEFAULT_TRUST_DOMAIN } from "../identity/trust-domain.ts";
 import { type IpBlock, parseIpBlock } from "../policy/ip-block.ts";
 import type { ClusterPlace } from "../server/cluster/place.ts";
 import { type ControlPlaneOptions, startControlPlane } from "../server/control-plane.ts";
@@ -8,6 +9,7 @@ import type { CaOptions } from "../server/open-ca.ts";
 import type { ConfigurationOrigin } from "../server/source.ts";
 import type { Command, ParsedArguments } from "./command.ts";
 import { EXIT } from "./exit.ts";
+import { INJECT_OPTIONS, injectOptions } from "./inject.ts";
 import { createLogger } from "./log.ts";
 import { SETTINGS_OPTIONS, settingsOf } from "./offline-mesh.ts";
 import { LOG_OPTION, logLevel, parseHostPort, required, STATE_OPTION } from "./options.ts";
@@ -17,6 +19,23 @@ import { version } from "./version.ts";
 /** Both from the command line and from the environment. Throws `invalid-argument`. */
 function jwksAllow(given: readonly string[], fromEnvironment = ""): readonly IpBlock[] {
   return [...given, ...fromEnvironment.split(",")].filter((text) => text !== "").map((text) => parseIpBlock(text.trim()));
+}
+
+/** Only HTTP: whoever verifies a certificate may not need to verify another one for that. Throws `invalid-argument`. */
+function crlUrl(text: string): string {
+  if (/^http:\/\/[a-z0-9.-]+(?::\d{1,5})?\/[A-Za-z0-9._~/-]{0,400}$/.test(text)) return text;
+  throw new AppError("invalid-argument", `\`${text.slice(0, 300)}\` is not an address for the list of revoked certificates`, {
+    help: "write it as `http://crl.example.org/ca.crl`: verifiers fetch it without TLS, as it is signed",
+  });
+}
+
+/** The flags of the list of revoked certificates. */
+function crlFlags(parsed: ParsedArguments): Pick<ControlPlaneOptions, "crlListen" | "crlUrl"> {
+  const [listen, url] = [parsed.value("crl-listen"), parsed.value("crl-url")];
+  return {
+    ...(listen === undefined ? {} : { crlListen: parseHostPort(listen) }),
+    ...(url === undefined ? {} : { crlUrl: crlUrl(url) }),
+  };
 }
 
 /** Whose CA signs. Throws `invalid-argument`. */
@@ -82,7 +101,17 @@ function clusterPlace(parsed: ParsedArguments, config: ConfigurationOrigin): Clu
     service: objectName("service", required(parsed, "service")),
     webhooks: webhooks === undefined ? undefined : parseHostPort(webhooks),
     caSecret: caSecret === undefined ? undefined : objectName("ca-secret", caSecret),
+    ...injectionOf(parsed),
   };
+}
+
+function injectionOf(parsed: ParsedArguments): Pick<ClusterPlace, "injection"> {
+  if (parsed.value("inject-image") === undefined) return {};
+  if (parsed.value("webhooks") === undefined)
+    throw new AppError("invalid-argument", "`--inject-image` is for the webhook that injects", {
+      help: "say where it is served, by --webhooks HOST:PORT",
+    });
+  return { injection: injectOptions(parsed, parsed.value("trust-domain") ?? DEFAULT_TRUST_DOMAIN) };
 }
 
 export const command: Command = {
@@ -100,6 +129,11 @@ export const command: Command = {
       type: "value",
       value: "FOLDER",
       doc: "your own CA: ca-cert.pem, ca-key.pem, root-cert.pem and cert-chain.pem, or tls.crt, tls.key and ca.crt",
+    },
+    issuers: {
+      type: "value",
+      value: "FILE",
+      doc: "issuers outside the mesh that vouch for workloads: OIDC, Kubernetes clusters, GCP and AWS instances",
     },
     "ca-pkcs11": {
       type: "value",
@@ -133,6 +167,16 @@ export const command: Command = {
     },
     "bundle-endpoint-key": { type: "value", value: "FILE", doc: "the private key of that certificate (PEM)" },
     listen: { type: "value", value: "HOST:PORT", doc: "where agents and proxies connect, by mutual TLS", default: "127.0.0.1:15012" },
+    "crl-listen": {
+      type: "value",
+      value: "HOST:PORT",
+      doc: "serve the signed list of revoked certificates there, by plain HTTP, at /ca.crl",
+    },
+    "crl-url": {
+      type: "value",
+      value: "URL",
+      doc: "write this address of the list into certificates, such as http://crl.example.org/ca.crl",
+    },
     webhooks: {
       type: "value",
       value: "HOST:PORT",
@@ -144,6 +188,7 @@ export const command: Command = {
       doc: "the Service in front of the control plane on Kubernetes: its certificate carries that name",
       default: "garrison-system/garrison",
     },
+    ...INJECT_OPTIONS,
     "ca-secret": {
       type: "value",
       value: "NAMESPACE/NAME",
@@ -162,11 +207,13 @@ export const command: Command = {
     "garrison serve --kubernetes --listen 0.0.0.0:15012",
     "garrison serve --config mesh --ca-folder cacerts",
     "garrison serve --config mesh --trust-domain east.example --federation federation.yaml --bundle-endpoint 0.0.0.0:8443",
+    "garrison serve --config mesh --issuers issuers.yaml",
     "garrison serve --config mesh --ca-pkcs11 'pkcs11:token=garrison;object=ca-key?module-path=/usr/lib/softhsm/libsofthsm2.so&pin-source=file:/etc/garrison/pin'",
     "garrison serve --config mesh --listen 10.0.0.5:15012 --trust-domain example.org",
   ],
   run: async (parsed) => {
     const logger = createLogger(logLevel(parsed));
+    const issuersFile = parsed.value("issuers");
     // Before anybody can know that it serves: from then on it ends well.
     const asked = endRequest();
     const ended = new AbortController();
@@ -180,6 +227,8 @@ export const command: Command = {
       listen: parseHostPort(required(parsed, "listen")),
       ...settingsOf(parsed),
       version: version(),
+      ...(issuersFile === undefined ? {} : { issuersFile }),
+      ...crlFlags(parsed),
       ca: caOptions(parsed),
       ...federationOptions(parsed),
       registrationAuthorities: parsed.values("registration-authority").map((text) => formatSpiffeId(parseSpiffeId(text))),

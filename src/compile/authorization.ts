@@ -1,5 +1,6 @@
 /** AuthorizationPolicies -> the rule lists of one workload, for HTTP and for TCP. */
-import { narrow } from "../mesh/recording.ts";
+import { InternedLists } from "../core/interned.ts";
+import { derived, narrow } from "../mesh/recording.ts";
 import { holdingFor, policyApplies } from "../mesh/selection.ts";
 import type { MeshSnapshot, Workload } from "../mesh/snapshot.ts";
 import { attributeRow } from "../policy/attributes.ts";
@@ -48,7 +49,7 @@ function toCondition(rule: Rule): Condition {
   return { kind: "when", from, to, when: rule.when };
 }
 
-function compilePolicy(policy: AuthorizationPolicyObject, transport: Transport): readonly CompiledRule[] {
+function compileRules(policy: AuthorizationPolicyObject, transport: Transport): readonly CompiledRule[] {
   const { rules, action, meta } = policy;
   const originOf = (rule: number): Origin => ({ namespace: meta.namespace, policy: meta.name, rule });
   if (rules === "invalid") return [{ origin: originOf(0), condition: invalidCondition(action) }];
@@ -56,6 +57,18 @@ function compilePolicy(policy: AuthorizationPolicyObject, transport: Transport):
     origin: originOf(index),
     condition: transport === "http" ? toCondition(rule) : tcpCondition(rule, action),
   }));
+}
+
+/** A policy is compiled once, however many workloads it holds for. */
+const compiled = {
+  http: new WeakMap<AuthorizationPolicyObject, readonly CompiledRule[]>(),
+  tcp: new WeakMap<AuthorizationPolicyObject, readonly CompiledRule[]>(),
+};
+
+function compilePolicy(policy: AuthorizationPolicyObject, transport: Transport): readonly CompiledRule[] {
+  const rules = compiled[transport].get(policy) ?? compileRules(policy, transport);
+  compiled[transport].set(policy, rules);
+  return rules;
 }
 
 /**
@@ -67,15 +80,21 @@ export function inEnvoyOrder(rules: readonly CompiledRule[]): readonly CompiledR
   return keyed.sort((left, right) => (left.id < right.id ? -1 : left.id > right.id ? 1 : 0)).map(({ rule }) => rule);
 }
 
+const ruleLists = new InternedLists<CompiledRule>();
+
+/** The rules of some policies, in order; of the same policies the same list. */
+function rulesOf(policies: readonly AuthorizationPolicyObject[], transport: Transport): readonly CompiledRule[] {
+  return ruleLists.of(inEnvoyOrder(policies.flatMap((policy) => compilePolicy(policy, transport))));
+}
+
 function isDryRun({ dryRun }: AuthorizationPolicyObject): boolean {
   return dryRun === true;
 }
 
 function dryRunLayers(policies: readonly AuthorizationPolicyObject[], transport: Transport): DryRunLayers {
   const ofAction = (action: PolicyAction) => policies.filter((policy) => policy.action === action);
-  const compileAll = (chosen: typeof policies) => inEnvoyOrder(chosen.flatMap((policy) => compilePolicy(policy, transport)));
   const allowing = ofAction("ALLOW");
-  return { deny: compileAll(ofAction("DENY")), allow: allowing.length === 0 ? undefined : compileAll(allowing) };
+  return { deny: rulesOf(ofAction("DENY"), transport), allow: allowing.length === 0 ? undefined : rulesOf(allowing, transport) };
 }
 
 /** What a CUSTOM policy can ask nobody of is denied instead, and nothing else is (AZ-13). */
@@ -86,7 +105,11 @@ function layers(policies: readonly AuthorizationPolicyObject[], authorizers: Aut
     .map((policy) => ({ policy, provider: authorizers.askedBy(policy, transport) }));
   const isDeny = ({ policy, provider }: (typeof asked)[number]) =>
     policy.action === "DENY" || (policy.action === "CUSTOM" && (provider === undefined || policy.rules === "invalid"));
-  const compileAll = (chosen: typeof asked) => inEnvoyOrder(chosen.flatMap(({ policy }) => compilePolicy(policy, transport)));
+  const compileAll = (chosen: typeof asked) =>
+    rulesOf(
+      chosen.map(({ policy }) => policy),
+      transport,
+    );
   const custom = [...authorizers.places(transport)].flatMap(([provider, place]): readonly CustomRule[] =>
     compileAll(asked.filter((one) => one.provider === provider && !isDeny(one))).map((rule) => ({ ...rule, provider, place })),
   );
@@ -103,18 +126,28 @@ function layers(policies: readonly AuthorizationPolicyObject[], authorizers: Aut
 
 /** The policies in force for a workload, oldest first. */
 export const policiesOf = narrow((snapshot, workload: Workload): readonly AuthorizationPolicyObject[] =>
-  holdingFor(snapshot, snapshot.authorizationPolicies, workload, (policy) => policyApplies(snapshot, policy, workload)),
+  holdingFor(snapshot, "authorizationPolicies", workload, (policy) => policyApplies(snapshot, policy, workload)),
 );
 
-/** The rule lists of a workload, and whom they ask. */
-export function compileAuthorization(snapshot: MeshSnapshot, workload: Workload): Pick<WorkloadPolicy, "authorizers" | "http" | "tcp"> {
+type Authorization = Pick<WorkloadPolicy, "authorizers" | "http" | "tcp">;
+
+/** Once for all workloads of the same policies; `client` matters only to whom CUSTOM policies ask. */
+const authorizationBy = derived((snapshot, given: readonly AuthorizationPolicyObject[], client: Workload | undefined): Authorization => {
   const trustDomains = trustDomainsOf(snapshot);
-  const policies = policiesOf(snapshot, workload).map((policy) => withAliases(policy, trustDomains));
-  const authorizers = new Authorizers(snapshot, workload, policies);
+  const policies = given.map((policy) => withAliases(policy, trustDomains));
+  const authorizers = new Authorizers(snapshot, client, policies);
   const all = [...authorizers.usable.values()];
   return {
     ...(all.length === 0 ? {} : { authorizers: all }),
     http: layers(policies, authorizers, "http"),
     tcp: layers(policies, authorizers, "tcp"),
   };
+});
+
+const policyLists = new InternedLists<AuthorizationPolicyObject>();
+
+/** The rule lists of a workload, and whom they ask. */
+export function compileAuthorization(snapshot: MeshSnapshot, workload: Workload): Authorization {
+  const policies = policyLists.of(policiesOf(snapshot, workload));
+  return authorizationBy(snapshot, policies, policies.some(({ action }) => action === "CUSTOM") ? workload : undefined);
 }

@@ -70,7 +70,7 @@ export class Authorizers {
   readonly usable: ReadonlyMap<string, Authorizer>;
   readonly #places: Readonly<Record<Transport, ReadonlyMap<string, number>>>;
 
-  constructor(snapshot: MeshSnapshot, client: Workload, policies: readonly AuthorizationPolicyObject[]) {
+  constructor(snapshot: MeshSnapshot, client: Workload | undefined, policies: readonly AuthorizationPolicyObject[]) {
     const names = new Set(policies.flatMap(({ provider, rules }) => (provider === undefined || rules === "invalid" ? [] : [provider])));
     const found = [...names].sort().map((name) => [name, authorizerOf(snapshot, name, client)] as const);
     this.usable = new Map(found.flatMap(([name, authorizer]) => (isUnusable(authorizer) ? [] : [[name, authorizer] as const])));

@@ -1,19 +1,21 @@
 /** DestinationRule and automatic mutual TLS -> how a client speaks to each endpoint of a service (SN-1, SN-2, SN-4, SN-7). */
 import type { Diagnostic } from "../core/diagnostic.ts";
-import { destinationRuleOf } from "../mesh/destination-rules.ts";
 import { endpointsOf, type MeshService, type RegistryEndpoint } from "../mesh/registry.ts";
-import type { MeshSnapshot, Workload } from "../mesh/snapshot.ts";
+import { rootNamespaceOf } from "../mesh/selection.ts";
+import type { MeshSnapshot } from "../mesh/snapshot.ts";
 import type { ClientTls, DestinationRuleObject, ServerName, ServicePort } from "../policy/model.ts";
 import { acceptsMtls, effectiveMtls } from "./mtls.ts";
 import { acceptedTrustDomains, trustDomainsOf } from "./trust-domains.ts";
 import type { ServiceEndpoint, TlsOrigination, UpstreamService } from "./workload-policy.ts";
 
-/** A service's port, and the client that reaches it. */
+/** A service's port, and how it is reached. */
 export interface Reach {
-  /** Undefined where nobody in particular is meant: no rule holds then. */
-  readonly client: Workload | undefined;
   readonly service: MeshService;
   readonly port: ServicePort;
+  /** The rule that the client follows; undefined where there is none, or nobody in particular is meant. */
+  readonly rule: DestinationRuleObject | undefined;
+  /** Where the client is; undefined where nobody in particular is meant. */
+  readonly namespace: string | undefined;
 }
 
 /** What of an upstream service this file decides. */
@@ -87,7 +89,11 @@ function plaintext({ address, port, identity }: RegistryEndpoint): ServiceEndpoi
  * In a cluster pods may have no proxy, so there only the label says that one has (as in Istio): injection writes it. An address that
  * a slice names and that is no workload has none.
  */
-function takesMutualTls(snapshot: MeshSnapshot, { service }: MeshService, { labels, workload, port }: RegistryEndpoint): boolean {
+export function takesMutualTls(
+  snapshot: MeshSnapshot,
+  { service }: Pick<MeshService, "service">,
+  { labels, workload, port }: Pick<RegistryEndpoint, "labels" | "workload" | "port">,
+): boolean {
   const mayLackProxy = workload === undefined ? service?.bySlices === true : workload.kind === "Pod";
   const label = labels.get(TLS_MODE) ?? (mayLackProxy ? "" : "istio");
   if (label !== "istio") return false;
@@ -173,16 +179,16 @@ function originationOf({ service }: Reach, tls: Extract<ClientTls, { readonly mo
 }
 
 /** A key on the client's machine may be named by its own namespace and by the mesh's, not by whoever owns the server. */
-function mayNameKeys(snapshot: MeshSnapshot, { client }: Reach, { meta }: DestinationRuleObject): boolean {
-  return meta.namespace === client?.namespace || meta.namespace === snapshot.settings.rootNamespace;
+function mayNameKeys(snapshot: MeshSnapshot, { namespace }: Reach, { meta }: DestinationRuleObject): boolean {
+  return meta.namespace === namespace || meta.namespace === rootNamespaceOf(snapshot);
 }
 
 function foreignKey(reach: Reach, rule: DestinationRuleObject): Diagnostic {
   return {
     code: "GAR0405",
-    message: `${rulePlace(rule)} names a private key for clients of namespace \`${reach.client?.namespace}\`, which do not use \`${reach.service.key}\` so`,
+    message: `${rulePlace(rule)} names a private key for clients of namespace \`${reach.namespace}\`, which do not use \`${reach.service.key}\` so`,
     place: rule.meta.place,
-    help: `write the rule in namespace \`${reach.client?.namespace}\`, whose key it is`,
+    help: `write the rule in namespace \`${reach.namespace}\`, whose key it is`,
   };
 }
 
@@ -201,7 +207,7 @@ function closed(reach: Reach, diagnostics: readonly Diagnostic[]): Secured {
 
 /** How the client speaks to a service's port. An invalid rule is closed: its host has no endpoints. */
 export function secure(snapshot: MeshSnapshot, reach: Reach): Secured {
-  const rule = reach.client && destinationRuleOf(snapshot, reach.client, reach.service);
+  const { rule } = reach;
   const tls = settingsFor(rule, reach.port.port);
   if (tls === "invalid") return closed(reach, []);
   if (rule === undefined || tls === undefined) return meshSecured(snapshot, reach, undefined);

@@ -1,6 +1,6 @@
 /** VirtualServices -> the routes of a gateway's server, by Host. */
 import { gatewayKey, type PlacedServer } from "../mesh/gateways.ts";
-import { type MeshService, visibleServices } from "../mesh/registry.ts";
+import { type MeshService, visibleService } from "../mesh/registry.ts";
 import type { MeshSnapshot } from "../mesh/snapshot.ts";
 import type { HttpRoute, RouteMatch } from "../policy/gateway.ts";
 import type { ServicePort, VirtualServiceObject } from "../policy/model.ts";
@@ -42,7 +42,7 @@ export interface Destination {
 export function destinationOf(snapshot: MeshSnapshot, { destination }: HttpRoute, namespace: string): Destination | undefined {
   const { host, port } = destination;
   const full = host.includes(".") ? host : `${host}.${namespace}.svc.${snapshot.settings.clusterDomain}`;
-  const service = visibleServices(snapshot, namespace).find((candidate) => candidate.host === full);
+  const service = visibleService(snapshot, namespace, full);
   const [first, ...others] = service?.ports ?? [];
   const found = port === undefined ? (others.length === 0 ? first : undefined) : service?.ports.find((each) => each.port === port);
   return service === undefined || found === undefined ? undefined : { service, port: found };

@@ -7,6 +7,7 @@ import type { VirtualServiceObject } from "../policy/model.ts";
 import { destinationOf, sharedHosts } from "./gateway-routes.ts";
 
 function unselecting(snapshot: MeshSnapshot): readonly Diagnostic[] {
+  if (snapshot.gateways.length === 0) return [];
   const serving = new Set([...snapshot.workloads.values()].flatMap((workload) => gatewaysOf(snapshot, workload)));
   return snapshot.gateways
     .filter((gateway) => !serving.has(gateway))
@@ -20,6 +21,7 @@ function unselecting(snapshot: MeshSnapshot): readonly Diagnostic[] {
 
 /** Two things that say what a workload listens on. */
 function besideSidecar(snapshot: MeshSnapshot): readonly Diagnostic[] {
+  if (snapshot.gateways.length === 0) return [];
   return [...snapshot.workloads.values()].flatMap((workload): Diagnostic[] => {
     const [gateway] = gatewaysOf(snapshot, workload);
     const sidecar = sidecarOf(snapshot, workload);

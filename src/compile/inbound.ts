@@ -1,6 +1,6 @@
 /** Sidecar ingress, or the services of a workload with an address of its own -> inbound listeners. */
 import type { Diagnostic } from "../core/diagnostic.ts";
-import { type MeshService, meshServices, servedPort } from "../mesh/registry.ts";
+import { type MeshService, servedPort, servicesOfWorkload } from "../mesh/registry.ts";
 import { sidecarOf } from "../mesh/selection.ts";
 import type { MeshSnapshot, Workload } from "../mesh/snapshot.ts";
 import type { Endpoint, ServicePort } from "../policy/model.ts";
@@ -16,7 +16,7 @@ interface ServedPort {
 
 /** Each service port that leads to the workload. */
 function servedPorts(snapshot: MeshSnapshot, workload: Workload): readonly ServedPort[] {
-  return meshServices(snapshot).flatMap((service) =>
+  return servicesOfWorkload(snapshot, workload).flatMap((service) =>
     service.ports.flatMap((port) => {
       const workloadPort = servedPort(snapshot, service, port, workload);
       return workloadPort === undefined ? [] : [{ service, port, workloadPort }];
@@ -32,7 +32,10 @@ function isLoopback(address: string): boolean {
   return address === "127.0.0.1" || address === "::1";
 }
 
-/** Without a Sidecar's ingress, a workload with an address of its own listens there and hands on to the same port of 127.0.0.1. */
+/**
+ * Without a Sidecar's ingress, a workload with an address of its own listens there and hands on to the same port of 127.0.0.1;
+ * one that is captured, to the very port that was called.
+ */
 function derivedListeners(snapshot: MeshSnapshot, workload: Workload, served: readonly ServedPort[]): readonly InboundListener[] {
   if (isLoopback(workload.address)) return [];
   const byPort = new Map(served.map((entry) => [entry.workloadPort, entry]));
@@ -42,7 +45,7 @@ function derivedListeners(snapshot: MeshSnapshot, workload: Workload, served: re
     port: workloadPort,
     protocol: port.protocol,
     mtls: effectiveMtls(snapshot, workload, workloadPort),
-    endpoint: { kind: "tcp", host: "127.0.0.1", port: workloadPort },
+    endpoint: { kind: "tcp", host: workload.captured ? workload.address : "127.0.0.1", port: workloadPort },
     services: servicesAt(served, workloadPort),
   }));
 }

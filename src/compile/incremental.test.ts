@@ -19,8 +19,10 @@ import type {
   SidecarObject,
 } from "../policy/model.ts";
 import { objectKey } from "../policy/model.ts";
+import { renderEnvoy } from "../render/envoy/render.ts";
 import { type CompiledMesh, compileMesh, MeshCompiler } from "./compile.ts";
 import type { JwksLookup } from "./request-authentication.ts";
+import type { WorkloadPolicy } from "./workload-policy.ts";
 
 // === Objects of a small mesh, where everything meets everything ===
 
@@ -34,16 +36,24 @@ const selector = fc.option(any(APPS), { nil: undefined }).map((app) => labels(ap
 const port = any([80, 81]);
 
 const workload: fc.Arbitrary<MeshObject> = fc
-  .record({ key, address: any(["10.0.0.1", "10.0.0.2", "127.0.0.1"]), app: any(APPS) })
+  .record({ key, address: any(["10.0.0.1", "10.0.0.2", "127.0.0.1"]), app: any(APPS), mode: any(["NONE", "REDIRECT"] as const) })
   .map(
-    ({ key: name, address, app }) => ({ ...workloadEntry(name, { address, serviceAccount: app }), labels: labels({ app }) }) as MeshObject,
+    ({ key: name, address, app, mode: interceptionMode }) =>
+      ({
+        ...workloadEntry(name, { address, serviceAccount: app }),
+        labels: labels({ app }),
+        proxyConfig: { numTrustedProxies: undefined, tellsDenials: undefined, interceptionMode },
+      }) as MeshObject,
   );
-const service: fc.Arbitrary<ServiceObject> = fc.record({ key, selector, port, protocol: any(["http", "tcp"] as const) }).map((given) => ({
-  kind: "Service",
-  meta: meta(given.key),
-  selector: given.selector,
-  ports: [{ name: "main", port: given.port, targetPort: given.port, protocol: given.protocol, place: PLACE }],
-}));
+const service: fc.Arbitrary<ServiceObject> = fc
+  .record({ key, selector, port, protocol: any(["http", "tcp"] as const), addresses: any([[], ["10.96.0.1"], ["10.96.0.2"]]) })
+  .map((given) => ({
+    kind: "Service",
+    meta: meta(given.key),
+    selector: given.selector,
+    ports: [{ name: "main", port: given.port, targetPort: given.port, protocol: given.protocol, place: PLACE }],
+    ...(given.addresses.length === 0 ? {} : { addresses: given.addresses }),
+  }));
 const sidecar: fc.Arbitrary<SidecarObject> = fc
   .record({
     key,
@@ -52,8 +62,9 @@ const sidecar: fc.Arbitrary<SidecarObject> = fc
     host: any(["x.a.svc.cluster.local", "*", "y.b.svc.other", "e.example.com"]),
     namespace: any(["*", ".", "a", "b"]),
     serves: fc.boolean(),
+    captures: any(["nothing", "port", "all"] as const),
   })
-  .map(({ key: name, selector: selected, port: number, host, namespace, serves }) => ({
+  .map(({ key: name, selector: selected, port: number, host, namespace, serves, captures }) => ({
     kind: "Sidecar",
     meta: meta(name),
     selector: selected,
@@ -72,9 +83,11 @@ const sidecar: fc.Arbitrary<SidecarObject> = fc
         port: { number, name: "out", protocol: "http" },
         bind: { kind: "address", host: "127.0.0.1" },
         hosts: [{ namespace, host }],
+        ...(captures === "port" ? { capturable: true } : {}),
         place: PLACE,
       },
     ],
+    ...(captures === "all" ? { scopes: [{ hosts: [{ namespace, host }], place: PLACE }], outboundTrafficPolicy: "REGISTRY_ONLY" } : {}),
   }));
 const mode = any(["UNSET", "DISABLE", "PERMISSIVE", "STRICT"] as const);
 const peerAuthentication: fc.Arbitrary<PeerAuthenticationObject> = fc
@@ -236,20 +249,33 @@ class Mesh {
   }
 }
 
+/** A copy has no part of which anything was rendered before. */
+function assertRenderedAsAnew(policy: WorkloadPolicy): void {
+  const [kept, anew] = [renderEnvoy(policy), renderEnvoy(structuredClone(policy))];
+  assert.deepEqual([...kept.keys()], [...anew.keys()]);
+  for (const [typeUrl, resources] of kept) {
+    const bodies = (of: typeof resources | undefined) =>
+      [...(of ?? [])].map(([name, { body }]) => [name, Buffer.from(body).toString("base64")]);
+    assert.deepEqual(bodies(resources), bodies(anew.get(typeUrl)));
+  }
+}
+
 describe("compiling one state after another", () => {
-  it("gives what compiling the last state alone gives, after any edits", () => {
+  it("gives what compiling and rendering the last state alone gives, after any edits", () => {
     fc.assert(
       fc.property(fc.array(object, { maxLength: 25, size: "max" }), fc.array(edit, { minLength: 8, maxLength: 20 }), (objects, edits) => {
         const mesh = new Mesh();
         const compiler = new MeshCompiler();
+        let last: readonly WorkloadPolicy[] = [];
         for (const one of objects) mesh.edit({ kind: "put", object: one });
         for (const one of edits) {
-          assert.deepEqual(
-            mesh.compiledBy((snapshot, keysOf) => compiler.compile(snapshot, keysOf)),
-            mesh.compiledBy(compileMesh),
-          );
+          const compiled = mesh.compiledBy((snapshot, keysOf) => compiler.compile(snapshot, keysOf));
+          assert.deepEqual(compiled, mesh.compiledBy(compileMesh));
+          last = [...compiled.policies.values()];
+          for (const policy of last) renderEnvoy(policy);
           mesh.edit(one);
         }
+        for (const policy of last) assertRenderedAsAnew(policy);
       }),
       { numRuns: 300 },
     );

@@ -1,23 +1,21 @@
 /** PeerAuthentication -> the mode of each workload port. The same answer serves the server side and the client side (PA-5). */
-import { inNamespace } from "../mesh/by-namespace.ts";
 import { serversOf } from "../mesh/gateways.ts";
 import { narrow } from "../mesh/recording.ts";
-import { selectorMatches } from "../mesh/selection.ts";
+import { objectsIn, rootNamespaceOf, selectorMatches } from "../mesh/selection.ts";
 import type { MeshSnapshot, Workload } from "../mesh/snapshot.ts";
 import type { MtlsMode, PeerAuthenticationObject } from "../policy/model.ts";
 import type { EffectiveMtls } from "./workload-policy.ts";
 
 /** The policies of the three scopes, narrowest first; the oldest of each scope alone counts (PA-1, PA-2, PA-4). */
 function scopesOf(snapshot: MeshSnapshot, workload: Workload): readonly (PeerAuthenticationObject | undefined)[] {
-  const { rootNamespace } = snapshot.settings;
-  const all = snapshot.peerAuthentications;
-  const own = inNamespace(all, workload.namespace);
+  const rootNamespace = rootNamespaceOf(snapshot);
+  const own = objectsIn(snapshot, "peerAuthentications", workload.namespace);
   // A selector in the root namespace is ignored (PA-3), so there the narrowest scope is the mesh.
   const selecting = workload.namespace === rootNamespace ? [] : own.filter((policy) => policy.selector.size > 0);
   return [
     selecting.find((policy) => selectorMatches(policy.selector, workload.labels)),
     workload.namespace === rootNamespace ? undefined : own.find((policy) => policy.selector.size === 0),
-    inNamespace(all, rootNamespace).find((policy) => policy.selector.size === 0),
+    objectsIn(snapshot, "peerAuthentications", rootNamespace).find((policy) => policy.selector.size === 0),
   ];
 }
 
@@ -44,12 +42,21 @@ export function mtlsOf(
   return { mode: "PERMISSIVE", from: undefined };
 }
 
+/** Stands for every port that no policy names: ports begin with 1. */
+export const OTHER_PORTS = 0;
+
+/** The ports of a workload that have a mode of their own. */
+export function portsWithOwnMode(snapshot: MeshSnapshot, workload: Workload): readonly number[] {
+  const [own] = scopesOf(snapshot, workload);
+  return own === undefined || own.mtls === "invalid" ? [] : [...own.portLevelMtls.keys()].sort((left, right) => left - right);
+}
+
 /** Whether clients come to a port by mutual TLS: at a gateway its servers say so, elsewhere the mode. */
-export function acceptsMtls(snapshot: MeshSnapshot, workload: Workload, port: number): boolean {
+export const acceptsMtls = narrow((snapshot, workload: Workload, port: number): boolean => {
   const servers = serversOf(snapshot, workload);
   if (servers.length === 0) return effectiveMtls(snapshot, workload, port) !== "DISABLE";
   return servers.some((placed) => placed.port === port && placed.server.tls?.mode === "ISTIO_MUTUAL");
-}
+});
 
 /** The mode of one port of a workload. */
 export const effectiveMtls = narrow((snapshot, workload: Workload, port: number): EffectiveMtls => mtlsOf(snapshot, workload, port).mode);

@@ -16,6 +16,19 @@ function emptyServices(snapshot: MeshSnapshot): readonly Diagnostic[] {
     }));
 }
 
+/** Addresses by which nobody's traffic is told: Istio's `addresses` are for captured traffic. */
+function unusedAddresses({ workloads, serviceEntries }: MeshSnapshot): readonly Diagnostic[] {
+  if (workloads.values().some(({ captured }) => captured)) return [];
+  return serviceEntries
+    .filter(({ addresses = [] }) => addresses.length > 0)
+    .map(({ meta }) => ({
+      code: "GAR0230",
+      message: `\`addresses\` of ServiceEntry \`${meta.namespace}/${meta.name}\` are for captured traffic alone, and no workload is captured`,
+      place: meta.place,
+      help: "reach the host by an egress listener of a Sidecar, which leads to the endpoints",
+    }));
+}
+
 /** As Istio's analyzer says of them. */
 function rulesForNobody(snapshot: MeshSnapshot): readonly Diagnostic[] {
   const services = meshServices(snapshot);
@@ -32,5 +45,5 @@ function rulesForNobody(snapshot: MeshSnapshot): readonly Diagnostic[] {
 
 /** Services without endpoints, hosts that are not taken, rules without a service. */
 export function checkServices(snapshot: MeshSnapshot): readonly Diagnostic[] {
-  return [...emptyServices(snapshot), ...registryDiagnostics(snapshot), ...rulesForNobody(snapshot)];
+  return [...emptyServices(snapshot), ...registryDiagnostics(snapshot), ...unusedAddresses(snapshot), ...rulesForNobody(snapshot)];
 }

@@ -1,10 +1,11 @@
 /** Sidecar egress -> outbound listeners, with the identities that may answer (secure naming). */
 import type { Diagnostic, Place } from "../core/diagnostic.ts";
-import { type MeshService, meshServices, visibleServices } from "../mesh/registry.ts";
+import { type Client, clientOf, destinationRuleOf } from "../mesh/destination-rules.ts";
+import { derived } from "../mesh/recording.ts";
+import { type MeshService, meshServices, reachedServices, visibleService } from "../mesh/registry.ts";
 import { sidecarOf } from "../mesh/selection.ts";
-import { egressHostMatches } from "../mesh/services.ts";
 import type { MeshSnapshot, Workload } from "../mesh/snapshot.ts";
-import type { EgressListener, Endpoint, ServicePort } from "../policy/model.ts";
+import type { DestinationRuleObject, EgressListener, Endpoint, ServicePort, SidecarObject } from "../policy/model.ts";
 import { secure } from "./client-tls.ts";
 import { firstOfEachName } from "./unique.ts";
 import type { OutboundListener, UpstreamService } from "./workload-policy.ts";
@@ -19,13 +20,22 @@ interface Upstream {
   readonly diagnostics: readonly Diagnostic[];
 }
 
+/** Of the client's namespace only that it has one: `namespace` is undefined where no rule is. */
+const upstreamOf = derived(
+  (snapshot, service: MeshService, port: ServicePort, rule: DestinationRuleObject | undefined, namespace: string | undefined): Upstream => {
+    const { key, host, entry } = service;
+    const { diagnostics, ...secured } = secure(snapshot, { service, port, rule, namespace });
+    const resolution = entry === undefined || entry.resolution === "STATIC" ? {} : { resolution: entry.resolution };
+    const upstream = { service: key, host, port: port.port, portName: port.name, protocol: port.protocol, ...resolution, ...secured };
+    return { upstream, diagnostics };
+  },
+);
+
 /** A service's port as the client reaches it, and what is to be told of that. An endpoint's identity is its own: never the union over the service (SN-5). */
-export function toUpstream(snapshot: MeshSnapshot, client: Workload | undefined, { service, port }: Target): Upstream {
-  const { key, host, entry } = service;
-  const { diagnostics, ...secured } = secure(snapshot, { client, service, port });
-  const resolution = entry === undefined || entry.resolution === "STATIC" ? {} : { resolution: entry.resolution };
-  const upstream = { service: key, host, port: port.port, portName: port.name, protocol: port.protocol, ...resolution, ...secured };
-  return { upstream, diagnostics };
+export function toUpstream(snapshot: MeshSnapshot, client: Client | undefined, { service, port }: Target): Upstream {
+  const rule = client && destinationRuleOf(snapshot, client, service);
+  // What no rule changes is the same for all clients.
+  return upstreamOf(snapshot, service, port, rule, rule && client?.namespace);
 }
 
 /** The port of a service by its host, as the client reaches it, or as it is said where no client is meant; undefined where there is no such service or port. */
@@ -35,8 +45,8 @@ export function findUpstream(
   { namespace, host }: { readonly namespace: string | undefined; readonly host: string },
   port: number,
 ): UpstreamService | undefined {
-  const known = client === undefined ? meshServices(snapshot) : visibleServices(snapshot, client.namespace);
-  const service = known.find((candidate) => candidate.host === host && (namespace === undefined || namespace === candidate.namespace));
+  const candidates = client === undefined ? meshServices(snapshot) : [visibleService(snapshot, client.namespace, host)];
+  const service = candidates.find((one) => one?.host === host && (namespace === undefined || namespace === one.namespace));
   const servicePort = service?.ports.find((candidate) => candidate.port === port);
   return service === undefined || servicePort === undefined
     ? undefined
@@ -48,10 +58,8 @@ export function findUpstream(
  * Where there is none, and one exact host names one service, its only port or its port of the listener's name: so that
  * several workloads can share an address.
  */
-function targetsOf(snapshot: MeshSnapshot, workload: Workload, listener: EgressListener): readonly Target[] {
-  const services = visibleServices(snapshot, workload.namespace).filter((service) =>
-    listener.hosts.some((host) => egressHostMatches(host, workload.namespace, service)),
-  );
+function targetsOf(snapshot: MeshSnapshot, client: Client, listener: EgressListener): readonly Target[] {
+  const services = reachedServices(snapshot, listener, client.namespace);
   const sameNumber = services.flatMap((service) =>
     service.ports.filter(({ port }) => port === listener.port.number).map((port) => ({ service, port })),
   );
@@ -91,26 +99,36 @@ function problemOf(listener: EgressListener, targets: readonly Target[]): Diagno
   return undefined;
 }
 
-/** The outbound listeners of a workload; one that reaches nothing, or cannot choose, is left closed and told. */
-export function compileOutbound(
-  snapshot: MeshSnapshot,
-  workload: Workload,
-): { readonly listeners: readonly OutboundListener[]; readonly diagnostics: readonly Diagnostic[] } {
+interface Outbound {
+  readonly listeners: readonly OutboundListener[];
+  readonly diagnostics: readonly Diagnostic[];
+}
+
+/** Once for all clients that nothing tells apart. */
+const outboundBy = derived((snapshot, sidecar: SidecarObject, client: Client, captured: boolean): Outbound => {
   const declared: { readonly listener: OutboundListener; readonly place: Place }[] = [];
   const problems: Diagnostic[] = [];
-  for (const egress of sidecarOf(snapshot, workload)?.egress ?? []) {
-    const targets = targetsOf(snapshot, workload, egress);
+  for (const egress of sidecar.egress.filter(({ capturable }) => !(capturable && captured))) {
+    const targets = targetsOf(snapshot, client, egress);
     const problem = problemOf(egress, targets);
     if (problem !== undefined) {
       problems.push(problem);
       continue;
     }
     const bind = bindOf(egress);
-    const reached = targets.map((target) => toUpstream(snapshot, workload, target));
+    const reached = targets.map((target) => toUpstream(snapshot, client, target));
     problems.push(...reached.flatMap((each) => each.diagnostics));
     const services = reached.map(({ upstream }) => upstream);
     declared.push({ place: egress.place, listener: { name: listenerName(bind), bind, protocol: egress.port.protocol, services } });
   }
   const { listeners, diagnostics } = firstOfEachName(declared);
   return { listeners, diagnostics: [...problems, ...diagnostics] };
+});
+
+/** The outbound listeners of a workload; one that reaches nothing, or cannot choose, is left closed and told. */
+export function compileOutbound(snapshot: MeshSnapshot, workload: Workload): Outbound {
+  const sidecar = sidecarOf(snapshot, workload);
+  return sidecar === undefined
+    ? { listeners: [], diagnostics: [] }
+    : outboundBy(snapshot, sidecar, clientOf(snapshot, workload), workload.captured === true);
 }

@@ -66,7 +66,7 @@ function byIssuer(left: PlacedRule, right: PlacedRule): number {
 }
 
 const requestAuthenticationsOf = narrow((snapshot, workload: Workload): readonly RequestAuthenticationObject[] =>
-  holdingFor(snapshot, snapshot.requestAuthentications, workload, (policy) => policyApplies(snapshot, policy, workload)),
+  holdingFor(snapshot, "requestAuthentications", workload, (policy) => policyApplies(snapshot, policy, workload)),
 );
 
 /** The rules for tokens of a workload in their order, each with the policy that it is of. */

@@ -4,10 +4,6 @@ import { policyApplies, workloadsInReach } from "../mesh/selection.ts";
 import type { MeshSnapshot, Workload } from "../mesh/snapshot.ts";
 import type { AuthorizationPolicyObject, PeerAuthenticationObject, RequestAuthenticationObject, TargetRef } from "../policy/model.ts";
 import { objectKey } from "../policy/model.ts";
-import { checkCustom } from "./custom-status.ts";
-import { checkGateways } from "./gateway-status.ts";
-import { checkServices } from "./outbound-status.ts";
-import { policyWarnings } from "./warnings/warnings.ts";
 import type { WorkloadPolicy } from "./workload-policy.ts";
 
 export interface ObjectStatus {
@@ -19,7 +15,7 @@ export interface ObjectStatus {
   readonly workloads: readonly string[];
 }
 
-type PolicyObject = PeerAuthenticationObject | RequestAuthenticationObject | AuthorizationPolicyObject;
+export type PolicyObject = PeerAuthenticationObject | RequestAuthenticationObject | AuthorizationPolicyObject;
 
 /** A policy and the workloads that it selects. */
 export interface Selection {
@@ -71,7 +67,8 @@ function untargeted({ kind, meta }: PolicyObject, targets: readonly TargetRef[])
   };
 }
 
-function unselecting(snapshot: MeshSnapshot, selections: readonly Selection[]): readonly Diagnostic[] {
+/** Policies that hold nowhere, or are ignored. */
+export function checkSelections(snapshot: MeshSnapshot, selections: readonly Selection[]): readonly Diagnostic[] {
   return selections.flatMap(({ policy, workloads }): Diagnostic[] => {
     const { name, namespace, place } = policy.meta;
     if (isIgnored(snapshot, policy)) {
@@ -86,15 +83,26 @@ function unselecting(snapshot: MeshSnapshot, selections: readonly Selection[]): 
   });
 }
 
+/** Where a workload listens; each is asked once. */
+const addresses = new WeakMap<WorkloadPolicy, readonly string[]>();
+
+function addressesOf(policy: WorkloadPolicy): readonly string[] {
+  const known = addresses.get(policy);
+  if (known !== undefined) return known;
+  const outbound = policy.outbound.map(({ bind }) => (bind.kind === "tcp" ? `${bind.host}:${bind.port}` : `unix://${bind.path}`));
+  const inbound = [...policy.inbound, ...(policy.gateway?.listeners ?? [])].map(({ bind, port }) => `${bind}:${port}`);
+  const all = [...inbound, ...outbound];
+  addresses.set(policy, all);
+  return all;
+}
+
 /** Two workloads whose proxies would listen on one address and port. */
-function clashingListeners(snapshot: MeshSnapshot, compiled: ReadonlyMap<string, WorkloadPolicy>): readonly Diagnostic[] {
+export function checkListeners(snapshot: MeshSnapshot, compiled: ReadonlyMap<string, WorkloadPolicy>): readonly Diagnostic[] {
   const owners = new Map<string, string>();
   const diagnostics: Diagnostic[] = [];
   for (const [key, policy] of compiled) {
     const place = snapshot.workloads.get(key)?.place;
-    const outbound = policy.outbound.map(({ bind }) => (bind.kind === "tcp" ? `${bind.host}:${bind.port}` : `unix://${bind.path}`));
-    const inbound = [...policy.inbound, ...(policy.gateway?.listeners ?? [])].map(({ bind, port }) => `${bind}:${port}`);
-    for (const address of [...inbound, ...outbound]) {
+    for (const address of addressesOf(policy)) {
       const owner = owners.get(address);
       owners.set(address, owner ?? key);
       if (owner === undefined || place === undefined) continue;
@@ -110,20 +118,4 @@ function clashingListeners(snapshot: MeshSnapshot, compiled: ReadonlyMap<string,
     }
   }
   return diagnostics;
-}
-
-/** What a reader should know of a mesh that compiles. */
-export function checkMesh(
-  snapshot: MeshSnapshot,
-  compiled: ReadonlyMap<string, WorkloadPolicy>,
-  selections: readonly Selection[],
-): readonly Diagnostic[] {
-  return [
-    ...checkServices(snapshot),
-    ...unselecting(snapshot, selections),
-    ...policyWarnings(snapshot, compiled, selections),
-    ...clashingListeners(snapshot, compiled),
-    ...checkCustom(snapshot, compiled),
-    ...checkGateways(snapshot),
-  ];
 }

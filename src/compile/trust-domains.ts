@@ -1,19 +1,19 @@
 /** What the trust domain's other names mean: in policies (Istio AZ-15), and for those who answer a call (SN-4). */
 import { formatSpiffeId, parseSpiffeId } from "../identity/spiffe-id.ts";
 import { DEFAULT_TRUST_DOMAIN, parseTrustDomain } from "../identity/trust-domain.ts";
-import type { MeshSnapshot } from "../mesh/snapshot.ts";
+import { narrow } from "../mesh/recording.ts";
 import type { AuthorizationPolicyObject, Clause, Rule } from "../policy/model.ts";
 import { formatValueMatch, parseStringMatch } from "../policy/pattern.ts";
 
 /** The mesh's trust domain, then its aliases, each once. */
-export function trustDomainsOf({ settings, meshConfig }: Pick<MeshSnapshot, "settings" | "meshConfig">): readonly string[] {
-  return [...new Set<string>([settings.trustDomain, ...meshConfig.trustDomainAliases])];
-}
+export const trustDomainsOf = narrow(({ settings, meshConfig }): readonly string[] => [
+  ...new Set<string>([settings.trustDomain, ...meshConfig.trustDomainAliases]),
+]);
 
 /** Whose identities may be peers: the mesh's, by all its names, and those of domains that it federates with. */
-export function acceptedTrustDomains(snapshot: Pick<MeshSnapshot, "settings" | "meshConfig" | "federated">): readonly string[] {
-  return [...new Set([...trustDomainsOf(snapshot), ...snapshot.federated])];
-}
+export const acceptedTrustDomains = narrow((snapshot): readonly string[] => [
+  ...new Set([...trustDomainsOf(snapshot), ...snapshot.federated]),
+]);
 
 /** The same account by the other names of its trust domain. */
 export function aliasesOf(identity: string, trustDomains: readonly string[]): readonly string[] {

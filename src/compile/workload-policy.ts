@@ -4,7 +4,7 @@
  */
 import type { ExtensionProvider } from "../policy/extension-provider.ts";
 import type { PublicJwk } from "../policy/jwks.ts";
-import type { MeshTls, PathNormalization } from "../policy/mesh-config.ts";
+import type { MeshTls, OutboundTrafficPolicy, PathNormalization } from "../policy/mesh-config.ts";
 import type { Clause, ClientCertificateFiles, Endpoint, JwtRuleFields, PolicyAction, Protocol, ServerName } from "../policy/model.ts";
 import type { Origin } from "../policy/origin.ts";
 import type { GatewayListener } from "./gateway-policy.ts";
@@ -148,6 +148,49 @@ export interface OutboundListener {
   readonly services: readonly UpstreamService[];
 }
 
+// === Captured traffic ===
+
+/** A service's port as captured traffic tells it. */
+export interface CapturedService {
+  /** IP addresses and CIDR blocks; none: HTTP is told by the Host header, and TLS by the server name. */
+  readonly addresses: readonly string[];
+  readonly upstream: UpstreamService;
+}
+
+/** How a workload is spoken to that is called by its own address: opaque bytes, whatever they are. */
+export type PeerTransport =
+  | {
+      readonly kind: "mtls";
+      /** SPIFFE IDs, of which it must prove one: one account by all names of the trust domain. */
+      readonly identities: readonly string[];
+    }
+  | { readonly kind: "plaintext" }
+  /** Nothing says which of several it must be: no byte is sent. */
+  | { readonly kind: "nobody" };
+
+/** Addresses that are spoken to in one way. */
+export interface CapturedPeers {
+  /** Undefined: every port that no other entry names together with the address. */
+  readonly port?: number;
+  readonly addresses: readonly string[];
+  readonly transport: PeerTransport;
+}
+
+export interface CapturePolicy {
+  /** What becomes of a destination that nothing describes. Never is it spoken to by mutual TLS. */
+  readonly unknown: OutboundTrafficPolicy;
+  readonly services: readonly CapturedService[];
+  readonly peers: readonly CapturedPeers[];
+  /** How ports are entered that no inbound listener has. */
+  readonly otherPorts: {
+    readonly mtls: EffectiveMtls;
+    /** Those with a mode of their own. */
+    readonly ports: readonly { readonly port: number; readonly mtls: EffectiveMtls }[];
+  };
+}
+
+// === The whole ===
+
 /** What a workload has that a Gateway selects, in place of inbound and outbound listeners. */
 export interface GatewayPolicy {
   readonly listeners: readonly GatewayListener[];
@@ -180,12 +223,16 @@ export interface WorkloadPolicy {
   readonly tls?: MeshTls;
   readonly inbound: readonly InboundListener[];
   readonly outbound: readonly OutboundListener[];
+  /** Where all traffic is redirected to the proxy: its listeners are then told by where a connection was going. Absent for others. */
+  readonly capture?: CapturePolicy;
   /** Absent for all but gateways. */
   readonly gateway?: GatewayPolicy;
   /** Rules for the tokens of requests, by issuer; absent where there is none. They are asked before `http`. */
   readonly requestAuthentication?: readonly CompiledJwtRule[];
   /** SHA-256 of the DER of each revoked certificate, in hex: whoever proves itself by one is denied, and none is called. Absent where there is none. */
   readonly revoked?: readonly string[];
+  /** When a certificate was revoked last; another time is another peer whose open connections are to end. Absent where none ever was. */
+  readonly lastRevocation?: number;
   /** By name; absent where no rule asks any. */
   readonly authorizers?: readonly Authorizer[];
   readonly http: AuthorizationLayers;

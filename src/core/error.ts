@@ -27,6 +27,8 @@ export interface AppErrorOptions {
   readonly help?: string;
   /** Where: a file:line:column, an object, an address. */
   readonly where?: string;
+  /** Of `resource-exhausted`: the least wait before another attempt, in milliseconds. */
+  readonly retryAfterMs?: number;
   readonly cause?: unknown;
 }
 
@@ -36,12 +38,14 @@ export class AppError extends Error {
   readonly code: ErrorCode;
   readonly help: string | undefined;
   readonly where: string | undefined;
+  readonly retryAfterMs: number | undefined;
 
   constructor(code: ErrorCode, message: string, options: AppErrorOptions = {}) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause });
     this.code = code;
     this.help = options.help;
     this.where = options.where;
+    this.retryAfterMs = options.retryAfterMs;
   }
 
   /** Any thrown value as an AppError: itself when it is one, otherwise `internal` with the value as its cause. */

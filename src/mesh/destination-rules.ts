@@ -1,11 +1,29 @@
 /** Which DestinationRule a client follows for a service (SN-2; Istio's `PushContext.destinationRule` and its merging). */
 import type { DestinationRuleObject } from "../policy/model.ts";
-import { inNamespace } from "./by-namespace.ts";
 import { narrow } from "./recording.ts";
 import { isExportedTo, type MeshService } from "./registry.ts";
-import { selectorMatches } from "./selection.ts";
+import { objectsIn, rootNamespaceOf, selectorMatches } from "./selection.ts";
 import { hostMatches } from "./services.ts";
 import type { MeshSnapshot, Workload } from "./snapshot.ts";
+
+/** What of a workload tells which rules are its own. */
+export type Client = Pick<Workload, "namespace" | "labels">;
+
+const NO_LABELS: ReadonlyMap<string, string> = new Map();
+const anyIn = new Map<string, Client>();
+
+/** One for each namespace, so that answers about it are found again. */
+function anyClientIn(namespace: string): Client {
+  const client = anyIn.get(namespace) ?? { namespace, labels: NO_LABELS };
+  anyIn.set(namespace, client);
+  return client;
+}
+
+/** A workload as a client. All of a namespace are the same one where no rule selects some of them, so that what they reach is found once. */
+export const clientOf = narrow((snapshot, workload: Workload): Client => {
+  const selects = objectsIn(snapshot, "destinationRules", workload.namespace).some(({ selector }) => selector.size > 0);
+  return selects ? workload : anyClientIn(workload.namespace);
+});
 
 /** The host that a rule means: a name without a dot is a service of the rule's namespace. */
 export function ruleHost(snapshot: MeshSnapshot, { host, meta }: DestinationRuleObject): string {
@@ -31,10 +49,9 @@ function mostSpecific(snapshot: MeshSnapshot, rules: readonly DestinationRuleObj
 }
 
 /** In this order: the client's namespace, the service's, the root namespace. The first with a rule for the host decides alone. */
-function candidates(snapshot: MeshSnapshot, client: Workload, host: string, namespace: string): readonly DestinationRuleObject[] {
-  const { rootNamespace } = snapshot.settings;
-  if (snapshot.destinationRules.length === 0) return [];
-  const of = (owner: string) => inNamespace(snapshot.destinationRules, owner);
+function candidates(snapshot: MeshSnapshot, client: Client, host: string, namespace: string): readonly DestinationRuleObject[] {
+  const rootNamespace = rootNamespaceOf(snapshot);
+  const of = (owner: string) => objectsIn(snapshot, "destinationRules", owner);
   const own = of(client.namespace).filter((rule) => isExportedTo(visibilityOf(rule), client.namespace, client.namespace));
   const exported = (owner: string) =>
     of(owner).filter((rule) => !isPrivate(rule) && isExportedTo(visibilityOf(rule), owner, client.namespace));
@@ -50,7 +67,7 @@ function candidates(snapshot: MeshSnapshot, client: Workload, host: string, name
  * The rule in force. One that selects the client goes before one for all; of several for all, Istio merges: the oldest
  * that has a traffic policy says it.
  */
-const ruleFor = narrow((snapshot, client: Workload, host: string, namespace: string): DestinationRuleObject | undefined => {
+const ruleFor = narrow((snapshot, client: Client, host: string, namespace: string): DestinationRuleObject | undefined => {
   const rules = candidates(snapshot, client, host, namespace);
   const selecting = rules.filter(({ selector }) => selector.size > 0 && selectorMatches(selector, client.labels));
   const chosen = selecting.length > 0 ? selecting : rules.filter(({ selector }) => selector.size === 0);
@@ -58,6 +75,6 @@ const ruleFor = narrow((snapshot, client: Workload, host: string, namespace: str
 });
 
 /** The rule that a client follows for a service; undefined where none says anything of its traffic. */
-export function destinationRuleOf(snapshot: MeshSnapshot, client: Workload, service: MeshService): DestinationRuleObject | undefined {
+export function destinationRuleOf(snapshot: MeshSnapshot, client: Client, service: MeshService): DestinationRuleObject | undefined {
   return ruleFor(snapshot, client, service.host, service.namespace);
 }

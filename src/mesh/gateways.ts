@@ -2,7 +2,7 @@
 import type { GatewayServer } from "../policy/gateway.ts";
 import type { GatewayObject } from "../policy/model.ts";
 import { narrow } from "./recording.ts";
-import { selectorMatches } from "./selection.ts";
+import { objectsIn, selectorMatches } from "./selection.ts";
 import { workloadPortOf } from "./services.ts";
 import type { MeshSnapshot, Workload } from "./snapshot.ts";
 
@@ -32,8 +32,8 @@ export const gatewaysOf = narrow((snapshot, workload: Workload): readonly Gatewa
 
 /** A server's port is that of the Service in front of the gateway, as in Istio; where no Service has it, the port itself. */
 const listeningPort = narrow((snapshot, workload: Workload, port: number): number => {
-  for (const { meta, selector, ports } of snapshot.services) {
-    if (meta.namespace !== workload.namespace || selector.size === 0 || !selectorMatches(selector, workload.labels)) continue;
+  for (const { selector, ports } of objectsIn(snapshot, "services", workload.namespace)) {
+    if (selector.size === 0 || !selectorMatches(selector, workload.labels)) continue;
     const found = ports.find((candidate) => candidate.port === port);
     const target = found === undefined ? undefined : workloadPortOf(found, workload);
     if (target !== undefined) return target;

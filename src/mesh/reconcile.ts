@@ -4,17 +4,21 @@ function isPlain(value: unknown): value is Readonly<Record<string, unknown>> {
   return typeof value === "object" && value !== null && Object.getPrototypeOf(value) === Object.prototype;
 }
 
+function sameItems(left: readonly unknown[], right: readonly unknown[]): boolean {
+  return left.length === right.length && left.every((value, index) => value === right[index]);
+}
+
+/** Where nothing can be taken over, `after` itself: it may be shared. */
 function reconcileArrays(before: readonly unknown[], after: readonly unknown[]): readonly unknown[] {
   const merged = after.map((value, index) => reconcile(before[index], value));
-  return before.length === after.length && merged.every((value, index) => value === before[index]) ? before : merged;
+  return [before, after].find((list) => sameItems(merged, list)) ?? merged;
 }
 
 /** Order counts. */
 function reconcileMaps(before: ReadonlyMap<unknown, unknown>, after: ReadonlyMap<unknown, unknown>): ReadonlyMap<unknown, unknown> {
   const merged = new Map([...after].map(([key, value]) => [key, reconcile(before.get(key), value)]));
-  const [old, now] = [[...before], [...merged]];
-  const same = old.length === now.length && old.every(([key, value], index) => key === now[index]?.[0] && value === now[index]?.[1]);
-  return same ? before : merged;
+  const entries = [...merged].flat();
+  return [before, after].find((map) => sameItems(entries, [...map].flat())) ?? merged;
 }
 
 function reconcileSets(before: ReadonlySet<unknown>, after: ReadonlySet<unknown>): ReadonlySet<unknown> {
@@ -23,9 +27,11 @@ function reconcileSets(before: ReadonlySet<unknown>, after: ReadonlySet<unknown>
 }
 
 function reconcileObjects(before: Readonly<Record<string, unknown>>, after: Readonly<Record<string, unknown>>): object {
-  const merged = Object.fromEntries(Object.entries(after).map(([key, value]) => [key, reconcile(before[key], value)]));
-  const keys = Object.keys(before);
-  return keys.length === Object.keys(merged).length && keys.every((key) => key in merged && merged[key] === before[key]) ? before : merged;
+  const entries = Object.entries(after).map(([key, value]) => [key, reconcile(before[key], value)] as const);
+  const isAlso = (other: Readonly<Record<string, unknown>>): boolean =>
+    entries.every(([key, value]) => key in other && other[key] === value);
+  if (Object.keys(before).length === entries.length && isAlso(before)) return before;
+  return isAlso(after) ? after : Object.fromEntries(entries);
 }
 
 /**

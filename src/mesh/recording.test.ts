@@ -3,7 +3,7 @@ import { describe, it } from "node:test";
 import { meta, snapshotOf, workloadEntry } from "../../test/fixture/objects.ts";
 import type { MeshObject } from "../policy/model.ts";
 import { reconcile } from "./reconcile.ts";
-import { fromOutside, Kept, narrow } from "./recording.ts";
+import { derived, fromOutside, History, narrow } from "./recording.ts";
 import type { MeshSnapshot } from "./snapshot.ts";
 
 const service = (name: string): MeshObject => ({ kind: "Service", meta: meta(name), selector: new Map(), ports: [] });
@@ -11,9 +11,9 @@ const sidecar = (name: string): MeshObject => ({ kind: "Sidecar", meta: meta(nam
 
 /** Hands on one state after another, reconciled, and tells whether each was computed for. */
 function stateful(compute: (snapshot: MeshSnapshot) => unknown) {
-  const subject = {};
+  const history = new History();
   let computed = 0;
-  const kept = new Kept((snapshot, _: object) => {
+  const kept = narrow((snapshot) => {
     computed += 1;
     return compute(snapshot);
   });
@@ -21,7 +21,7 @@ function stateful(compute: (snapshot: MeshSnapshot) => unknown) {
   return (...objects: readonly MeshObject[]): { readonly result: unknown; readonly computed: boolean } => {
     const before = computed;
     snapshot = reconcile(snapshot, snapshotOf(objects));
-    const [result] = kept.resultsFor([subject], snapshot);
+    const result = kept(history.advance(snapshot));
     return { result, computed: computed > before };
   };
 }
@@ -56,6 +56,35 @@ describe("a kept result", () => {
     const next = stateful((snapshot) => outer(snapshot));
     assert.deepEqual(next(), { result: "no", computed: true });
     assert.deepEqual(next(service("a/x")), { result: "yes", computed: true });
+  });
+
+  it("of a query is found once for all who ask, and again only when what it read itself is different", () => {
+    let asked = 0;
+    const names = narrow((snapshot) => {
+      asked += 1;
+      return snapshot.services.map(({ meta: { name } }) => name);
+    });
+    const first = stateful((snapshot) => names(snapshot).length);
+    const both = stateful((snapshot) => [named(snapshot, "x"), named(snapshot, "y"), names(snapshot).length].join());
+    const named = narrow((snapshot, name: string) => names(snapshot).includes(name));
+    first(service("a/x"));
+    assert.equal(asked, 1);
+    assert.deepEqual(both(service("a/x")), { result: "true,false,1", computed: true });
+    assert.equal(asked, 2);
+    assert.deepEqual(both(service("a/x"), sidecar("a/x")), { result: "true,false,1", computed: false });
+    assert.equal(asked, 2);
+    assert.deepEqual(both(service("a/x"), service("a/y")), { result: "true,true,2", computed: true });
+    assert.equal(asked, 3);
+  });
+
+  it("is the same object where a query makes the same data again", () => {
+    const data = derived((snapshot) => ({ services: snapshot.services.map(({ meta: { name } }) => ({ name })), all: true }));
+    const next = stateful((snapshot) => data(snapshot));
+    const before = next(service("a/x")).result as ReturnType<typeof data>;
+    assert.deepEqual(next(service("b/x")), { result: before, computed: false });
+    const after = next(service("b/x"), service("b/y")).result as ReturnType<typeof data>;
+    assert.deepEqual(after.services, [{ name: "x" }, { name: "y" }]);
+    assert.equal(after.services[0], before.services[0]);
   });
 
   it("asks outside again with every state", () => {

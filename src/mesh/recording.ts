@@ -1,70 +1,210 @@
 /**
- * Results that are kept from one state of the mesh to the next. A computation is handed a snapshot that notes what is read
- * of it; its result is kept exactly as long as everything that it read is the same. A field that is read is a dependency on
- * all of that field. A `narrow` query is a dependency on its answer instead, which is asked for again when a field that the
- * query itself read has changed. So nothing can be forgotten: what no query narrows down costs time, never truth.
+ * Answers that are kept from one state of the mesh to the next. A query is handed a snapshot that notes what is read of it; its
+ * answer is kept exactly as long as everything that it read is the same. A field that is read is a dependency on all of that
+ * field. A `narrow` query inside it is a dependency on that query's answer instead, which is found once for all who ask, and again
+ * only when what it read itself has changed. So nothing can be forgotten: what no query narrows down costs time, never truth.
  */
+import { reconcile } from "./reconcile.ts";
 import type { MeshSnapshot } from "./snapshot.ts";
 
-/** Names of the snapshot's fields. */
-type Fields = ReadonlySet<string>;
+// === Fields ===
 
-interface Asked {
-  readonly answer: unknown;
-  /** What the query read; undefined for an answer from outside, which may change at any time. */
-  readonly fields: Fields | undefined;
+/** Sets of the snapshot's fields, as bits. Should there ever be more fields than bits, some share one, and are asked again together. */
+type Fields = number;
+
+const BITS = 30;
+/** What does not come from the snapshot, and may change with every state. */
+const OUTSIDE: Fields = 1 << BITS;
+
+const bits = new Map<string, Fields>();
+
+function bitOf(field: string): Fields {
+  const bit = bits.get(field) ?? 1 << (bits.size % BITS);
+  bits.set(field, bit);
+  return bit;
 }
 
-interface Reading {
-  /** As it was asked last. */
-  asked: Asked;
-  readonly ask: (snapshot: MeshSnapshot) => Asked;
+/** The fields that are not the same object in two states. */
+function changedFields(before: MeshSnapshot | undefined, now: MeshSnapshot): Fields {
+  const [left, right] = [new Map(Object.entries(before ?? {})), new Map(Object.entries(now))];
+  const changed = [...left.keys(), ...right.keys()].filter((field) => left.get(field) !== right.get(field));
+  return changed.reduce((all, field) => all | bitOf(field), 0);
 }
 
-/** Everything that one computation read. */
-interface Readings {
-  readonly fields: Fields;
-  readonly readings: readonly Reading[];
+// === Answers ===
+
+type Query = (snapshot: MeshSnapshot, ...args: readonly unknown[]) => unknown;
+
+/** The answer that was there before where the new one says the same, so that whoever compares need only look at identity. */
+type Keep = (before: unknown, now: unknown) => unknown;
+
+function keepSame(before: unknown, now: unknown): unknown {
+  if (!Array.isArray(before) || !Array.isArray(now)) return now;
+  return before.length === now.length && before.every((value, index) => Object.is(value, now[index])) ? before : now;
 }
 
-class Recorder implements Readings {
-  readonly fields = new Set<string>();
-  readonly readings: Reading[] = [];
-  readonly target: MeshSnapshot;
-  /** What the computation is handed. */
+/** One query with its arguments: what it came to, and what it read for that. Times are counts of the states of a history. */
+class Answer {
+  readonly #ask: (snapshot: MeshSnapshot) => unknown;
+  readonly #keep: Keep;
+  #value: unknown;
+  /** The fields that it read itself; with those that the answers below it read. */
+  #own: Fields;
+  #all: Fields = 0;
+  #below: readonly Answer[] = [];
+  #checkedAt = 0;
+  #changedAt = 0;
+
+  constructor(ask: (snapshot: MeshSnapshot) => unknown, keep: Keep, own: Fields = 0) {
+    this.#ask = ask;
+    this.#keep = keep;
+    this.#own = own;
+  }
+
+  /** As of now. Should the query throw, the next one who asks has it asked again. */
+  at(history: History): unknown {
+    if (this.#checkedAt === history.time) return this.#value;
+    if (this.#checkedAt === 0) this.#askAgain(history);
+    else if ((this.#all & history.changedSince(this.#checkedAt)) !== 0) {
+      if (this.#isOutdated(history)) this.#askAgain(history);
+      // An answer that is the same may have been found by reading other fields, which count from now on.
+      else this.#all = this.#below.reduce((all, answer) => all | answer.#all, this.#own);
+    }
+    this.#checkedAt = history.time;
+    return this.#value;
+  }
+
+  /** In the order in which they were read: what comes after one that is different may make no sense any more. */
+  #isOutdated(history: History): boolean {
+    if ((this.#own & history.changedSince(this.#checkedAt)) !== 0) return true;
+    return this.#below.some((answer) => {
+      answer.at(history);
+      return answer.#changedAt > this.#checkedAt;
+    });
+  }
+
+  #askAgain(history: History): void {
+    const recorder = new Recorder(history);
+    const value = this.#keep(this.#value, this.#ask(recorder.snapshot));
+    if (this.#checkedAt === 0 || !Object.is(value, this.#value)) this.#changedAt = history.time;
+    this.#value = value;
+    this.#own = recorder.fields | (this.#own & OUTSIDE);
+    this.#below = [...recorder.answers];
+    this.#all = this.#below.reduce((all, answer) => all | answer.#all, this.#own);
+  }
+}
+
+class Recorder {
+  readonly history: History;
+  /** What a query is handed. */
   readonly snapshot: MeshSnapshot;
+  readonly answers = new Set<Answer>();
+  fields: Fields = 0;
 
-  constructor(target: MeshSnapshot) {
-    this.target = target;
-    this.snapshot = new Proxy(target, {
+  constructor(history: History) {
+    this.history = history;
+    this.snapshot = new Proxy(history.snapshot, {
       get: (snapshot, field) => {
-        this.fields.add(String(field));
+        this.fields |= bitOf(String(field));
         return Reflect.get(snapshot, field);
       },
     });
     recorders.set(this.snapshot, this);
   }
+
+  read(answer: Answer): unknown {
+    this.answers.add(answer);
+    return answer.at(this.history);
+  }
 }
 
 const recorders = new WeakMap<MeshSnapshot, Recorder>();
 
-/** Equal sets of fields are one object: there are few of them, and very many readings. */
-const knownFields = new Map<string, Fields>();
+// === Where they are found ===
 
-function sameFields(fields: Fields): Fields {
-  const name = [...fields].sort().join(" ");
-  const known = knownFields.get(name) ?? fields;
-  knownFields.set(name, known);
-  return known;
+/** Forgotten when there are so many under one place: then some are found anew, and no longer shared. */
+const MAX_PRIMITIVES = 100_000;
+
+/** Answers by arguments. What is of an object goes with it. */
+class Table {
+  #ofObjects: WeakMap<object, Table> | undefined;
+  #ofPrimitives: Map<unknown, Table> | undefined;
+  #answer: Answer | undefined;
+
+  find(args: readonly unknown[], make: () => Answer): Answer {
+    let table: Table = this;
+    for (const argument of args) table = table.#next(argument);
+    table.#answer ??= make();
+    return table.#answer;
+  }
+
+  #next(argument: unknown): Table {
+    const isObject = typeof argument === "object" && argument !== null;
+    const known = isObject ? this.#ofObjects?.get(argument) : this.#ofPrimitives?.get(argument);
+    if (known !== undefined) return known;
+    const next = new Table();
+    if (isObject) {
+      this.#ofObjects ??= new WeakMap();
+      this.#ofObjects.set(argument, next);
+    } else {
+      this.#ofPrimitives ??= new Map();
+      if (this.#ofPrimitives.size >= MAX_PRIMITIVES) this.#ofPrimitives.clear();
+      this.#ofPrimitives.set(argument, next);
+    }
+    return next;
+  }
 }
 
-function allFields({ fields, readings }: Readings): Fields | undefined {
-  const all = new Set(fields);
-  for (const { asked } of readings) {
-    if (asked.fields === undefined) return undefined;
-    for (const field of asked.fields) all.add(field);
+/** One state of a mesh after another, and the answers that still hold. */
+export class History {
+  readonly #tables = new WeakMap<Query, Table>();
+  /** When each field has changed last. */
+  readonly #changedAt = new Array<number>(BITS).fill(0);
+  readonly #changedSince = new Map<number, Fields>();
+  #snapshot: MeshSnapshot | undefined;
+  time = 0;
+
+  /** The next state, reconciled with the one before. Queries that are handed what comes back keep their answers here. */
+  advance(snapshot: MeshSnapshot): MeshSnapshot {
+    this.time += 1;
+    const changed = changedFields(this.#snapshot, snapshot);
+    for (let bit = 0; bit < BITS; bit++) if ((changed & (1 << bit)) !== 0) this.#changedAt[bit] = this.time;
+    this.#changedSince.clear();
+    this.#snapshot = snapshot;
+    return new Recorder(this).snapshot;
   }
-  return sameFields(all);
+
+  get snapshot(): MeshSnapshot {
+    if (this.#snapshot === undefined) throw new TypeError("a history has no state before the first");
+    return this.#snapshot;
+  }
+
+  changedSince(time: number): Fields {
+    const known = this.#changedSince.get(time);
+    if (known !== undefined) return known;
+    const changed = this.#changedAt.reduce((all, at, bit) => (at > time ? all | (1 << bit) : all), OUTSIDE);
+    this.#changedSince.set(time, changed);
+    return changed;
+  }
+
+  find(query: Query, args: readonly unknown[], keep: Keep): Answer {
+    const table = this.#tables.get(query) ?? new Table();
+    this.#tables.set(query, table);
+    return table.find(args, () => new Answer((snapshot) => query(snapshot, ...args), keep));
+  }
+}
+
+// === Queries ===
+
+function kept<Arguments extends readonly unknown[], Result>(
+  query: (snapshot: MeshSnapshot, ...args: Arguments) => Result,
+  keep: Keep,
+): (snapshot: MeshSnapshot, ...args: Arguments) => Result {
+  return (snapshot, ...args) => {
+    const recorder = recorders.get(snapshot);
+    if (recorder === undefined) return query(snapshot, ...args);
+    return recorder.read(recorder.history.find(query as Query, args, keep)) as Result;
+  };
 }
 
 /**
@@ -74,91 +214,18 @@ function allFields({ fields, readings }: Readings): Fields | undefined {
 export function narrow<Arguments extends readonly unknown[], Result>(
   query: (snapshot: MeshSnapshot, ...args: Arguments) => Result,
 ): (snapshot: MeshSnapshot, ...args: Arguments) => Result {
-  return (snapshot, ...args) => {
-    const outer = recorders.get(snapshot);
-    if (outer === undefined) return query(snapshot, ...args);
-    const ask = (now: MeshSnapshot) => {
-      const inner = new Recorder(now);
-      return { answer: query(inner.snapshot, ...args), fields: allFields(inner) };
-    };
-    const asked = ask(outer.target);
-    outer.readings.push({ asked, ask });
-    return asked.answer;
-  };
+  return kept(query, keepSame);
+}
+
+/** As `narrow`, of a query that makes plain data: what is equal in two of its answers is the same object. */
+export function derived<Arguments extends readonly unknown[], Result>(
+  query: (snapshot: MeshSnapshot, ...args: Arguments) => Result,
+): (snapshot: MeshSnapshot, ...args: Arguments) => Result {
+  return kept(query, reconcile);
 }
 
 /** An answer that does not come from the snapshot: it is asked for again with every state. */
 export function fromOutside<Result>(snapshot: MeshSnapshot, query: () => Result): Result {
-  const answer = query();
-  recorders.get(snapshot)?.readings.push({ asked: { answer, fields: undefined }, ask: () => ({ answer: query(), fields: undefined }) });
-  return answer;
-}
-
-function isSame(before: unknown, now: unknown): boolean {
-  if (!Array.isArray(before) || !Array.isArray(now)) return Object.is(before, now);
-  return before.length === now.length && before.every((value, index) => Object.is(value, now[index]));
-}
-
-/** Says of sets of fields whether a change touches them; of each set once, since there are few. */
-function touchedBy(changed: Fields): (fields: Fields | undefined) => boolean {
-  const known = new Map<Fields | undefined, boolean>([[undefined, true]]);
-  return (fields) => {
-    const told = known.get(fields) ?? fields?.isDisjointFrom(changed) === false;
-    known.set(fields, told);
-    return told;
-  };
-}
-
-/** Whether all that was read is as it was. An answer that is the same may have been found by reading other fields, which count from now on. */
-function holds({ fields, readings }: Readings, isTouched: (fields: Fields | undefined) => boolean, now: MeshSnapshot): boolean {
-  if (isTouched(fields)) return false;
-  return readings.every((reading) => {
-    if (!isTouched(reading.asked.fields)) return true;
-    const again = reading.ask(now);
-    const same = isSame(reading.asked.answer, again.answer);
-    reading.asked = again;
-    return same;
-  });
-}
-
-/** The fields that are not the same object in two states. */
-function changedFields(before: MeshSnapshot, now: MeshSnapshot): Fields {
-  const [left, right] = [new Map(Object.entries(before)), new Map(Object.entries(now))];
-  return new Set([...left.keys(), ...right.keys()].filter((field) => left.get(field) !== right.get(field)));
-}
-
-interface Entry<Result> extends Readings {
-  readonly result: Result;
-}
-
-/** The result of one computation for each of many subjects, kept while what it read is the same. States are reconciled first. */
-export class Kept<Subject extends object, Result> {
-  readonly #compute: (snapshot: MeshSnapshot, subject: Subject) => Result;
-  #entries: ReadonlyMap<Subject, Entry<Result>> = new Map();
-  #snapshot: MeshSnapshot | undefined;
-
-  constructor(compute: (snapshot: MeshSnapshot, subject: Subject) => Result) {
-    this.#compute = compute;
-  }
-
-  /** The result for each subject, in their order; the same object where it was kept. */
-  resultsFor(subjects: Iterable<Subject>, now: MeshSnapshot): readonly Result[] {
-    const isTouched = touchedBy(changedFields(this.#snapshot ?? now, now));
-    const [before, entries] = [this.#entries, new Map<Subject, Entry<Result>>()];
-    // Should a computation throw, nothing is kept.
-    this.#entries = new Map();
-    for (const subject of subjects) {
-      const known = before.get(subject);
-      entries.set(subject, known !== undefined && holds(known, isTouched, now) ? known : this.#computeEntry(subject, now));
-    }
-    [this.#entries, this.#snapshot] = [entries, now];
-    return [...entries.values()].map(({ result }) => result);
-  }
-
-  #computeEntry(subject: Subject, now: MeshSnapshot): Entry<Result> {
-    const recorder = new Recorder(now);
-    const result = this.#compute(recorder.snapshot, subject);
-    // Not the recorder itself, which would keep this state of the mesh alive.
-    return { result, fields: sameFields(recorder.fields), readings: recorder.readings };
-  }
+  const recorder = recorders.get(snapshot);
+  return recorder === undefined ? query() : (recorder.read(new Answer(query, keepSame, OUTSIDE)) as Result);
 }

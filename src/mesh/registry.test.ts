@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { labels, meta, snapshotOf, workloadEntry } from "../../test/fixture/objects.ts";
 import type { MeshObject, ServiceEntryObject } from "../policy/model.ts";
-import { endpointsOf, meshServices, registryDiagnostics, visibleServices } from "./registry.ts";
+import { endpointsOf, meshServices, reachedServices, registryDiagnostics } from "./registry.ts";
 
 const place = { file: "entry.yaml", line: 1, column: 1 };
 const PORT = { name: "http", port: 80, targetPort: 8080, protocol: "http", place } as const;
@@ -25,7 +25,10 @@ function entry(key: string, hosts: readonly string[], more: Partial<ServiceEntry
 const PAY: MeshObject = { kind: "Service", meta: meta("bank/pay"), selector: labels({ app: "pay" }), ports: [PORT] };
 
 function keysSeen(objects: readonly MeshObject[], namespace: string): readonly string[] {
-  return visibleServices(snapshotOf(objects), namespace).map(({ key }) => key);
+  const place = { file: "a.yaml", line: 1, column: 1 };
+  const port = { number: 80, name: "http", protocol: "http" } as const;
+  const all = { port, bind: { kind: "address", host: "127.0.0.1" }, hosts: [{ namespace: "*", host: "*" }], place } as const;
+  return reachedServices(snapshotOf(objects), all, namespace).map(({ key }) => key);
 }
 
 /** The first service's endpoints at its first port. */

@@ -1,12 +1,11 @@
 /** Every service that clients can name: Services of Kubernetes, and the hosts of ServiceEntries. */
 import type { Diagnostic, Place } from "../core/diagnostic.ts";
 import { formatSpiffeId } from "../identity/spiffe-id.ts";
-import type { EntryEndpoint, Selector, ServiceEntryObject, ServiceObject, ServicePort } from "../policy/model.ts";
-import { workloadsIn } from "./by-namespace.ts";
+import type { EgressListener, EntryEndpoint, Selector, ServiceEntryObject, ServiceObject, ServicePort } from "../policy/model.ts";
 import { hasSliceEndpoints, type SlicedEndpoint, sliceEndpoints, sliceWorkloadPorts } from "./endpoint-slices.ts";
 import { narrow } from "./recording.ts";
-import { selectorMatches, workloadsOfService } from "./selection.ts";
-import { serviceHost, serviceKey, workloadPortOf } from "./services.ts";
+import { selectorMatches, workloadsOfNamespace, workloadsOfService } from "./selection.ts";
+import { egressHostMatches, serviceHost, serviceKey, workloadPortOf } from "./services.ts";
 import type { MeshSettings, MeshSnapshot, Workload } from "./snapshot.ts";
 
 export interface MeshService {
@@ -39,8 +38,33 @@ export interface RegistryEndpoint {
 interface Registry {
   readonly services: readonly MeshService[];
   readonly diagnostics: readonly Diagnostic[];
-  /** By the client's namespace; filled as it is asked for. */
-  readonly visible: Map<string, readonly MeshService[]>;
+  /** By their own namespace. */
+  readonly byNamespace: ReadonlyMap<string, readonly MeshService[]>;
+  /** By the client's namespace, then by host; filled as it is asked for. */
+  readonly visible: Map<string, ReadonlyMap<string, MeshService>>;
+}
+
+/** Of a Service or an entry, the service of each host: as long as they are the same object, so is what is made of them. */
+const made = new WeakMap<ServiceObject | ServiceEntryObject, Map<string, MeshService>>();
+
+function serviceOnce(of: ServiceObject | ServiceEntryObject, host: string, make: () => MeshService): MeshService {
+  const byHost = made.get(of) ?? new Map<string, MeshService>();
+  const service = byHost.get(host) ?? make();
+  made.set(of, byHost.set(host, service));
+  return service;
+}
+
+function ofService(settings: MeshSettings, service: ServiceObject): MeshService {
+  const { namespace, place } = service.meta;
+  const host = serviceHost(settings, service);
+  const { ports } = service;
+  return serviceOnce(service, host, () => ({ key: serviceKey(service), namespace, host, ports, entry: undefined, service, place }));
+}
+
+function ofEntryHost(entry: ServiceEntryObject, host: string): MeshService {
+  const { namespace, place } = entry.meta;
+  const { ports } = entry;
+  return serviceOnce(entry, host, () => ({ key: `${namespace}/${host}`, namespace, host, ports, entry, service: undefined, place }));
 }
 
 /** The namespace that a host of the cluster's own domain belongs to; undefined for any other host. */
@@ -61,11 +85,7 @@ function claimProblem(settings: MeshSettings, { meta }: ServiceEntryObject, host
 }
 
 function buildRegistry(objects: readonly ServiceObject[], entries: readonly ServiceEntryObject[], settings: MeshSettings): Registry {
-  const services: MeshService[] = objects.map((service) => {
-    const { namespace, place } = service.meta;
-    const host = serviceHost(settings, service);
-    return { key: serviceKey(service), namespace, host, ports: service.ports, entry: undefined, service, place };
-  });
+  const services: MeshService[] = objects.map((service) => ofService(settings, service));
   const taken = new Set(services.map(({ host }) => host));
   const diagnostics: Diagnostic[] = [];
   for (const entry of entries) {
@@ -73,7 +93,7 @@ function buildRegistry(objects: readonly ServiceObject[], entries: readonly Serv
     for (const host of entry.hosts) {
       const key = `${namespace}/${host}`;
       const problem = claimProblem(settings, entry, host, taken);
-      if (problem === undefined) services.push({ key, namespace, host, ports: entry.ports, entry, service: undefined, place });
+      if (problem === undefined) services.push(ofEntryHost(entry, host));
       else {
         const message = `host of ServiceEntry \`${namespace}/${name}\` is not taken: ${problem}`;
         diagnostics.push({ code: "GAR0104", message, place, help: "remove the host from the entry, or name another" });
@@ -81,7 +101,7 @@ function buildRegistry(objects: readonly ServiceObject[], entries: readonly Serv
       taken.add(key);
     }
   }
-  return { services, diagnostics, visible: new Map() };
+  return { services, diagnostics, byNamespace: Map.groupBy(services, ({ namespace }) => namespace), visible: new Map() };
 }
 
 /** By the list of Services; made for these entries and settings. */
@@ -113,23 +133,42 @@ export function isExportedTo(exportTo: readonly string[], owner: string, namespa
   return exportTo.length === 0 || exportTo.includes("*") || exportTo.includes(namespace) || (exportTo.includes(".") && owner === namespace);
 }
 
-function seenFrom(services: readonly MeshService[], namespace: string): readonly MeshService[] {
+function seenFrom(services: readonly MeshService[], namespace: string): ReadonlyMap<string, MeshService> {
   const seen = new Map<string, MeshService>();
   for (const service of services) {
     if (!isExportedTo(service.entry?.exportTo ?? [], service.namespace, namespace)) continue;
     const before = seen.get(service.host);
     if (before === undefined || (before.namespace !== namespace && service.namespace === namespace)) seen.set(service.host, service);
   }
-  return [...seen.values()];
+  return seen;
 }
 
-/** What a client in `namespace` sees. Of several services with one host, that of its own namespace, or else the oldest. */
-export function visibleServices(snapshot: MeshSnapshot, namespace: string): readonly MeshService[] {
+function visibleByHost(snapshot: MeshSnapshot, namespace: string): ReadonlyMap<string, MeshService> {
   const { services, visible } = registryOf(snapshot);
   const known = visible.get(namespace) ?? seenFrom(services, namespace);
   visible.set(namespace, known);
   return known;
 }
+
+/** What a client in `namespace` sees under a host. Of several services with one host, that of its own namespace, or else the oldest. */
+export const visibleService = narrow((snapshot, namespace: string, host: string): MeshService | undefined =>
+  visibleByHost(snapshot, namespace).get(host),
+);
+
+/** Everything that a client in `namespace` sees, each host once. */
+export const visibleServices = narrow((snapshot, namespace: string): readonly MeshService[] => [
+  ...visibleByHost(snapshot, namespace).values(),
+]);
+
+/** The services that the hosts of an egress listener of a Sidecar in force in `namespace` name. */
+export const reachedServices = narrow((snapshot, { hosts }: EgressListener, namespace: string): readonly MeshService[] => {
+  const [first, ...others] = hosts;
+  const visible = visibleByHost(snapshot, namespace);
+  // Most name one service.
+  const exact = first !== undefined && others.length === 0 && !first.host.includes("*");
+  const candidates = exact ? [visible.get(first.host)].filter((service) => service !== undefined) : [...visible.values()];
+  return candidates.filter((service) => hosts.some((host) => egressHostMatches(host, namespace, service)));
+});
 
 // === Endpoints ===
 
@@ -154,6 +193,13 @@ export function servedPort(snapshot: MeshSnapshot, mesh: MeshService, port: Serv
   return sliceWorkloadPorts(snapshot, service, workload).get(port.name);
 }
 
+/** The services that a workload serves, in the order of the mesh's. */
+export const servicesOfWorkload = narrow((snapshot, workload: Workload): readonly MeshService[] =>
+  (registryOf(snapshot).byNamespace.get(workload.namespace) ?? []).filter((service) =>
+    service.ports.some((port) => servedPort(snapshot, service, port, workload) !== undefined),
+  ),
+);
+
 /** Whether a service finds its endpoints by labels or slices, and finds none. */
 export function selectsNobody(snapshot: MeshSnapshot, service: MeshService): boolean {
   if (service.service?.bySlices === true && hasSliceEndpoints(snapshot, service.service)) return false;
@@ -162,7 +208,8 @@ export function selectsNobody(snapshot: MeshSnapshot, service: MeshService): boo
 
 const workloadsOfEntry = narrow((snapshot, { meta, endpoints }: ServiceEntryObject): readonly Workload[] => {
   if (endpoints.kind !== "selected" || endpoints.selector.size === 0) return [];
-  return workloadsIn(snapshot.workloads, meta.namespace).filter((workload) => selectorMatches(endpoints.selector, workload.labels));
+  const all = workloadsOfNamespace(snapshot, meta.namespace);
+  return all.filter((workload) => selectorMatches(endpoints.selector, workload.labels));
 });
 
 function workloadsOf(snapshot: MeshSnapshot, { service, entry }: MeshService): readonly Workload[] {

@@ -11,38 +11,61 @@ export function selectorMatches(selector: Selector, labels: ReadonlyMap<string, 
   return true;
 }
 
+/** The workloads of a namespace, in the order of the mesh's. */
+export const workloadsOfNamespace = narrow(({ workloads }, namespace: string): readonly Workload[] => workloadsIn(workloads, namespace));
+
 /** Workloads that a Service selects: same namespace, non-empty selector (a Service without one selects nothing). */
 export const workloadsOfService = narrow((snapshot, service: ServiceObject): readonly Workload[] => {
   if (service.selector.size === 0) return [];
-  return workloadsIn(snapshot.workloads, service.meta.namespace).filter((workload) => selectorMatches(service.selector, workload.labels));
+  const all = workloadsOfNamespace(snapshot, service.meta.namespace);
+  return all.filter((workload) => selectorMatches(service.selector, workload.labels));
 });
+
+/** The snapshot's lists of objects that hold for workloads. */
+type Lists = {
+  readonly [Field in keyof MeshSnapshot as MeshSnapshot[Field] extends readonly { readonly meta: ObjectMeta }[]
+    ? Field
+    : never]: MeshSnapshot[Field];
+};
+
+const listIn = narrow((snapshot, field: keyof Lists, namespace: string) =>
+  inNamespace<Lists[keyof Lists][number]>(snapshot[field], namespace),
+);
+
+/** The objects of one of the snapshot's lists that are in a namespace, in the list's order: a dependency on these alone. */
+export function objectsIn<Field extends keyof Lists>(snapshot: MeshSnapshot, field: Field, namespace: string): Lists[Field] {
+  return listIn(snapshot, field, namespace) as Lists[Field];
+}
+
+/** The namespace whose objects hold for the whole mesh. */
+export const rootNamespaceOf = narrow(({ settings }): string => settings.rootNamespace);
 
 /** The Sidecar in force: the narrowest of workload, namespace and root namespace; the oldest of several. */
 export const sidecarOf = narrow((snapshot, workload: Workload): SidecarObject | undefined => {
-  const own = inNamespace(snapshot.sidecars, workload.namespace);
+  const own = objectsIn(snapshot, "sidecars", workload.namespace);
   return (
     own.find((sidecar) => sidecar.selector.size > 0 && selectorMatches(sidecar.selector, workload.labels)) ??
     own.find((sidecar) => sidecar.selector.size === 0) ??
-    inNamespace(snapshot.sidecars, snapshot.settings.rootNamespace).find((sidecar) => sidecar.selector.size === 0)
+    objectsIn(snapshot, "sidecars", rootNamespaceOf(snapshot)).find((sidecar) => sidecar.selector.size === 0)
   );
 });
 
 /** The workloads that a policy of a namespace may hold for, by the namespace alone: those in it, or of the root namespace all. */
-export const workloadsInReach = narrow(({ settings, workloads }, namespace: string): readonly Workload[] =>
-  namespace === settings.rootNamespace ? [...workloads.values()] : workloadsIn(workloads, namespace),
+export const workloadsInReach = narrow((snapshot, namespace: string): readonly Workload[] =>
+  namespace === rootNamespaceOf(snapshot) ? [...snapshot.workloads.values()] : workloadsOfNamespace(snapshot, namespace),
 );
 
 /** The objects of a list that hold for a workload, of its own namespace and of the root namespace, oldest first. */
-export function holdingFor<T extends { readonly meta: ObjectMeta }>(
+export function holdingFor<Field extends keyof Lists>(
   snapshot: MeshSnapshot,
-  list: readonly T[],
+  field: Field,
   workload: Workload,
-  holds: (item: T) => boolean,
-): readonly T[] {
-  const { rootNamespace } = snapshot.settings;
-  const own = inNamespace(list, workload.namespace).filter(holds);
+  holds: (item: Lists[Field][number]) => boolean,
+): readonly Lists[Field][number][] {
+  const rootNamespace = rootNamespaceOf(snapshot);
+  const own = objectsIn(snapshot, field, workload.namespace).filter(holds);
   if (workload.namespace === rootNamespace) return own;
-  const root = inNamespace(list, rootNamespace).filter(holds);
+  const root = objectsIn(snapshot, field, rootNamespace).filter(holds);
   return root.length === 0 ? own : [...own, ...root].sort(byAge);
 }
 
@@ -65,6 +88,6 @@ function isTarget(targetRefs: readonly TargetRef[], namespace: string, workload:
 /** Whether a policy holds for a workload: by `targetRefs`, or by labels in its own namespace or from the root namespace (AZ-16). */
 export function policyApplies(snapshot: MeshSnapshot, { meta, selector, targetRefs }: Attachment, workload: Workload): boolean {
   if (targetRefs !== undefined) return isTarget(targetRefs, meta.namespace, workload);
-  const inScope = meta.namespace === workload.namespace || meta.namespace === snapshot.settings.rootNamespace;
+  const inScope = meta.namespace === workload.namespace || meta.namespace === rootNamespaceOf(snapshot);
   return inScope && selectorMatches(selector, workload.labels);
 }

@@ -49,6 +49,8 @@ export interface Workload {
   readonly numTrustedProxies: number;
   /** Whether its proxy tells denied clients the rule. */
   readonly tellsDenials: boolean;
+  /** Its machine redirects all its connections to its proxy; absent: they are made to the proxy's listeners. */
+  readonly captured?: true;
   readonly place: Place;
 }
 
@@ -92,6 +94,8 @@ export interface RevokedCredentials {
   readonly certificates: readonly string[];
   /** SPIFFE IDs that get no certificate any more. */
   readonly identities: ReadonlySet<string>;
+  /** When a certificate was revoked last, in milliseconds; it stays when that one has expired. Undefined where none ever was. */
+  readonly last?: number;
 }
 
 export const NOTHING_REVOKED: RevokedCredentials = { certificates: [], identities: new Set() };
@@ -101,30 +105,65 @@ export const DEFAULT_CLUSTER_DOMAIN = "cluster.local";
 
 type ObjectOf<K extends MeshObject["kind"]> = Extract<MeshObject, { readonly kind: K }>;
 
-function ofKind<K extends MeshObject["kind"]>(objects: readonly MeshObject[], kind: K): ObjectOf<K>[] {
-  return objects.filter((object): object is ObjectOf<K> => object.kind === kind);
+type ByKind = ReadonlyMap<MeshObject["kind"], readonly MeshObject[]>;
+
+function ofKind<K extends MeshObject["kind"]>(objects: ByKind, kind: K): readonly ObjectOf<K>[] {
+  return (objects.get(kind) ?? []) as readonly ObjectOf<K>[];
 }
 
 /** Istio's annotation by which a proxy is made a gateway: its value is `gateway`. */
 const TEMPLATES = "inject.istio.io/templates";
 
-function toWorkload(object: WorkloadEntryObject | PodObject, settings: MeshSettings, { defaultConfig }: MeshConfig): Workload {
+/** Istio's annotation that says so of one workload, before its proxy's configuration and the mesh's. */
+const INTERCEPTION_MODE = "sidecar.istio.io/interceptionMode";
+
+/** Any other word than `REDIRECT` captures nothing: what is redirected all the same meets no listener, and is refused. */
+function isCaptured({ meta, proxyConfig }: WorkloadEntryObject | PodObject, defaultConfig: MeshConfig["defaultConfig"]): boolean {
+  const said = meta.annotations.get(INTERCEPTION_MODE) ?? proxyConfig?.interceptionMode ?? defaultConfig.interceptionMode;
+  return said === "REDIRECT";
+}
+
+function toWorkload(
+  object: WorkloadEntryObject | PodObject,
+  trustDomain: MeshSettings["trustDomain"],
+  defaultConfig: MeshConfig["defaultConfig"],
+): Workload {
   const { namespace, name, place, annotations } = object.meta;
   const { kind, address, ports, serviceAccount } = object;
   const labels = kind === "Pod" ? object.meta.labels : object.labels;
   const ready = kind === "Pod" ? object.ready : true;
-  const identity = formatSpiffeId({ trustDomain: settings.trustDomain, namespace, serviceAccount });
+  const identity = formatSpiffeId({ trustDomain, namespace, serviceAccount });
   const numTrustedProxies = object.proxyConfig?.numTrustedProxies ?? defaultConfig.numTrustedProxies ?? 0;
   const tellsDenials = object.proxyConfig?.tellsDenials ?? defaultConfig.tellsDenials ?? false;
   const isGateway = annotations.get(TEMPLATES)?.split(",").includes("gateway") === true;
   const shared = kind === "Pod" && object.hostNetwork === true ? ({ hostNetwork: true } as const) : {};
-  const own = { labels, serviceAccount, identity, isGateway, numTrustedProxies, tellsDenials, place, ...shared };
+  const captured = isCaptured(object, defaultConfig) ? { captured: true as const } : {};
+  const own = { labels, serviceAccount, identity, isGateway, numTrustedProxies, tellsDenials, ...captured, place, ...shared };
   return { kind, key: `${namespace}/${name}`, namespace, name, address, ports, ready, ...own };
 }
 
+interface Made {
+  readonly trustDomain: string;
+  readonly defaultConfig: MeshConfig["defaultConfig"];
+  readonly workload: Workload;
+}
+
+const made = new WeakMap<WorkloadEntryObject | PodObject, Made>();
+
+/** Of the same object, under settings that say the same, the same workload. */
+function workloadOf(object: WorkloadEntryObject | PodObject, settings: MeshSettings, config: MeshConfig): Workload {
+  const { trustDomain } = settings;
+  const { defaultConfig } = config;
+  const known = made.get(object);
+  if (known?.trustDomain === trustDomain && known.defaultConfig === defaultConfig) return known.workload;
+  const workload = toWorkload(object, settings.trustDomain, defaultConfig);
+  made.set(object, { trustDomain, defaultConfig, workload });
+  return workload;
+}
+
 /** A pod comes after an entry of its name and so takes its place: an entry must not speak for a pod. */
-function workloadsOf(objects: readonly MeshObject[], settings: MeshSettings, config: MeshConfig): readonly Workload[] {
-  return [...ofKind(objects, "WorkloadEntry"), ...ofKind(objects, "Pod")].map((object) => toWorkload(object, settings, config));
+function workloadsOf(objects: ByKind, settings: MeshSettings, config: MeshConfig): readonly Workload[] {
+  return [...ofKind(objects, "WorkloadEntry"), ...ofKind(objects, "Pod")].map((object) => workloadOf(object, settings, config));
 }
 
 function identityOf(account: ServiceAccountObject, settings: MeshSettings): string {
@@ -139,26 +178,28 @@ function namespacesOf(objects: readonly NamespaceObject[], settings: MeshSetting
 /** Indexes decoded objects. Each object's identity (kind, namespace, name) must be unique already; `given` is of the command line. */
 export function buildSnapshot(
   given: MeshSettings,
-  objects: readonly MeshObject[],
+  all: readonly MeshObject[],
   revoked: RevokedCredentials = NOTHING_REVOKED,
   federated: readonly string[] = [],
 ): MeshSnapshot {
-  const [settings, meshConfig] = [effectiveSettings(given, objects), meshConfigOf(given, objects)];
+  const objects: ByKind = Map.groupBy(all, ({ kind }) => kind);
+  const configMaps = ofKind(objects, "ConfigMap");
+  const [settings, meshConfig] = [effectiveSettings(given, configMaps), meshConfigOf(given, configMaps)];
   const workloads = workloadsOf(objects, settings, meshConfig);
   return {
     settings,
     meshConfig,
     workloads: new Map(workloads.map((workload) => [workload.key, workload])),
-    services: ofKind(objects, "Service").sort(byAge),
-    endpointSlices: ofKind(objects, "EndpointSlice").sort(byAge),
-    serviceEntries: ofKind(objects, "ServiceEntry").sort(byAge),
-    destinationRules: ofKind(objects, "DestinationRule").sort(byAge),
-    sidecars: ofKind(objects, "Sidecar").sort(byAge),
-    peerAuthentications: ofKind(objects, "PeerAuthentication").sort(byAge),
-    requestAuthentications: ofKind(objects, "RequestAuthentication").sort(byAge),
-    authorizationPolicies: ofKind(objects, "AuthorizationPolicy").sort(byAge),
-    gateways: ofKind(objects, "Gateway").sort(byAge),
-    virtualServices: ofKind(objects, "VirtualService").sort(byAge),
+    services: ofKind(objects, "Service").toSorted(byAge),
+    endpointSlices: ofKind(objects, "EndpointSlice").toSorted(byAge),
+    serviceEntries: ofKind(objects, "ServiceEntry").toSorted(byAge),
+    destinationRules: ofKind(objects, "DestinationRule").toSorted(byAge),
+    sidecars: ofKind(objects, "Sidecar").toSorted(byAge),
+    peerAuthentications: ofKind(objects, "PeerAuthentication").toSorted(byAge),
+    requestAuthentications: ofKind(objects, "RequestAuthentication").toSorted(byAge),
+    authorizationPolicies: ofKind(objects, "AuthorizationPolicy").toSorted(byAge),
+    gateways: ofKind(objects, "Gateway").toSorted(byAge),
+    virtualServices: ofKind(objects, "VirtualService").toSorted(byAge),
     secrets: new Map(ofKind(objects, "Secret").map((secret) => [`${secret.meta.namespace}/${secret.meta.name}`, secret])),
     identities: new Set(ofKind(objects, "ServiceAccount").map((account) => identityOf(account, settings))),
     namespaces: namespacesOf(ofKind(objects, "Namespace"), settings),

@@ -35,7 +35,15 @@ export interface ProxyConfig {
   readonly numTrustedProxies: number | undefined;
   /** Whether denied clients are told the rule (`x-garrison-denied-by`); undefined leaves it to the mesh. */
   readonly tellsDenials: boolean | undefined;
+  /** Whether the workload's traffic is redirected to its proxy; absent leaves it to the mesh, and that is not. */
+  readonly interceptionMode?: InterceptionMode;
 }
+
+/** What becomes of captured traffic to a destination that nothing describes (Istio `OutboundTrafficPolicy.mode`). */
+export type OutboundTrafficPolicy = "ALLOW_ANY" | "REGISTRY_ONLY";
+
+/** Istio's `interceptionMode`, of which TPROXY is not supported. */
+export type InterceptionMode = "REDIRECT" | "NONE";
 
 export interface MeshConfig {
   /** Undefined leaves it to the command line. */
@@ -49,6 +57,8 @@ export interface MeshConfig {
   /** Whether proxies speak mutual TLS to whoever takes it. */
   readonly enableAutoMtls: boolean;
   readonly defaultConfig: ProxyConfig;
+  /** What becomes of captured traffic to destinations that nothing describes; absent is ALLOW_ANY. */
+  readonly outboundTrafficPolicy?: OutboundTrafficPolicy;
   /** Those that CUSTOM policies may name, by name. */
   readonly extensionProviders: ReadonlyMap<string, ExtensionProvider>;
 }

@@ -6,7 +6,7 @@ import type { Place } from "../core/diagnostic.ts";
 import type { AttributeKey } from "./attributes.ts";
 import type { GatewayServer, HttpRoute, SecretContents } from "./gateway.ts";
 import type { PublicJwk } from "./jwks.ts";
-import type { MeshConfig, ProxyConfig } from "./mesh-config.ts";
+import type { MeshConfig, OutboundTrafficPolicy, ProxyConfig } from "./mesh-config.ts";
 import type { ValueMatch } from "./pattern.ts";
 
 /** What every object has. `namespace` is empty only for kind Namespace. */
@@ -59,6 +59,8 @@ export interface ServiceObject {
   readonly meta: ObjectMeta;
   readonly selector: Selector;
   readonly ports: readonly ServicePort[];
+  /** Virtual addresses (`clusterIPs`), by which captured traffic tells the service; absent for a headless one, and where none are said. */
+  readonly addresses?: readonly string[];
   /** It is a cluster's: where it is served is what EndpointSlices say, whatever its selector. */
   readonly bySlices?: true;
 }
@@ -148,6 +150,14 @@ export interface EgressListener {
   readonly port: { readonly number: number; readonly name: string; readonly protocol: Protocol };
   readonly bind: Endpoint | { readonly kind: "address"; readonly host: string };
   readonly hosts: readonly EgressHost[];
+  /** Has no `bind` and is not said to be bound: for a captured workload it says what the port reaches, and is no listener. */
+  readonly capturable?: true;
+  readonly place: Place;
+}
+
+/** Istio `Sidecar.egress[]`, without a port: what captured traffic reaches. */
+export interface EgressScope {
+  readonly hosts: readonly EgressHost[];
   readonly place: Place;
 }
 
@@ -157,6 +167,10 @@ export interface SidecarObject {
   readonly selector: Selector;
   readonly ingress: readonly IngressListener[];
   readonly egress: readonly EgressListener[];
+  /** Of captured traffic; absent where there is none. */
+  readonly scopes?: readonly EgressScope[];
+  /** Of captured traffic; absent leaves it to the mesh. */
+  readonly outboundTrafficPolicy?: OutboundTrafficPolicy;
 }
 
 /** Istio `ServiceEntry.endpoints[]`: a place that serves the service, without an object of its own. */
@@ -191,6 +205,8 @@ export interface ServiceEntryObject {
     | { readonly kind: "selected"; readonly selector: Selector }
     | { readonly kind: "inline"; readonly list: readonly EntryEndpoint[] };
   readonly subjectAltNames: readonly ServerName[];
+  /** IP addresses and CIDR blocks by which captured traffic tells it; absent where none are said. */
+  readonly addresses?: readonly string[];
   /** Namespaces that see it: names, `.` its own, `*` all; empty means all. */
   readonly exportTo: readonly string[];
 }

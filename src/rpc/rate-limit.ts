@@ -30,7 +30,10 @@ export class RateLimit {
   take(caller: string): void {
     const left = this.#left(caller) - 1;
     if (left < 0)
-      throw new AppError("resource-exhausted", `more than ${this.#options.perSecond} calls a second`, { help: "come back in a second" });
+      throw new AppError("resource-exhausted", `more than ${this.#options.perSecond} calls a second`, {
+        help: "come back in a second",
+        retryAfterMs: 1_000,
+      });
     this.#buckets.set(caller, { left, at: this.#options.clock.now() });
     if (this.#buckets.size > MAX_BUCKETS) this.#forget();
   }

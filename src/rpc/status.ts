@@ -1,5 +1,5 @@
 /** The one table between our errors and gRPC's status codes. What a caller reads is the message alone; the cause stays in the log. */
-import { type ServiceError, status } from "@grpc/grpc-js";
+import { Metadata, type ServiceError, status } from "@grpc/grpc-js";
 import { AppError, type ErrorCode } from "../core/error.ts";
 
 const STATUS_OF_CODE = {
@@ -18,9 +18,23 @@ const STATUS_OF_CODE = {
   internal: status.INTERNAL,
 } as const satisfies Record<ErrorCode, status>;
 
+/** gRPC's retry design (A6). */
+const PUSHBACK = "grpc-retry-pushback-ms";
+
 /** What a gRPC server answers for a failure. An internal error's text is not told. */
-export function toGrpcStatus(error: AppError): { readonly code: status; readonly details: string } {
-  return { code: STATUS_OF_CODE[error.code], details: error.code === "internal" ? "internal error" : error.message };
+export interface GrpcFailure {
+  readonly code: status;
+  readonly details: string;
+  /** Tells when to come back. */
+  readonly metadata?: Metadata;
+}
+
+export function toGrpcStatus(error: AppError): GrpcFailure {
+  const failure = { code: STATUS_OF_CODE[error.code], details: error.code === "internal" ? "internal error" : error.message };
+  if (error.retryAfterMs === undefined) return failure;
+  const metadata = new Metadata();
+  metadata.set(PUSHBACK, String(error.retryAfterMs));
+  return { ...failure, metadata };
 }
 
 const CODE_OF_STATUS: ReadonlyMap<status, ErrorCode> = new Map([
@@ -31,7 +45,18 @@ const CODE_OF_STATUS: ReadonlyMap<status, ErrorCode> = new Map([
   [status.FAILED_PRECONDITION, "invalid-configuration"],
 ]);
 
+/** The least wait that a server asks for; undefined where it asks for none. */
+function pushbackOf({ metadata }: ServiceError): number | undefined {
+  const text = String(metadata.get(PUSHBACK)[0] ?? "");
+  return /^\d{1,12}$/.test(text) ? Number(text) : undefined;
+}
+
 /** A gRPC client's failure as ours. */
 export function fromGrpcError(error: ServiceError): AppError {
-  return new AppError(CODE_OF_STATUS.get(error.code) ?? "internal", error.details === "" ? error.message : error.details, { cause: error });
+  const retryAfterMs = pushbackOf(error);
+  const message = error.details === "" ? error.message : error.details;
+  return new AppError(CODE_OF_STATUS.get(error.code) ?? "internal", message, {
+    cause: error,
+    ...(retryAfterMs === undefined ? {} : { retryAfterMs }),
+  });
 }

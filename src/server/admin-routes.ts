@@ -39,6 +39,8 @@ export interface AdminContext {
   readonly mtls: AdminRoute;
   /** A step of the authority's rotation. */
   readonly rotate: AdminRoute;
+  /** The same of the keys of JWT-SVIDs. */
+  readonly rotateJwt: AdminRoute;
   readonly joinTokens: JoinTokens;
   readonly jwtSvids: JwtSvidRecord;
   readonly connections: () => readonly XdsConnection[];
@@ -118,6 +120,7 @@ export function adminRoutes(context: AdminContext): AdminRoutes {
     ...authorityRoutes(context.authority, context.clock),
     "POST /v1/ca/revoke": context.revoke,
     "POST /v1/ca/rotate": context.rotate,
+    "POST /v1/ca/rotate-jwt": context.rotateJwt,
     "GET /v1/ca/authorities": () => authoritiesAnswer(context.authority, context.trust, context.connections(), context.clock),
     "GET /v1/ca/trust": () => trustStatus(context.trust, context.connections()),
     "GET /v1/federation": () => context.federation?.statuses ?? [],

@@ -42,7 +42,13 @@ function admitWorkload(snapshot: MeshSnapshot, caller: string, node: NodeClaim):
 /** The view of the mesh that a node's proxy gets. */
 export function admitProxy(snapshot: MeshSnapshot, caller: string, node: NodeClaim): ProxyView {
   const workload = admitWorkload(snapshot, caller, node);
-  return { workload: workload.key, kind: proxyKind(textField(node, "GARRISON_PROXY")) };
+  const kind = proxyKind(textField(node, "GARRISON_PROXY"));
+  if (kind === "embedded" && workload.captured) {
+    throw new AppError("unsupported", `workload \`${workload.key}\` is captured, and its proxy is the embedded one`, {
+      help: "captured traffic needs Envoy: where a connection was going before it was redirected, the embedded proxy cannot ask",
+    });
+  }
+  return { workload: workload.key, kind };
 }
 
 function proxyKind(text: string): ProxyKind {

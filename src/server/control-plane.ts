@@ -35,9 +35,12 @@ import { openCaSecret } from "./cluster/ca-secret.ts";
 import { startClusterDuties } from "./cluster/duties.ts";
 import { type ClusterPlace, DEFAULT_CLUSTER_PLACE, serviceNames } from "./cluster/place.ts";
 import { openSharedState } from "./cluster/shared-state.ts";
-import { type BundleEndpointConfig, openBundleEndpoint, openFederation } from "./federation.ts";
+import { serveCrl } from "./crl-listener.ts";
+import { type FederationConfig, openBundleEndpoint, openFederation } from "./federation.ts";
 import { writeControlPlaneFile } from "./files.ts";
 import { addIdentityServices } from "./identity-services.ts";
+import { openIssuers } from "./issuers.ts";
+import { jwtRotationRoute } from "./jwt-rotation.ts";
 import { openMeshWithKeys } from "./keys.ts";
 import { bindServer, formatHostPort } from "./listen.ts";
 import type { MeshState } from "./mesh-state.ts";
@@ -50,8 +53,9 @@ import { rotationRoute } from "./rotation.ts";
 import { type ConfigurationOrigin, openSource } from "./source.ts";
 import { refuseContradiction, settleSettings } from "./start.ts";
 import { openTrust } from "./trust.ts";
+import { serviceAt } from "./workloads.ts";
 
-export interface ControlPlaneOptions {
+export interface ControlPlaneOptions extends FederationConfig {
   /** Where the configuration is: a folder of YAML, or a Kubernetes cluster. */
   readonly config: ConfigurationOrigin;
   /** The state folder; made with mode 0700 where there is none. */
@@ -73,12 +77,14 @@ export interface ControlPlaneOptions {
   readonly signal?: AbortSignal;
   /** Whose CA signs; without it, one that is made here on the first start. */
   readonly ca?: CaOptions;
-  /** Which other trust domains are trusted: a file. */
-  readonly federation?: string;
-  /** Where others fetch this trust domain's bundle. */
-  readonly bundleEndpoint?: BundleEndpointConfig;
   /** SPIFFE IDs of control planes that may have certificates of every identity. */
   readonly registrationAuthorities?: readonly string[];
+  /** Where the signed list of revoked certificates is served by HTTP; nowhere without. */
+  readonly crlListen?: { readonly host: string; readonly port: number };
+  /** The address of that list as verifiers reach it. */
+  readonly crlUrl?: string;
+  /** The file that says which issuers outside the mesh vouch for workloads. */
+  readonly issuersFile?: string;
 }
 
 export interface ControlPlane {
@@ -112,19 +118,30 @@ function stopServer(server: Server): Promise<void> {
 async function openState(options: ControlPlaneOptions, clock: Clock) {
   const { settings, logger } = options;
   const folder = resolve(options.state);
-  const authority = await openCa({ stateFolder: folder, trustDomain: settings.trustDomain, clock, logger }, options.ca);
+  const crlUrl = options.crlUrl === undefined ? {} : { crlUrl: options.crlUrl };
+  const authority = await openCa({ stateFolder: folder, trustDomain: settings.trustDomain, clock, logger, ...crlUrl }, options.ca);
   const tokens = new TokenIssuer({ stateFolder: folder, issuer: `https://${settings.trustDomain}`, clock });
   const joinTokens = new JoinTokens(join(folder, "join-tokens.sqlite"), clock);
   const jwtKeys = new JwtSvidKeys({ stateFolder: folder, clock });
   const jwtRecord = new JwtSvidRecord(join(folder, "jwt-svids.sqlite"));
+  const issuers = openIssuers({
+    file: options.issuersFile,
+    trustDomain: settings.trustDomain,
+    ownIssuer: tokens.issuer,
+    folder,
+    allowed: options.jwksAllow ?? [],
+    clock,
+    logger,
+  });
   const store = new AuditStore({ file: join(folder, "audit.sqlite"), clock, logger });
   const close = (): void => {
     store.close();
+    issuers.close();
     jwtRecord.close();
     joinTokens.close();
     authority.close();
   };
-  return { folder, authority, tokens, joinTokens, jwtKeys, jwtRecord, store, close };
+  return { folder, authority, tokens, joinTokens, jwtKeys, jwtRecord, issuers, store, close };
 }
 
 type State = Awaited<ReturnType<typeof openState>>;
@@ -177,13 +194,14 @@ function addServices(
   const { authority, store } = state;
   const { clock, trust } = admission;
   const reports = { append: store.append.bind(store), admit: reporterAdmission(admission), clock, logger };
-  const serviceOf = (workload: string, listener: string): string =>
-    mesh.current.policies.get(workload)?.inbound.find(({ name }) => name === listener)?.services[0] ?? "";
+  const serviceOf = (workload: string, listener: string, at: number): string =>
+    serviceAt(mesh.current.policies.get(workload), listener, at);
   server.addService(ads.definition, ads.implementation);
   server.addService(serviceDefinition(AccessLogService), createAlsIntake({ ...reports, serviceOf }).implementation);
   server.addService(serviceDefinition(DecisionLog), createDecisionLogIntake(reports).implementation);
-  const { joinTokens, jwtKeys, jwtRecord } = state;
+  const { joinTokens, jwtKeys, jwtRecord, issuers } = state;
   const { trustDomain } = settings;
+  const { identities: outside } = issuers;
   const registrationAuthorities = new Set(options.registrationAuthorities ?? []);
   addIdentityServices(server, {
     registrationAuthorities,
@@ -192,6 +210,7 @@ function addServices(
     joinTokens,
     jwtKeys,
     jwtRecord,
+    outside,
     verifier,
     mesh,
     trust,
@@ -224,15 +243,12 @@ export async function startControlPlane(given: ControlPlaneOptions): Promise<Con
     const allowed = options.jwksAllow ?? [];
     const { authority } = state;
     const revoked = () => authority.revocations.forProxies(clock.now());
-    // Before there is a mesh, its names are those of the command line.
-    let aliases: () => readonly string[] = () => [];
-    const ownNames = () => [settings.trustDomain, ...aliases()];
-    const federation = openFederation({ file: options.federation, folder: state.folder, ownNames, clock, logger });
+    const federation = openFederation({ file: options.federation, folder: state.folder, trustDomain: settings.trustDomain, clock, logger });
     cleanup.push(() => federation?.close());
     const federated = () => [...(federation?.bundles.keys() ?? [])];
     const { mesh, jwks, apply } = openMeshWithKeys({ settings, fixed, logger, clock, folder: state.folder, allowed, revoked, federated });
-    aliases = () => mesh.current.snapshot.meshConfig.trustDomainAliases;
     authority.revocations.onChange(() => mesh.refreshTrust());
+    federation?.useAliases(() => mesh.current.snapshot.meshConfig.trustDomainAliases);
     federation?.onChange(() => mesh.refreshTrust());
     cleanup.push(() => jwks.close());
     const source = await openSource(config, {
@@ -254,20 +270,19 @@ export async function startControlPlane(given: ControlPlaneOptions): Promise<Con
     cleanup.push(() => stopServer(server));
     cleanup.push(() => ads.close());
     addServices(server, options, state, mesh, ads, admission, source.tokens);
-    const trust = openTrust({ ...state, admission, federation, aliases, logger });
+    const trust = openTrust({ ...state, admission, federation, mesh, logger });
     cleanup.push(() => trust.close());
-    mesh.onChange(() => trust.source.refresh());
     server.addService(serviceDefinition(TrustBundles), trust.service.implementation);
     const port = await bindServer(server, options.listen, serverCredentials(serving.material));
     const listen = { host: options.listen.host, port };
+    if (options.crlListen !== undefined) {
+      const crl = await serveCrl({ listen: options.crlListen, lists: () => authority.revocationList(), clock, logger });
+      cleanup.push(() => crl.close());
+    }
     trust.onWithdrawal(() => server.drain(formatHostPort(listen), DRAIN_MS));
 
-    const ownBundle = () => trust.source.own;
-    if (options.bundleEndpoint !== undefined) {
-      const endpoint = await openBundleEndpoint(options.bundleEndpoint, ownBundle, () => serving.material.current);
-      cleanup.push(() => endpoint.close());
-      logger.log("info", "the trust bundle is served", { port: endpoint.port });
-    }
+    const endpoint = await openBundleEndpoint(options, () => trust.source.own, serving.material);
+    cleanup.push(() => endpoint?.close());
     const adminSocket = join(state.folder, "admin.sock");
     const routes = adminRoutes({
       version,
@@ -279,6 +294,7 @@ export async function startControlPlane(given: ControlPlaneOptions): Promise<Con
       clock,
       revoke: revocationRoute({ authority: state.authority, ads, clock, logger }),
       mtls: mtlsRoute({ mesh, store: state.store, clock, connections: () => ads.connections() }),
+      rotateJwt: jwtRotationRoute({ keys: state.jwtKeys, trust, connections: () => ads.connections(), logger }),
       rotate: rotationRoute({
         authority,
         trust,

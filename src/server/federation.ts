@@ -10,13 +10,21 @@ import { formatDiagnostic } from "../core/diagnostic.ts";
 import { AppError } from "../core/error.ts";
 import type { Logger } from "../core/logger.ts";
 import type { TrustBundle } from "../identity/trust-bundle.ts";
-import type { TlsMaterial } from "../rpc/credentials.ts";
+import type { TrustDomain } from "../identity/trust-domain.ts";
+import type { RotatingTlsMaterial, TlsMaterial } from "../rpc/credentials.ts";
 import { parseYamlDocuments } from "../sources/yaml-documents.ts";
 
-export interface BundleEndpointConfig {
+interface BundleEndpointConfig {
   readonly listen: { readonly host: string; readonly port: number };
   /** PEM files of an operator's certificate (`https_web`); without them, the control plane's own proves it (`https_spiffe`). */
   readonly files?: { readonly certificate: string; readonly key: string };
+}
+
+export interface FederationConfig {
+  /** Which other trust domains are trusted: a file. */
+  readonly federation?: string;
+  /** Where others fetch this trust domain's bundle. */
+  readonly bundleEndpoint?: BundleEndpointConfig;
 }
 
 const MAX_BYTES = 64 * 1024;
@@ -61,26 +69,28 @@ export interface FederationParts {
   readonly file: string | undefined;
   /** The state folder. */
   readonly folder: string;
-  readonly ownNames: () => readonly string[];
+  readonly trustDomain: TrustDomain;
   readonly clock: Clock;
   readonly logger: Logger;
 }
 
 /** Undefined where nobody is federated with. Throws what the operator must put right. */
-export function openFederation({ file, folder, ownNames, clock, logger }: FederationParts): Federation | undefined {
+export function openFederation({ file, folder, trustDomain, clock, logger }: FederationParts): Federation | undefined {
   if (file === undefined) return undefined;
-  return new Federation({ read: () => readRelations(file, ownNames()), ownNames, folder: join(folder, "federation"), clock, logger });
+  return new Federation({ read: (names) => readRelations(file, names), trustDomain, folder: join(folder, "federation"), clock, logger });
 }
 
-/** Throws what the operator must put right. */
-export function openBundleEndpoint(
-  { listen, files }: BundleEndpointConfig,
+/** Undefined where none is wanted. Throws what the operator must put right. */
+export async function openBundleEndpoint(
+  { bundleEndpoint }: FederationConfig,
   own: () => TrustBundle,
-  serving: () => TlsMaterial | undefined,
-): Promise<BundleEndpoint> {
+  serving: RotatingTlsMaterial,
+): Promise<BundleEndpoint | undefined> {
+  if (bundleEndpoint === undefined) return undefined;
+  const { listen, files } = bundleEndpoint;
   const material = (): Pick<TlsMaterial, "key" | "chain"> => {
     if (files !== undefined) return { key: readFileSync(files.key, "utf8"), chain: readFileSync(files.certificate, "utf8") };
-    const current = serving();
+    const { current } = serving;
     if (current === undefined) throw new AppError("unavailable", "the control plane has no certificate");
     return current;
   };

@@ -1,8 +1,9 @@
 /** The services by which workloads get their identity: certificates, JWT-SVIDs, and what they are told of themselves. */
-import type { Server } from "@grpc/grpc-js";
+import type { Server, UntypedServiceImplementation } from "@grpc/grpc-js";
 import { clientCertificateAuthenticator, type TokenVerifier, tokenAuthenticator } from "../ca/authenticators.ts";
 import type { Authority } from "../ca/authority.ts";
 import { certificateService } from "../ca/csr-service.ts";
+import type { OutsideIdentities } from "../ca/issuers/outside-authenticator.ts";
 import { boundWorkload, type JoinAuthenticatorOptions, joinTokenAuthenticator } from "../ca/join-authenticator.ts";
 import type { JoinTokens } from "../ca/join-tokens.ts";
 import { issueJwtSvid } from "../ca/jwt-svid.ts";
@@ -15,6 +16,8 @@ import { JwtSvidAuthority, WorkloadDirectory } from "../gen/garrison/v1/identity
 import { IstioCertificateService } from "../gen/istio/v1/auth/ca_pb.js";
 import { formatSpiffeId, type SpiffeId } from "../identity/spiffe-id.ts";
 import type { TrustDomain } from "../identity/trust-domain.ts";
+import { CallQueue } from "../rpc/call-queue.ts";
+import { queuedService, throttledBusy } from "../rpc/queued-service.ts";
 import { serviceDefinition } from "../rpc/service.ts";
 import type { AdmissionOptions } from "./admission.ts";
 import type { MeshState } from "./mesh-state.ts";
@@ -29,6 +32,7 @@ export interface IdentityServicesOptions {
   readonly joinTokens: JoinTokens;
   readonly jwtKeys: JwtSvidKeys;
   readonly jwtRecord: JwtSvidRecord;
+  readonly outside: OutsideIdentities;
   readonly verifier: TokenVerifier;
   readonly mesh: MeshState;
   readonly trust: AdmissionOptions["trust"];
@@ -36,12 +40,27 @@ export interface IdentityServicesOptions {
   readonly logger: Logger;
 }
 
+/** Certificates that are worked on together are recorded together. */
+const CONCURRENCY = 64;
+/** Some 6 KiB each. */
+const CAPACITY = 1_024;
+/** Agents give up after 10 s, of which their connection takes a part. */
+const MAX_WAIT_MS = 6_000;
+
+/** One queue for all of these services: before it is asked who calls, callers get equal parts of what there is. */
+function admission(clock: Clock, logger: Logger) {
+  const queue = new CallQueue({ concurrency: CONCURRENCY, capacity: CAPACITY, maxWaitMs: MAX_WAIT_MS });
+  const tell = throttledBusy(queue, clock, logger);
+  return (handlers: UntypedServiceImplementation) => queuedService(queue, handlers, tell);
+}
+
 /** Adds them to a server. A certificate is the best proof, so that a join token that comes with one is not used up. */
 export function addIdentityServices(server: Server, options: IdentityServicesOptions): void {
-  const { trustDomain, authority, joinTokens, jwtKeys, jwtRecord, verifier, mesh, trust, clock, logger } = options;
+  const { trustDomain, authority, joinTokens, jwtKeys, jwtRecord, outside, verifier, mesh, trust, clock, logger } = options;
   const knows = (caller: SpiffeId): boolean => mesh.current.snapshot.identities.has(formatSpiffeId(caller));
   const byCertificate = clientCertificateAuthenticator({ trustDomain, trust, clock });
-  const byToken = tokenAuthenticator({ trustDomain, tokens: verifier });
+  const byToken = outside.except(tokenAuthenticator({ trustDomain, tokens: verifier }));
+  const outsiders = (how: "use" | "look") => (outside.isEmpty ? [] : [outside.authenticator(how)]);
   const joining: JoinAuthenticatorOptions = {
     trustDomain,
     tokens: joinTokens,
@@ -52,7 +71,7 @@ export function addIdentityServices(server: Server, options: IdentityServicesOpt
     logger,
     knows,
     registrationAuthorities: options.registrationAuthorities,
-    authenticators: [byCertificate, joinTokenAuthenticator(joining, "use"), byToken],
+    authenticators: [byCertificate, joinTokenAuthenticator(joining, "use"), ...outsiders("use"), byToken],
   });
   const jwtSvids = jwtSvidService({
     authenticator: byCertificate,
@@ -64,11 +83,12 @@ export function addIdentityServices(server: Server, options: IdentityServicesOpt
     logger,
   });
   const directory = workloadDirectory({
-    authenticators: [byCertificate, joinTokenAuthenticator(joining, "look"), byToken],
+    authenticators: [byCertificate, joinTokenAuthenticator(joining, "look"), ...outsiders("look"), byToken],
     boundWorkload: (credentials) => boundWorkload(joining, credentials),
     workloads: () => workloadSummaries(mesh.current),
   });
-  server.addService(serviceDefinition(IstioCertificateService), { ...csr });
-  server.addService(serviceDefinition(JwtSvidAuthority), jwtSvids);
-  server.addService(serviceDefinition(WorkloadDirectory), directory);
+  const queued = admission(clock, logger);
+  server.addService(serviceDefinition(IstioCertificateService), queued({ ...csr }));
+  server.addService(serviceDefinition(JwtSvidAuthority), queued({ ...jwtSvids }));
+  server.addService(serviceDefinition(WorkloadDirectory), queued({ ...directory }));
 }

@@ -5,6 +5,7 @@ import { type JwksLookup, NO_REMOTE_KEYS } from "../compile/request-authenticati
 import type { Diagnostic } from "../core/diagnostic.ts";
 import { formatDiagnostic, severityOf } from "../core/diagnostic.ts";
 import type { Logger } from "../core/logger.ts";
+import { once } from "../core/once.ts";
 import { admitMeshConfig, type FixedSettings } from "../mesh/mesh-config.ts";
 import { meshServices } from "../mesh/registry.ts";
 import {
@@ -36,6 +37,30 @@ export interface MeshView extends CompiledMesh {
 }
 
 const NOTHING_KEPT: ReadonlySet<string> = new Set();
+/** Between one look at all diagnostics and the next, in milliseconds: a look at a large mesh takes as long as a push. */
+const TELL_MS = 500;
+
+/** What of a state does not come from compiling. */
+interface Given extends Pick<MeshView, "generation" | "kept"> {
+  /** What is wrong with the configuration before it is compiled. */
+  readonly before: () => readonly Diagnostic[];
+}
+
+function viewOf(compiled: CompiledMesh, { generation, kept, before }: Given): MeshView {
+  const diagnostics = once(() => [...before(), ...compiled.diagnostics]);
+  return {
+    generation,
+    kept,
+    snapshot: compiled.snapshot,
+    policies: compiled.policies,
+    get statuses() {
+      return compiled.statuses;
+    },
+    get diagnostics() {
+      return diagnostics();
+    },
+  };
+}
 
 type Listener = (mesh: MeshView) => void;
 
@@ -54,7 +79,10 @@ export class MeshState {
   /** Of these, what is in force. */
   #usable: readonly MeshObject[] = [];
   #current: MeshView;
+  #given: Given = { generation: 0, kept: NOTHING_KEPT, before: () => [] };
   #told: ReadonlySet<string> = new Set();
+  #toldAt = Number.NEGATIVE_INFINITY;
+  #telling: NodeJS.Timeout | undefined;
 
   /** `keysOf`: the keys of tokens that were fetched by now. `fixed`: what no configuration may change. `revoked` and `federated`: of now. */
   constructor(
@@ -71,7 +99,7 @@ export class MeshState {
     this.#fixed = fixed;
     this.#logger = logger;
     this.#keysOf = keysOf;
-    this.#current = { ...this.#compiler.compile(this.#snapshotOf([]), keysOf), kept: NOTHING_KEPT, generation: 0 };
+    this.#current = viewOf(this.#compiler.compile(this.#snapshotOf([]), keysOf), this.#given);
   }
 
   get current(): MeshView {
@@ -90,17 +118,30 @@ export class MeshState {
     const { objects, diagnostics: unusable } = this.#secrets.check(admitted);
     this.#usable = objects;
     const compiled = this.#compiler.compile(this.#snapshotOf(objects), this.#keysOf);
-    const references = checkReferences(compiled.snapshot, objects);
-    const diagnostics = [...configuration.diagnostics, ...refused, ...unusable, ...references, ...compiled.diagnostics];
+    const told = [...configuration.diagnostics, ...refused, ...unusable];
+    const before = once(() => [...told, ...checkReferences(compiled.snapshot, objects)]);
     const kept = new Set((configuration.statuses ?? []).flatMap(({ key, state }) => (state === "kept" ? [key] : [])));
-    this.#publish({ ...compiled, diagnostics, kept, generation: this.#current.generation + 1 });
-    this.#tell(diagnostics);
+    this.#given = { generation: this.#given.generation + 1, kept, before };
+    this.#publish(viewOf(compiled, this.#given));
+    this.#tellSoon();
+  }
+
+  /** After what proxies are sent. While changes keep coming, the newest state speaks for those before it. */
+  #tellSoon(): void {
+    this.#telling ??= setTimeout(
+      () => {
+        this.#telling = undefined;
+        this.#toldAt = performance.now();
+        this.#tell(this.#current);
+      },
+      Math.max(0, this.#toldAt + TELL_MS - performance.now()),
+    ).unref();
   }
 
   /** The same configuration with what is revoked, and who is federated with, at this moment. */
   refreshTrust(): void {
     const compiled = this.#compiler.compile(this.#snapshotOf(this.#usable), this.#keysOf);
-    this.#publish({ ...this.#current, ...compiled, diagnostics: this.#current.diagnostics });
+    this.#publish(viewOf(compiled, this.#given));
   }
 
   #snapshotOf(objects: readonly MeshObject[]): MeshSnapshot {
@@ -109,8 +150,8 @@ export class MeshState {
 
   /** The same configuration with the keys of this moment. */
   refreshKeys(): void {
-    const { policies } = this.#compiler.compile(this.#current.snapshot, this.#keysOf);
-    this.#publish({ ...this.#current, policies });
+    const compiled = this.#compiler.compile(this.#current.snapshot, this.#keysOf);
+    this.#publish(viewOf(compiled, this.#given));
   }
 
   #publish(view: MeshView): void {
@@ -119,14 +160,13 @@ export class MeshState {
   }
 
   /** Each diagnostic is logged once, when it first appears. */
-  #tell(diagnostics: readonly Diagnostic[]): void {
+  #tell({ diagnostics, snapshot, generation }: MeshView): void {
     const texts = new Map(diagnostics.map((diagnostic) => [formatDiagnostic(diagnostic), diagnostic]));
     for (const [text, diagnostic] of texts) {
       if (!this.#told.has(text)) this.#logger.log(severityOf(diagnostic) === "error" ? "error" : "warn", text);
     }
     for (const text of this.#told) if (!texts.has(text)) this.#logger.log("info", "configuration mended", { was: text });
     this.#told = new Set(texts.keys());
-    const { snapshot, generation } = this.#current;
     this.#logger.log("info", "configuration in force", {
       generation,
       workloads: snapshot.workloads.size,

@@ -4,8 +4,10 @@ import { labels, meta, SETTINGS, workloadEntry } from "../../test/fixture/object
 import { silentLogger } from "../core/logger.ts";
 import type { MeshObject } from "../policy/model.ts";
 import { ResourceCache, resource } from "../xds/cache.ts";
+import { CLUSTER, ENDPOINTS, EXTENSION, LISTENER } from "../xds/types.ts";
 import { MeshState } from "./mesh-state.ts";
 import { formatProxyView, type ProxyView, Publisher } from "./publisher.ts";
+import { RENDERERS } from "./render.ts";
 
 const TYPE = "type.googleapis.com/test";
 const CART: ProxyView = { workload: "shop/cart", kind: "envoy" };
@@ -22,6 +24,13 @@ function denyAll(app: string): MeshObject {
 }
 
 const WORKLOADS: readonly MeshObject[] = [workloadEntry("shop/cart"), workloadEntry("shop/pay", { address: "10.0.0.2" })];
+
+const SERVICE: MeshObject = {
+  kind: "Service",
+  meta: meta("shop/cart"),
+  selector: labels({ app: "cart" }),
+  ports: [{ name: "http", port: 80, targetPort: 80, protocol: "http", place: { file: "mesh.yaml", line: 1, column: 1 } }],
+};
 
 /** A publisher over two workloads that notes which views are rendered and which keys are pushed. */
 function setUp() {
@@ -63,6 +72,41 @@ describe("Publisher", () => {
     rendered.length = 0;
     state.apply({ objects: [...WORKLOADS], diagnostics: [] });
     assert.deepEqual(rendered, []);
+  });
+
+  it("pushes of an Envoy's resources the type that has changed; the others stay the same objects", () => {
+    const cache = new ResourceCache();
+    const state = new MeshState(SETTINGS, silentLogger);
+    state.apply({ objects: [...WORKLOADS, SERVICE, denyAll("cart")], diagnostics: [] });
+    const publisher = new Publisher(cache, RENDERERS, state.current, silentLogger);
+    state.onChange((mesh) => publisher.publish(mesh));
+    const key = formatProxyView(CART);
+    publisher.connected(key);
+    const before = new Map(cache.get(key));
+    const changed: string[] = [];
+    cache.watch(key, (types) => changed.push(...types));
+    state.apply({ objects: [...WORKLOADS, SERVICE], diagnostics: [] });
+    assert.deepEqual(changed, [EXTENSION]);
+    const same = [...(cache.get(key) ?? [])].filter(([typeUrl, resources]) => before.get(typeUrl) === resources);
+    assert.deepEqual(
+      same.map(([typeUrl]) => typeUrl),
+      [CLUSTER, ENDPOINTS, LISTENER],
+    );
+  });
+
+  it("makes what two proxies have alike once", () => {
+    const cache = new ResourceCache();
+    const state = new MeshState(SETTINGS, silentLogger);
+    const twin = { ...workloadEntry("shop/twin", { address: "10.0.0.3" }), labels: labels({ app: "cart" }) } as MeshObject;
+    state.apply({ objects: [...WORKLOADS, twin, SERVICE], diagnostics: [] });
+    const publisher = new Publisher(cache, RENDERERS, state.current, silentLogger);
+    const [one, other] = (["shop/cart", "shop/twin"] as const).map((workload) => {
+      const key = formatProxyView({ workload, kind: "envoy" });
+      publisher.connected(key);
+      return cache.get(key)?.get(CLUSTER)?.get("inbound|80||");
+    });
+    assert.notEqual(one, undefined);
+    assert.equal(one, other);
   });
 
   it("serves both kinds of proxy of one workload apart", () => {

@@ -17,8 +17,10 @@ export interface ProxyView {
   readonly kind: ProxyKind;
 }
 
-/** Secrets come apart from the policy, which is shown to people. */
-export type Renderers = Readonly<Record<ProxyKind, (policy: WorkloadPolicy, secrets: readonly GatewaySecret[]) => ResourceSet>>;
+/** Secrets come apart from the policy, which is shown to people. `own` is one object for one view, with which parts are kept. */
+export type Renderers = Readonly<
+  Record<ProxyKind, (policy: WorkloadPolicy, secrets: readonly GatewaySecret[], own: object) => ResourceSet>
+>;
 
 /** The cache key of a view. */
 export function formatProxyView(view: ProxyView): string {
@@ -37,8 +39,8 @@ interface Published {
   streams: number;
   /** The policy last rendered; undefined for a workload that is gone. */
   policy: WorkloadPolicy | undefined;
-  /** The same as JSON, with a digest of its secrets. */
-  text: string | undefined;
+  /** A digest of the secrets that were rendered with it. */
+  secrets: string;
 }
 
 function digestOf(secrets: readonly GatewaySecret[]): string {
@@ -69,7 +71,7 @@ export class Publisher {
       entry.streams += 1;
       return;
     }
-    const added: Published = { view: parseProxyView(key), streams: 1, policy: undefined, text: undefined };
+    const added: Published = { view: parseProxyView(key), streams: 1, policy: undefined, secrets: "" };
     this.#published.set(key, added);
     this.#render(key, added, true);
   }
@@ -92,15 +94,15 @@ export class Publisher {
   /** A workload that is gone gets nothing, so its proxy closes its listeners. */
   #render(key: string, entry: Published, first: boolean): void {
     const policy = this.#mesh.policies.get(entry.view.workload);
-    // The compiler keeps what is the same; what it made anew may still say the same. Secrets are no part of it.
+    // The compiler keeps what is the same. Secrets are no part of it.
     if (!first && policy === entry.policy && policy?.gateway === undefined) return;
     const secrets = policy === undefined ? [] : gatewaySecrets(this.#mesh.snapshot, policy);
-    const text = policy === undefined ? undefined : JSON.stringify(policy) + digestOf(secrets);
-    const same = !first && text === entry.text;
-    [entry.policy, entry.text] = [policy, text];
+    const digest = digestOf(secrets);
+    const same = !first && policy === entry.policy && digest === entry.secrets;
+    [entry.policy, entry.secrets] = [policy, digest];
     if (same) return;
     try {
-      this.#cache.set(key, policy === undefined ? NOTHING : this.#renderers[entry.view.kind](policy, secrets));
+      this.#cache.set(key, policy === undefined ? NOTHING : this.#renderers[entry.view.kind](policy, secrets, entry));
     } catch (error) {
       // One workload that cannot be rendered keeps what it has, and no other waits for it.
       this.#logger.log("error", "a policy cannot be rendered", { workload: entry.view.workload, reason: AppError.from(error).message });

@@ -7,6 +7,7 @@ import { TrustService } from "../ca/trust-service.ts";
 import { TrustSource } from "../ca/trust-state.ts";
 import type { Logger } from "../core/logger.ts";
 import { type AdmissionOptions, followerAdmission } from "./admission.ts";
+import type { MeshState } from "./mesh-state.ts";
 
 export interface TrustParts {
   readonly folder: string;
@@ -15,8 +16,7 @@ export interface TrustParts {
   readonly admission: AdmissionOptions;
   /** Undefined where no other trust domain is trusted. */
   readonly federation: Federation | undefined;
-  /** Other names of the mesh's own trust domain. */
-  readonly aliases: () => readonly string[];
+  readonly mesh: MeshState;
   readonly logger: Logger;
 }
 
@@ -34,19 +34,20 @@ export interface Trust {
 const WITHDRAWAL_MS = 5_000;
 
 /** Throws `unsafe-permissions` and `invalid-configuration` as to the file of the bundle's number. */
-export function openTrust({ folder, authority, jwtKeys, admission, federation, aliases, logger }: TrustParts): Trust {
+export function openTrust({ folder, authority, jwtKeys, admission, federation, mesh, logger }: TrustParts): Trust {
   const sequence = new BundleSequence(folder);
   const source = new TrustSource({
     trustDomain: authority.trustDomain,
     own: () => sequence.number({ roots: authority.rootsPem, jwks: jwtKeys.jwks }),
     tainted: () => authority.tainted,
     federated: () => federation?.bundles ?? new Map(),
-    aliases,
+    aliases: () => mesh.current.snapshot.meshConfig.trustDomainAliases,
     logger,
   });
   const service = new TrustService({ current: () => source.current, admit: followerAdmission(admission), clock: admission.clock, logger });
   authority.onChange(() => source.refresh());
   federation?.onChange(() => source.refresh());
+  mesh.onChange(() => source.refresh());
   source.onChange(() => service.publish());
   const onWithdrawal = (listener: () => void): void => {
     let before = source.current.roots;

@@ -26,8 +26,8 @@ async function callerOf(authenticators: readonly Authenticator[], credentials: C
   const reasons: string[] = [];
   for (const { name, authenticate } of authenticators) {
     try {
-      const identity = await authenticate(credentials);
-      if (identity !== undefined) return identity;
+      const proof = await authenticate(credentials);
+      if (proof !== undefined) return proof.identity;
     } catch (thrown) {
       reasons.push(`${name}: ${AppError.from(thrown).message}`);
     }

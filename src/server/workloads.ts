@@ -1,4 +1,5 @@
 /** What an agent must know to start beside a workload. */
+import type { WorkloadPolicy } from "../compile/workload-policy.ts";
 import { meshServices } from "../mesh/registry.ts";
 import type { MeshView } from "./mesh-state.ts";
 
@@ -51,4 +52,10 @@ export function workloadSummaries(mesh: MeshView): readonly WorkloadSummary[] {
     egress: egressOf(mesh, key),
     ingress: listenersOf(mesh, key).map(({ name, bind, port }) => ({ name, host: bind, port })),
   }));
+}
+
+/** `NAMESPACE/NAME` of the service of an inbound listener, or of a port of the listener that all ports of a captured workload share; or empty. */
+export function serviceAt(policy: WorkloadPolicy | undefined, listener: string, at: number): string {
+  const shared = policy?.capture !== undefined && !policy.inbound.some(({ name }) => name === listener);
+  return policy?.inbound.find(({ name, port }) => (shared ? port === at : name === listener))?.services[0] ?? "";
 }

@@ -72,6 +72,12 @@ export function authorityKeyIdentifier(id: Uint8Array): Uint8Array {
   return extension(OID.authorityKeyIdentifier, false, sequence(element(0x80, id)));
 }
 
+/** Where the list of revoked certificates is fetched: one point with one address (RFC 5280 §4.2.1.13). */
+export function crlDistributionPoint(url: string): Uint8Array {
+  const fullName = element(0xa0, element(0x86, Buffer.from(url, "ascii")));
+  return extension(OID.cRLDistributionPoints, false, sequence(sequence(element(0xa0, fullName))));
+}
+
 function openValue(value: Uint8Array, what: string, tag: number): DerReader {
   const reader = openDer(value, what);
   const inner = reader.enter(tag);

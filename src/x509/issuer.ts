@@ -6,6 +6,7 @@ import { bitString, sequence } from "./der-writer.ts";
 import {
   authorityKeyIdentifier,
   basicConstraints,
+  crlDistributionPoint,
   extendedKeyUsage,
   extension,
   KEY_USAGE,
@@ -34,6 +35,8 @@ export interface LeafRequest {
   readonly ttlSeconds: number;
   /** Milliseconds. */
   readonly now: number;
+  /** Where the list of revoked certificates is served; ASCII. */
+  readonly crlUrl?: string;
 }
 
 /** A certificate that is ready to be signed, once, by the issuer that prepared it. */
@@ -140,6 +143,7 @@ export class Issuer<Key extends KeyObject | Signer = KeyObject> {
         subjectKeyIdentifier(keyId),
         this.#authorityKeyIdentifier,
         extension(OID.subjectAltName, true, formatGeneralNames(request.uri, request.dnsNames)),
+        ...(request.crlUrl === undefined ? [] : [crlDistributionPoint(request.crlUrl)]),
       ],
     });
     const preview = parseCertificate(sequence(tbs, this.#algorithm.identifier, NO_SIGNATURE));

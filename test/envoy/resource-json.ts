@@ -17,6 +17,7 @@ import { file_envoy_extensions_filters_http_header_to_metadata_v3_header_to_meta
 import { file_envoy_extensions_filters_http_jwt_authn_v3_config } from "../../src/gen/envoy/extensions/filters/http/jwt_authn/v3/config_pb.js";
 import { file_envoy_extensions_filters_http_rbac_v3_rbac } from "../../src/gen/envoy/extensions/filters/http/rbac/v3/rbac_pb.js";
 import { file_envoy_extensions_filters_http_router_v3_router } from "../../src/gen/envoy/extensions/filters/http/router/v3/router_pb.js";
+import { file_envoy_extensions_filters_listener_original_dst_v3_original_dst } from "../../src/gen/envoy/extensions/filters/listener/original_dst/v3/original_dst_pb.js";
 import { file_envoy_extensions_filters_listener_tls_inspector_v3_tls_inspector } from "../../src/gen/envoy/extensions/filters/listener/tls_inspector/v3/tls_inspector_pb.js";
 import { file_envoy_extensions_filters_network_ext_authz_v3_ext_authz } from "../../src/gen/envoy/extensions/filters/network/ext_authz/v3/ext_authz_pb.js";
 import { file_envoy_extensions_filters_network_http_connection_manager_v3_http_connection_manager } from "../../src/gen/envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager_pb.js";
@@ -25,7 +26,8 @@ import { file_envoy_extensions_filters_network_tcp_proxy_v3_tcp_proxy } from "..
 import { file_envoy_extensions_transport_sockets_raw_buffer_v3_raw_buffer } from "../../src/gen/envoy/extensions/transport_sockets/raw_buffer/v3/raw_buffer_pb.js";
 import { file_envoy_extensions_transport_sockets_tls_v3_tls } from "../../src/gen/envoy/extensions/transport_sockets/tls/v3/tls_pb.js";
 import { file_envoy_extensions_upstreams_http_v3_http_protocol_options } from "../../src/gen/envoy/extensions/upstreams/http/v3/http_protocol_options_pb.js";
-import type { EnvoyResource, EnvoyResources } from "../../src/render/envoy/render.ts";
+import type { EnvoyResources } from "../../src/render/envoy/render.ts";
+import type { EnvoyResource } from "../../src/render/envoy/resource.ts";
 
 const REGISTRY = createRegistry(
   ClusterSchema,
@@ -45,6 +47,7 @@ const REGISTRY = createRegistry(
   file_envoy_extensions_filters_http_jwt_authn_v3_config,
   file_envoy_extensions_filters_http_rbac_v3_rbac,
   file_envoy_extensions_filters_http_router_v3_router,
+  file_envoy_extensions_filters_listener_original_dst_v3_original_dst,
   file_envoy_extensions_filters_listener_tls_inspector_v3_tls_inspector,
   file_envoy_extensions_filters_network_http_connection_manager_v3_http_connection_manager,
   file_envoy_extensions_filters_network_rbac_v3_rbac,

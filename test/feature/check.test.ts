@@ -255,6 +255,21 @@ const MISTAKES = {
     at: [1, 1],
     told: /^the document is no object: it has none of `apiVersion`, `kind`, `metadata` and `spec`$/,
   },
+  GAR0230: {
+    text: `apiVersion: networking.istio.io/v1\nkind: Sidecar\nmetadata: { name: g230, namespace: shop }\nspec:\n  workloadSelector: { labels: { app: g230 } }\n  egress:\n    - hosts: ["./*"]\n---\n${ENTRY}metadata: { name: g230, namespace: shop }\nspec: { address: 10.9.9.30, serviceAccount: client, labels: { app: g230 } }\n`,
+    at: [7, 7],
+    told: /^an egress listener without a `port` catches captured traffic alone: it is nothing to workloads that are not captured$/,
+  },
+  GAR0231: {
+    text: `${ENTRY}metadata: { name: g231, namespace: shop, annotations: { sidecar.istio.io/interceptionMode: REDIRECT } }\nspec: { address: 127.0.0.1, serviceAccount: client }\n`,
+    at: [1, 1],
+    told: /^workload `shop\/g231` cannot be captured: its address is 127\.0\.0\.1$/,
+  },
+  GAR0232: {
+    text: `${ENTRY}metadata: { name: g232, namespace: shop, annotations: { sidecar.istio.io/interceptionMode: REDIRECT } }\nspec: { address: 10.9.9.32, serviceAccount: client, labels: { app: g232 } }\n---\napiVersion: v1\nkind: Service\nmetadata: { name: g232a, namespace: shop }\nspec: { clusterIP: 10.96.2.32, selector: { app: g232 }, ports: [{ port: 80 }] }\n---\napiVersion: v1\nkind: Service\nmetadata: { name: g232b, namespace: shop }\nspec: { clusterIP: 10.96.2.32, selector: { app: g232 }, ports: [{ port: 80 }] }\n`,
+    at: [11, 1],
+    told: /^captured traffic to 10\.96\.2\.32:80 is for `shop\/g232a`, and so never for `shop\/g232b`$/,
+  },
   GAR0301: {
     text: `${ENTRY}metadata: { name: g301, namespace: shop }\nspec: { address: 127.0.0.1, serviceAccount: client, labels: { app: g301 } }\n---\n${GATEWAY}metadata: { name: g301, namespace: shop }\nspec: { selector: { app: g301 }, servers: [{ port: { number: 20099, protocol: HTTP }, hosts: [a.example.org] }] }\n---\n${ROUTES}metadata: { name: g301, namespace: shop }\nspec: { hosts: [b.example.org], gateways: [g301], http: [{ route: [{ destination: { host: server } }] }] }\n`,
     at: [11, 1],

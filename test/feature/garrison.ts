@@ -26,10 +26,13 @@ export interface SpawnOptions {
   /** Over the test's own environment. */
   readonly env?: Readonly<Record<string, string>>;
   readonly cwd?: string;
+  /** A program, with its arguments, that runs it, such as `ip netns exec NAME`. */
+  readonly prefix?: readonly string[];
 }
 
-function spawnGarrison(args: readonly string[], { env = {}, cwd }: SpawnOptions): ChildProcess {
-  return spawn(process.execPath, [LAUNCHER, ...args], {
+function spawnGarrison(args: readonly string[], { env = {}, cwd, prefix = [] }: SpawnOptions): ChildProcess {
+  const [program = process.execPath, ...rest] = [...prefix, process.execPath, LAUNCHER, ...args];
+  return spawn(program, rest, {
     env: { ...process.env, NO_COLOR: "1", ...env },
     stdio: ["ignore", "pipe", "pipe"],
     ...(cwd === undefined ? {} : { cwd }),

@@ -92,6 +92,29 @@ describe("an authority's work, seen by others", { skip, timeout: 180_000 }, () =
     });
   }
 
+  test("zlint and openssl find nothing in a certificate that names its list of revoked certificates", async () => {
+    const url = "http://crl.example.org/ca.crl";
+    const named = openAuthority({
+      stateFolder: file("named"),
+      trustDomain: parseTrustDomain("cluster.local"),
+      clock: systemClock,
+      logger: silentLogger,
+      crlUrl: url,
+    });
+    const { leaf } = await named.issue(request());
+    assert.deepEqual(await findings(leaf), []);
+    writeFileSync(file("root.pem"), named.rootsPem);
+    writeFileSync(file("list.pem"), await named.revocationList());
+    named.close();
+    writeFileSync(file("leaf.pem"), leaf);
+    const verify = ["verify", "-x509_strict", "-crl_check", "-CRLfile", file("list.pem"), "-CAfile", file("root.pem"), file("leaf.pem")];
+    assert.match(execFileSync("openssl", verify, { encoding: "utf8" }), /leaf\.pem: OK/);
+    assert.match(
+      execFileSync("openssl", ["x509", "-in", file("leaf.pem"), "-noout", "-ext", "crlDistributionPoints"], { encoding: "utf8" }),
+      /URI:http:\/\/crl\.example\.org\/ca\.crl/,
+    );
+  });
+
   test("zlint finds nothing in the root; and every lint that is left out is one that would speak", async () => {
     assert.deepEqual(await findings(authority.rootsPem), []);
     assert.deepEqual([...excused].sort(), Object.keys(WEB_PKI_ONLY).sort());

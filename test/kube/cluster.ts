@@ -25,6 +25,12 @@ function pluralOf(kind: string): string {
   return { AuthorizationPolicy: "authorizationpolicies", WorkloadEntry: "workloadentries" }[kind] ?? `${kind.toLowerCase()}s`;
 }
 
+/** Where objects like this one are. */
+function collectionOf({ apiVersion, kind, metadata }: Manifest): string {
+  const base = apiVersion === "v1" ? "/api/v1" : `/apis/${apiVersion}`;
+  return `${base}/namespaces/${metadata.namespace}/${pluralOf(kind)}`;
+}
+
 export class Cluster {
   readonly server: ApiServer;
   readonly #objects: KubernetesObjectApi;
@@ -64,10 +70,9 @@ export class Cluster {
     for (const path of paths) await until(`${path} is served`, async () => (await api.call("GET", path)).status === 200);
   }
 
-  /** What the API server would say to a new object of the group `security.istio.io`, fields that it does not know refused; it is not kept. */
+  /** What the API server would say to a new object, fields that it does not know refused; it is not kept. */
   async tryOut(object: Manifest): Promise<ApiAnswer> {
-    const path = `/apis/${object.apiVersion}/namespaces/${object.metadata.namespace}/${pluralOf(object.kind)}?dryRun=All&fieldValidation=Strict`;
-    return (await this.#api()).call("POST", path, object);
+    return (await this.#api()).call("POST", `${collectionOf(object)}?dryRun=All&fieldValidation=Strict`, object);
   }
 
   #api(): Promise<KubernetesApi> {
@@ -80,10 +85,11 @@ export class Cluster {
     config.loadFromFile(this.server.kubeconfig);
     const options: RequestOptions = {};
     await config.applyToHTTPSOptions(options);
-    const plural = pluralOf(object.kind);
-    const base = object.apiVersion === "v1" ? "/api/v1" : `/apis/${object.apiVersion}`;
-    const path = `${base}/namespaces/${object.metadata.namespace}/${plural}`;
-    const outgoing = request(this.server.url + path, { ...options, method: "POST", headers: { "content-type": "application/json" } });
+    const outgoing = request(this.server.url + collectionOf(object), {
+      ...options,
+      method: "POST",
+      headers: { "content-type": "application/json" },
+    });
     outgoing.end(JSON.stringify(object));
     const [incoming] = (await once(outgoing, "response")) as [IncomingMessage];
     const chunks: Buffer[] = [];
@@ -124,8 +130,8 @@ export class Cluster {
   }
 
   /** Our webhooks, with the control plane at a port of this machine. */
-  async installWebhooks(port: number): Promise<void> {
-    const text = readFileSync(join(DEPLOY, "webhooks.yaml"), "utf8");
+  async installWebhooks(port: number, file = "webhooks.yaml"): Promise<void> {
+    const text = readFileSync(join(DEPLOY, file), "utf8");
     await this.apply(text.replaceAll(/service: \{ name: garrison.*path: (\S+),.*\}/g, `url: https://localhost:${port}$1`));
   }
 

@@ -8,7 +8,7 @@ const LEVELS: readonly (readonly string[])[] = [
   ["mesh", "convert"],
   ["compile"],
   ["render/envoy", "render/decide", "analyze"],
-  ["sources", "xds", "ca", "audit", "jwks", "agent", "proxy"],
+  ["sources", "xds", "ca", "audit", "jwks", "agent", "proxy", "capture"],
   ["prove"],
   ["server", "cli"],
 ];

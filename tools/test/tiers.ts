@@ -40,6 +40,17 @@ async function envoy(): Promise<Availability> {
   }
 }
 
+/** In the order in which they are missed. */
+const NETWORK_PROGRAMS = ["nft", "ip", "setpriv", "curl", "redis-server", "redis-cli", "psql"];
+
+/** Namespaces of the network are root's to make. */
+async function network(): Promise<Availability> {
+  if (process.getuid?.() !== 0) return { ready: false, reason: "this user is not root" };
+  const folders = (process.env.PATH ?? "").split(delimiter);
+  const missing = NETWORK_PROGRAMS.find((name) => findExecutable(folders, [name]) === undefined);
+  return missing === undefined ? envoy() : { ready: false, reason: `there is no \`${missing}\`` };
+}
+
 const GO_TOOLS = ["spiffe-client", "spiffe-helper", "grpcurl", "tlog-verify", "zlint"];
 
 async function goTools(): Promise<Availability> {
@@ -90,6 +101,14 @@ export const TIERS: readonly Tier[] = [
     concurrency: 1,
     available: envoy,
     howToGet: "run `npm run setup:envoy`, or set `ENVOY_PATH`",
+    required: { GARRISON_REQUIRE_ENVOY: "1" },
+  },
+  {
+    name: "network",
+    patterns: ["test/network/**/*.test.ts"],
+    concurrency: 1,
+    available: network,
+    howToGet: "run as root, with `npm run setup:envoy` and the packages nftables, iproute2, redis-server and postgresql",
     required: { GARRISON_REQUIRE_ENVOY: "1" },
   },
   {

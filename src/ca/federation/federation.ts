@@ -10,10 +10,10 @@ import { FederatedDomain, type FederatedDomainStatus } from "./federated-domain.
 import type { Relation } from "./relations.ts";
 
 export interface FederationOptions {
-  /** Reads the relations of the moment. Throws where they cannot be taken. */
-  readonly read: () => readonly Relation[];
-  /** Names that mean the mesh itself at the moment: no bundle is ever bound to them. */
-  readonly ownNames: () => readonly string[];
+  /** Reads the relations of the moment; the names mean the mesh itself. Throws where they cannot be taken. */
+  readonly read: (names: readonly string[]) => readonly Relation[];
+  /** The mesh's own. */
+  readonly trustDomain: TrustDomain;
   /** Where bundles are kept. */
   readonly folder: string;
   readonly clock: Clock;
@@ -28,18 +28,19 @@ export class Federation {
   readonly #timer: NodeJS.Timeout;
   #domains: ReadonlyMap<TrustDomain, FederatedDomain> = new Map();
   #broken = "";
+  #aliases: () => readonly string[] = () => [];
 
   /** Throws what `read` throws, and `invalid-configuration` for a first bundle that is none. */
   constructor(options: FederationOptions) {
     this.#options = options;
     mkdirSync(options.folder, { recursive: true, mode: 0o700 });
-    this.#follow(options.read());
+    this.#follow(options.read(this.#ownNames));
     this.#timer = setInterval(() => this.#look(), LOOK_MS).unref();
   }
 
   /** What is trusted of each other domain at this moment. */
   get bundles(): TrustBundles {
-    const own = this.#options.ownNames();
+    const own = this.#ownNames;
     const trusted = [...this.#domains].flatMap(([name, domain]): [TrustDomain, TrustBundle][] => {
       const bundle = own.includes(name) ? undefined : domain.trusted;
       return bundle === undefined ? [] : [[name, bundle]];
@@ -49,6 +50,15 @@ export class Federation {
 
   get statuses(): readonly FederatedDomainStatus[] {
     return [...this.#domains.values()].map(({ status }) => status);
+  }
+
+  /** The mesh has other names from now on: no bundle is ever bound to one of them. */
+  useAliases(aliases: () => readonly string[]): void {
+    this.#aliases = aliases;
+  }
+
+  get #ownNames(): readonly string[] {
+    return [this.#options.trustDomain, ...this.#aliases()];
   }
 
   /** Listeners are called when what is trusted may have changed. */
@@ -64,7 +74,7 @@ export class Federation {
   /** A file that cannot be taken changes nothing: what it said before stays in force. */
   #look(): void {
     try {
-      if (this.#follow(this.#options.read())) this.#tell();
+      if (this.#follow(this.#options.read(this.#ownNames))) this.#tell();
       this.#broken = "";
     } catch (thrown) {
       const { message } = AppError.from(thrown);

@@ -1,10 +1,11 @@
 /** Names of callers that nobody in the mesh has. Patterns, and names of other trust domains, may be anybody's. */
 import type { Diagnostic } from "../../core/diagnostic.ts";
 import { DEFAULT_TRUST_DOMAIN } from "../../identity/trust-domain.ts";
+import { derived, narrow } from "../../mesh/recording.ts";
 import type { MeshSnapshot } from "../../mesh/snapshot.ts";
 import { quote } from "../../policy/decode/report.ts";
 import { closest } from "../../policy/decode/suggest.ts";
-import type { Clause } from "../../policy/model.ts";
+import type { Clause, ServiceEntryObject } from "../../policy/model.ts";
 import { formatValueMatch, type ValueMatch } from "../../policy/pattern.ts";
 import { trustDomainsOf } from "../trust-domains.ts";
 import { fieldName } from "./field-name.ts";
@@ -27,25 +28,12 @@ class Population {
   readonly #declared: ReadonlySet<string>;
   readonly #meant = new Map<string, Account | undefined>();
 
-  constructor(snapshot: MeshSnapshot) {
-    this.#declared = snapshot.namespaces;
-    for (const identity of snapshot.identities) this.#addIdentity(identity);
-    for (const { namespace, serviceAccount } of snapshot.workloads.values()) this.#add(namespace, serviceAccount);
-    for (const { meta, endpoints, subjectAltNames } of snapshot.serviceEntries) {
-      for (const { serviceAccount } of endpoints.kind === "inline" ? endpoints.list : [])
-        if (serviceAccount !== undefined) this.#add(meta.namespace, serviceAccount);
-      for (const { kind, value } of subjectAltNames) if (kind === "uri") this.#addIdentity(value);
+  constructor(declared: ReadonlySet<string>, accounts: readonly Account[]) {
+    this.#declared = declared;
+    for (const { namespace, name } of accounts) {
+      const known = this.#accounts.get(namespace) ?? new Set();
+      this.#accounts.set(namespace, known.add(name));
     }
-  }
-
-  #add(namespace: string, name: string): void {
-    const known = this.#accounts.get(namespace) ?? new Set();
-    this.#accounts.set(namespace, known.add(name));
-  }
-
-  #addIdentity(identity: string): void {
-    const [, , , , namespace, , name] = identity.split("/");
-    if (namespace !== undefined && name !== undefined) this.#add(namespace, name);
   }
 
   hasNamespace(name: string): boolean {
@@ -79,13 +67,30 @@ class Population {
   }
 }
 
-const populations = new WeakMap<MeshSnapshot, Population>();
-
-function populationOf(snapshot: MeshSnapshot): Population {
-  const known = populations.get(snapshot) ?? new Population(snapshot);
-  populations.set(snapshot, known);
-  return known;
+function accountsIn(identity: string): readonly Account[] {
+  const [, , , , namespace, , name] = identity.split("/");
+  return namespace === undefined || name === undefined ? [] : [{ namespace, name }];
 }
+
+function accountsOfEntry({ meta, endpoints, subjectAltNames }: ServiceEntryObject): readonly Account[] {
+  const served = endpoints.kind === "inline" ? endpoints.list : [];
+  return [
+    ...served.flatMap(({ serviceAccount: name }) => (name === undefined ? [] : [{ namespace: meta.namespace, name }])),
+    ...subjectAltNames.flatMap(({ kind, value }) => (kind === "uri" ? accountsIn(value) : [])),
+  ];
+}
+
+/** The same list while nobody comes or goes, wherever their workloads move. */
+const accountsOf = derived((snapshot): readonly Account[] => {
+  const all = [
+    ...[...snapshot.identities].flatMap(accountsIn),
+    ...[...snapshot.workloads.values()].map(({ namespace, serviceAccount: name }) => ({ namespace, name })),
+    ...snapshot.serviceEntries.flatMap(accountsOfEntry),
+  ];
+  return [...new Map(all.map((account) => [`${account.namespace}/${account.name}`, account])).values()];
+});
+
+const populationOf = narrow((snapshot) => new Population(snapshot.namespaces, accountsOf(snapshot)));
 
 interface Missing {
   readonly text: string;

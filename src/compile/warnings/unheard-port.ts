@@ -26,6 +26,11 @@ function servicePort(snapshot: MeshSnapshot, selected: Selected, port: number) {
   return undefined;
 }
 
+/** A captured workload is met at every port, declared or not. */
+function isMetEverywhere(selected: Selected): boolean {
+  return selected.some(({ capture }) => capture !== undefined);
+}
+
 /** Why nothing listens on a port, and what to write instead. */
 function whyUnheard(snapshot: MeshSnapshot, selected: Selected, port: number): { readonly why: string; readonly help: string } {
   const meant = servicePort(snapshot, selected, port);
@@ -46,7 +51,8 @@ function unheardPorts({ rule, selected, snapshot }: PlacedRule): ReadonlySet<num
   const named = clauses.flatMap(({ values, negated }) =>
     values.flatMap((value) => (value.kind === "port" && !heard.has(value.port) ? [{ port: value.port, negated }] : [])),
   );
-  const told = named.filter(({ port, negated }) => !negated || servicePort(snapshot, selected, port) !== undefined);
+  const everywhere = isMetEverywhere(selected);
+  const told = named.filter(({ port, negated }) => (!negated && !everywhere) || servicePort(snapshot, selected, port) !== undefined);
   return new Set(told.map(({ port }) => port));
 }
 
@@ -62,7 +68,7 @@ export function unheardRulePorts(placed: PlacedRule): readonly Diagnostic[] {
 /** Rules that hold at no listener, where nothing else says why. */
 export function unreachable(placed: PlacedRule): readonly Diagnostic[] {
   const { policy, rule, name, place, selected } = placed;
-  if (selected.length === 0 || unheardPorts(placed).size > 0) return [];
+  if (selected.length === 0 || isMetEverywhere(selected) || unheardPorts(placed).size > 0) return [];
   const listeners = selected.flatMap(listenersOf);
   if (listeners.some((listener) => onPort(rule, listener.port) !== undefined)) return [];
   const all = named(selected.map(({ workload }) => workload));
@@ -80,7 +86,7 @@ export function unheardModePorts(snapshot: MeshSnapshot, policy: PeerAuthenticat
   if (heard.size === 0) return [];
   const { namespace, name, place } = policy.meta;
   return [...policy.portLevelMtls.keys()]
-    .filter((port) => !heard.has(port))
+    .filter((port) => !heard.has(port) && (!isMetEverywhere(selected) || servicePort(snapshot, selected, port) !== undefined))
     .map((port) => {
       const { why, help } = whyUnheard(snapshot, selected, port);
       const message = `\`portLevelMtls\` of PeerAuthentication \`${namespace}/${name}\` names port ${port} in vain: ${why}`;

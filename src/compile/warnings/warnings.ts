@@ -81,14 +81,17 @@ function ruleWarnings(placed: PlacedRule): readonly Diagnostic[] {
   return [...OF_WORDS, ...effects].flatMap((warn) => warn(placed));
 }
 
-/** All warnings about the meaning of policies in force. */
-export function policyWarnings(snapshot: MeshSnapshot, compiled: Compiled, selections: readonly Selection[]): readonly Diagnostic[] {
-  const peers = selections.flatMap(({ policy, workloads }) => (policy.kind === "PeerAuthentication" ? [{ policy, workloads }] : []));
-  const warnings = selections.flatMap(({ policy, workloads }): readonly Diagnostic[] => {
-    const selected = workloads.flatMap(({ key }) => compiled.get(key) ?? []);
-    if (policy.kind === "PeerAuthentication") return unheardModePorts(snapshot, policy, selected);
-    if (policy.kind === "RequestAuthentication") return tokenOptional(policy, selected);
-    return placedRules(snapshot, policy, selected).flatMap(ruleWarnings);
-  });
-  return [...shadowedModes(peers), ...warnings];
+/** Warnings about the meaning of one policy in force. `compiled`: of the workloads that it selects. */
+export function policyWarnings(snapshot: MeshSnapshot, compiled: Compiled, { policy, workloads }: Selection): readonly Diagnostic[] {
+  const selected = workloads.flatMap(({ key }) => compiled.get(key) ?? []);
+  if (policy.kind === "PeerAuthentication") return unheardModePorts(snapshot, policy, selected);
+  if (policy.kind === "RequestAuthentication") return tokenOptional(policy, selected);
+  return placedRules(snapshot, policy, selected).flatMap(ruleWarnings);
+}
+
+/** Warnings about policies that stand in each other's way. `selections`: of all policies, in their order. */
+export function warningsAmong(selections: readonly Selection[]): readonly Diagnostic[] {
+  return shadowedModes(
+    selections.flatMap(({ policy, workloads }) => (policy.kind === "PeerAuthentication" ? [{ policy, workloads }] : [])),
+  );
 }

@@ -91,7 +91,8 @@ function warnOfKey({ node, path, report }: Cursor, why: string): void {
   report.add("GAR0012", node.place, `${quote(path)}: ${why}`, "tokens that it signed are refused");
 }
 
-function readSource(fields: Fields, issuer: string): JwksSource | undefined {
+/** The keys of an issuer: `jwks`, `jwksUri`, or what its discovery leads to. */
+export function jwksSource(fields: Fields, issuer: string): JwksSource | undefined {
   const timeoutMs = fields.optional("timeout", timeout) ?? DEFAULT_TIMEOUT_MS;
   const inline = fields.optional("jwks", inlineJwks);
   const uri = fields.optional("jwksUri", jwksUri);
@@ -121,7 +122,7 @@ function checkOutputs({ cursor }: Fields, { fromHeaders, outputPayloadToHeader, 
 
 export const jwtRule: Decoder<JwtRule> = record((fields) => {
   const issuer = fields.optional("issuer", stringUpTo(LIMITS.text)) ?? "";
-  const jwks = readSource(fields, issuer);
+  const jwks = jwksSource(fields, issuer);
   // VA-5.
   if (issuer === "" && !fields.has("jwksUri") && jwks !== undefined)
     wrong(fields.cursor, "GAR0005", "has neither an `issuer` nor a `jwksUri`", "add the issuer, as its tokens have it in `iss`");

@@ -9,6 +9,7 @@ import { proxyConfig } from "./proxy-config.ts";
 import { boolean, type Decoder, type Fields, list, record } from "./reader.ts";
 import { oneOf, only, parsed } from "./refine.ts";
 import { quote } from "./report.ts";
+import { outboundTrafficPolicy } from "./sidecar.ts";
 
 const trustDomain = parsed<TrustDomain>(
   parseTrustDomain,
@@ -72,7 +73,6 @@ const UNUSED = [
   "ingressService",
   "localityLbSetting",
   "outboundClusterStatName",
-  "outboundTrafficPolicy",
   "protocolDetectionTimeout",
   "proxyHttpPort",
   "proxyInboundListenPort",
@@ -89,6 +89,11 @@ function refuseWhatIsNotHonoured(fields: Fields): void {
   fields.tellUnused(UNUSED);
 }
 
+function readOutboundTrafficPolicy(fields: Fields): Pick<MeshConfig, "outboundTrafficPolicy"> {
+  const mode = fields.optional("outboundTrafficPolicy", outboundTrafficPolicy);
+  return mode === undefined ? {} : { outboundTrafficPolicy: mode };
+}
+
 /** Every field that concerns security is read or refused by name; the others are told as warnings. */
 export const meshConfig: Decoder<MeshConfig> = record((fields) => {
   const config: MeshConfig = {
@@ -98,6 +103,7 @@ export const meshConfig: Decoder<MeshConfig> = record((fields) => {
     pathNormalization: fields.optional("pathNormalization", pathNormalization) ?? DEFAULT_MESH_CONFIG.pathNormalization,
     meshMtls: fields.optional("meshMTLS", meshTls) ?? DEFAULT_MESH_TLS,
     enableAutoMtls: fields.optional("enableAutoMtls", autoMtls) ?? DEFAULT_MESH_CONFIG.enableAutoMtls,
+    ...readOutboundTrafficPolicy(fields),
     defaultConfig: fields.optional("defaultConfig", proxyConfig) ?? NO_PROXY_CONFIG,
     extensionProviders: readExtensionProviders(fields),
   };

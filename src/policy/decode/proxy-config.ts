@@ -1,8 +1,8 @@
 /** Istio `mesh.v1alpha1.ProxyConfig`: `defaultConfig` of the MeshConfig, and the annotation `proxy.istio.io/config`. */
-import { NO_PROXY_CONFIG, type ProxyConfig } from "../mesh-config.ts";
+import { type InterceptionMode, NO_PROXY_CONFIG, type ProxyConfig } from "../mesh-config.ts";
 import { yamlText } from "./embedded-yaml.ts";
 import { childOf, type RawMap } from "./raw-node.ts";
-import { type Cursor, type Decoder, type Fields, protoInteger, record } from "./reader.ts";
+import { type Cursor, type Decoder, type Fields, protoInteger, record, wrong } from "./reader.ts";
 import { oneOf, only } from "./refine.ts";
 
 /** Envoy counts hops in 32 bits; nobody has so many proxies. */
@@ -85,7 +85,6 @@ const UNUSED = [
   "fileFlushMinSizeKb",
   "holdApplicationUntilProxyStarts",
   "image",
-  "interceptionMode",
   "meshId",
   "parentShutdownDuration",
   "proxyAdminPort",
@@ -104,14 +103,22 @@ const UNUSED = [
   "zipkinAddress",
 ];
 
+const interceptionMode: Decoder<InterceptionMode> = (cursor) => {
+  const mode = oneOf(["REDIRECT", "NONE", "TPROXY"])(cursor);
+  if (mode !== "TPROXY") return mode;
+  return wrong(cursor, "GAR0004", "is not supported: `TPROXY`", "use REDIRECT: applications see connections from their own proxy");
+};
+
 export const proxyConfig: Decoder<ProxyConfig> = record((fields) => {
+  const mode = fields.optional("interceptionMode", interceptionMode);
   const gateway = fields.optional("gatewayTopology", topology);
   fields.optional("proxyHeaders", proxyHeaders);
   const tellsDenials = fields.optional("proxyMetadata", proxyMetadata);
   fields.optional("controlPlaneAuthPolicy", only(["MUTUAL_TLS"], "proxies reach the control plane by mutual TLS"));
   fields.refuse(REFUSED);
   fields.tellUnused(UNUSED);
-  return { numTrustedProxies: gateway?.numTrustedProxies, tellsDenials };
+  const numTrustedProxies = gateway?.numTrustedProxies;
+  return { numTrustedProxies, tellsDenials, ...(mode === undefined ? {} : { interceptionMode: mode }) };
 });
 
 const PROXY_CONFIG_ANNOTATION = "proxy.istio.io/config";

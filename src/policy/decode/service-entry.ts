@@ -1,12 +1,12 @@
 /** Istio `networking.v1.ServiceEntry`. */
-import { parseIpAddress } from "../ip-block.ts";
+import { parseIpAddress, parseIpBlock } from "../ip-block.ts";
 import type { EntryEndpoint, ObjectMeta, ServiceEntryObject, ServicePort } from "../model.ts";
 import { dnsLabel, dnsSubdomain } from "./kubernetes-name.ts";
 import { labels, NO_LABELS, sidecarSelector } from "./labels.ts";
 import { LIMITS } from "./limits.ts";
 import { protocolOfPort, unsaid } from "./port-protocol.ts";
 import { type Cursor, type Decoder, type Fields, integer, list, record, text, wrong } from "./reader.ts";
-import { oneOf } from "./refine.ts";
+import { oneOf, parsed } from "./refine.ts";
 import { quote } from "./report.ts";
 import { exportTo, hosts, parseHost, subjectAltNames } from "./server-name.ts";
 import { protocol } from "./sidecar.ts";
@@ -122,6 +122,9 @@ const resolution: Decoder<Resolution> = (cursor) => {
   return value;
 };
 
+/** A virtual address of the service, or a block of them. */
+const addressBlock = parsed((value) => parseIpBlock(value).text, "an IP address or CIDR block", "write it as `10.1.2.3` or `10.1.0.0/16`");
+
 const spec: Decoder<Spec> = record((fields) => {
   const names = fields.required("hosts", hosts);
   const known = fields.required("ports", ports);
@@ -130,9 +133,18 @@ const spec: Decoder<Spec> = record((fields) => {
   const endpoints = readEndpoints(fields, how ?? "DNS", known ?? []);
   const sans = fields.optional("subjectAltNames", subjectAltNames) ?? [];
   const visible = fields.optional("exportTo", exportTo) ?? [];
-  fields.setAside({ addresses: "traffic to it is not captured: reach the host by an egress listener, which leads to the endpoints" });
+  const addresses = fields.optional("addresses", list(addressBlock, { max: LIMITS.names })) ?? [];
   if (names === undefined || known === undefined || how === undefined || endpoints === undefined) return undefined;
-  return { hosts: [...new Set(names)], location, resolution: how, ports: known, endpoints, subjectAltNames: sans, exportTo: visible };
+  return {
+    hosts: [...new Set(names)],
+    location,
+    resolution: how,
+    ports: known,
+    endpoints,
+    subjectAltNames: sans,
+    ...(addresses.length === 0 ? {} : { addresses: [...new Set(addresses)] }),
+    exportTo: visible,
+  };
 });
 
 export function decodeServiceEntry(root: Fields, meta: ObjectMeta): ServiceEntryObject | undefined {

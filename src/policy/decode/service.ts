@@ -5,7 +5,7 @@ import { labels, NO_LABELS } from "./labels.ts";
 import { LIMITS } from "./limits.ts";
 import { protocolOfPort, unsaid } from "./port-protocol.ts";
 import { type Decoder, type Fields, integer, list, record, text, wrong } from "./reader.ts";
-import { only } from "./refine.ts";
+import { ipAddress, only } from "./refine.ts";
 
 const number = integer(1, 65_535);
 
@@ -66,16 +66,33 @@ function readSameForAll(fields: Fields): void {
   fields.optional("type", only(["ClusterIP"], "use `ClusterIP`: the mesh serves its own workloads only"));
   fields.optional("sessionAffinity", only(["None"], "session affinity is not supported"));
   fields.optional("internalTrafficPolicy", only(["Cluster"], "all endpoints of a service are used alike"));
-  // Proxies go to the endpoints themselves, so no virtual address, nor its family, ever matters; and entries have no readiness.
-  fields.accept("clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy", "publishNotReadyAddresses");
+  // Addresses say their family; and entries have no readiness.
+  fields.accept("ipFamilies", "ipFamilyPolicy", "publishNotReadyAddresses");
+}
+
+/** `None` and an empty text stand for no address. */
+const clusterIp: Decoder<readonly string[]> = (cursor) => {
+  const { node } = cursor;
+  if (node.kind === "scalar" && (node.value === "None" || node.value === "")) return [];
+  const address = ipAddress(cursor);
+  return address === undefined ? undefined : [address];
+};
+
+/** Captured traffic names a service by its virtual address; everybody else goes to the endpoints themselves. */
+function readAddresses(fields: Fields): { readonly addresses?: readonly string[] } {
+  const first = fields.optional("clusterIP", clusterIp) ?? [];
+  const all = (fields.optional("clusterIPs", list(clusterIp, { max: 2 })) ?? []).flat();
+  const addresses = [...new Set([...first, ...all])];
+  return addresses.length === 0 ? {} : { addresses };
 }
 
 const spec = record((fields) => {
   const selector = fields.optional("selector", labels) ?? NO_LABELS;
   const decoded = fields.required("ports", ports);
+  const addresses = readAddresses(fields);
   readSameForAll(fields);
   fields.refuse(UNSUPPORTED);
-  return decoded === undefined ? undefined : { selector, ports: decoded };
+  return decoded === undefined ? undefined : { selector, ports: decoded, ...addresses };
 });
 
 export function decodeService(root: Fields, meta: ObjectMeta): ServiceObject | undefined {

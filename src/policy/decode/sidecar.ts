@@ -1,11 +1,12 @@
 /** Istio `networking.v1.Sidecar`: the proxy's listeners. */
-import type { EgressHost, EgressListener, IngressListener, ObjectMeta, Protocol, SidecarObject } from "../model.ts";
+import type { OutboundTrafficPolicy } from "../mesh-config.ts";
+import type { EgressHost, EgressListener, EgressScope, IngressListener, ObjectMeta, Protocol, SidecarObject } from "../model.ts";
 import { dnsLabel, isDnsLabel, isDnsSubdomain } from "./kubernetes-name.ts";
 import { NO_LABELS, sidecarSelector } from "./labels.ts";
 import { LIMITS } from "./limits.ts";
 import { parseProtocol, protocolOfPort } from "./port-protocol.ts";
 import { type Decoder, type Fields, integer, list, record, text, wrong } from "./reader.ts";
-import { ipAddress, only } from "./refine.ts";
+import { ipAddress, oneOf, only } from "./refine.ts";
 import { quote } from "./report.ts";
 import { defaultEndpoint, UNIX_SCHEME, unixEndpoint } from "./socket-address.ts";
 
@@ -33,11 +34,11 @@ function portOf(smallest: 0 | 1): Decoder<ListenerPort> {
   });
 }
 
-const CAPTURE_HELP = "traffic is not captured: use NONE, and let the application connect to the listener";
+const CAPTURE_HELP = "whether traffic is captured is said of the workload, by `interceptionMode`: use DEFAULT or NONE";
 
-/** There is no capture, so a listener is always bound to its port, which is what both values come to. */
-function readCaptureMode(fields: Fields): void {
-  fields.optional("captureMode", only(["NONE", "DEFAULT"], CAPTURE_HELP));
+/** Whether the listener is said to be bound to its port, wherever it stands. DEFAULT is what the workload is. */
+function isBound(fields: Fields): boolean {
+  return fields.optional("captureMode", only(["NONE", "DEFAULT"], CAPTURE_HELP)) === "NONE";
 }
 
 const UNSUPPORTED_OF_INGRESS = {
@@ -49,7 +50,8 @@ const ingressListener: Decoder<IngressListener> = record((fields) => {
   const port = fields.required("port", portOf(1));
   const bind = fields.optional("bind", ipAddress);
   const endpoint = fields.required("defaultEndpoint", defaultEndpoint, "it says where the application listens, such as `127.0.0.1:8080`");
-  readCaptureMode(fields);
+  // A captured workload's listeners are told by their ports, bound or not.
+  isBound(fields);
   fields.refuse(UNSUPPORTED_OF_INGRESS);
   if (port === undefined || endpoint === undefined) return undefined;
   return { port, bind, defaultEndpoint: endpoint, place: fields.cursor.node.place };
@@ -79,32 +81,53 @@ const egressHost: Decoder<EgressHost> = (cursor) => {
   );
 };
 
-const CATCH_ALL_HELP = "give the listener a `port`: traffic is not captured, so there is nothing that it could catch";
+type Egress = { readonly kind: "listener"; readonly listener: EgressListener } | { readonly kind: "scope"; readonly scope: EgressScope };
 
-/** Without a port, Istio's listener catches all captured traffic. Without a `bind`, ours is on loopback: only its own workload may use it. */
-const egressListener: Decoder<EgressListener> = record((fields) => {
-  const bind = fields.has("bind") ? fields.optional("bind", egressBind) : { kind: "address" as const, host: "127.0.0.1" };
+const BIND_HELP = "say the `port` of the listener; without `bind` too, it says what captured traffic reaches";
+
+/** Without a `bind`, a listener is on loopback: only its own workload may use it. */
+function bindOf(fields: Fields): EgressListener["bind"] | undefined {
+  return fields.has("bind") ? fields.optional("bind", egressBind) : { kind: "address", host: "127.0.0.1" };
+}
+
+/** Without a port it catches all captured traffic, as in Istio. */
+const egress: Decoder<Egress> = record((fields) => {
+  const bind = bindOf(fields);
   const port = fields.optional("port", portOf(bind?.kind === "unix" ? 0 : 1));
   const hosts = fields.required("hosts", list(egressHost, { min: 1, max: LIMITS.hosts }));
-  readCaptureMode(fields);
-  if (!fields.has("port")) return wrong(fields.cursor, "GAR0004", "has no `port`, which is not supported", CATCH_ALL_HELP);
+  const bound = isBound(fields) || fields.has("bind");
+  const { place } = fields.cursor.node;
+  if (!fields.has("port")) {
+    if (bound) return wrong(fields.cursor, "GAR0005", "is bound and has no `port`", BIND_HELP);
+    return hosts === undefined ? undefined : { kind: "scope", scope: { hosts, place } };
+  }
   if (bind === undefined || port === undefined || hosts === undefined) return undefined;
-  return { port, bind, hosts, place: fields.cursor.node.place };
+  return { kind: "listener", listener: { port, bind, hosts, ...(bound ? {} : { capturable: true }), place } };
 });
 
-const UNSUPPORTED = {
-  outboundTrafficPolicy:
-    "traffic is not captured, so an application reaches what its egress listeners name and connects to the rest itself",
-  inboundConnectionPool: "limits of connections are not supported",
-};
+export const outboundTrafficPolicy: Decoder<OutboundTrafficPolicy> = record((fields) => {
+  fields.refuse({ egressProxy: "traffic to unknown destinations goes to them, or nowhere: remove the field" });
+  return fields.optional("mode", oneOf(["REGISTRY_ONLY", "ALLOW_ANY"])) ?? "REGISTRY_ONLY";
+});
+
+const UNSUPPORTED = { inboundConnectionPool: "limits of connections are not supported" };
 
 const spec = record((fields) => {
   const bounds = { max: LIMITS.ports };
   const selector = fields.optional("workloadSelector", sidecarSelector) ?? NO_LABELS;
   const ingress = fields.optional("ingress", list(ingressListener, bounds)) ?? [];
-  const egress = fields.optional("egress", list(egressListener, bounds)) ?? [];
+  const all = fields.optional("egress", list(egress, bounds)) ?? [];
+  const policy = fields.optional("outboundTrafficPolicy", outboundTrafficPolicy);
   fields.refuse(UNSUPPORTED);
-  return { selector, ingress, egress };
+  const listeners = all.flatMap((each) => (each.kind === "listener" ? [each.listener] : []));
+  const scopes = all.flatMap((each) => (each.kind === "scope" ? [each.scope] : []));
+  return {
+    selector,
+    ingress,
+    egress: listeners,
+    ...(scopes.length === 0 ? {} : { scopes }),
+    ...(policy === undefined ? {} : { outboundTrafficPolicy: policy }),
+  };
 });
 
 export function decodeSidecar(root: Fields, meta: ObjectMeta): SidecarObject | undefined {

@@ -2,12 +2,14 @@
  * Rule lists -> Envoy's RBAC filters, each an extension config of its own (ECDS), so that a change of policy never
  * touches a listener: it holds for the next request of a connection that is already open, and no connection is drained.
  */
-import { create, type MessageInitShape } from "@bufbuild/protobuf";
+import { create, type MessageInitShape, type MessageShape, toBinary } from "@bufbuild/protobuf";
+import { BinaryWriter, WireType } from "@bufbuild/protobuf/wire";
 import type { Any } from "@bufbuild/protobuf/wkt";
 import type { AuthorizationLayers, CompiledRule, Condition } from "../../compile/workload-policy.ts";
 import { AppError } from "../../core/error.ts";
+import { InternedLists } from "../../core/interned.ts";
 import { type TypedExtensionConfig, TypedExtensionConfigSchema } from "../../gen/envoy/config/core/v3/extension_pb.js";
-import { type PolicySchema, RBAC_Action, type RBACSchema } from "../../gen/envoy/config/rbac/v3/rbac_pb.js";
+import { PolicySchema, RBAC_Action, RBACSchema } from "../../gen/envoy/config/rbac/v3/rbac_pb.js";
 import { RBACSchema as HttpRbacSchema } from "../../gen/envoy/extensions/filters/http/rbac/v3/rbac_pb.js";
 import { RBACSchema as NetworkRbacSchema } from "../../gen/envoy/extensions/filters/network/rbac/v3/rbac_pb.js";
 import { attributeRow } from "../../policy/attributes.ts";
@@ -23,7 +25,6 @@ import { type Logic, PERMISSIONS, PRINCIPALS } from "./rbac-logic.ts";
 
 export type Transport = "http" | "tcp";
 type PolicyInit = MessageInitShape<typeof PolicySchema>;
-type RulesInit = MessageInitShape<typeof RBACSchema>;
 
 /**
  * The filters of a listener, in the order in which they are asked (AZ-1). ALLOW rules of dry runs have a filter of their
@@ -111,29 +112,55 @@ const ACTION = {
   allow: RBAC_Action.ALLOW,
 } as const satisfies Record<Layer, RBAC_Action>;
 
-type Rules = Required<Pick<RulesInit, "action" | "policies">>;
+type Rules = MessageShape<typeof RBACSchema>;
 
-function toRules(layer: Layer, rules: readonly CompiledRule[], transport: Transport): Rules {
-  const policies: Record<string, PolicyInit> = {};
-  for (const { origin, condition } of rules) {
-    const id = formatEnvoyPolicyId(origin);
-    if (Object.hasOwn(policies, id)) throw new AppError("internal", `two rules are called \`${id}\``);
-    policies[id] = toPolicy(condition, transport);
-  }
-  return { action: ACTION[layer], policies };
+/** `RBAC.policies`, a map: each entry is a message of a key (1) and a value (2). */
+const POLICIES = 2;
+
+function serializedEntry(id: string, policy: PolicyInit): Uint8Array {
+  const value = toBinary(PolicySchema, create(PolicySchema, policy));
+  const entry = new BinaryWriter().tag(1, WireType.LengthDelimited).string(id).tag(2, WireType.LengthDelimited).bytes(value);
+  return new BinaryWriter().bytes(entry.finish()).finish();
 }
 
+const serialized = { http: new WeakMap<CompiledRule, Uint8Array>(), tcp: new WeakMap<CompiledRule, Uint8Array>() };
+
+/** A rule is serialized once, however many workloads it holds for. */
+function entryOf(rule: CompiledRule, id: string, transport: Transport): Uint8Array {
+  const known = serialized[transport].get(rule);
+  if (known !== undefined) return known;
+  const entry = serializedEntry(id, toPolicy(rule.condition, transport));
+  serialized[transport].set(rule, entry);
+  return entry;
+}
+
+/** The entries of `policies` are among the fields that a message carries as they are. */
+function toRules(layer: Layer, rules: readonly CompiledRule[], transport: Transport, revoked: readonly string[] = []): Rules {
+  const ids = new Set<string>();
+  const entries = rules.map((rule) => {
+    const id = formatEnvoyPolicyId(rule.origin);
+    if (ids.has(id)) throw new AppError("internal", `two rules are called \`${id}\``);
+    ids.add(id);
+    return entryOf(rule, id, transport);
+  });
+  if (revoked.length > 0) entries.push(serializedEntry(formatEnvoyPolicyId(REVOKED), revokedPolicy(revoked)));
+  const message = create(RBACSchema, { action: ACTION[layer] });
+  message.$unknown = entries.map((data) => ({ no: POLICIES, wireType: WireType.LengthDelimited, data }));
+  return message;
+}
+
+interface Enforced {
+  readonly rules: readonly CompiledRule[];
+  /** Digests of certificates whose holders are denied. */
+  readonly revoked: readonly string[];
+}
+
+const NOBODY: readonly string[] = [];
+
 /** A layer without rules is a filter without rules, which lets everything pass; an ALLOW with an empty list is one that lets nothing pass. */
-function enforcedRules(
-  layer: Layer,
-  { deny, allow }: AuthorizationLayers,
-  transport: Transport,
-  revoked: readonly string[],
-): RulesInit | undefined {
-  if (layer === "allow") return allow === undefined ? undefined : toRules(layer, allow, transport);
-  if (layer !== "deny" || deny.length + revoked.length === 0) return undefined;
-  const { action, policies } = toRules(layer, deny, transport);
-  return { action, policies: revoked.length === 0 ? policies : { ...policies, [formatEnvoyPolicyId(REVOKED)]: revokedPolicy(revoked) } };
+function enforcedRules(layer: Layer, { deny, allow }: AuthorizationLayers, revoked: readonly string[]): Enforced | undefined {
+  if (layer === "allow") return allow === undefined ? undefined : { rules: allow, revoked: NOBODY };
+  return layer !== "deny" || deny.length + revoked.length === 0 ? undefined : { rules: deny, revoked };
 }
 
 interface Shadow {
@@ -161,14 +188,32 @@ function shadowRules(layer: Layer, transport: Transport, { audit, allow, dryRun 
   }
 }
 
-function filterConfig(layer: Layer, layers: AuthorizationLayers, transport: Transport, revoked: readonly string[]): Any {
-  const enforced = enforcedRules(layer, layers, transport, revoked);
-  const { rules: shadow, prefix } = shadowRules(layer, transport, layers);
+function makeConfig(layer: Layer, transport: Transport, enforced: Enforced | undefined, { rules: shadow, prefix }: Shadow): Any {
   const body = {
-    ...(enforced === undefined ? {} : { rules: enforced }),
+    ...(enforced === undefined ? {} : { rules: toRules(layer, enforced.rules, transport, enforced.revoked) }),
     ...(shadow === undefined ? {} : { shadowRules: toRules(layer, shadow, transport), shadowRulesStatPrefix: prefix }),
   };
   return transport === "http" ? pack(HttpRbacSchema, body) : pack(NetworkRbacSchema, { ...body, statPrefix: `tcp_${layer}.` });
+}
+
+/** What a config is made of, as one object: a layer's own, and lists of rules, which are the same for workloads of the same policies. */
+const ingredients = new InternedLists<object>();
+const configs = new WeakMap<readonly object[], Any>();
+const ABSENT = {};
+const OF_LAYER = {
+  http: { audit: {}, deny: {}, "dry-run": {}, allow: {} },
+  tcp: { audit: {}, deny: {}, "dry-run": {}, allow: {} },
+} as const satisfies Record<Transport, Record<Layer, object>>;
+
+/** Made and serialized once for all workloads whose rules are the same. */
+function filterConfig(layer: Layer, layers: AuthorizationLayers, transport: Transport, revoked: readonly string[]): Any {
+  const enforced = enforcedRules(layer, layers, revoked);
+  const shadow = shadowRules(layer, transport, layers);
+  const { rules = ABSENT, revoked: digests = ABSENT } = enforced ?? {};
+  const made = ingredients.of([OF_LAYER[transport][layer], rules, digests, shadow.rules ?? ABSENT]);
+  const config = configs.get(made) ?? makeConfig(layer, transport, enforced, shadow);
+  configs.set(made, config);
+  return config;
 }
 
 /** The extension configs of a workload for one scope: all layers, whether they hold rules or not. */
@@ -176,7 +221,7 @@ export function authorizationFilters(
   workload: string,
   scope: Scope,
   asked: AuthorizationLayers,
-  revoked: readonly string[] = [],
+  revoked: readonly string[] = NOBODY,
 ): readonly TypedExtensionConfig[] {
   const names = authorizationFilterNames(workload, scope);
   const transport = transportOf(scope);

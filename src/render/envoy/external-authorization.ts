@@ -11,7 +11,14 @@ import { create, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
 import { BinaryWriter, WireType } from "@bufbuild/protobuf/wire";
 import { type Any, anyPack } from "@bufbuild/protobuf/wkt";
 import { PLACES } from "../../compile/authorizers.ts";
-import type { Authorizer, CustomRule, GrpcAuthorizer, HttpAuthorizer, WorkloadPolicy } from "../../compile/workload-policy.ts";
+import type {
+  AuthorizationLayers,
+  Authorizer,
+  CustomRule,
+  GrpcAuthorizer,
+  HttpAuthorizer,
+  WorkloadPolicy,
+} from "../../compile/workload-policy.ts";
 import { AppError } from "../../core/error.ts";
 import { ApiVersion } from "../../gen/envoy/config/core/v3/config_source_pb.js";
 import { type TypedExtensionConfig, TypedExtensionConfigSchema } from "../../gen/envoy/config/core/v3/extension_pb.js";
@@ -161,15 +168,22 @@ function compositeOf(chain: readonly TypedExtensionConfig[]): Any {
   });
 }
 
+/** What of a workload's policy is rendered here. */
+export interface Asking extends Pick<WorkloadPolicy, "workload" | "authorizers"> {
+  readonly http: Pick<AuthorizationLayers, "custom">;
+  readonly tcp: Pick<AuthorizationLayers, "custom">;
+}
+
 /** The rules of a place, and whom they ask; undefined where nobody has it. */
-function atPlace({ authorizers = [], ...layers }: WorkloadPolicy, transport: Transport, place: number) {
-  const rules = layers[transport].custom?.filter((rule) => rule.place === place) ?? [];
+function atPlace(policy: Asking, transport: Transport, place: number) {
+  const { authorizers = [] } = policy;
+  const rules = policy[transport].custom?.filter((rule) => rule.place === place) ?? [];
   const authorizer = authorizers.find(({ name }) => name === rules[0]?.provider);
   if (rules.length > 0 && authorizer === undefined) throw new AppError("internal", "a rule asks an authorizer that is not there");
   return authorizer === undefined ? undefined : { authorizer, rules };
 }
 
-function httpFilters(policy: WorkloadPolicy): readonly Any[] {
+function httpFilters(policy: Asking): readonly Any[] {
   return placesOf("http").map((place) => {
     const asked = atPlace(policy, "http", place);
     return asked === undefined ? pack(HttpRbacSchema, {}) : compositeOf(pairOf(asked.authorizer, asked.rules));
@@ -203,7 +217,7 @@ function networkAuthorizer(place: number, authorizer: Authorizer | undefined): A
   });
 }
 
-function tcpFilters(policy: WorkloadPolicy): readonly Any[] {
+function tcpFilters(policy: Asking): readonly Any[] {
   return placesOf("tcp").flatMap((place) => {
     const asked = atPlace(policy, "tcp", place);
     return [networkMarks(place, asked?.rules ?? []), networkAuthorizer(place, asked?.authorizer)];
@@ -211,7 +225,7 @@ function tcpFilters(policy: WorkloadPolicy): readonly Any[] {
 }
 
 /** The extension configs of a workload for one transport: every place, whether anybody has it or not. */
-export function customFilters(policy: WorkloadPolicy, transport: Transport): readonly TypedExtensionConfig[] {
+export function customFilters(policy: Asking, transport: Transport): readonly TypedExtensionConfig[] {
   const configs = transport === "http" ? httpFilters(policy) : tcpFilters(policy);
   return customFilterNames(policy.workload, transport).flatMap(({ name }, index) => {
     const config = configs[index];

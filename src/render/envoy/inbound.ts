@@ -1,6 +1,7 @@
 /** Inbound: peers -> the proxy -> the application. One listener and one cluster for each port. */
 import { create, type DescMessage, type MessageInitShape } from "@bufbuild/protobuf";
 import type { InboundListener, WorkloadPolicy } from "../../compile/workload-policy.ts";
+import { keptWith } from "../../core/kept-with.ts";
 import { type Cluster, Cluster_DiscoveryType, ClusterSchema } from "../../gen/envoy/config/cluster/v3/cluster_pb.js";
 import { TrafficDirection } from "../../gen/envoy/config/core/v3/base_pb.js";
 import type { FilterChainSchema, FilterSchema } from "../../gen/envoy/config/listener/v3/listener_components_pb.js";
@@ -9,9 +10,11 @@ import { RBACSchema as HttpRbacSchema } from "../../gen/envoy/extensions/filters
 import { TlsInspectorSchema } from "../../gen/envoy/extensions/filters/listener/tls_inspector/v3/tls_inspector_pb.js";
 import { RBACSchema as NetworkRbacSchema } from "../../gen/envoy/extensions/filters/network/rbac/v3/rbac_pb.js";
 import { DENIED_BY_HEADER } from "../../policy/denied-by.ts";
+import type { Endpoint } from "../../policy/model.ts";
 import { httpLog, refusedInboundLog, tcpLog } from "./access-log.ts";
 import { duration, namedConfig } from "./any.ts";
 import { authorizationFilterNames, type Scope } from "./authorization.ts";
+import { towardsApplication } from "./capture/own-address.ts";
 import { cluster, toAddress } from "./cluster.ts";
 import { discoveredFilter } from "./config-source.ts";
 import { customFilterNames } from "./external-authorization.ts";
@@ -25,8 +28,14 @@ import { MESH_ALPN, serverTls } from "./tls.ts";
 type FilterInit = MessageInitShape<typeof FilterSchema>;
 type FilterChainInit = MessageInitShape<typeof FilterChainSchema>;
 
+/** What filters are told of their listener: nothing of the mode, so that they stay the same when that changes. */
+type Named = Pick<InboundListener, "name" | "port" | "protocol"> & {
+  /** Where TCP goes; without, to the listener's own cluster. */
+  readonly cluster?: string | undefined;
+};
+
 /** Istio's name of the cluster that leads to the application. */
-function clusterName(listener: InboundListener): string {
+function clusterName(listener: Named): string {
   return `inbound|${listener.port}||`;
 }
 
@@ -59,7 +68,7 @@ export function requestFilters(workload: string, scope: Exclude<Scope, "tcp">) {
   return [...beforeAuthorization(workload), ...authorization(workload, scope)];
 }
 
-function httpFilters(policy: WorkloadPolicy, listener: InboundListener): readonly FilterInit[] {
+function httpFilters(policy: WorkloadPolicy, listener: Named): readonly FilterInit[] {
   const { name } = listener;
   const { workload, pathNormalization, numTrustedProxies, tellsDenials } = policy;
   const responseHeadersToRemove = tellsDenials === true ? [DENIED_BY_HEADER] : [];
@@ -68,26 +77,64 @@ function httpFilters(policy: WorkloadPolicy, listener: InboundListener): readonl
   return [inboundHttp({ name, routes, filters, accessLog: httpLog(name), pathNormalization, numTrustedProxies, tellsDenials })];
 }
 
-function tcpFilters({ workload }: WorkloadPolicy, listener: InboundListener): readonly FilterInit[] {
+function tcpFilters({ workload }: WorkloadPolicy, listener: Named): readonly FilterInit[] {
   const { name } = listener;
   const custom = customFilterNames(workload, "tcp").map(discovered);
-  return [...custom, ...authorization(workload, "tcp"), inboundTcp({ name, cluster: clusterName(listener), accessLog: tcpLog(name) })];
+  return [
+    ...custom,
+    ...authorization(workload, "tcp"),
+    inboundTcp({ name, cluster: listener.cluster ?? clusterName(listener), accessLog: tcpLog(name) }),
+  ];
 }
 
 // === Filter chains ===
 
+type Both = WorkloadPolicy & Named;
+
+/** The policy, read through, with what its listener is called. */
+function withName(policy: WorkloadPolicy, { name, port, protocol, cluster }: Named): Both {
+  return Object.assign(Object.create(policy) as WorkloadPolicy, { name, port, protocol, cluster });
+}
+
+/** Kept with the endpoint, which stays the same object while only the mode changes. */
+const filtersOf = keptWith((both: Both, _: Endpoint): readonly FilterInit[] =>
+  (both.protocol === "tcp" ? tcpFilters : httpFilters)(both, both),
+);
+
 /** A client that does not finish its handshake holds nothing for longer. */
 export const HANDSHAKE_SECONDS = 15;
+
+/** A chain with what it asks of a connection, besides where that was going. */
+type OwnChain = Omit<FilterChainInit, "$typeName" | "filterChainMatch"> & {
+  readonly name: string;
+  readonly filterChainMatch?: { readonly transportProtocol: string; readonly applicationProtocols?: string[] };
+};
+
+/**
+ * An open TCP connection keeps the rules that it began with, in Envoy, so that a peer whose certificate is revoked would stay. A filter chain that
+ * differs in its metadata is another one: the connections of the old one are drained, and none of other chains. Who is behind a
+ * connection is not told there, so all of them end, and whoever may comes back.
+ */
+function revocationMark({ lastRevocation }: WorkloadPolicy, protocol: InboundListener["protocol"]): Pick<FilterChainInit, "metadata"> {
+  if (protocol !== "tcp" || lastRevocation === undefined) return {};
+  return { metadata: { filterMetadata: { garrison: { lastRevocation } } } };
+}
 
 /**
  * By mode (XD-2). PERMISSIVE takes for mesh traffic what offers a mesh protocol; other TLS is the application's own: on
  * a TCP port it passes as it is, an HTTP port cannot read it. Without a chain that fits, the connection is refused.
  */
-function filterChains(policy: WorkloadPolicy, listener: InboundListener): FilterChainInit[] {
+function filterChains(policy: WorkloadPolicy, listener: InboundListener, cluster?: string): OwnChain[] {
   const { protocol, mtls } = listener;
-  const filters = [...(protocol === "tcp" ? tcpFilters : httpFilters)(policy, listener)];
+  const filters = [...filtersOf(withName(policy, { ...listener, cluster }), listener.endpoint)];
   const transportSocket = serverTls(policy.trustDomains, protocol, policy.tls);
-  const mutual = { name: "mtls", filters, transportSocket, transportSocketConnectTimeout: duration(HANDSHAKE_SECONDS) };
+  const mutual = {
+    name: "mtls",
+    filters,
+    transportSocket,
+    transportSocketConnectTimeout: duration(HANDSHAKE_SECONDS),
+    ...revocationMark(policy, protocol),
+  };
   if (mtls === "DISABLE") return [{ name: "plaintext", filters }];
   if (mtls === "STRICT") return [{ ...mutual, filterChainMatch: { transportProtocol: "tls" } }];
   const ownTls = { name: "own-tls", filters, filterChainMatch: { transportProtocol: "tls" } };
@@ -96,6 +143,26 @@ function filterChains(policy: WorkloadPolicy, listener: InboundListener): Filter
     ...(protocol === "tcp" ? [ownTls] : []),
     { name: "plaintext", filters, filterChainMatch: { transportProtocol: "raw_buffer" } },
   ];
+}
+
+/** Of connections that are told by where they were going. */
+export interface CapturedPort {
+  /** Undefined: every port that no other chain names. */
+  readonly destinationPort?: number;
+  /** Where TCP goes; without, to the listener's own cluster. */
+  readonly cluster?: string;
+}
+
+/** The chains of an inbound port in a listener that it shares with others. */
+export function inboundChains(
+  policy: WorkloadPolicy,
+  listener: InboundListener,
+  { destinationPort, cluster }: CapturedPort,
+): readonly FilterChainInit[] {
+  return filterChains(policy, listener, cluster).map((chain) => {
+    const match = { ...chain.filterChainMatch, ...(destinationPort === undefined ? {} : { destinationPort }) };
+    return { ...chain, name: `${listener.name} ${chain.name}`, filterChainMatch: match };
+  });
 }
 
 /** The listener of an inbound port. It names its authorization filters and holds nothing of their rules. */
@@ -114,11 +181,12 @@ export function inboundListener(policy: WorkloadPolicy, listener: InboundListene
 }
 
 /** The cluster that leads to the application. */
-export function inboundCluster(listener: InboundListener): Cluster {
+export function inboundCluster(policy: WorkloadPolicy, listener: InboundListener): Cluster {
   const name = clusterName(listener);
   const endpoint = { address: toAddress(listener.endpoint) };
   return create(ClusterSchema, {
     ...cluster(name, listener.protocol),
+    ...(listener.endpoint.kind === "tcp" ? towardsApplication(policy, listener.endpoint.host) : {}),
     clusterDiscoveryType: { case: "type", value: Cluster_DiscoveryType.STATIC },
     loadAssignment: { clusterName: name, endpoints: [{ lbEndpoints: [{ hostIdentifier: { case: "endpoint", value: endpoint } }] }] },
   });

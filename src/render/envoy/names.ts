@@ -28,3 +28,7 @@ export const CUSTOM_MARK = "istio_ext_authz_";
 
 /** Ends the name of a gateway's log of clients that have no identity of the mesh. */
 export const OUTSIDE_LOG = "/outside";
+
+/** Istio's ports, to which the connections of captured workloads are redirected (XD-1). */
+export const CAPTURE_OUTBOUND_PORT = 15001;
+export const CAPTURE_INBOUND_PORT = 15006;

@@ -26,16 +26,29 @@ function domainsOf({ service, host }: UpstreamService, namespace: string): reado
   return ownNamespace === namespace ? [...names, name] : names;
 }
 
-function httpFilter(policy: WorkloadPolicy, { name, services }: OutboundListener): FilterInit {
-  const [namespace = ""] = policy.workload.split("/");
-  const virtualHosts = services.map((service) =>
-    virtualHost({
-      name: outboundClusterName(service),
-      domains: services.length === 1 ? ["*"] : domainsOf(service, namespace),
-      cluster: outboundClusterName(service),
-      retry: RETRY,
-    }),
-  );
+/** What listeners of the application say of it. */
+export interface OutboundClient {
+  readonly namespace: string;
+}
+
+function hostOf(service: UpstreamService, domains: readonly string[]) {
+  return virtualHost({ name: outboundClusterName(service), domains, cluster: outboundClusterName(service), retry: RETRY });
+}
+
+/** Each service by its names. */
+export function namedHosts({ namespace }: OutboundClient, services: readonly UpstreamService[]) {
+  return services.map((service) => hostOf(service, domainsOf(service, namespace)));
+}
+
+/** Whose listeners a workload's are. */
+export function outboundClient({ workload }: WorkloadPolicy): OutboundClient {
+  const [namespace = ""] = workload.split("/");
+  return { namespace };
+}
+
+function httpFilter(client: OutboundClient, { name, services }: OutboundListener): FilterInit {
+  const [only, ...others] = services;
+  const virtualHosts = only !== undefined && others.length === 0 ? [hostOf(only, ["*"])] : namedHosts(client, services);
   // A cluster that Envoy does not take, for a file that is not there, must not keep the listener from the others.
   const routes = { name, virtualHosts, ignorePortInHostMatching: true, validateClusters: false };
   return outboundHttp({ name, routes, filters: [], accessLog: refusedOutboundHttpLog(name) });
@@ -45,16 +58,21 @@ function tcpFilter(service: UpstreamService, { name }: OutboundListener): Filter
   return outboundTcp({ name, cluster: outboundClusterName(service), accessLog: refusedOutboundTcpLog(name) });
 }
 
+/** What is done with the connections of a listener. */
+export function outboundFilters(client: OutboundClient, listener: OutboundListener): readonly FilterInit[] {
+  const { protocol, services } = listener;
+  return protocol === "tcp" ? services.slice(0, 1).map((service) => tcpFilter(service, listener)) : [httpFilter(client, listener)];
+}
+
 /** The listener of the application's own connections. */
-export function outboundListener(policy: WorkloadPolicy, listener: OutboundListener): Listener {
-  const { name, bind, protocol, services } = listener;
-  const filters = protocol === "tcp" ? services.slice(0, 1).map((service) => tcpFilter(service, listener)) : [httpFilter(policy, listener)];
+export function outboundListener(client: OutboundClient, listener: OutboundListener): Listener {
+  const { name, bind } = listener;
   return create(ListenerSchema, {
     name,
     statPrefix: name,
     address: toAddress(bind),
     ...ALONE,
     trafficDirection: TrafficDirection.OUTBOUND,
-    filterChains: [{ filters }],
+    filterChains: [{ filters: [...outboundFilters(client, listener)] }],
   });
 }

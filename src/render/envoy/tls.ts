@@ -1,6 +1,7 @@
 /** Mutual TLS in both directions: certificates and roots by SDS from the agent, names checked here. */
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import { AppError } from "../../core/error.ts";
+import { keptWith } from "../../core/kept-with.ts";
 import { type TransportSocket, TransportSocketSchema } from "../../gen/envoy/config/core/v3/base_pb.js";
 import {
   SubjectAltNameMatcher_SanType,
@@ -76,17 +77,24 @@ function commonContext({ alpn, peers, tls }: ContextOptions): MessageInitShape<t
  * resumed, because a resumed one is not verified again: not its expiry, nor roots that are gone (CVE-2022-21654).
  */
 export function serverTls(trustDomains: readonly string[], protocol: Protocol, tls: MeshTls = DEFAULT_MESH_TLS): TransportSocket {
-  // No name to match would match every name.
-  if (trustDomains.length === 0) throw new AppError("internal", "an inbound listener has no trust domain to accept");
-  const peers = trustDomains.map((domain) => stringMatcher({ kind: "prefix", value: `spiffe://${domain}/` }));
-  const context = namedConfig("envoy.transport_sockets.tls", DownstreamTlsContextSchema, {
-    commonTlsContext: commonContext({ alpn: protocol === "tcp" ? [] : SERVER_ALPN, peers, tls }),
-    requireClientCertificate: true,
-    sessionTicketKeysType: { case: "disableStatelessSessionResumption", value: true },
-    disableStatefulSessionResumption: true,
-  });
-  return create(TransportSocketSchema, context);
+  return serverSocket({ protocol, tls }, trustDomains);
 }
+
+/** One for all whose settings are the same. */
+const serverSocket = keptWith(
+  ({ protocol, tls }: { readonly protocol: Protocol; readonly tls: MeshTls }, trustDomains: readonly string[]) => {
+    // No name to match would match every name.
+    if (trustDomains.length === 0) throw new AppError("internal", "an inbound listener has no trust domain to accept");
+    const peers = trustDomains.map((domain) => stringMatcher({ kind: "prefix", value: `spiffe://${domain}/` }));
+    const context = namedConfig("envoy.transport_sockets.tls", DownstreamTlsContextSchema, {
+      commonTlsContext: commonContext({ alpn: protocol === "tcp" ? [] : SERVER_ALPN, peers, tls }),
+      requireClientCertificate: true,
+      sessionTicketKeysType: { case: "disableStatelessSessionResumption", value: true },
+      disableStatefulSessionResumption: true,
+    });
+    return create(TransportSocketSchema, context);
+  },
+);
 
 /** An identity that no certificate can hold (`#` is in no SPIFFE ID). */
 export const NOBODY = "spiffe://nobody#";

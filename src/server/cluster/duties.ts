@@ -11,6 +11,7 @@ import { WebhookBundles } from "../../sources/kubernetes/webhook-bundles.ts";
 import type { AdsService } from "../../xds/service.ts";
 import type { MeshState } from "../mesh-state.ts";
 import type { OpenedCluster } from "../source.ts";
+import { inject } from "../webhook/inject.ts";
 import { validate } from "../webhook/validate.ts";
 import { type AdmissionHandlers, serveWebhooks } from "../webhook/webhook-server.ts";
 import type { ClusterPlace } from "./place.ts";
@@ -36,7 +37,9 @@ export interface ClusterDuties {
 const NAME = "garrison";
 
 /** What is served to the API server, by the path of its webhook configuration. */
-const HANDLERS: AdmissionHandlers = { "/validate": validate };
+function handlersOf({ injection }: ClusterPlace): AdmissionHandlers {
+  return { "/validate": validate, ...(injection === undefined ? {} : { "/inject": inject(injection) }) };
+}
 
 /** Starts them. Throws `unavailable` where the webhooks cannot listen. */
 export async function startClusterDuties(options: ClusterDutiesOptions): Promise<ClusterDuties> {
@@ -44,7 +47,7 @@ export async function startClusterDuties(options: ClusterDutiesOptions): Promise
   const { api, source } = cluster;
   const { namespace } = place.service;
   const listen = place.webhooks;
-  const webhooks = listen === undefined ? undefined : await serveWebhooks({ listen, material, handlers: HANDLERS, logger });
+  const webhooks = listen === undefined ? undefined : await serveWebhooks({ listen, material, handlers: handlersOf(place), logger });
   if (webhooks !== undefined) logger.log("info", "webhooks served", { listen: `${listen?.host}:${webhooks.port}` });
 
   const replica = `garrison-replica-${randomBytes(5).toString("hex")}`;

@@ -1,4 +1,5 @@
 /** How a control plane stands in its cluster. */
+import type { InjectOptions } from "../../capture/inject/containers.ts";
 
 interface ObjectName {
   readonly namespace: string;
@@ -12,6 +13,8 @@ export interface ClusterPlace {
   readonly webhooks: { readonly host: string; readonly port: number } | undefined;
   /** The Secret with the CA that all replicas share; undefined: each has its own, so that there must be but one. */
   readonly caSecret: ObjectName | undefined;
+  /** What pods get; without, none is injected. */
+  readonly injection?: InjectOptions;
 }
 
 export const DEFAULT_CLUSTER_PLACE: ClusterPlace = {

@@ -79,10 +79,20 @@ function byKey(left: SourceStatus, right: SourceStatus): number {
   return left.key < right.key ? -1 : 1;
 }
 
+/** By key. Most changes leave the keys as they were, so that what was in order before tells where each has its place. */
+function inOrder(statuses: readonly SourceStatus[], before: readonly SourceStatus[]): readonly SourceStatus[] {
+  const known = new Map(statuses.map((status) => [status.key, status]));
+  const placed = before.flatMap(({ key }) => known.get(key) ?? []);
+  return placed.length === statuses.length && before.length === statuses.length ? placed : statuses.toSorted(byKey);
+}
+
+type NamedDocument = DecodedDocument & { readonly key: string };
+
 class Watching implements ClusterSource {
   readonly #options: ClusterSourceOptions;
   readonly #reflectors: readonly { readonly kind: WatchedKind; readonly reflector: Reflector }[];
   readonly #secrets: SecretWatches;
+  readonly #settled = new WeakMap<DecodedDocument, ReturnType<typeof settle>>();
   /** By its meaning, an object is decoded once. */
   readonly #decoded = new WeakMap<object, { readonly document: DecodedDocument | undefined }>();
   readonly #first = Promise.withResolvers<void>();
@@ -171,6 +181,15 @@ class Watching implements ClusterSource {
     }, delay);
   }
 
+  /** What is valid comes to the same, whatever was in force before it. */
+  #settle(document: NamedDocument, previous: ReadonlyMap<string, SourceStatus>): ReturnType<typeof settle> {
+    const known = this.#settled.get(document);
+    if (known !== undefined) return known;
+    const outcome = settle(document.key, [document], previous.get(document.key));
+    if (document.valid) this.#settled.set(document, outcome);
+    return outcome;
+  }
+
   /** Undefined until every kind has been read; Secrets alone may come later, since without them a server is closed. */
   #documents(): readonly DecodedDocument[] | undefined {
     if (this.#reflectors.some(({ reflector }) => reflector.objects === undefined)) return undefined;
@@ -198,9 +217,12 @@ class Watching implements ClusterSource {
     if (documents === undefined) return;
     this.#last = performance.now();
     const previous = new Map(this.#current?.statuses.map((status) => [status.key, status]));
-    const named = documents.filter((document): document is DecodedDocument & { readonly key: string } => document.key !== undefined);
-    const outcomes = named.map((document) => settle(document.key, [document], previous.get(document.key)));
-    const statuses = outcomes.map(({ status }) => status).sort(byKey);
+    const named = documents.filter((document): document is NamedDocument => document.key !== undefined);
+    const outcomes = named.map((document) => this.#settle(document, previous));
+    const statuses = inOrder(
+      outcomes.map(({ status }) => status),
+      this.#current?.statuses ?? [],
+    );
     const snapshot: ConfigurationSnapshot = {
       objects: statuses.map(({ object }) => object).filter((object) => object !== undefined),
       diagnostics: [...outcomes.flatMap(({ diagnostics }) => diagnostics), ...this.#secrets.diagnostics],

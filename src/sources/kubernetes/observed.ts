@@ -72,7 +72,23 @@ function service(object: ApiObject, place: Place): ServiceObject | undefined {
   if (text(spec, "type") === "ExternalName") return undefined;
   const ports = items(spec, "ports").flatMap((port) => portOf(port, place));
   if (ports.length === 0) return undefined;
-  return { kind: "Service", meta: metaOf(object, place), selector: stringMap(spec, "selector"), ports, bySlices: true };
+  return {
+    kind: "Service",
+    meta: metaOf(object, place),
+    selector: stringMap(spec, "selector"),
+    ports,
+    bySlices: true,
+    ...addressesOf(spec),
+  };
+}
+
+/** Of a headless service there are none. */
+function addressesOf(spec: unknown): Pick<ServiceObject, "addresses"> {
+  const all = child(spec, "clusterIPs");
+  const addresses = (Array.isArray(all) ? all : [child(spec, "clusterIP")]).filter(
+    (each): each is string => typeof each === "string" && parseIpAddress(each) !== undefined,
+  );
+  return addresses.length === 0 ? {} : { addresses };
 }
 
 /** Conditions that are not said: ready, and not ending (discovery.k8s.io/v1 EndpointConditions). */

@@ -1,0 +1,90 @@
+import { readFileSync } from "node:fs";
+import { parseAllDocuments, stringify } from "yaml";
+import type { InjectOptions } from "../capture/inject/containers.ts";
+import { injectObject } from "../capture/inject/inject.ts";
+import { isPlain, listOf, type Plain, plainOf, textOf } from "../capture/inject/plain.ts";
+import { AppError } from "../core/error.ts";
+import { parseTrustDomain } from "../identity/trust-domain.ts";
+import type { Command, OptionSpecs, ParsedArguments } from "./command.ts";
+import { EXIT } from "./exit.ts";
+import { parseHostPort, required } from "./options.ts";
+
+const MAX_BYTES = 16 * 1024 * 1024;
+const IMAGE = /^[a-z0-9][A-Za-z0-9./_:@-]{0,510}$/;
+
+/** What both `garrison inject` and the webhook must know. */
+export const INJECT_OPTIONS = {
+  "inject-image": { type: "value", value: "IMAGE", doc: "the image with garrison, Envoy and nft that pods get" },
+  "inject-control-plane": {
+    type: "value",
+    value: "HOST:PORT",
+    doc: "where pods find the control plane",
+    default: "garrison.garrison-system.svc:15012",
+  },
+} as const satisfies OptionSpecs;
+
+/** Throws `invalid-argument`. */
+export function injectOptions(parsed: ParsedArguments, trustDomain: string): InjectOptions {
+  const image = required(parsed, "inject-image");
+  if (!IMAGE.test(image)) throw new AppError("invalid-argument", `\`${image.slice(0, 200)}\` is not the name of an image`);
+  const controlPlane = required(parsed, "inject-control-plane");
+  parseHostPort(controlPlane);
+  return { image, controlPlane, trustDomain: parseTrustDomain(trustDomain) };
+}
+
+function readInput(file: string): string {
+  try {
+    const text = readFileSync(file === "-" ? 0 : file, "utf8");
+    if (text.length > MAX_BYTES) throw new AppError("resource-exhausted", `the input is longer than ${MAX_BYTES} bytes`, { where: file });
+    return text;
+  } catch (cause) {
+    if (cause instanceof AppError) throw cause;
+    throw new AppError("not-found", "the file cannot be read", { where: file, cause });
+  }
+}
+
+function nameOf(object: Plain): string {
+  const metadata = plainOf(object, "metadata");
+  const namespace = textOf(metadata, "namespace");
+  return `${textOf(object, "kind")} ${namespace === "" ? "" : `${namespace}/`}${textOf(metadata, "name") || textOf(metadata, "generateName")}`;
+}
+
+function injected(object: Plain, options: InjectOptions, file: string): Plain {
+  if (textOf(object, "kind") === "List")
+    return { ...object, items: listOf(object, "items").map((item) => (isPlain(item) ? injected(item, options, file) : item)) };
+  try {
+    const { object: result, outcome } = injectObject(object, options);
+    if (typeof outcome === "object") process.stderr.write(`${nameOf(object)}: not injected: ${outcome.skipped}\n`);
+    return result;
+  } catch (thrown) {
+    const { code, message, help } = AppError.from(thrown);
+    throw new AppError(code, `${nameOf(object)}: ${message}`, { where: file, ...(help === undefined ? {} : { help }) });
+  }
+}
+
+export const command: Command = {
+  name: "inject",
+  summary:
+    "Adds the agent and Envoy to the pods of Kubernetes manifests, and prints them. Twice is the same as once; all else stays as it is.",
+  options: {
+    filename: { type: "value", short: "f", value: "FILE", doc: "YAML with any objects; - is standard input" },
+    ...INJECT_OPTIONS,
+    "trust-domain": { type: "value", value: "NAME", doc: "the control plane's trust domain", default: "cluster.local" },
+  },
+  examples: [
+    "garrison inject -f app.yaml --inject-image registry.example/garrison:0.1.0 | kubectl apply -f -",
+    "kustomize build . | garrison inject -f - --inject-image registry.example/garrison:0.1.0",
+  ],
+  run: async (parsed) => {
+    const file = required(parsed, "filename");
+    const options = injectOptions(parsed, required(parsed, "trust-domain"));
+    const texts = parseAllDocuments(readInput(file)).flatMap((document) => {
+      const [error] = document.errors;
+      if (error !== undefined) throw new AppError("invalid-configuration", `the file is not YAML: ${error.message}`, { where: file });
+      const value: unknown = document.toJS({ maxAliasCount: 100 });
+      return isPlain(value) ? [stringify(injected(value, options, file))] : [];
+    });
+    process.stdout.write(texts.join("---\n"));
+    return EXIT.ok;
+  },
+};

@@ -1,0 +1,28 @@
+/** The mutating webhook: pods get their agent and proxy as they are made. */
+import type { InjectOptions } from "../../capture/inject/containers.ts";
+import { injectPod } from "../../capture/inject/inject.ts";
+import { AppError } from "../../core/error.ts";
+import type { AdmissionHandler } from "./admission-review.ts";
+
+/** Which pods are asked about, the webhook's configuration says. One whose annotations cannot be honoured is not made. */
+export function inject(options: InjectOptions): AdmissionHandler {
+  return ({ kind, operation, object }) => {
+    if (object === undefined || kind.kind !== "Pod" || operation !== "CREATE") return { allowed: true };
+    try {
+      const injection = injectPod(object, options);
+      if (injection.kind === "skipped") return { allowed: true, warnings: [`the pod is not injected: ${injection.reason}`] };
+      const { metadata, spec } = injection.pod;
+      return {
+        allowed: true,
+        patch: [
+          { op: "replace", path: "/metadata", value: metadata },
+          { op: "replace", path: "/spec", value: spec },
+        ],
+      };
+    } catch (thrown) {
+      const { code, message, help } = AppError.from(thrown);
+      const text = help === undefined ? message : `${message} (${help})`;
+      return { allowed: false, message: text, causes: [{ reason: code, message }] };
+    }
+  };
+}

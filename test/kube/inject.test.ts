@@ -1,0 +1,195 @@
+/** Injection, as a real API server takes it: by `garrison inject`, and by the webhook as pods are made. */
+import assert from "node:assert/strict";
+import { after, before, describe, test } from "node:test";
+import { parseAllDocuments } from "yaml";
+import { until } from "../fakes/processes.ts";
+import { garrison } from "../feature/garrison.ts";
+import { Place } from "../feature/place.ts";
+import { Cluster, type Manifest } from "./cluster.ts";
+
+const IMAGE = "registry.example/garrison:0.1.0";
+const NAMES = ["garrison-capture", "garrison-proxy"];
+
+const APP = `apiVersion: apps/v1
+kind: Deployment
+metadata: { name: cart, namespace: shop }
+spec:
+  selector: { matchLabels: { app: cart } }
+  template:
+    metadata: { labels: { app: cart }, annotations: { traffic.sidecar.istio.io/excludeOutboundPorts: "9092" } }
+    spec:
+      initContainers: [{ name: migrate, image: cart }]
+      containers:
+        - name: app
+          image: cart
+          ports: [{ name: web, containerPort: 8080 }]
+          livenessProbe: { httpGet: { path: /live, port: web } }
+          readinessProbe: { grpc: { port: 9090 } }
+          startupProbe: { tcpSocket: { port: 8080 }, failureThreshold: 30 }
+---
+apiVersion: batch/v1
+kind: CronJob
+metadata: { name: nightly, namespace: shop }
+spec:
+  schedule: "0 3 * * *"
+  jobTemplate:
+    spec:
+      template:
+        spec: { restartPolicy: Never, containers: [{ name: app, image: cart }] }
+---
+apiVersion: v1
+kind: Pod
+metadata: { name: node-agent, namespace: shop }
+spec: { hostNetwork: true, containers: [{ name: app, image: agent }] }
+---
+apiVersion: v1
+kind: Service
+metadata: { name: cart, namespace: shop }
+spec: { selector: { app: cart }, ports: [{ port: 80 }] }
+`;
+
+interface Container {
+  readonly name: string;
+  readonly image: string;
+  readonly args?: readonly string[];
+  readonly restartPolicy?: string;
+}
+
+interface PodManifest extends Manifest {
+  readonly metadata: Manifest["metadata"] & {
+    readonly annotations?: Readonly<Record<string, string>>;
+    readonly labels?: Readonly<Record<string, string>>;
+  };
+  readonly spec: { readonly initContainers?: readonly Container[]; readonly containers: readonly Container[] };
+}
+
+function pod(
+  namespace: string,
+  name: string,
+  more: { readonly labels?: Record<string, string>; readonly annotations?: Record<string, string>; readonly hostNetwork?: boolean } = {},
+) {
+  const { labels = {}, annotations = {}, hostNetwork = false } = more;
+  const probe = { httpGet: { path: "/", port: 8080 } };
+  const containers = [{ name: "app", image: "cart", readinessProbe: probe }];
+  return {
+    apiVersion: "v1",
+    kind: "Pod",
+    metadata: { name, namespace, labels, annotations },
+    spec: { serviceAccountName: "cart", hostNetwork, containers },
+  };
+}
+
+const place = new Place({ after });
+let cluster: Cluster;
+
+before(async () => {
+  cluster = await Cluster.start(place);
+  const namespaces = {
+    shop: "",
+    meshed: "labels: { istio-injection: enabled }",
+    out: "labels: { istio-injection: disabled }",
+    "istio-system": "",
+  };
+  for (const [name, labels] of Object.entries(namespaces))
+    await cluster.apply(`apiVersion: v1\nkind: Namespace\nmetadata: { name: ${name}, ${labels} }\n`);
+});
+
+describe("garrison inject", { timeout: 120_000 }, () => {
+  const inject = async (file: string, ...args: readonly string[]) => garrison(["inject", "-f", file, "--inject-image", IMAGE, ...args]);
+
+  test("prints what the API server takes, and the same again for what it printed", async () => {
+    place.write("app.yaml", APP);
+    const { exit, stdout, stderr } = await inject(`${place.config}/app.yaml`);
+    assert.deepEqual(
+      [exit, stderr.trim()],
+      [0, "Pod shop/node-agent: not injected: it has its node's network, where a proxy of its own would capture the traffic of others"],
+    );
+    const objects = parseAllDocuments(stdout).map((document) => document.toJS() as Manifest);
+    assert.deepEqual(
+      objects.map(({ kind }) => kind),
+      ["Deployment", "CronJob", "Pod", "Service"],
+    );
+    for (const object of objects) {
+      const { status, body } = await cluster.tryOut(object);
+      assert.equal(status, 201, JSON.stringify(body));
+    }
+    place.write("injected.yaml", stdout);
+    assert.equal((await inject(`${place.config}/injected.yaml`)).stdout, stdout);
+  });
+
+  test("says what is wrong, of which object", async () => {
+    place.write("wrong.yaml", APP.replace('"9092"', '"kafka"'));
+    const { exit, stdout, stderr } = await inject(`${place.config}/wrong.yaml`);
+    assert.deepEqual([exit, stdout], [3, ""]);
+    assert.match(stderr, /wrong\.yaml: Deployment shop\/cart: `traffic\.sidecar\.istio\.io\/excludeOutboundPorts` is not a port: `kafka`/);
+    assert.equal((await garrison(["inject", "-f", "-", "--inject-image", "$(touch x)"])).exit, 2);
+  });
+});
+
+describe("the webhook that injects", { timeout: 120_000 }, () => {
+  const made = async (object: ReturnType<typeof pod>): Promise<PodManifest> => {
+    const { status, message } = await cluster.offer(object);
+    assert.equal(status, 201, message);
+    return cluster.read<PodManifest>(`/api/v1/namespaces/${object.metadata.namespace}/pods/${object.metadata.name}`);
+  };
+  const addedTo = ({ spec }: PodManifest): readonly string[] => (spec.initContainers ?? []).map(({ name }) => name);
+
+  before(async () => {
+    const kubeconfig = await cluster.controlPlaneKubeconfig();
+    const serve = place.start([
+      "serve",
+      "--kubeconfig",
+      kubeconfig,
+      "--listen",
+      "127.0.0.1:0",
+      "--webhooks",
+      "127.0.0.1:0",
+      "--inject-image",
+      IMAGE,
+    ]);
+    await serve.line(/ control plane serves /);
+    const [, port = ""] = /listen=127\.0\.0\.1:(\d+)/.exec(await serve.line(/ webhooks served /)) ?? [];
+    await cluster.installWebhooks(Number(port), "injection.yaml");
+    let [tries, last] = [0, ""];
+    await until("the webhook is asked", async () => {
+      tries += 1;
+      const { status, message } = await cluster.offer(pod("meshed", `first-${tries}`));
+      const path = `/api/v1/namespaces/meshed/pods/first-${tries}`;
+      last = `${status} ${message}`;
+      return status === 201 && addedTo(await cluster.read<PodManifest>(path)).length > 0;
+    }).catch((error: unknown) => assert.fail(`${String(error)}: ${last}\n${serve.output}`));
+  });
+
+  test("gives pods of a namespace that says so their agent and proxy", async () => {
+    const { spec, metadata } = await made(pod("meshed", "cart", { labels: { app: "cart" } }));
+    assert.deepEqual(
+      (spec.initContainers ?? []).map(({ name, image, restartPolicy }) => [name, image, restartPolicy]),
+      [
+        ["garrison-capture", IMAGE, undefined],
+        ["garrison-proxy", IMAGE, "Always"],
+      ],
+    );
+    assert.equal(metadata.labels?.app, "cart");
+    assert.equal(metadata.labels?.["security.istio.io/tlsMode"], "istio");
+    assert.equal(metadata.annotations?.["sidecar.istio.io/interceptionMode"], "REDIRECT");
+    assert.match(spec.initContainers?.[1]?.args?.join(" ") ?? "", /--app-probes=\{"\/app-health\/app\/readyz"/);
+  });
+
+  test("leaves out what says so, and takes in what says so elsewhere", async () => {
+    const label = (value: string) => ({ labels: { "sidecar.istio.io/inject": value } });
+    assert.deepEqual(addedTo(await made(pod("meshed", "left-out", label("false")))), []);
+    assert.deepEqual(addedTo(await made(pod("shop", "plain"))), []);
+    assert.deepEqual(addedTo(await made(pod("shop", "taken-in", label("true")))), NAMES);
+    assert.deepEqual(addedTo(await made(pod("meshed", "twice", label("true")))), NAMES);
+    assert.deepEqual(addedTo(await made(pod("out", "kept-out", label("true")))), []);
+  });
+
+  test("warns of a pod on its node's network, and refuses one whose annotations cannot be honoured", async () => {
+    const { status, warnings } = await cluster.offer(pod("meshed", "on-node", { hostNetwork: true }));
+    assert.equal(status, 201);
+    assert.match(warnings.join(), /the pod is not injected: it has its node's network/);
+    const refused = await cluster.offer(pod("meshed", "wrong", { annotations: { "traffic.sidecar.istio.io/includeInboundPorts": "web" } }));
+    assert.equal(refused.status, 422);
+    assert.match(refused.message, /is not a port: `web`/);
+  });
+});

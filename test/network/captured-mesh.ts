@@ -1,0 +1,94 @@
+/** A control plane and captured workloads, each on a host of its own, with a real Envoy beside nothing that knows of it. */
+import { chmodSync, chownSync, copyFileSync, mkdirSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { callAdmin } from "../../src/cli/admin-client.ts";
+import { until } from "../fakes/processes.ts";
+import { GarrisonProcess, garrison } from "../feature/garrison.ts";
+import type { Place } from "../feature/place.ts";
+import type { Host, HostProcess } from "./hosts.ts";
+
+const PROXY_USER = 1337;
+const CONTROL_PLANE_PORT = 15012;
+
+/** An account with the workload that runs as it. */
+export function workloadYaml(name: string, address: string, more: { readonly captured?: boolean } = {}): string {
+  const mode = more.captured === false ? "NONE" : "REDIRECT";
+  return `apiVersion: v1
+kind: ServiceAccount
+metadata: { name: ${name}, namespace: shop }
+---
+apiVersion: networking.istio.io/v1
+kind: WorkloadEntry
+metadata: { name: ${name}, namespace: shop, annotations: { sidecar.istio.io/interceptionMode: ${mode} } }
+spec: { address: ${address}, serviceAccount: ${name}, labels: { app: ${name} } }
+`;
+}
+
+/** A service of the workload with the same name. */
+export function serviceYaml(name: string, clusterIp: string, port: string): string {
+  return `---
+apiVersion: v1
+kind: Service
+metadata: { name: ${name}, namespace: shop }
+spec:
+  clusterIP: ${clusterIp}
+  selector: { app: ${name} }
+  ports: [${port}]
+`;
+}
+
+export class CapturedMesh {
+  readonly place: Place;
+  readonly #controlPlane: Host;
+
+  constructor(place: Place, controlPlane: Host) {
+    this.place = place;
+    this.#controlPlane = controlPlane;
+    // Agents run as a user of their own.
+    chmodSync(place.folder, 0o755);
+  }
+
+  async serve(): Promise<void> {
+    const listen = `${this.#controlPlane.address}:${CONTROL_PLANE_PORT}`;
+    const args = ["serve", "--config", this.place.config, "--listen", listen, "--state", this.place.state];
+    const served = new GarrisonProcess(this.place, args, { prefix: this.#controlPlane.prefix() });
+    await served.line(/ control plane serves /);
+  }
+
+  /** Captures the host's traffic and starts the workload's agent with Envoy; ready when Envoy is. */
+  async join(host: Host, workload: string, capture: readonly string[] = [], more: readonly string[] = []): Promise<GarrisonProcess> {
+    const { exit, stderr } = await garrison(["capture", ...capture], { prefix: host.prefix() });
+    if (exit !== 0) throw new Error(stderr);
+    const folder = join(this.place.folder, host.name);
+    mkdirSync(folder, { mode: 0o700 });
+    copyFileSync(this.place.controlPlane().rootCertificate, join(folder, "root-cert.pem"));
+    const { stdout } = await this.place.run("token", "join", "--workload", `shop/${workload}`);
+    writeFileSync(join(folder, "token"), stdout.trim());
+    for (const path of [folder, join(folder, "root-cert.pem"), join(folder, "token")]) chownSync(path, PROXY_USER, PROXY_USER);
+    const address = `${this.#controlPlane.address}:${CONTROL_PLANE_PORT}`;
+    const files = ["--root-ca", join(folder, "root-cert.pem"), "--token-file", join(folder, "token"), "--state", join(folder, "state")];
+    const agent = new GarrisonProcess(
+      this.place,
+      ["agent", "--control-plane", address, "--workload", `shop/${workload}`, "--proxy", "envoy", ...files, ...more],
+      { prefix: host.prefix(PROXY_USER) },
+    );
+    const socket = join(folder, "state", "run", `shop.${workload}`, "agent.sock");
+    await until(`the proxy of ${workload} is ready:\n${agent.output}`, async () => {
+      if (!agent.running) throw new Error(agent.output);
+      return callAdmin(socket, "GET", "/ready").then(
+        () => true,
+        () => false,
+      );
+    });
+    return agent;
+  }
+}
+
+/** A plain HTTP server that knows nothing of any mesh: it answers with who, by the proxy's header, has called. */
+export function plainHttpServer(host: Host, port: number): HostProcess {
+  const program = `require("node:http").createServer((request, response) => {
+    const [, caller = "nobody"] = /URI=([^;,]*)/.exec(request.headers["x-forwarded-client-cert"] ?? "") ?? [];
+    response.end(\`${host.name} \${request.url} for \${caller}\`);
+  }).listen(${port}, "0.0.0.0")`;
+  return host.start([process.execPath, "-e", program]);
+}
