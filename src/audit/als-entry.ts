@@ -15,6 +15,7 @@ import {
 import { type Because, formatBecause } from "../policy/decision.ts";
 import { asIfEnforced, DRY_RUN_PREFIX } from "../policy/dry-run.ts";
 import { formatOrigin, parseEnvoyCustomId, parseEnvoyPolicyId, parseOrigin, REVOKED } from "../policy/origin.ts";
+import { formatTls } from "./envoy-tls.ts";
 import { type ConnectionEnd, type DryRunRecord, type Effect, type NewAuditRecord, pathOnly } from "./record.ts";
 
 /** What is known of an entry from the stream that it came by. */
@@ -103,6 +104,7 @@ function base(common: AccessLogCommon, { workload }: EntrySource) {
     sourceIp: socketOf(common.downstreamDirectRemoteAddress).ip,
     port: portOf(common),
     durationMicros: toMicros(common.duration),
+    tls: formatTls(common.tlsProperties),
   } as const;
 }
 

@@ -32,6 +32,7 @@ const DECISION = {
   effect: "allow",
   origin: "photo-ns/backend[0]",
   durationUs: 1500n,
+  tls: "TLSv1.3 TLS_AES_128_GCM_SHA256",
 } as const satisfies MessageInitShape<typeof DecisionRecordSchema>;
 
 type Report = ClientDuplexStream<ReportRequest, ReportResponse>;
@@ -86,7 +87,7 @@ test("what a proxy reports is recorded under its own workload and acknowledged",
     create(ReportRequestSchema, {
       records: [
         { ...DECISION, ...tried },
-        { ...DECISION, ...tried, dryRunOrigin: "\n" },
+        { ...DECISION, ...tried, dryRunOrigin: "\n", tls: "\n" },
       ],
     }),
   );
@@ -96,7 +97,7 @@ test("what a proxy reports is recorded under its own workload and acknowledged",
     { ...expected, id: 1, audit: ["photo-ns/watch[0]"] },
     { ...expected, id: 2, effect: "deny", origin: "default", path: "/x" },
     { ...expected, id: 3, ...tried },
-    { ...expected, id: 4 },
+    { ...expected, id: 4, tls: "" },
   ]);
 });
 

@@ -15,6 +15,8 @@ import {
 
 /** `NAMESPACE/POLICY[RULE]`, `default`, `no-policy` or `revoked`. */
 const ORIGIN = /^(?:default|no-policy|revoked|[a-z0-9.-]+\/[a-z0-9.-]+\[\d+\])$/;
+/** A version and a suite. */
+const TLS = /^TLSv1\.[23] TLS_[A-Z0-9_]{1,80}$/;
 const OBJECT_NAME = /^[a-z0-9.-]+\/[a-z0-9.-]+$/;
 
 /** A decision has an origin, and a refusal has none. */
@@ -58,6 +60,7 @@ export function fromDecisionRecord(decision: DecisionRecord, workload: string): 
     detail,
     audit: audit.filter((rule) => ORIGIN.test(rule)),
     ...dryRunOf(decision),
+    tls: TLS.test(decision.tls) ? decision.tls : "",
   };
 }
 

@@ -113,7 +113,7 @@ test("no record's JSON holds a raw control, format or line-separating character,
 
 test("JSON has always the same keys in the same order and the time in UTC", () => {
   const keys =
-    "id time reporter workload service caller sourceIp protocol method path host port status bytesReceived bytesSent durationMicros effect origin detail audit dryRun dryRunOrigin";
+    "id time reporter workload service caller sourceIp protocol method path host port status bytesReceived bytesSent durationMicros effect origin detail audit dryRun dryRunOrigin tls";
   const shuffled = Object.fromEntries(Object.entries(record()).reverse()) as unknown as AuditRecord;
   assert.equal(formatJson(shuffled), formatJson(record()));
   assert.equal(Object.keys(JSON.parse(formatJson(record())) as object).join(" "), keys);

@@ -77,7 +77,7 @@ const UNSAFE_IN_JSON = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu;
 /** The record as one line of JSON: always the same keys in the same order, the time as RFC 3339 in UTC, no raw control or direction character. */
 export function formatJson(record: AuditRecord): string {
   const { id, time, reporter, workload, service, caller, sourceIp, protocol, method, path, host, port, status } = record;
-  const { bytesReceived, bytesSent, durationMicros, effect, origin, detail, audit, dryRun, dryRunOrigin } = record;
+  const { bytesReceived, bytesSent, durationMicros, effect, origin, detail, audit, dryRun, dryRunOrigin, tls } = record;
   const asked = {
     id,
     time: new Date(time).toISOString(),
@@ -104,6 +104,7 @@ export function formatJson(record: AuditRecord): string {
     audit,
     dryRun,
     dryRunOrigin,
+    tls,
   });
   return text.replace(UNSAFE_IN_JSON, (character) =>
     Array.from({ length: character.length }, (_, at) => `\\u${character.charCodeAt(at).toString(16).padStart(4, "0")}`).join(""),

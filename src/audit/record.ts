@@ -43,13 +43,16 @@ export interface AuditRecord {
   readonly dryRun: "allow" | "deny" | "";
   /** By which rule, as `origin` has it. */
   readonly dryRunOrigin: string;
+  /** What the handshake settled, version and suite by their names at IANA: `TLSv1.3 TLS_AES_128_GCM_SHA256`. Empty for plaintext, and where it failed. */
+  readonly tls: string;
 }
 
 /** What dry runs add to a record. */
 export type DryRunRecord = Partial<Pick<AuditRecord, "dryRun" | "dryRunOrigin">>;
 
 /** A record before the store has numbered it. */
-export interface NewAuditRecord extends Omit<AuditRecord, "id" | keyof DryRunRecord>, DryRunRecord {
+export interface NewAuditRecord extends Omit<AuditRecord, "id" | "tls" | keyof DryRunRecord>, DryRunRecord {
+  readonly tls?: string;
   /** A TCP connection that is still open, by a name that its proxy uses once: a `ConnectionEnd` will complete the record. */
   readonly connection?: string;
 }
@@ -75,6 +78,7 @@ const LIMITS = {
   host: 512,
   origin: 1024,
   detail: 1024,
+  tls: 128,
 } as const satisfies Partial<Record<keyof NewAuditRecord, number>>;
 const MAX_AUDIT_RULES = 64;
 
@@ -91,7 +95,7 @@ function count(value: number): number {
 export function boundRecord(record: NewAuditRecord): NewAuditRecord {
   const { time, reporter, workload, service, caller, sourceIp, protocol, method, path, host, port, status } = record;
   const { bytesReceived, bytesSent, durationMicros, effect, origin, detail, audit, connection } = record;
-  const { dryRun = "", dryRunOrigin = "" } = record;
+  const { dryRun = "", dryRunOrigin = "", tls = "" } = record;
   return {
     time: count(time),
     reporter,
@@ -114,6 +118,7 @@ export function boundRecord(record: NewAuditRecord): NewAuditRecord {
     audit: audit.slice(0, MAX_AUDIT_RULES).map((rule) => cut(rule, LIMITS.origin)),
     dryRun,
     dryRunOrigin: cut(dryRunOrigin, LIMITS.origin),
+    tls: cut(tls, LIMITS.tls),
     ...(connection === undefined ? {} : { connection: cut(connection, LIMITS.connection) }),
   };
 }

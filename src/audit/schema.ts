@@ -6,15 +6,17 @@ import { CALLER_PATH, NOT_ALLOWED, WOULD_DENY } from "./filter.ts";
 import type { AuditRecord, ConnectionEnd, NewAuditRecord } from "./record.ts";
 
 /** Raised with every change of the table. A file of a newer version is refused, not guessed at. */
-const SCHEMA_VERSION = 2;
+const SCHEMA_VERSION = 3;
 
 /** Of version 2. What was recorded before knows of no dry run. */
 const DRY_RUN_COLUMNS = `
   ALTER TABLE record ADD COLUMN dry_run TEXT NOT NULL DEFAULT '';
   ALTER TABLE record ADD COLUMN dry_run_origin TEXT NOT NULL DEFAULT '';
   CREATE INDEX record_would_deny ON record (id) WHERE ${WOULD_DENY};
-  PRAGMA user_version = ${SCHEMA_VERSION};
 `;
+
+/** Of version 3. What was recorded before does not say. */
+const TLS_COLUMN = "ALTER TABLE record ADD COLUMN tls TEXT NOT NULL DEFAULT '';";
 
 /**
  * `received` never falls from one id to the next, so it finds the ids of a time range and what retention removes;
@@ -34,10 +36,18 @@ const SCHEMA = `
   CREATE INDEX record_not_allowed ON record (effect) WHERE ${NOT_ALLOWED};
   CREATE INDEX record_open ON record (connection) WHERE connection <> '';
   ${DRY_RUN_COLUMNS}
+  ${TLS_COLUMN}
+  PRAGMA user_version = ${SCHEMA_VERSION};
 `;
 
+/** What brings a file of an older version to this one. */
+const UPGRADES: Readonly<Record<number, string>> = {
+  1: `${DRY_RUN_COLUMNS} ${TLS_COLUMN} PRAGMA user_version = ${SCHEMA_VERSION};`,
+  2: `${TLS_COLUMN} PRAGMA user_version = ${SCHEMA_VERSION};`,
+};
+
 export const INSERT = `INSERT INTO record (received, time, reporter, workload, service, caller, source_ip, protocol, method, path, host, port,
-  status, bytes_received, bytes_sent, duration_micros, effect, origin, detail, audit, connection, dry_run, dry_run_origin) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`;
+  status, bytes_received, bytes_sent, duration_micros, effect, origin, detail, audit, connection, dry_run, dry_run_origin, tls) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`;
 
 /** How long a write may wait for another process's lock on the file: everything else waits meanwhile. */
 const BUSY_MS = 100;
@@ -50,7 +60,7 @@ const WAL_BYTES = 64 * 1024 * 1024;
 export function toRow(received: number, record: NewAuditRecord): SQLInputValue[] {
   const { time, reporter, workload, service, caller, sourceIp, protocol, method, path, host, port, status } = record;
   const { bytesReceived, bytesSent, durationMicros, effect, origin, detail, audit, connection = "" } = record;
-  const { dryRun = "", dryRunOrigin = "" } = record;
+  const { dryRun = "", dryRunOrigin = "", tls = "" } = record;
   const asked = [received, time, reporter, workload, service, caller, sourceIp, protocol, method, path, host, port];
   return [
     ...asked,
@@ -65,6 +75,7 @@ export function toRow(received: number, record: NewAuditRecord): SQLInputValue[]
     connection,
     dryRun,
     dryRunOrigin,
+    tls,
   ];
 }
 
@@ -80,7 +91,7 @@ export function toCompletion({ bytesReceived, bytesSent, durationMicros, connect
 /** The columns of a record under the names of its fields. */
 export const SELECT = `SELECT id, time, reporter, workload, service, caller, source_ip AS sourceIp, protocol, method, path, host, port, status,
   bytes_received AS bytesReceived, bytes_sent AS bytesSent, duration_micros AS durationMicros, effect, origin, detail, audit,
-  dry_run AS dryRun, dry_run_origin AS dryRunOrigin FROM record`;
+  dry_run AS dryRun, dry_run_origin AS dryRunOrigin, tls FROM record`;
 
 /** A row of `SELECT` as the record it was written from. */
 export function fromRow(row: object): AuditRecord {
@@ -109,12 +120,13 @@ function checkFile(file: string): void {
   }
 }
 
-/** A new file gets the schema, and one of version 1 what has come since; any other must have just this version. */
+/** A new file gets the schema, and an older one what has come since; any other must have just this version. */
 function checkVersion(db: DatabaseSync, file: string): void {
   const version = db.prepare("PRAGMA user_version").get()?.user_version;
   if (version === SCHEMA_VERSION) return;
-  if (version === 1) {
-    db.exec(`BEGIN; ${DRY_RUN_COLUMNS} COMMIT;`);
+  const upgrade = UPGRADES[Number(version)];
+  if (upgrade !== undefined) {
+    db.exec(`BEGIN; ${upgrade} COMMIT;`);
     return;
   }
   if (version !== 0) {

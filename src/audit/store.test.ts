@@ -172,16 +172,29 @@ test("a file of before dry runs is brought up to date, with its records, and tak
   store.close();
   const older = new DatabaseSync(file);
   older.exec("DROP INDEX record_would_deny; ALTER TABLE record DROP COLUMN dry_run; ALTER TABLE record DROP COLUMN dry_run_origin");
+  older.exec("ALTER TABLE record DROP COLUMN tls");
   older.exec("PRAGMA user_version = 1");
   older.close();
   const { store: again } = openTestStore(t, { file });
   const tried = { dryRun: "deny", dryRunOrigin: "photo-ns/new[0]" } as const;
   again.append([sampleRecord(tried)]);
   assert.deepEqual(await collect(again.query({}), (record) => record), [
-    { ...sampleRecord(), id: 1 },
+    { ...sampleRecord({ tls: "" }), id: 1 },
     { ...sampleRecord(tried), id: 2 },
   ]);
   assert.deepEqual(await collect(again.query({ wouldDeny: true }), ({ id }) => id), [2]);
+});
+
+test("a file of before handshakes were recorded is brought up to date, with its records, and takes new ones", async (t) => {
+  const { store, file } = openTestStore(t);
+  store.append([sampleRecord()]);
+  store.close();
+  const older = new DatabaseSync(file);
+  older.exec("ALTER TABLE record DROP COLUMN tls; PRAGMA user_version = 2");
+  older.close();
+  const { store: again } = openTestStore(t, { file });
+  again.append([sampleRecord()]);
+  assert.deepEqual(await collect(again.query({}), ({ tls }) => tls), ["", sampleRecord().tls]);
 });
 
 test("a file of a newer schema is refused and left as it is", (t) => {
@@ -189,9 +202,9 @@ test("a file of a newer schema is refused and left as it is", (t) => {
   store.append([sampleRecord()]);
   store.close();
   const newer = new DatabaseSync(file);
-  newer.exec("PRAGMA user_version = 3");
+  newer.exec("PRAGMA user_version = 4");
   newer.close();
-  assert.throws(() => openTestStore(t, { file }), { code: "unsupported", message: /schema version 3/ });
+  assert.throws(() => openTestStore(t, { file }), { code: "unsupported", message: /schema version 4/ });
   const again = new DatabaseSync(file);
   t.after(() => again.close());
   assert.equal(again.prepare("SELECT count(*) AS n FROM record").get()?.n, 1);

@@ -82,12 +82,31 @@ function objectName(option: string, text: string): ClusterPlace["service"] {
 }
 
 /** What makes sense on Kubernetes alone. */
-const OF_CLUSTERS = ["webhooks", "ca-secret"] as const;
+const OF_CLUSTERS = ["webhooks", "ca-secret", "citadel"] as const;
+
+/** Each is a watch. */
+const MAX_CITADEL_NAMESPACES = 100;
+
+/** Throws `invalid-argument`. */
+function citadelNamespaces(given: readonly string[]): readonly string[] {
+  const wrong = given.find((namespace) => namespace !== "*" && !/^[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?$/.test(namespace));
+  if (wrong !== undefined)
+    throw new AppError("invalid-argument", `\`--citadel\`: \`${wrong}\` is not a namespace`, {
+      help: "name one each time; `*` is every one",
+    });
+  if (given.includes("*") && given.length > 1)
+    throw new AppError("invalid-argument", "`--citadel '*'` is every namespace", { help: "leave the others out" });
+  if (given.length <= MAX_CITADEL_NAMESPACES) return given;
+  throw new AppError("invalid-argument", `\`--citadel\` names more than ${MAX_CITADEL_NAMESPACES} namespaces`, {
+    help: "name `*`, which is every one",
+  });
+}
 
 /** Throws `invalid-argument`. */
 function clusterPlace(parsed: ParsedArguments, config: ConfigurationOrigin): ClusterPlace {
   const [webhooks, caSecret] = OF_CLUSTERS.map((option) => parsed.value(option));
-  const stray = config.kind === "kubernetes" ? undefined : OF_CLUSTERS.find((option) => parsed.value(option) !== undefined);
+  const isGiven = (option: string): boolean => parsed.value(option) !== undefined || parsed.values(option).length > 0;
+  const stray = config.kind === "kubernetes" ? undefined : OF_CLUSTERS.find(isGiven);
   if (stray !== undefined) {
     throw new AppError("invalid-argument", `\`--${stray}\` is for a control plane on Kubernetes`, {
       help: "add `--kubernetes`, or leave it out",
@@ -101,6 +120,7 @@ function clusterPlace(parsed: ParsedArguments, config: ConfigurationOrigin): Clu
     service: objectName("service", required(parsed, "service")),
     webhooks: webhooks === undefined ? undefined : parseHostPort(webhooks),
     caSecret: caSecret === undefined ? undefined : objectName("ca-secret", caSecret),
+    citadel: citadelNamespaces(parsed.values("citadel")),
     ...injectionOf(parsed),
   };
 }
@@ -180,7 +200,7 @@ export const command: Command = {
     webhooks: {
       type: "value",
       value: "HOST:PORT",
-      doc: "where the API server has objects checked before it keeps them, by HTTPS (deploy/kubernetes/webhooks.yaml)",
+      doc: "where the API server has objects checked before it keeps them, by HTTPS (`garrison install` says so to it)",
     },
     service: {
       type: "value",
@@ -192,7 +212,12 @@ export const command: Command = {
     "ca-secret": {
       type: "value",
       value: "NAMESPACE/NAME",
-      doc: "the Secret with the CA that all replicas share, as `cacerts`; it is made where there is none (deploy/kubernetes/ca-rbac.yaml)",
+      doc: "the Secret with the CA that all replicas share, as `cacerts`; it is made where there is none",
+    },
+    citadel: {
+      type: "many",
+      value: "NAMESPACE",
+      doc: "Citadel mode for this namespace, `*` for all: each service account gets a Secret `istio.NAME` with a key and certificates. Whoever may read Secrets there can then be any of its accounts (deploy/kubernetes/citadel-rbac.yaml)",
     },
     ...SETTINGS_OPTIONS,
     "jwks-allow": {

@@ -15,6 +15,8 @@ export interface PeerConnection {
   readonly destinationIp: string;
   readonly destinationPort: number;
   readonly sni: string;
+  /** What the handshake settled, for the record; empty for plaintext. */
+  readonly tls: string;
   /** The certificate header that the application gets; undefined for plaintext. */
   readonly forwardedCertificate: string | undefined;
   /** The name of the gateway's server that took it; absent at other ports. */

@@ -25,7 +25,7 @@ import { type Recorder, refusal } from "./record.ts";
 import { Resolver } from "./resolver.ts";
 import { ServiceUpstream } from "./service-upstream.ts";
 import { sniff } from "./sniff.ts";
-import { chooseAlpn } from "./tls.ts";
+import { chooseAlpn, negotiatedTls } from "./tls.ts";
 
 export interface GatewayPortOptions {
   readonly listener: GatewayListener;
@@ -230,6 +230,7 @@ export class GatewayPort {
       destinationPort: this.#options.port,
       sni,
       server,
+      tls: negotiatedTls(socket),
       forwardedCertificate: peer === undefined ? undefined : forwardedCertificate(this.#options.state.policy.identity, peer),
       draining: false,
     };

@@ -205,7 +205,7 @@ export class InboundHttp {
   }
 
   #record(connection: PeerConnection, described: RecordInit, outcome: Outcome, start: number): void {
-    const { peer, sourceIp, destinationPort } = connection;
+    const { peer, sourceIp, destinationPort, tls } = connection;
     this.#options.recorder.record({
       ...timing(start),
       caller: peer?.identity ?? "",
@@ -213,6 +213,7 @@ export class InboundHttp {
       service: this.#options.service(),
       protocol: "http",
       port: destinationPort,
+      tls,
       status: outcome.status,
       bytesReceived: BigInt(outcome.bytesReceived),
       bytesSent: BigInt(outcome.bytesSent),

@@ -15,7 +15,7 @@ import { isOfTrustDomains, type Peer } from "./peer-certificate.ts";
 import type { PolicyState } from "./policy-state.ts";
 import { type Recorder, refusal } from "./record.ts";
 import { isTls, sniff } from "./sniff.ts";
-import { chooseAlpn } from "./tls.ts";
+import { chooseAlpn, negotiatedTls } from "./tls.ts";
 
 export interface InboundPortOptions {
   readonly listener: InboundListener;
@@ -136,6 +136,7 @@ export class InboundPort {
       destinationIp: socket.localAddress ?? "",
       destinationPort: this.#options.port,
       sni,
+      tls: negotiatedTls(socket),
       forwardedCertificate: peer === undefined ? undefined : forwardedCertificate(this.#options.state.policy.identity, peer),
       draining: false,
     };

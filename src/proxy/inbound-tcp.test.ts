@@ -72,6 +72,7 @@ test("an allowed caller's bytes are passed on, each side may end its own, and th
   const record = await setup.keeper.next();
   assert.deepEqual([record.effect, record.origin, record.protocol, record.caller], ["allow", "photo-ns/frontend[0]", "tcp", FRONTEND]);
   assert.deepEqual([record.bytesReceived, record.bytesSent, record.port], [100_000n, 10n, setup.port()]);
+  assert.match(record.tls ?? "", /^TLSv1\.3 TLS_AES_/);
 });
 
 test("the server may end its side first, and still read", async () => {

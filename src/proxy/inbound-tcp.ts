@@ -73,7 +73,7 @@ export class InboundTcp {
   }
 
   #record(connection: PeerConnection, described: RecordInit, start: number): void {
-    const { peer, sourceIp, destinationPort } = connection;
+    const { peer, sourceIp, destinationPort, tls } = connection;
     this.#options.recorder.record({
       ...timing(start),
       caller: peer?.identity ?? "",
@@ -81,6 +81,7 @@ export class InboundTcp {
       service: this.#options.listener().services[0] ?? "",
       protocol: "tcp",
       port: destinationPort,
+      tls,
       ...described,
     });
   }

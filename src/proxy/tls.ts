@@ -1,5 +1,6 @@
 /** The TLS of the mesh: mutual, 1.2 or later, authenticated encryption only. */
-import type { SecureContextOptions } from "node:tls";
+import type { Socket } from "node:net";
+import { type SecureContextOptions, TLSSocket } from "node:tls";
 import { DEFAULT_MESH_TLS, type MeshTls } from "../policy/mesh-config.ts";
 import type { Protocol } from "../policy/model.ts";
 import type { TlsMaterial } from "../rpc/credentials.ts";
@@ -38,6 +39,13 @@ export function chooseAlpn(protocol: Protocol, offered: readonly string[]): stri
   // Behind a TCP port the application's protocol is its own matter: whatever the client named first.
   if (protocol === "tcp") return offered.includes("istio") ? "istio" : offered[0];
   return SERVER_ALPN_HTTP.find((name) => offered.includes(name));
+}
+
+/** What the handshake settled, as version and suite by their names at IANA; empty for plaintext. Node does not tell a server the group of the key exchange. */
+export function negotiatedTls(socket: Socket): string {
+  if (!(socket instanceof TLSSocket)) return "";
+  const { standardName } = socket.getCipher();
+  return `${socket.getProtocol() ?? "TLS"} ${standardName}`;
 }
 
 /** The HTTP version that an ALPN name stands for; undefined: the first bytes tell. */

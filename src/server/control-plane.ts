@@ -317,7 +317,17 @@ export async function startControlPlane(given: ControlPlaneOptions): Promise<Con
     });
     if (source.cluster !== undefined) {
       const { cluster } = source;
-      const duties = await startClusterDuties({ cluster, place, authority, material: serving.material, mesh, ads, clock, logger });
+      const duties = await startClusterDuties({
+        cluster,
+        place,
+        authority,
+        material: serving.material,
+        mesh,
+        ads,
+        clock,
+        logger,
+        registrationAuthorities: options.registrationAuthorities ?? [],
+      });
       cleanup.push(() => duties.close());
     }
     const identity = formatSpiffeId(servingIdentity(settings.trustDomain));

@@ -6,13 +6,20 @@ import { type RequestOptions, request } from "node:https";
 import { basename, join } from "node:path";
 import { CoreV1Api, KubeConfig, type KubernetesObject, KubernetesObjectApi } from "@kubernetes/client-node";
 import { parse, parseAllDocuments } from "yaml";
+import { renderChart } from "../../src/install/chart.ts";
 import { type ApiAnswer, type KubernetesApi, openKubernetesApi } from "../../src/sources/kubernetes/api.ts";
 import { until } from "../fakes/processes.ts";
 import type { Scope } from "../feature/garrison.ts";
 import { ApiServer } from "./api-server.ts";
 
-const ROOT = join(import.meta.dirname, "..", "..");
-const DEPLOY = join(ROOT, "deploy", "kubernetes");
+const CRDS = join(import.meta.dirname, "..", "..", "deploy", "helm", "garrison", "crds");
+const HOME = "garrison-system";
+
+/** A template of the chart, as it is installed. */
+function chartText(name: string): string {
+  return renderChart(HOME).texts.get(name) ?? "";
+}
+
 /** An object as a file has it. */
 export interface Manifest {
   readonly apiVersion: string;
@@ -46,23 +53,32 @@ export class Cluster {
 
   /** A cluster with our kinds, but for those whose plural is left out, and our control plane's account; it ends with `scope`. */
   static async start(scope: Scope, { without = [] }: { readonly without?: readonly string[] } = {}): Promise<Cluster> {
-    const cluster = new Cluster(await ApiServer.start(scope));
-    const plurals = globSync("crds/*.yaml", { cwd: DEPLOY }).map((file) => basename(file, ".yaml"));
+    const cluster = await Cluster.bare(scope);
+    const plurals = globSync("*.yaml", { cwd: CRDS }).map((file) => basename(file, ".yaml"));
     await cluster.installSchemas(plurals.filter((plural) => !without.includes(plural)));
-    await cluster.applyFile(join(DEPLOY, "control-plane-rbac.yaml"));
-    await cluster.applyFile(join(DEPLOY, "ca-rbac.yaml"));
+    await cluster.apply(`apiVersion: v1\nkind: Namespace\nmetadata: { name: ${HOME} }\n`);
+    await cluster.apply(chartText("control-plane-rbac.yaml"));
+    await cluster.apply(chartText("ca-rbac.yaml"));
     return cluster;
   }
 
-  /** As they stand in their files: the client library would drop what it does not know. */
-  async installSchemas(plurals: readonly string[]): Promise<void> {
+  /** A cluster with nothing of ours. */
+  static async bare(scope: Scope): Promise<Cluster> {
+    return new Cluster(await ApiServer.start(scope));
+  }
+
+  /** As they stand in their files: the client library would drop what it does not know. `labels`: others than ours. */
+  async installSchemas(plurals: readonly string[], { labels }: { readonly labels?: Readonly<Record<string, string>> } = {}): Promise<void> {
     const api = await this.#api();
     const paths = await Promise.all(
       plurals.map(async (plural) => {
-        const definition = parse(readFileSync(join(DEPLOY, "crds", `${plural}.yaml`), "utf8")) as {
+        const definition = parse(readFileSync(join(CRDS, `${plural}.yaml`), "utf8")) as {
+          readonly metadata: { readonly name: string; readonly labels: Readonly<Record<string, string>> };
           readonly spec: { readonly group: string };
         };
-        const { status, body } = await api.call("POST", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", definition);
+        const { metadata } = definition;
+        const object = { ...definition, metadata: { ...metadata, labels: labels ?? metadata.labels } };
+        const { status, body } = await api.call("POST", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", object);
         if (status !== 201) throw new Error(`${plural}: ${JSON.stringify(body)}`);
         return `/apis/${definition.spec.group}/v1/${plural}`;
       }),
@@ -131,8 +147,7 @@ export class Cluster {
 
   /** Our webhooks, with the control plane at a port of this machine. */
   async installWebhooks(port: number, file = "webhooks.yaml"): Promise<void> {
-    const text = readFileSync(join(DEPLOY, file), "utf8");
-    await this.apply(text.replaceAll(/service: \{ name: garrison.*path: (\S+),.*\}/g, `url: https://localhost:${port}$1`));
+    await this.apply(chartText(file).replaceAll(/service: \{ name: garrison.*path: (\S+),.*\}/g, `url: https://localhost:${port}$1`));
   }
 
   /** Puts another form in the place of an object's. */

@@ -1,4 +1,4 @@
-/** What a control plane does in a cluster besides reading it, with the rights that `deploy/kubernetes` gives it. */
+/** What a control plane does in a cluster besides reading it, with the rights that the chart gives it. */
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";

@@ -1,4 +1,4 @@
-/** The schemas of `deploy/kubernetes/crds`, in a real API server: they take what decoders take, and refuse no less than Istio's. */
+/** The schemas of the chart, in a real API server: they take what decoders take, and refuse no less than Istio's. */
 import assert from "node:assert/strict";
 import { globSync, readFileSync } from "node:fs";
 import { join } from "node:path";

@@ -1,4 +1,4 @@
-/** A control plane whose configuration is a cluster: with the rights that `deploy/kubernetes` gives it, and no more. */
+/** A control plane whose configuration is a cluster: with the rights that the chart gives it, and no more. */
 import assert from "node:assert/strict";
 import { after, before, describe, type TestContext, test } from "node:test";
 import { parseCertificates } from "../../src/x509/certificate.ts";

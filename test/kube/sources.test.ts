@@ -1,4 +1,4 @@
-/** All that a control plane takes from a cluster, with the rights that `deploy/kubernetes` gives it. */
+/** All that a control plane takes from a cluster, with the rights that the chart gives it. */
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";

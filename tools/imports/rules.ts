@@ -9,7 +9,7 @@ const LEVELS: readonly (readonly string[])[] = [
   ["compile"],
   ["render/envoy", "render/decide", "analyze"],
   ["sources", "xds", "ca", "audit", "jwks", "agent", "proxy", "capture"],
-  ["prove"],
+  ["prove", "install"],
   ["server", "cli"],
 ];
 

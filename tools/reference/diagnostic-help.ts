@@ -1,7 +1,7 @@
 /** What a diagnostic means for whoever meets it, and what to do: the last column of `docs/reference/diagnostics.md`. */
 import type { DiagnosticCode } from "../../src/core/diagnostic.ts";
 
-export const DIAGNOSTIC_HELP: Readonly<Partial<Record<DiagnosticCode, string>>> = {
+export const DIAGNOSTIC_HELP: Readonly<Record<DiagnosticCode, string>> = {
   GAR0001:
     "Nothing in the file can be read. What it said before stays in force; at a start, the control plane does not come up. Mend it, or take it out of the folder.",
   GAR0002:
@@ -54,6 +54,12 @@ export const DIAGNOSTIC_HELP: Readonly<Partial<Record<DiagnosticCode, string>>> 
   GAR0216:
     "It is passed over, also at a start. What its file said before stays in force as long as the text is there. Keep files that are not for the mesh elsewhere.",
   GAR0220: "The server of a Gateway that needs it stays closed. Give the account of the control plane a Role for that Secret.",
+  GAR0230:
+    "Nothing holds by it: these workloads reach services by the listeners of their proxies. Capture their traffic, or take the setting away.",
+  GAR0231:
+    "It is served as a workload that is not captured, so nothing that its machine redirects is understood. Correct the address or the mode.",
+  GAR0232:
+    "A connection says an address and a port, and nothing of whom it is meant for: the first service has it. Change the address of the other.",
   GAR0301: "No request reaches these routes: no server of their gateways has such a host, or takes routes of this namespace.",
   GAR0401: "The rule has no effect. Correct the host, or add the Service or ServiceEntry.",
   GAR0402: "Clients are told to speak plaintext to ports that refuse it: these calls fail. Remove the mode, or open the server's.",

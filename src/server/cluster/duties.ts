@@ -3,6 +3,8 @@ import { randomBytes } from "node:crypto";
 import type { Authority } from "../../ca/authority.ts";
 import type { Clock } from "../../core/clock.ts";
 import type { Logger } from "../../core/logger.ts";
+import { controlPlaneIdentity } from "../../identity/control-plane.ts";
+import { formatSpiffeId } from "../../identity/spiffe-id.ts";
 import type { RotatingTlsMaterial } from "../../rpc/credentials.ts";
 import { Lease } from "../../sources/kubernetes/lease.ts";
 import { ReplicaReports, sumCounts } from "../../sources/kubernetes/replica-reports.ts";
@@ -14,6 +16,7 @@ import type { OpenedCluster } from "../source.ts";
 import { inject } from "../webhook/inject.ts";
 import { validate } from "../webhook/validate.ts";
 import { type AdmissionHandlers, serveWebhooks } from "../webhook/webhook-server.ts";
+import { Citadel } from "./citadel.ts";
 import type { ClusterPlace } from "./place.ts";
 import { proxyCounts } from "./proxy-counts.ts";
 import { StatusWriter } from "./status-writer.ts";
@@ -27,18 +30,28 @@ export interface ClusterDutiesOptions {
   readonly ads: Pick<AdsService, "connections" | "onEvent">;
   readonly clock: Clock;
   readonly logger: Logger;
+  /** SPIFFE IDs of control planes that may have certificates of every identity. */
+  readonly registrationAuthorities: readonly string[];
 }
 
 export interface ClusterDuties {
   close(): Promise<void>;
 }
 
-/** The name of our webhook configurations (deploy/kubernetes/webhooks.yaml), and of the Lease. */
+/** The name of our webhook configurations (the chart's webhooks.yaml), and of the Lease. */
 const NAME = "garrison";
 
 /** What is served to the API server, by the path of its webhook configuration. */
 function handlersOf({ injection }: ClusterPlace): AdmissionHandlers {
   return { "/validate": validate, ...(injection === undefined ? {} : { "/inject": inject(injection) }) };
+}
+
+/** None where it is not asked for. */
+function startCitadel(options: ClusterDutiesOptions, mayWrite: () => boolean): readonly Citadel[] {
+  const { place, cluster, authority, clock, logger, registrationAuthorities } = options;
+  if (place.citadel.length === 0) return [];
+  const never = new Set([formatSpiffeId(controlPlaneIdentity(authority.trustDomain)), ...registrationAuthorities]);
+  return [new Citadel({ ...cluster, namespaces: place.citadel, authority, never, mayWrite, clock, logger })];
 }
 
 /** Starts them. Throws `unavailable` where the webhooks cannot listen. */
@@ -70,15 +83,19 @@ export async function startClusterDuties(options: ClusterDutiesOptions): Promise
   const namespaces = (): readonly string[] =>
     source.current.objects.filter(({ kind }) => kind === "Namespace").map(({ meta }) => meta.name);
   const rootMaps = new RootConfigMaps({ api, logger, namespaces, roots, mayWrite });
+  const citadel = startCitadel(options, mayWrite);
   const refresh = (): void => {
-    for (const each of [statuses, bundles, rootMaps]) each.refresh();
+    for (const each of [statuses, bundles, rootMaps, ...citadel]) each.refresh();
   };
 
   authority.onChange(refresh);
   source.onStatus(() => statuses.refresh());
   mesh.onChange(() => {
     statuses.refresh();
-    rootMaps.refresh();
+    for (const each of [rootMaps, ...citadel]) each.refresh();
+  });
+  authority.revocations.onChange(() => {
+    for (const each of citadel) each.refresh();
   });
   ads.onEvent(() => {
     statuses.refresh();
@@ -86,7 +103,7 @@ export async function startClusterDuties(options: ClusterDutiesOptions): Promise
   });
   return {
     close: async () => {
-      await Promise.all([statuses, bundles, rootMaps, reports].map((each) => each.close()));
+      await Promise.all([statuses, bundles, rootMaps, reports, ...citadel].map((each) => each.close()));
       // Last: as long as this replica may still write, no other does.
       await lease.close();
       await webhooks?.close();

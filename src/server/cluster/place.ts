@@ -13,6 +13,8 @@ export interface ClusterPlace {
   readonly webhooks: { readonly host: string; readonly port: number } | undefined;
   /** The Secret with the CA that all replicas share; undefined: each has its own, so that there must be but one. */
   readonly caSecret: ObjectName | undefined;
+  /** The namespaces whose service accounts get a Secret with a key and certificates; `*` for all; none: nobody does. */
+  readonly citadel: readonly string[];
   /** What pods get; without, none is injected. */
   readonly injection?: InjectOptions;
 }
@@ -21,6 +23,7 @@ export const DEFAULT_CLUSTER_PLACE: ClusterPlace = {
   service: { namespace: "garrison-system", name: "garrison" },
   webhooks: undefined,
   caSecret: undefined,
+  citadel: [],
 };
 
 /** By these names the API server knows the control plane. */

@@ -41,7 +41,7 @@ const INTERVAL_MS = 250;
 
 function refused(status: number, { namespace, name }: SharedSecretOptions["secret"]): AppError {
   const what = `the API server answers ${status} to a request for the Secret \`${namespace}/${name}\``;
-  const help = `the control plane's account needs the Role of namespace \`${namespace}\` (deploy/kubernetes/ca-rbac.yaml)`;
+  const help = `the control plane's account needs the Role of namespace \`${namespace}\` (deploy/helm/garrison/templates/ca-rbac.yaml)`;
   return new AppError(status === 403 || status === 401 ? "permission-denied" : "unavailable", what, { help });
 }
 

@@ -60,9 +60,13 @@ async function bodyOf(request: IncomingMessage): Promise<unknown> {
   }
 }
 
+/** Where a kubelet asks whether the control plane serves: webhooks are the last that it opens. */
+const READY = "/readyz";
+
 async function answer(handlers: AdmissionHandlers, request: IncomingMessage): Promise<unknown> {
   // The API server adds `?timeout=`.
   const path = (request.url ?? "").split("?", 1)[0] ?? "";
+  if (path === READY && request.method === "GET") return { ready: true };
   const handler = Object.hasOwn(handlers, path) ? handlers[path] : undefined;
   if (handler === undefined) throw new AppError("not-found", "there is no such webhook");
   if (request.method !== "POST") throw new AppError("unsupported", "a review is sent by POST");

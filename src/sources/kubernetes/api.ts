@@ -18,8 +18,10 @@ export type ApiMethod = "GET" | "POST" | "PUT" | "PATCH" | "DELETE";
 /** RFC 6902 and RFC 7396, for PATCH. */
 export const JSON_PATCH = "application/json-patch+json";
 export const MERGE_PATCH = "application/merge-patch+json";
+/** Server-side apply, whose YAML may be JSON. */
+export const APPLY_PATCH = "application/apply-patch+yaml";
 
-export type ContentType = "application/json" | typeof JSON_PATCH | typeof MERGE_PATCH;
+export type ContentType = "application/json" | typeof JSON_PATCH | typeof MERGE_PATCH | typeof APPLY_PATCH;
 
 export interface ApiAnswer {
   readonly status: number;

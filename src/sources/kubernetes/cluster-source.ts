@@ -36,12 +36,21 @@ export interface ClusterSource {
   readonly current: ConfigurationSnapshot;
   /** Takes in these Secrets, by `NAMESPACE/NAME`, and no others. Nothing waits for them. */
   wantSecrets(names: ReadonlySet<string>): void;
+  /** The service accounts that are, without those that are being deleted. */
+  accounts(): readonly Account[];
   /** The objects of Istio's kinds, as the server has them, with what became of each. */
   written(): readonly WrittenObject[];
   /** Calls `listener` when the status of such an object was changed. */
   onStatus(listener: () => void): void;
   /** Ends watching; nothing is called once it resolves. */
   close(): Promise<void>;
+}
+
+export interface Account {
+  readonly namespace: string;
+  readonly name: string;
+  /** Another account of the same name has another. */
+  readonly uid: string;
 }
 
 /** An object that people write, with what is needed to write its status. */
@@ -153,6 +162,14 @@ class Watching implements ClusterSource {
     return this.#reflectors
       .filter(({ kind }) => kind.group.endsWith(".istio.io"))
       .flatMap(({ kind, reflector }) => [...(reflector.objects?.values() ?? [])].flatMap((object) => this.#written(kind, object, states)));
+  }
+
+  accounts(): readonly Account[] {
+    const found = this.#reflectors.find(({ kind }) => kind.kind === "ServiceAccount")?.reflector.objects;
+    return [...(found?.values() ?? [])].flatMap(({ metadata: { namespace, name }, body }): readonly Account[] => {
+      const { uid, deletionTimestamp } = isPlain(body.metadata) ? body.metadata : {};
+      return typeof uid === "string" && deletionTimestamp === undefined ? [{ namespace, name, uid }] : [];
+    });
   }
 
   /** None for an object of which another form is being told just now. */

@@ -1,16 +1,15 @@
 /** The ConfigMap `istio-ca-root-cert` of every namespace: the roots by which its workloads know the control plane (CA-15). */
 import { AppError } from "../../core/error.ts";
 import type { Logger } from "../../core/logger.ts";
-import { type ApiAnswer, type KubernetesApi, MERGE_PATCH } from "./api.ts";
+import { type KubernetesApi, MERGE_PATCH } from "./api.ts";
 import { isPlain } from "./api-objects.ts";
 import { Coalesced } from "./coalesced.ts";
+import { isEnding, OF_KUBERNETES } from "./namespaces.ts";
 import { Reflector, type ReflectorOptions } from "./reflector.ts";
 import { objectPath, ROOT_CONFIG_MAPS } from "./watched-kinds.ts";
 
 /** The key that Istio's agents read. */
 const KEY = "root-cert.pem";
-/** As in Istio: no workload of the mesh runs there. */
-const NOT_OURS: ReadonlySet<string> = new Set(["kube-system", "kube-public", "kube-node-lease", "local-path-storage"]);
 const WRITE_MS = 500;
 
 export interface RootConfigMapsOptions {
@@ -22,14 +21,6 @@ export interface RootConfigMapsOptions {
   /** Whether this replica is the one to write. */
   readonly mayWrite: () => boolean;
   readonly limits?: ReflectorOptions["limits"];
-}
-
-/** A namespace that ends takes nothing new. */
-function isEnding({ status, body }: ApiAnswer): boolean {
-  if (status === 404) return true;
-  const { details } = isPlain(body) ? body : {};
-  const causes = isPlain(details) && Array.isArray(details.causes) ? details.causes : [];
-  return status === 403 && causes.some((cause: unknown) => isPlain(cause) && cause.reason === "NamespaceTerminating");
 }
 
 export class RootConfigMaps {
@@ -66,7 +57,7 @@ export class RootConfigMaps {
     const wanted = { [KEY]: roots() };
     for (const namespace of namespaces()) {
       if (signal.aborted || !mayWrite()) return;
-      if (NOT_OURS.has(namespace)) continue;
+      if (OF_KUBERNETES.has(namespace)) continue;
       const found = objects.get(`${namespace}/${ROOT_CONFIG_MAPS.only.name}`)?.body.data;
       if (isPlain(found) && found[KEY] === wanted[KEY]) continue;
       await this.#put(namespace, objects.has(`${namespace}/${ROOT_CONFIG_MAPS.only.name}`), wanted);

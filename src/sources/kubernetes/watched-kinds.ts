@@ -23,6 +23,8 @@ export interface WatchedKind {
   readonly only?: ObjectName;
   /** Only those of a namespace with this label. */
   readonly labelled?: { readonly namespace: string; readonly label: string };
+  /** Only those of this `type`, which Secrets have; of every namespace where none is named. */
+  readonly typed?: { readonly namespace: string; readonly type: string };
 }
 
 const core = (kind: string, resource: string): WatchedKind => ({ kind, resource, group: "", versions: ["v1"], reading: "observed" });
@@ -60,6 +62,14 @@ export function secretKind(namespace: string, name: string): WatchedKind {
   return { ...core("Secret", "secrets"), reading: "decoded", only: { namespace, name } };
 }
 
+/** What Citadel called the Secrets with a service account's key and certificates. */
+export const ACCOUNT_SECRET_TYPE = "istio.io/key-and-cert";
+
+/** The Secrets of that type of one namespace, or where it is empty of all; the server sends no other. */
+export function accountSecretKind(namespace: string): WatchedKind {
+  return { ...core("Secret", "secrets"), reading: "decoded", typed: { namespace, type: ACCOUNT_SECRET_TYPE } };
+}
+
 /** The ConfigMaps with the mesh's roots, one in each namespace (CA-15). */
 export const ROOT_CONFIG_MAPS = { ...core("ConfigMap", "configmaps"), only: { namespace: "", name: "istio-ca-root-cert" } } as const;
 
@@ -87,10 +97,14 @@ export function watchedKinds(rootNamespace: string): readonly WatchedKind[] {
 }
 
 /** The URL of all objects of a kind that are asked for, with more to ask in its query. */
-export function collectionPath({ group, resource, only, labelled }: WatchedKind, version: string, query: string): string {
+export function collectionPath({ group, resource, only, labelled, typed }: WatchedKind, version: string, query: string): string {
   const base = group === "" ? `/api/${version}` : `/apis/${group}/${version}`;
   if (labelled !== undefined) {
     return `${base}/namespaces/${labelled.namespace}/${resource}?labelSelector=${encodeURIComponent(labelled.label)}&${query}`;
+  }
+  if (typed !== undefined) {
+    const within = typed.namespace === "" ? base : `${base}/namespaces/${typed.namespace}`;
+    return `${within}/${resource}?fieldSelector=${encodeURIComponent(`type=${typed.type}`)}&${query}`;
   }
   if (only === undefined) return `${base}/${resource}?${query}`;
   const within = only.namespace === "" ? base : `${base}/namespaces/${only.namespace}`;

@@ -1,0 +1,36 @@
+/** What `garrison install` and `garrison uninstall` share. */
+import { AppError } from "../core/error.ts";
+import type { OptionSpecs, ParsedArguments } from "./command.ts";
+
+export const KUBECONFIG_OPTION = {
+  type: "value",
+  value: "FILE",
+  doc: "the kubeconfig of the cluster; without it KUBECONFIG, ~/.kube/config or the pod's own account",
+} as const satisfies OptionSpecs[string];
+
+export const NAMESPACE_OPTION = {
+  type: "value",
+  value: "NAME",
+  doc: "the namespace of the control plane",
+  default: "garrison-system",
+} as const satisfies OptionSpecs[string];
+
+const NAMESPACE = /^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$/;
+
+/** Throws `invalid-argument`. */
+export function namespaceOf(parsed: ParsedArguments): string {
+  const namespace = parsed.value("namespace") ?? "";
+  if (NAMESPACE.test(namespace)) return namespace;
+  throw new AppError("invalid-argument", `\`${namespace}\` is not the name of a namespace`, {
+    help: "names are of lower-case letters, digits and `-`",
+  });
+}
+
+/** The value of an option that is one of a few; undefined where it was not given. Throws `invalid-argument`. */
+export function choice<T extends string>(parsed: ParsedArguments, option: string, choices: readonly T[]): T | undefined {
+  const value = parsed.value(option);
+  if (value === undefined) return undefined;
+  const found = choices.find((each) => each === value);
+  if (found !== undefined) return found;
+  throw new AppError("invalid-argument", `\`--${option} ${value}\` is not known`, { help: `it is one of ${choices.join(", ")}` });
+}

@@ -1,0 +1,62 @@
+/** The chart with Helm itself: it takes it, and makes the same of it as `garrison install`. */
+import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
+import { globSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { basename, join } from "node:path";
+import { after, describe, test } from "node:test";
+import { parseAllDocuments } from "yaml";
+import type { Manifest } from "../../src/install/chart.ts";
+import { nameOf } from "../../src/install/kinds.ts";
+import { garrison } from "../feature/garrison.ts";
+
+const TOOLS = process.env.GARRISON_GO_TOOLS ?? "";
+const skip = TOOLS === "" && process.env.GARRISON_REQUIRE_GO !== "1" ? "there are no Go tools" : false;
+const CHART = join(import.meta.dirname, "..", "..", "deploy", "helm", "garrison");
+const VALUES = globSync(join(import.meta.dirname, "..", "fixture", "values", "*.yaml")).sort();
+const home = mkdtempSync(join(tmpdir(), "garrison-helm-"));
+after(() => rmSync(home, { recursive: true, force: true }));
+
+function helm(...args: readonly string[]): string {
+  const env = { ...process.env, HELM_CACHE_HOME: home, HELM_CONFIG_HOME: home, HELM_DATA_HOME: home, KUBECONFIG: join(home, "none") };
+  return execFileSync(join(TOOLS, "helm"), args, { encoding: "utf8", env, stdio: ["ignore", "pipe", "pipe"] });
+}
+
+function objectsOf(text: string): ReadonlyMap<string, Manifest> {
+  const objects = parseAllDocuments(text).map((document) => document.toJS() as Manifest | null);
+  return new Map(objects.filter((object) => object !== null).map((object) => [nameOf(object), object]));
+}
+
+async function installed(flags: readonly string[]): Promise<ReadonlyMap<string, Manifest>> {
+  const { exit, stdout, stderr } = await garrison(["install", "--dry-run", "client", ...flags]);
+  assert.equal(exit, 0, stderr);
+  return objectsOf(stdout);
+}
+
+describe("the chart", { skip, timeout: 120_000 }, () => {
+  test("passes Helm's lint, warnings counted, with each file of values", () => {
+    for (const values of [[], ...VALUES.map((file) => ["--values", file])])
+      assert.match(helm("lint", "--strict", CHART, ...values), /0 chart\(s\) failed/);
+  });
+
+  for (const file of [undefined, ...VALUES]) {
+    test(`is to Helm what it is to garrison install, with ${file === undefined ? "its own values" : basename(file)}`, async () => {
+      const flags = file === undefined ? [] : ["--values", file];
+      const ours = new Map(await installed(flags));
+      // The one that `helm install --create-namespace` makes.
+      assert.equal(ours.delete("Namespace garrison-system"), true);
+      const theirs = objectsOf(helm("template", "garrison", CHART, "--namespace", "garrison-system", "--include-crds", ...flags));
+      assert.deepEqual([...ours.keys()].sort(), [...theirs.keys()].sort());
+      for (const [name, object] of ours) assert.deepEqual(object, theirs.get(name), name);
+    });
+  }
+
+  test("refuses a value that its schema does not know, as garrison install does", async () => {
+    const file = join(home, "odd.yaml");
+    writeFileSync(file, "replica: 3\n");
+    assert.throws(() => helm("template", "garrison", CHART, "--values", file), /replica/);
+    const refused = await garrison(["install", "--dry-run", "client", "--values", file]);
+    assert.equal(refused.exit, 3);
+    assert.match(refused.stderr, /has an unknown value `replica`/);
+  });
+});

@@ -1,0 +1,182 @@
+/** An installation in a real API server, from nothing to nothing: what is applied, what it may do, and what stays of it. */
+import assert from "node:assert/strict";
+import { join } from "node:path";
+import { after, before, describe, test } from "node:test";
+import { MERGE_PATCH, openKubernetesApi } from "../../src/sources/kubernetes/api.ts";
+import { until } from "../fakes/processes.ts";
+import { GarrisonProcess, garrison, type Result } from "../feature/garrison.ts";
+import { Place } from "../feature/place.ts";
+import { Cluster } from "./cluster.ts";
+
+const LARGE = join(import.meta.dirname, "..", "fixture", "values", "large.yaml");
+const SMALL = join(import.meta.dirname, "..", "fixture", "values", "small.yaml");
+const ISTIOS = "virtualservices.networking.istio.io";
+const DEPLOYMENT = "/apis/apps/v1/namespaces/garrison-system/deployments/garrison";
+const WEBHOOKS = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations/garrison";
+
+interface Deployment {
+  readonly metadata: { readonly generation: number; readonly resourceVersion: string };
+  readonly spec: {
+    readonly replicas: number;
+    readonly template: { readonly spec: { readonly containers: readonly { readonly args: readonly string[] }[] } };
+  };
+}
+
+const place = new Place({ after });
+let cluster: Cluster;
+
+function run(command: string, ...flags: readonly string[]): Promise<Result> {
+  return garrison([command, "--kubeconfig", cluster.server.kubeconfig, ...flags]);
+}
+
+/** What the controller of Deployments would write: there is none here, and no node. */
+async function reportAvailable(count: number): Promise<void> {
+  const { metadata, spec } = await cluster.read<Deployment>(DEPLOYMENT);
+  const status = { observedGeneration: metadata.generation, replicas: spec.replicas, updatedReplicas: spec.replicas, readyReplicas: count };
+  const api = await openKubernetesApi({ file: cluster.server.kubeconfig });
+  const body = { status: { ...status, availableReplicas: count } };
+  const answer = await api.call("PATCH", `${DEPLOYMENT}/status`, body, MERGE_PATCH);
+  assert.equal(answer.status, 200);
+}
+
+async function isThere(path: string): Promise<boolean> {
+  return (await cluster.read<{ readonly kind: string }>(path)).kind !== "Status";
+}
+
+/** The container's own command line, but for where it listens and keeps its state, as the installed account. */
+async function startInstalled(): Promise<GarrisonProcess> {
+  const { spec } = await cluster.read<Deployment>(DEPLOYMENT);
+  const args = spec.template.spec.containers[0]?.args ?? [];
+  const token = await cluster.token("garrison-system", "garrison");
+  const kubeconfig = cluster.server.writeKubeconfig("installed", { token });
+  const own = args.filter((arg) => !/^--(?:listen|webhooks|state)=/.test(arg) && arg !== "--kubernetes");
+  return place.start([...own, "--kubeconfig", kubeconfig, "--listen", "127.0.0.1:0", "--webhooks", "127.0.0.1:0"]);
+}
+
+before(async () => {
+  cluster = await Cluster.bare(place);
+  // As Istio would have it: not ours.
+  await cluster.installSchemas(["virtualservices"], { labels: {} });
+});
+
+describe("garrison install", { timeout: 300_000 }, () => {
+  test("applies nothing in a dry run, and says what it would", async () => {
+    const { exit, stdout, stderr } = await run("install", "--dry-run", "server");
+    assert.equal(exit, 0, stderr);
+    assert.match(stdout, /^Namespace garrison-system created \(dry run\)$/m);
+    assert.match(stdout, /^Deployment garrison-system\/garrison created \(dry run\)$/m);
+    assert.equal(await isThere("/api/v1/namespaces/garrison-system"), false);
+  });
+
+  test("is refused in words to whoever has not the rights", async () => {
+    await cluster.apply("apiVersion: v1\nkind: ServiceAccount\nmetadata: { name: nobody, namespace: default }\n");
+    const kubeconfig = cluster.server.writeKubeconfig("nobody", { token: await cluster.token("default", "nobody") });
+    const { exit, stderr } = await garrison(["install", "--kubeconfig", kubeconfig]);
+    assert.equal(exit, 4);
+    assert.match(stderr, /CustomResourceDefinition .*: .*"system:serviceaccount:default:nobody" cannot .*\n {2}help: .*administrator/);
+  });
+
+  test("has every object accepted, keeps the schemas that are there, and says what it waits for until its time is over", async () => {
+    const { exit, stdout, stderr } = await run("install", "--timeout", "12");
+    assert.match(stdout, new RegExp(`^CustomResourceDefinition ${ISTIOS} kept: it is not ours`, "m"));
+    for (const created of ["ClusterRole garrison-control-plane", "Deployment garrison-system/garrison", "Namespace istio-system"])
+      assert.match(stdout, new RegExp(`^${created} created$`, "m"));
+    assert.equal(exit, 4);
+    assert.match(
+      stderr,
+      /the time is over before the control plane is ready: no controller has taken up Deployment garrison-system\/garrison/,
+    );
+  });
+
+  test("twice is the same as once", async () => {
+    const { exit, stdout, stderr } = await run("install", "--no-wait");
+    assert.equal(exit, 0, stderr);
+    assert.deepEqual(stdout.match(/ (?:created|configured)$/gm), null);
+    assert.match(stdout, /^Deployment garrison-system\/garrison unchanged$/m);
+  });
+
+  test("gives the control plane the rights that it needs, and is ready when that serves", async () => {
+    const serve = await startInstalled();
+    await serve.line(/ control plane serves /);
+    await reportAvailable(1);
+    const waiting = new GarrisonProcess(place, ["install", "--kubeconfig", cluster.server.kubeconfig, "--timeout", "120"]);
+    await waiting.line(/waiting for the control plane/);
+    await until("the webhooks have their bundle", async () => {
+      const { webhooks } = await cluster.read<{ readonly webhooks: readonly { readonly clientConfig: { readonly caBundle?: string } }[] }>(
+        WEBHOOKS,
+      );
+      return webhooks.every(({ clientConfig }) => clientConfig.caBundle !== undefined);
+    });
+    assert.equal(waiting.running, true);
+    await reportAvailable(2);
+    assert.equal(await waiting.ended, 0, waiting.output);
+    await until("the roots are in a namespace", () => isThere("/api/v1/namespaces/default/configmaps/istio-ca-root-cert"));
+    await until("a replica holds the Lease", () => isThere("/apis/coordination.k8s.io/v1/namespaces/garrison-system/leases/garrison"));
+    assert.equal(await isThere("/api/v1/namespaces/garrison-ca/secrets/garrison-ca"), true);
+    assert.doesNotMatch(serve.output, /forbidden|permission-denied|403/i);
+    await serve.stop();
+  });
+
+  test("leaves the bundle that the control plane wrote, with what else is changed", async () => {
+    const bundles = async () =>
+      (
+        await cluster.read<{ readonly webhooks: readonly { readonly clientConfig: { readonly caBundle?: string } }[] }>(WEBHOOKS)
+      ).webhooks.map(({ clientConfig }) => clientConfig.caBundle);
+    const before = await bundles();
+    const { exit, stdout, stderr } = await run("install", "--no-wait", "--values", LARGE);
+    assert.equal(exit, 0, stderr);
+    assert.match(stdout, /^Deployment garrison-system\/garrison configured$/m);
+    assert.match(stdout, /^HorizontalPodAutoscaler garrison-system\/garrison created$/m);
+    assert.deepEqual(await bundles(), before);
+  });
+
+  test("takes no field that somebody else manages unless it is told to, and removes what it has no more", async () => {
+    const api = await openKubernetesApi({ file: cluster.server.kubeconfig });
+    await api.call("PATCH", `${DEPLOYMENT}?fieldManager=somebody`, { spec: { strategy: { rollingUpdate: { maxSurge: 3 } } } }, MERGE_PATCH);
+    const refused = await run("install", "--no-wait", "--values", SMALL);
+    assert.equal(refused.exit, 4);
+    assert.match(refused.stderr, /Deployment garrison-system\/garrison: .*"somebody".*maxSurge[\s\S]*--force-conflicts/);
+    const forced = await run("install", "--no-wait", "--values", SMALL, "--force-conflicts");
+    assert.equal(forced.exit, 0, forced.stderr);
+    // What it had with the values before, and has no more.
+    for (const gone of ["HorizontalPodAutoscaler garrison-system/garrison", "Role mesh-ca/garrison-ca", "ConfigMap mesh-root/istio"])
+      assert.match(forced.stdout, new RegExp(`^${gone} deleted$`, "m"));
+    assert.doesNotMatch(forced.stdout, /^Namespace .* deleted$/m);
+  });
+});
+
+describe("garrison uninstall", { timeout: 300_000 }, () => {
+  test("removes what was installed, whatever values it had, and keeps the CA, the mesh's namespace and all schemas", async () => {
+    const { exit, stdout, stderr } = await run("uninstall");
+    assert.equal(exit, 0, stderr);
+    for (const gone of [DEPLOYMENT, WEBHOOKS, "/apis/rbac.authorization.k8s.io/v1/clusterroles/garrison-control-plane"])
+      assert.equal(await isThere(gone), false, gone);
+    assert.match(stdout, /^Role garrison-ca\/garrison-ca deleted$/m);
+    assert.match(stdout, /^Namespace garrison-ca kept: /m);
+    assert.equal(await isThere("/api/v1/namespaces/garrison-ca/secrets/garrison-ca"), true);
+    assert.match(stdout, /^CustomResourceDefinition peerauthentications\.security\.istio\.io kept: with --crds /m);
+  });
+
+  test("removes our schemas when it is told to, and never Istio's", async () => {
+    const { exit, stdout, stderr } = await run("uninstall", "--crds");
+    assert.equal(exit, 0, stderr);
+    assert.match(stdout, /^CustomResourceDefinition peerauthentications\.security\.istio\.io deleted$/m);
+    assert.equal(await isThere(`/apis/apiextensions.k8s.io/v1/customresourcedefinitions/${ISTIOS}`), true);
+  });
+
+  test("leaves to Helm what Helm installed", async () => {
+    await cluster.apply(`apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRole
+metadata:
+  name: garrison-control-plane
+  labels: { garrison.dev/chart: garrison }
+  annotations: { meta.helm.sh/release-name: mesh, meta.helm.sh/release-namespace: default }
+rules: []
+`);
+    for (const [command, ...flags] of [["uninstall"], ["install", "--namespace", "second"]]) {
+      const { exit, stderr } = await run(command ?? "", ...flags);
+      assert.equal(exit, 4);
+      assert.match(stderr, /ClusterRole garrison-control-plane: Helm installed it[\s\S]*helm uninstall mesh/);
+    }
+  });
+});
