@@ -40,6 +40,7 @@ const WANTED = [
   "envoy/extensions/filters/listener/original_dst/v3/original_dst.proto",
   "envoy/extensions/filters/listener/tls_inspector/v3/tls_inspector.proto",
   "envoy/extensions/transport_sockets/tls/v3/tls.proto",
+  "envoy/extensions/transport_sockets/tls/v3/tls_spiffe_validator_config.proto",
   "envoy/extensions/transport_sockets/raw_buffer/v3/raw_buffer.proto",
   "envoy/extensions/access_loggers/grpc/v3/als.proto",
   "envoy/extensions/access_loggers/filters/cel/v3/cel.proto",

@@ -8,6 +8,7 @@ import type { Clock } from "../core/clock.ts";
 import { AppError } from "../core/error.ts";
 import type { Logger } from "../core/logger.ts";
 import type { IssuedCertificate } from "./issued-certificate.ts";
+import { rootsVersion } from "./secrets.ts";
 import { runAt, type Timers } from "./timers.ts";
 
 /** What came of one request for a certificate. `retryAfterMs` is the least wait that the control plane asks for. */
@@ -64,6 +65,8 @@ export class CertificateManager {
   #expiresSoon = false;
   /** Those that the control plane pushed, which are newer than any answer of its. */
   #roots: string | undefined;
+  /** Of other trust domains; only a push tells of them. */
+  #otherRoots: Pick<IssuedCertificate, "otherRoots"> = {};
   #inFlight: Promise<IssuedCertificate> | undefined;
   #cancelAttempt = () => {};
   #cancelWarnings = () => {};
@@ -111,12 +114,14 @@ export class CertificateManager {
   }
 
   /** Takes other roots for its certificates, of now and to come, and tells the listeners of it. */
-  trust(roots: string): void {
+  trust(roots: string, otherRoots: ReadonlyMap<string, string> = new Map()): void {
     this.#roots = roots;
+    this.#otherRoots = otherRoots.size === 0 ? {} : { otherRoots };
     const state = this.#state;
     if (state.kind === "starting" || state.kind === "stopped" || state.certificate === undefined) return;
-    if (state.certificate.roots === roots) return;
-    const certificate = { ...state.certificate, roots };
+    if (rootsVersion(state.certificate) === rootsVersion({ roots, ...this.#otherRoots })) return;
+    const { otherRoots: _, ...rest } = state.certificate;
+    const certificate = { ...rest, roots, ...this.#otherRoots };
     this.#state = { ...state, certificate };
     for (const listener of this.#listeners) listener(certificate);
   }
@@ -148,7 +153,8 @@ export class CertificateManager {
       .request(this.valid)
       .catch((thrown): CertificateAnswer => ({ kind: "failed", error: AppError.from(thrown), retryAfterMs: 0 }));
     if (this.#state.kind === "stopped") throw new AppError("unavailable", "the agent is stopping");
-    if (answer.kind === "issued") return this.#adopt({ ...answer.certificate, roots: this.#roots ?? answer.certificate.roots });
+    if (answer.kind === "issued")
+      return this.#adopt({ ...answer.certificate, roots: this.#roots ?? answer.certificate.roots, ...this.#otherRoots });
     this.#fail(answer);
     throw answer.error;
   }

@@ -19,8 +19,8 @@ export interface IdentityServices {
   readonly env: Readonly<Record<string, string>>;
   /** A certificate of an earlier run that is still good. */
   readonly earlier: IssuedCertificate | undefined;
-  /** Takes the keys that verify JWT-SVIDs. Throws `permission-denied` for what are none. */
-  takeJwks(jwks: string): void;
+  /** Takes the keys that verify JWT-SVIDs, where there are any, and by name those of other trust domains. Throws `permission-denied` for what are none. */
+  takeJwks(jwks: string, others: ReadonlyMap<string, string>): void;
   status(): { readonly socket: string; readonly streams: number };
   close(): void;
 }
@@ -84,7 +84,7 @@ export async function createIdentityServices(
   return {
     earlier,
     env: { SPIFFE_ENDPOINT_SOCKET: formatEndpointSocket(socket) },
-    takeJwks: (jwks) => jwtSvids.adopt(jwks),
+    takeJwks: (jwks, others) => jwtSvids.adopt(jwks, others),
     status: () => ({ socket, streams: server.streams }),
     close: () => {
       jwtSvids.stop();

@@ -13,6 +13,8 @@ export interface IssuedCertificate {
   readonly chain: string;
   /** PEM: the roots that peers are checked against. */
   readonly roots: string;
+  /** PEM of the roots of other trust domains, by their names; each verifies identities of its own domain alone. Absent where there are none. */
+  readonly otherRoots?: ReadonlyMap<string, string>;
   /** A SPIFFE ID. */
   readonly identity: string;
   /** Lower-case hex. */

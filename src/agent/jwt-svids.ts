@@ -37,6 +37,8 @@ export class JwtSvids {
   readonly #inFlight = new Map<string, Promise<IssuedJwtSvid>>();
   readonly #listeners = new Set<() => void>();
   #bundle: JwtBundle | undefined;
+  /** Key sets of other trust domains, by name. */
+  #others: ReadonlyMap<string, string> = new Map();
   #bundleAt = 0;
   #refreshing: Promise<JwtBundle> | undefined;
   #cancelRefresh = () => {};
@@ -50,6 +52,11 @@ export class JwtSvids {
   /** The bundle that was fetched last; undefined before the first. */
   get current(): JwtBundle | undefined {
     return this.#bundle;
+  }
+
+  /** Key sets of other trust domains, by name. */
+  get others(): ReadonlyMap<string, string> {
+    return this.#others;
   }
 
   /** Told of each changed bundle. Returns what ends it. */
@@ -84,9 +91,15 @@ export class JwtSvids {
     return this.#refresh().catch(() => bundle);
   }
 
-  /** Takes a bundle that the control plane pushed. Throws `permission-denied` for what is none, and keeps the one before. */
-  adopt(jwks: string): void {
-    this.#take(jwks);
+  /**
+   * Takes bundles that the control plane pushed, its own where it has one, and the whole of those of other domains. Throws `permission-denied` for what is none,
+   * and keeps the one before.
+   */
+  adopt(jwks: string, others: ReadonlyMap<string, string> = new Map()): void {
+    const changed = JSON.stringify([...this.#others]) !== JSON.stringify([...others]);
+    this.#others = others;
+    if (jwks !== "") this.#take(jwks);
+    if (changed) for (const listener of [...this.#listeners]) listener();
   }
 
   stop(): void {

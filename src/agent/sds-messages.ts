@@ -124,6 +124,34 @@ export function encodeKeyAndChain(name: string, chain: string, privateKey: strin
   ]);
 }
 
+const SPIFFE_VALIDATOR = "envoy.tls.cert_validator.spiffe";
+const SPIFFE_VALIDATOR_TYPE = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.SPIFFECertValidatorConfig";
+
+/** `Secret` with a `CertificateValidationContext` by which the roots of a trust domain (PEM) verify identities of that domain alone. */
+export function encodeBoundRoots(name: string, bundles: ReadonlyMap<string, string>): Buffer {
+  const trustDomains = [...bundles].map(([trustDomain, roots]): Message[number] => [
+    1,
+    [
+      [1, trustDomain],
+      [2, inline(roots)],
+    ],
+  ]);
+  const validator: Message = [
+    [1, SPIFFE_VALIDATOR],
+    [
+      2,
+      [
+        [1, SPIFFE_VALIDATOR_TYPE],
+        [2, trustDomains],
+      ],
+    ],
+  ];
+  return encodeMessage([
+    [1, name],
+    [4, [[12, validator]]],
+  ]);
+}
+
 /** `Secret` with a `CertificateValidationContext`; PEM. */
 export function encodeTrustedRoots(name: string, roots: string): Buffer {
   return encodeMessage([

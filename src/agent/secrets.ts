@@ -5,7 +5,7 @@ import { parseSpiffeId } from "../identity/spiffe-id.ts";
 import { readSystemRoots } from "../x509/system-roots.ts";
 import { type FileSecrets, isFileSecret } from "./file-secrets.ts";
 import { exportKey, type IssuedCertificate } from "./issued-certificate.ts";
-import { encodeKeyAndChain, encodeTrustedRoots, type NamedSecret } from "./sds-messages.ts";
+import { encodeBoundRoots, encodeKeyAndChain, encodeTrustedRoots, type NamedSecret } from "./sds-messages.ts";
 
 /** The roots that the machine trusts, for servers outside the mesh. */
 const SYSTEM_ROOTS = "file-root:system";
@@ -14,9 +14,17 @@ function digestOf(text: string): string {
   return createHash("sha256").update(text).digest("hex").slice(0, 16);
 }
 
-/** The version of the secret of these roots (PEM). */
-export function rootsVersion(roots: string): string {
-  return digestOf(roots);
+type Trusted = Pick<IssuedCertificate, "roots" | "otherRoots">;
+
+/** The version of the secret of these roots. */
+export function rootsVersion({ roots, otherRoots }: Trusted): string {
+  return digestOf(otherRoots === undefined ? roots : JSON.stringify([roots, [...otherRoots]]));
+}
+
+/** With roots of other domains each is bound to its own: in one heap, any of them could sign any identity. */
+function encodeRoots(name: string, trustDomain: string, { roots, otherRoots }: Trusted): Buffer {
+  if (otherRoots === undefined) return encodeTrustedRoots(name, roots);
+  return encodeBoundRoots(name, new Map([...otherRoots, [trustDomain, roots]]));
 }
 
 /** With no root on the machine the mesh's own stand in: no server outside has a certificate by them. */
@@ -27,12 +35,14 @@ function systemRoots(meshRoots: string): NamedSecret {
 }
 
 /** The workload's key and chain, and the roots, also by SPIFFE ID and trust domain (as SPIRE's agent has them). */
-function secretsOf({ chain, privateKey, roots, serial, identity }: IssuedCertificate): readonly NamedSecret[] {
-  const digest = digestOf(roots);
+function secretsOf(certificate: IssuedCertificate): readonly NamedSecret[] {
+  const { chain, privateKey, roots, serial, identity } = certificate;
+  const version = rootsVersion(certificate);
+  const { trustDomain } = parseSpiffeId(identity);
   const key = exportKey(privateKey);
   return [
     ...["default", identity].map((name) => ({ name, version: serial, body: encodeKeyAndChain(name, chain, key) })),
-    ...["ROOTCA", trustDomainOf(identity)].map((name) => ({ name, version: digest, body: encodeTrustedRoots(name, roots) })),
+    ...["ROOTCA", trustDomainOf(identity)].map((name) => ({ name, version, body: encodeRoots(name, trustDomain, certificate) })),
     systemRoots(roots),
   ];
 }

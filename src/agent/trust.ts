@@ -14,8 +14,8 @@ import type { ReceivedBundle, TrustReport, TrustUpdate } from "./trust-messages.
 export interface TrustOptions extends Pick<AgentOptions, "workload" | "identity" | "controlPlane" | "rootCertificateFile" | "logger"> {
   readonly manager: CertificateManager;
   readonly sds: SdsServer;
-  /** Takes the keys that verify JWT-SVIDs of the workload's own trust domain. */
-  readonly takeJwks: (jwks: string) => void;
+  /** Takes the keys that verify JWT-SVIDs of the workload's own trust domain, and by name those of others. */
+  readonly takeJwks: (jwks: string, others: ReadonlyMap<string, string>) => void;
   readonly now: () => number;
   readonly timers: Timers;
   /** In [0, 1). */
@@ -33,6 +33,12 @@ function ownBundle({ bundles }: TrustUpdate, trustDomain: string): ReceivedBundl
     throw new AppError("permission-denied", `the roots of \`${trustDomain}\` cannot be read`, { cause });
   }
   throw new AppError("permission-denied", `the control plane sent no roots of \`${trustDomain}\``);
+}
+
+/** A part of the bundles of other trust domains, by their names, where they have it. */
+function partOfOthers({ bundles }: TrustUpdate, trustDomain: string, part: "roots" | "jwks"): ReadonlyMap<string, string> {
+  const others = bundles.filter((bundle) => bundle.trustDomain !== trustDomain && bundle[part] !== "");
+  return new Map(others.map((bundle) => [bundle.trustDomain, bundle[part]]));
 }
 
 /** Whether peers with the newest bundle refuse the certificate, or are soon to. */
@@ -88,13 +94,19 @@ export class Trust {
 
   async #take(update: TrustUpdate): Promise<void> {
     const { identity, manager, sds, takeJwks, logger } = this.#options;
-    const { roots, jwks, sequence } = ownBundle(update, parseSpiffeId(identity).trustDomain);
-    const changed = manager.valid?.roots !== roots;
-    manager.trust(roots);
-    if (jwks !== "") takeJwks(jwks);
-    if (changed) logger.log("info", "the trust bundle is taken", { sequence, roots: parseCertificates(roots).length });
+    const { trustDomain } = parseSpiffeId(identity);
+    const { roots, jwks, sequence } = ownBundle(update, trustDomain);
+    const otherRoots = partOfOthers(update, trustDomain, "roots");
+    const version = rootsVersion({ roots, ...(otherRoots.size === 0 ? {} : { otherRoots }) });
+    const changed = manager.valid !== undefined && rootsVersion(manager.valid) !== version;
+    manager.trust(roots, otherRoots);
+    takeJwks(jwks, partOfOthers(update, trustDomain, "jwks"));
+    if (changed) {
+      const words = { sequence, roots: parseCertificates(roots).length, others: [...otherRoots.keys()].join() };
+      logger.log("info", "the trust bundle is taken", words);
+    }
     this.#replaceWhereDue(update);
-    await sds.whenAccepted("ROOTCA", rootsVersion(roots), ACCEPTANCE_TIMEOUT_MS);
+    await sds.whenAccepted("ROOTCA", version, ACCEPTANCE_TIMEOUT_MS);
   }
 
   /** At a moment of its own, since everybody is told at one. A renewal that fails is tried again by the manager. */

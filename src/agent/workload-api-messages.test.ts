@@ -26,16 +26,32 @@ const bytes = (text: string) => Buffer.from(text);
 
 describe("messages of the Workload API, against the code that is generated from the protocol", () => {
   it("say an X.509-SVID with its key and bundle", () => {
-    const encoded = messages.encodeX509Svid({ identity: ID, chain: bytes("chain"), privateKey: bytes("key"), bundle: bytes("roots") });
-    const expected = { svids: [{ spiffeId: ID, x509Svid: bytes("chain"), x509SvidKey: bytes("key"), bundle: bytes("roots") }] };
+    const federated = new Map([["spiffe://other", bytes("other roots")]]);
+    const encoded = messages.encodeX509Svid({
+      identity: ID,
+      chain: bytes("chain"),
+      privateKey: bytes("key"),
+      bundle: bytes("roots"),
+      federated,
+    });
+    const expected = {
+      federatedBundles: { "spiffe://other": bytes("other roots") },
+      svids: [{ spiffeId: ID, x509Svid: bytes("chain"), x509SvidKey: bytes("key"), bundle: bytes("roots") }],
+    };
     assert.deepEqual(fromBinary(X509SVIDResponseSchema, encoded), create(X509SVIDResponseSchema, expected));
   });
 
   it("say bundles by trust domain", () => {
-    const x509 = messages.encodeX509Bundles(TRUST_DOMAIN, bytes("roots"));
-    assert.deepEqual(fromBinary(X509BundlesResponseSchema, x509).bundles, { [TRUST_DOMAIN]: bytes("roots") });
-    const jwt = messages.encodeJwtBundles(TRUST_DOMAIN, "{}");
-    assert.deepEqual(fromBinary(JWTBundlesResponseSchema, jwt).bundles, { [TRUST_DOMAIN]: bytes("{}") });
+    const both = { [TRUST_DOMAIN]: bytes("{}"), "spiffe://other": bytes("other") };
+    const x509 = messages.encodeX509Bundles(new Map(Object.entries(both)));
+    assert.deepEqual(fromBinary(X509BundlesResponseSchema, x509).bundles, both);
+    const jwt = messages.encodeJwtBundles(
+      new Map([
+        [TRUST_DOMAIN, "{}"],
+        ["spiffe://other", "other"],
+      ]),
+    );
+    assert.deepEqual(fromBinary(JWTBundlesResponseSchema, jwt).bundles, both);
   });
 
   it("say JWT-SVIDs, and read what is asked of them", () => {

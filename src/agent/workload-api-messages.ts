@@ -8,32 +8,40 @@ export interface X509SvidMessage {
   /** PKCS#8 in DER. */
   readonly privateKey: Uint8Array;
   readonly bundle: Uint8Array;
+  /** DER certificates by the SPIFFE ID of another trust domain. */
+  readonly federated: ReadonlyMap<string, Uint8Array>;
 }
 
 /** `X509SVIDResponse` with one SVID. */
-export function encodeX509Svid({ identity, chain, privateKey, bundle }: X509SvidMessage): Buffer {
+export function encodeX509Svid({ identity, chain, privateKey, bundle, federated }: X509SvidMessage): Buffer {
   const svid: Message = [
     [1, identity],
     [2, chain],
     [3, privateKey],
     [4, bundle],
   ];
-  return encodeMessage([[1, svid]]);
+  return encodeMessage([[1, svid], ...entries(3, federated)]);
 }
 
-const entry = (key: string, value: Uint8Array): Message => [
-  [1, key],
-  [2, value],
-];
-
-/** `X509BundlesResponse` with the bundle of one trust domain; `id` is its SPIFFE ID. */
-export function encodeX509Bundles(id: string, bundle: Uint8Array): Buffer {
-  return encodeMessage([[2, entry(id, bundle)]]);
+/** Of a map from texts to bytes. */
+function entries(field: number, map: ReadonlyMap<string, Uint8Array>): Message {
+  return [...map].map(([key, value]): Message[number] => [
+    field,
+    [
+      [1, key],
+      [2, value],
+    ],
+  ]);
 }
 
-/** `JWTBundlesResponse` with the bundle of one trust domain. */
-export function encodeJwtBundles(id: string, jwks: string): Buffer {
-  return encodeMessage([[1, entry(id, Buffer.from(jwks))]]);
+/** `X509BundlesResponse`, by the SPIFFE IDs of trust domains. */
+export function encodeX509Bundles(bundles: ReadonlyMap<string, Uint8Array>): Buffer {
+  return encodeMessage(entries(2, bundles));
+}
+
+/** `JWTBundlesResponse`, by the SPIFFE IDs of trust domains. */
+export function encodeJwtBundles(bundles: ReadonlyMap<string, string>): Buffer {
+  return encodeMessage(entries(1, new Map([...bundles].map(([id, jwks]) => [id, Buffer.from(jwks)]))));
 }
 
 /** `JWTSVIDResponse` with one SVID. */

@@ -1,14 +1,14 @@
 /** What the SPIFFE Workload API answers for the one workload of this agent (SPIFFE Workload API §4 to §6). */
 
-import { createHash } from "node:crypto";
 import type { Metadata } from "@grpc/grpc-js";
 import type { Clock } from "../core/clock.ts";
 import { AppError } from "../core/error.ts";
 import { parseSpiffeId } from "../identity/spiffe-id.ts";
 import { parseCertificates } from "../x509/certificate.ts";
 import type { IssuedCertificate } from "./issued-certificate.ts";
-import { readToken, validateJwtSvid } from "./jwt-bundle.ts";
+import { parseJwtBundle, readToken, validateJwtSvid } from "./jwt-bundle.ts";
 import type { JwtSvids } from "./jwt-svids.ts";
+import { rootsVersion } from "./secrets.ts";
 import {
   encodeJwtBundles,
   encodeJwtSvid,
@@ -45,6 +45,13 @@ export function checkSecurityHeader(metadata: Metadata): void {
 
 const derOf = (pem: string) => Buffer.concat(parseCertificates(pem).map(({ der }) => der));
 
+const idOf = (trustDomain: string) => `spiffe://${trustDomain}`;
+
+/** By the SPIFFE IDs of the trust domains. */
+function othersOf({ otherRoots = new Map() }: Pick<IssuedCertificate, "otherRoots">): ReadonlyMap<string, Uint8Array> {
+  return new Map([...otherRoots].map(([trustDomain, roots]) => [idOf(trustDomain), derOf(roots)]));
+}
+
 function noCertificate(): AppError {
   return new AppError("unavailable", "the workload has no valid certificate now");
 }
@@ -59,13 +66,14 @@ export function x509Svids({ identity, certificate, subscribe }: WorkloadApiOptio
       if (current === undefined) return undefined;
       const { serial, chain, privateKey, roots } = current;
       return {
-        version: `${serial} ${roots}`,
+        version: `${serial} ${rootsVersion(current)}`,
         encode: () =>
           encodeX509Svid({
             identity,
             chain: derOf(chain),
             privateKey: privateKey.export({ type: "pkcs8", format: "der" }),
             bundle: derOf(roots),
+            federated: othersOf(current),
           }),
       };
     },
@@ -74,7 +82,7 @@ export function x509Svids({ identity, certificate, subscribe }: WorkloadApiOptio
 
 /** The key of the trust domain in a map of bundles. */
 function trustDomainId(identity: string): string {
-  return `spiffe://${parseSpiffeId(identity).trustDomain}`;
+  return idOf(parseSpiffeId(identity).trustDomain);
 }
 
 /** `FetchX509Bundles`. */
@@ -83,10 +91,10 @@ export function x509Bundles({ identity, certificate, subscribe }: WorkloadApiOpt
     subscribe,
     nothing: noCertificate,
     current: () => {
-      const roots = certificate()?.roots;
-      if (roots === undefined) return undefined;
-      const version = createHash("sha256").update(roots).digest("hex");
-      return { version, encode: () => encodeX509Bundles(trustDomainId(identity), derOf(roots)) };
+      const current = certificate();
+      if (current === undefined) return undefined;
+      const bundles = () => new Map([[trustDomainId(identity), derOf(current.roots)], ...othersOf(current)]);
+      return { version: rootsVersion(current), encode: () => encodeX509Bundles(bundles()) };
     },
   };
 }
@@ -106,7 +114,12 @@ export function jwtBundles({ identity, jwtSvids, subscribe }: WorkloadApiOptions
     nothing: () => new AppError("unavailable", "the keys of JWT-SVIDs are not known yet"),
     current: () => {
       const jwks = jwtSvids.current?.jwks;
-      return jwks === undefined ? undefined : { version: jwks, encode: () => encodeJwtBundles(trustDomainId(identity), jwks) };
+      if (jwks === undefined) return undefined;
+      const others = [...jwtSvids.others].map(([trustDomain, keys]) => [idOf(trustDomain), keys] as const);
+      return {
+        version: JSON.stringify([jwks, others]),
+        encode: () => encodeJwtBundles(new Map([[trustDomainId(identity), jwks], ...others])),
+      };
     },
   };
 }
@@ -122,8 +135,12 @@ export async function fetchJwtSvid(options: WorkloadApiOptions, { audiences, ide
 /** `ValidateJWTSVID`. Throws `invalid-argument` for a token that is not good, `unavailable` while there are no keys to tell. */
 export async function validate({ identity, jwtSvids, clock }: WorkloadApiOptions, { audience, token }: ValidateRequest): Promise<Buffer> {
   if (audience === "") throw new AppError("invalid-argument", "the request names no audience");
-  const bundle = await jwtSvids.bundleWith(readToken(token).kid);
-  const { trustDomain } = parseSpiffeId(identity);
+  const { kid, claims } = readToken(token);
+  // Whose keys are asked is the token's own word; by these it then proves that it is of that domain.
+  const [, named = ""] = /^spiffe:\/\/([^/]+)\//.exec(typeof claims.sub === "string" ? claims.sub : "") ?? [];
+  const other = jwtSvids.others.get(named);
+  const bundle = other === undefined ? await jwtSvids.bundleWith(kid) : parseJwtBundle(other);
+  const trustDomain = other === undefined ? parseSpiffeId(identity).trustDomain : named;
   const valid = validateJwtSvid(token, bundle, { audience, trustDomain, now: clock.now() });
   return encodeValidated(valid.identity, valid.claims);
 }

@@ -3,7 +3,7 @@
 import { AppError } from "../core/error.ts";
 import type { Logger } from "../core/logger.ts";
 import type { TrustBundle, TrustBundles } from "../identity/trust-bundle.ts";
-import type { TrustDomain } from "../identity/trust-domain.ts";
+import { parseTrustDomain, type TrustDomain } from "../identity/trust-domain.ts";
 import { parseCertificates } from "../x509/certificate.ts";
 import { authorityId } from "./authority-id.ts";
 
@@ -21,6 +21,10 @@ export interface TrustSourceOptions {
   /** The bundle of the mesh's own trust domain. */
   readonly own: () => TrustBundle;
   readonly tainted: () => ReadonlySet<string>;
+  /** Of other trust domains. */
+  readonly federated: () => TrustBundles;
+  /** Other names of the mesh's own trust domain. */
+  readonly aliases: () => readonly string[];
   readonly logger: Logger;
 }
 
@@ -29,6 +33,12 @@ const LOOK_MS = 30_000;
 
 function sameSet(left: ReadonlySet<string>, right: ReadonlySet<string>): boolean {
   return left.size === right.size && left.isSubsetOf(right);
+}
+
+/** Whether they bind the same roots and keys to the same domains. */
+function sameBundles(left: TrustBundles, right: TrustBundles): boolean {
+  const parts = (bundles: TrustBundles) => JSON.stringify([...bundles].map(([name, { roots, jwks }]) => [name, roots, jwks]));
+  return parts(left) === parts(right);
 }
 
 /** Puts the state together again whenever a part of it may have changed, and tells of what did. */
@@ -49,6 +59,13 @@ export class TrustSource {
     return this.#current;
   }
 
+  /** The bundle of the mesh's own trust domain. */
+  get own(): TrustBundle {
+    const own = this.#current.bundles.get(this.#options.trustDomain);
+    if (own === undefined) throw new AppError("internal", "there is no bundle of the own trust domain");
+    return own;
+  }
+
   /** Listeners are called with each new state. */
   onChange(listener: () => void): void {
     this.#listeners.push(listener);
@@ -59,7 +76,8 @@ export class TrustSource {
     try {
       const next = this.#build();
       const bundle = ({ bundles }: TrustState) => bundles.get(this.#options.trustDomain);
-      if (bundle(next)?.sequence === bundle(this.#current)?.sequence && sameSet(next.tainted, this.#current.tainted)) return;
+      const sameOwn = bundle(next)?.sequence === bundle(this.#current)?.sequence;
+      if (sameOwn && sameBundles(next.bundles, this.#current.bundles) && sameSet(next.tainted, this.#current.tainted)) return;
       this.#current = next;
     } catch (thrown) {
       this.#options.logger.log("error", "the trust bundle cannot be told", { reason: AppError.from(thrown).message });
@@ -72,11 +90,20 @@ export class TrustSource {
     clearInterval(this.#timer);
   }
 
+  /** Where roots are bound to domains, the mesh's are bound to each of its names; no other domain's ever are. */
+  #withOthers(own: TrustBundle): TrustBundles {
+    const { trustDomain, federated, aliases } = this.#options;
+    const others = federated();
+    if (others.size === 0) return new Map([[trustDomain, own]]);
+    const names = aliases().map((alias) => [parseTrustDomain(alias), { ...own, jwks: "" }] as const);
+    return new Map([...others, ...names, [trustDomain, own]]);
+  }
+
   #build(): TrustState {
-    const { trustDomain, own, tainted } = this.#options;
+    const { own, tainted } = this.#options;
     const bundle = own();
     return {
-      bundles: new Map([[trustDomain, bundle]]),
+      bundles: this.#withOthers(bundle),
       roots: new Set(parseCertificates(bundle.roots).map(authorityId)),
       tainted: tainted(),
     };

@@ -51,6 +51,11 @@ const COMMANDS: Readonly<Record<string, CommandEntry>> = {
   "ca verify-log": { summary: "check the log of issued certificates, with nothing running", load: () => import("./ca-verify-log.ts") },
   "ca verify-proof": { summary: "check the proof of a certificate, with nothing running", load: () => import("./ca-verify-proof.ts") },
   "ca request": { summary: "print a certificate request for a CA key in a token", load: () => import("./ca-request.ts") },
+  "federation list": { summary: "show the trust domains that are federated with", load: () => import("./federation-list.ts") },
+  "federation bundle": {
+    summary: "print this trust domain's bundle, for the operator of another one",
+    load: () => import("./federation-bundle.ts"),
+  },
   svid: { summary: "show the certificate of the workload beside which it runs", load: () => import("./svid.ts") },
   "svid jwt": { summary: "print a token that names the workload to an audience", load: () => import("./svid-jwt.ts") },
   "svid validate": { summary: "say whose such a token is, if it is good", load: () => import("./svid-validate.ts") },

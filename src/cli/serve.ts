@@ -49,6 +49,21 @@ function caOptions(parsed: ParsedArguments): CaOptions {
   };
 }
 
+/** Throws `invalid-argument`. */
+function federationOptions(parsed: ParsedArguments): Pick<ControlPlaneOptions, "federation" | "bundleEndpoint"> {
+  const [file, listen] = [parsed.value("federation"), parsed.value("bundle-endpoint")];
+  const [certificate, key] = [parsed.value("bundle-endpoint-certificate"), parsed.value("bundle-endpoint-key")];
+  if ((certificate === undefined) !== (key === undefined) || (certificate !== undefined && listen === undefined))
+    throw new AppError("invalid-argument", "a bundle endpoint by a certificate of its own has an address, a certificate and a key", {
+      help: "give `--bundle-endpoint`, `--bundle-endpoint-certificate` and `--bundle-endpoint-key`",
+    });
+  const files = certificate === undefined || key === undefined ? {} : { files: { certificate, key } };
+  return {
+    ...(file === undefined ? {} : { federation: file }),
+    ...(listen === undefined ? {} : { bundleEndpoint: { listen: parseHostPort(listen), ...files } }),
+  };
+}
+
 /** A folder, or a cluster. */
 function configuration(parsed: ParsedArguments): ConfigurationOrigin {
   const file = parsed.value("kubeconfig");
@@ -138,6 +153,22 @@ export const command: Command = {
       value: "SPIFFE-ID",
       doc: "another control plane, which may have certificates of every identity: it asks with `ImpersonatedIdentity`, as Istio's node proxies do",
     },
+    federation: {
+      type: "value",
+      value: "FILE",
+      doc: "which other trust domains are trusted, and where their bundles are (SPIFFE Federation); an edit takes effect at once",
+    },
+    "bundle-endpoint": {
+      type: "value",
+      value: "HOST:PORT",
+      doc: "serve this trust domain's bundle to others, by the control plane's own certificate (`https_spiffe`)",
+    },
+    "bundle-endpoint-certificate": {
+      type: "value",
+      value: "FILE",
+      doc: "serve it by this certificate chain instead (PEM; `https_web`), read again when it changes",
+    },
+    "bundle-endpoint-key": { type: "value", value: "FILE", doc: "the private key of that certificate (PEM)" },
     listen: { type: "value", value: "HOST:PORT", doc: "where agents and proxies connect, by mutual TLS", default: "127.0.0.1:15012" },
     "crl-listen": {
       type: "value",
@@ -183,6 +214,7 @@ export const command: Command = {
     "garrison serve --config examples/photo/mesh",
     "garrison serve --kubernetes --listen 0.0.0.0:15012",
     "garrison serve --config mesh --ca-folder cacerts",
+    "garrison serve --config mesh --trust-domain east.example --federation federation.yaml --bundle-endpoint 0.0.0.0:8443",
     "garrison serve --config mesh --issuers issuers.yaml",
     "garrison serve --config mesh --ca-pkcs11 'pkcs11:token=garrison;object=ca-key?module-path=/usr/lib/softhsm/libsofthsm2.so&pin-source=file:/etc/garrison/pin'",
     "garrison serve --config mesh --listen 10.0.0.5:15012 --trust-domain example.org",
@@ -206,6 +238,7 @@ export const command: Command = {
       ...(issuersFile === undefined ? {} : { issuersFile }),
       ...crlFlags(parsed),
       ca: caOptions(parsed),
+      ...federationOptions(parsed),
       registrationAuthorities: parsed.values("registration-authority").map((text) => formatSpiffeId(parseSpiffeId(text))),
       jwksAllow: jwksAllow(parsed.values("jwks-allow"), process.env.GARRISON_JWKS_ALLOW),
       logger,

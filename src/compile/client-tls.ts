@@ -5,7 +5,7 @@ import { rootNamespaceOf } from "../mesh/selection.ts";
 import type { MeshSnapshot } from "../mesh/snapshot.ts";
 import type { ClientTls, DestinationRuleObject, ServerName, ServicePort } from "../policy/model.ts";
 import { acceptsMtls, effectiveMtls } from "./mtls.ts";
-import { trustDomainsOf } from "./trust-domains.ts";
+import { acceptedTrustDomains, trustDomainsOf } from "./trust-domains.ts";
 import type { ServiceEndpoint, TlsOrigination, UpstreamService } from "./workload-policy.ts";
 
 /** A service's port, and how it is reached. */
@@ -57,6 +57,12 @@ function identitiesOf(
   const names = replacing.length > 0 ? spiffeIds(replacing) : [...own, ...declared];
   const valid = names.filter((name) => !snapshot.revoked.identities.has(name));
   return [...new Set(valid.flatMap((name) => byEveryName(name, trustDomains)))];
+}
+
+/** Of identities, those whose trust domain has roots here: without these nobody can prove one, and what was proved before ends with them. */
+function provable(identities: readonly string[], snapshot: MeshSnapshot): readonly string[] {
+  const accepted = acceptedTrustDomains(snapshot);
+  return identities.filter((identity) => accepted.some((name) => identity.startsWith(`spiffe://${name}/`)));
 }
 
 /** Undefined for an endpoint of which nobody says who runs there: nothing is sent to it. */
@@ -117,8 +123,8 @@ function meshSecured(
   const endpoints = endpointsOf(snapshot, service, port).flatMap((endpoint) => {
     if (demanded === undefined && (external || !takesMutualTls(snapshot, service, endpoint))) return [plaintext(endpoint)];
     const identities = identitiesOf(endpoint, service, demanded?.subjectAltNames ?? [], snapshot);
-    const secured = mutual({ ...endpoint, identities });
-    if (secured === undefined) unknown.push(endpoint);
+    const secured = mutual({ ...endpoint, identities: provable(identities, snapshot) });
+    if (identities.length === 0) unknown.push(endpoint);
     return secured === undefined ? [] : [secured];
   });
   const sni = demanded?.sni ?? defaultSni(reach);

@@ -24,7 +24,7 @@ import {
   selectionOf,
   toStatus,
 } from "./status.ts";
-import { trustDomainsOf } from "./trust-domains.ts";
+import { acceptedTrustDomains } from "./trust-domains.ts";
 import { policyWarnings, warningsAmong } from "./warnings/warnings.ts";
 import type { WorkloadPolicy } from "./workload-policy.ts";
 
@@ -68,7 +68,7 @@ function compileWorkload(
     workload: workload.key,
     address: workload.address,
     identity: workload.identity,
-    trustDomains: trustDomainsOf(snapshot),
+    trustDomains: acceptedTrustDomains(snapshot),
     ...meshWideOf(snapshot, workload),
     inbound: inbound.listeners,
     outbound: outbound.listeners,

@@ -10,6 +10,11 @@ export const trustDomainsOf = narrow(({ settings, meshConfig }): readonly string
   ...new Set<string>([settings.trustDomain, ...meshConfig.trustDomainAliases]),
 ]);
 
+/** Whose identities may be peers: the mesh's, by all its names, and those of domains that it federates with. */
+export const acceptedTrustDomains = narrow((snapshot): readonly string[] => [
+  ...new Set([...trustDomainsOf(snapshot), ...snapshot.federated]),
+]);
+
 /** The same account by the other names of its trust domain. */
 export function aliasesOf(identity: string, trustDomains: readonly string[]): readonly string[] {
   const { trustDomain, namespace, serviceAccount } = parseSpiffeId(identity);

@@ -211,7 +211,7 @@ export interface WorkloadPolicy {
   readonly address: string;
   /** The workload's own SPIFFE ID. */
   readonly identity: string;
-  /** The mesh's own, then its aliases. Peers of other trust domains are refused in the handshake (XD-4). */
+  /** The mesh's own, then its aliases, then those that it federates with. Peers of other trust domains are refused in the handshake (XD-4). */
   readonly trustDomains: readonly string[];
   /** What becomes of the paths of peers; absent is BASE. */
   readonly pathNormalization?: PathNormalization;

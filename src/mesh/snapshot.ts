@@ -84,6 +84,8 @@ export interface MeshSnapshot {
   readonly identities: ReadonlySet<string>;
   readonly namespaces: ReadonlySet<string>;
   readonly revoked: RevokedCredentials;
+  /** Other trust domains whose bundles are good at the moment: their identities may be peers. */
+  readonly federated: readonly string[];
 }
 
 /** What the CA has revoked, as far as proxies need to know. */
@@ -178,6 +180,7 @@ export function buildSnapshot(
   given: MeshSettings,
   all: readonly MeshObject[],
   revoked: RevokedCredentials = NOTHING_REVOKED,
+  federated: readonly string[] = [],
 ): MeshSnapshot {
   const objects: ByKind = Map.groupBy(all, ({ kind }) => kind);
   const configMaps = ofKind(objects, "ConfigMap");
@@ -201,6 +204,7 @@ export function buildSnapshot(
     identities: new Set(ofKind(objects, "ServiceAccount").map((account) => identityOf(account, settings))),
     namespaces: namespacesOf(ofKind(objects, "Namespace"), settings),
     revoked,
+    federated,
   };
 }
 

@@ -9,6 +9,7 @@ import { peerOf } from "./peer-certificate.ts";
 import type { Resolver } from "./resolver.ts";
 import { CLIENT_ALPN } from "./tls.ts";
 import { ORIGINATION_ALPN, type OriginationContext, serverNameFlaw } from "./tls-origination.ts";
+import { chainOfServer, type PresentedChain } from "./trusted-bundles.ts";
 
 /** The socket once `event` came; rejects with its error, or when `timeoutMs` pass. */
 export function connected<T extends Socket>(socket: T, event: "connect" | "secureConnect", timeoutMs: number): Promise<T> {
@@ -46,6 +47,16 @@ export function namingFlaw(der: Uint8Array, expected: readonly string[], revoked
   }
 }
 
+/** Why the server's certificate is not of its own trust domain; undefined where it is. */
+function domainFlaw(chain: PresentedChain, credentials: Credentials): AppError | undefined {
+  try {
+    credentials.checkDomain(chain, "server");
+    return undefined;
+  } catch (thrown) {
+    return new AppError("permission-denied", `secure naming: ${AppError.from(thrown).message}`, { cause: thrown });
+  }
+}
+
 /** Codes of Node's and OpenSSL's verification, which are about who the server is; any other failure is about reaching it. */
 function isVerification(error: Error & { readonly code?: string }): boolean {
   return /^(?:CERT_|UNABLE_TO_|SELF_SIGNED_|DEPTH_ZERO_|INVALID_(?:CA|PURPOSE)|ERR_SSL_CERTIFICATE_VERIFY|ERROR_IN_CERT|PATH_LENGTH|CRL_)/.test(
@@ -75,7 +86,8 @@ function meshTls({ service, credentials, revoked }: DialOptions, identities: rea
     ALPNProtocols: [...CLIENT_ALPN[service.protocol]],
     rejectUnauthorized: true,
     // Runs after the chain is verified and before the connection is handed over: not one byte is sent to a wrong server.
-    checkServerIdentity: (_name, certificate) => namingFlaw(certificate.raw, identities, revoked),
+    checkServerIdentity: (_name, certificate) =>
+      namingFlaw(certificate.raw, identities, revoked) ?? domainFlaw(chainOfServer(certificate), credentials),
     allowHalfOpen: true,
   };
 }

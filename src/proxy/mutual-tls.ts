@@ -5,6 +5,7 @@ import { Server, type TLSSocket } from "node:tls";
 import { AppError } from "../core/error.ts";
 import type { Credentials } from "./credentials.ts";
 import { isOfTrustDomains, type Peer, peerOf } from "./peer-certificate.ts";
+import { chainOfClient } from "./trusted-bundles.ts";
 
 /** A handshake that did not come to its end. */
 export interface RefusedHandshake {
@@ -35,7 +36,7 @@ function reasonOf(error: Error & { readonly code?: string }): string {
 }
 
 /** Throws `unauthenticated` for a peer without a certificate that leads to a trusted root. */
-function verifiedPeer(socket: TLSSocket): Peer {
+function verifiedPeer(socket: TLSSocket, credentials: Credentials): Peer {
   const certificate = socket.getPeerX509Certificate();
   if (certificate === undefined) throw new AppError("unauthenticated", "the peer presented no certificate");
   if (!socket.authorized)
@@ -43,6 +44,7 @@ function verifiedPeer(socket: TLSSocket): Peer {
       "unauthenticated",
       `the peer's certificate is not trusted: ${socket.authorizationError?.message ?? String(socket.authorizationError)}`,
     );
+  credentials.checkDomain(chainOfClient(certificate), "client");
   return peerOf(certificate.raw);
 }
 
@@ -87,10 +89,10 @@ export class MutualTls {
 
   #secured(socket: TLSSocket): void {
     socket.on("error", () => socket.destroy());
-    const { onPeer, onRefused, trustDomains } = this.#options;
+    const { onPeer, onRefused, trustDomains, credentials } = this.#options;
     let caller = "";
     try {
-      const peer = verifiedPeer(socket);
+      const peer = verifiedPeer(socket, credentials);
       caller = peer.identity;
       if (!isOfTrustDomains(caller, trustDomains())) throw new AppError("unauthenticated", "the peer's trust domain is not trusted here");
       onPeer(socket, peer);

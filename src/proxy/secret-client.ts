@@ -1,18 +1,23 @@
 /** The workload's certificate from its agent, by Envoy's SDS on a Unix socket. */
 import { create, fromBinary } from "@bufbuild/protobuf";
+import { anyUnpack } from "@bufbuild/protobuf/wkt";
 import { Client, type ClientDuplexStream, credentials as grpcCredentials, type ServiceError } from "@grpc/grpc-js";
 import { AppError } from "../core/error.ts";
 import type { Logger } from "../core/logger.ts";
 import type { DataSource } from "../gen/envoy/config/core/v3/base_pb.js";
+import type { TypedExtensionConfig } from "../gen/envoy/config/core/v3/extension_pb.js";
 import { type Secret, SecretSchema } from "../gen/envoy/extensions/transport_sockets/tls/v3/secret_pb.js";
+import { SPIFFECertValidatorConfigSchema } from "../gen/envoy/extensions/transport_sockets/tls/v3/tls_spiffe_validator_config_pb.js";
 import { type DiscoveryRequest, DiscoveryRequestSchema, type DiscoveryResponse } from "../gen/envoy/service/discovery/v3/discovery_pb.js";
 import { SecretDiscoveryService } from "../gen/envoy/service/secret/v3/sds_pb.js";
 import type { TlsMaterial } from "../rpc/credentials.ts";
 import { methodDefinition } from "../rpc/service.ts";
 import { fromGrpcError } from "../rpc/status.ts";
+import { parseCertificates, svidIdentity } from "../x509/certificate.ts";
 import type { ProxyNode } from "./bootstrap.ts";
 import type { Credentials } from "./credentials.ts";
 import { Retry } from "./retry.ts";
+import type { TrustedBundles } from "./trusted-bundles.ts";
 
 export interface SecretClientOptions {
   /** Path of the agent's socket. */
@@ -36,11 +41,34 @@ function textOf(source: DataSource | undefined): string {
   throw new AppError("invalid-argument", "the secret is not inline");
 }
 
+/** What has come so far: with other trust domains, roots are by domain. */
+interface Known extends Partial<TlsMaterial> {
+  readonly bundles?: TrustedBundles | undefined;
+}
+
+/** Roots that are bound to trust domains, as for Envoy. */
+function bundlesOf({ typedConfig }: TypedExtensionConfig): TrustedBundles {
+  const config = typedConfig === undefined ? undefined : anyUnpack(typedConfig, SPIFFECertValidatorConfigSchema);
+  if (config === undefined) throw new AppError("invalid-argument", "the validator of the roots is not known here");
+  return new Map(config.trustDomains.map(({ name, trustBundle }) => [name, textOf(trustBundle)]));
+}
+
+/** The roots of the certificate's own domain. Throws `invalid-argument` where there are none. */
+function ownRoots(chain: string, bundles: TrustedBundles): string {
+  const [leaf] = parseCertificates(chain);
+  const roots = leaf === undefined ? undefined : bundles.get(svidIdentity(leaf).trustDomain);
+  if (roots === undefined) throw new AppError("invalid-argument", "there are no roots of the certificate's own trust domain");
+  return roots;
+}
+
 /** What one secret contributes to the material. */
-function materialOf({ name, type }: Secret): Partial<TlsMaterial> {
+function materialOf({ name, type }: Secret): Known {
   if (name === CERTIFICATE && type.case === "tlsCertificate")
     return { key: textOf(type.value.privateKey), chain: textOf(type.value.certificateChain) };
-  if (name === ROOTS && type.case === "validationContext") return { roots: textOf(type.value.trustedCa) };
+  if (name === ROOTS && type.case === "validationContext") {
+    const { customValidatorConfig: validator, trustedCa } = type.value;
+    return validator === undefined ? { roots: textOf(trustedCa), bundles: undefined } : { bundles: bundlesOf(validator) };
+  }
   throw new AppError("invalid-argument", `the secret \`${name.slice(0, 100)}\` is not what was asked for`);
 }
 
@@ -51,7 +79,7 @@ export class SecretClient {
   readonly #retry: Retry;
   #call: ClientDuplexStream<DiscoveryRequest, DiscoveryResponse> | undefined;
   /** Of the material, what has come so far and was good. */
-  #known: Partial<TlsMaterial> = {};
+  #known: Known = {};
   #stopped = false;
   /** The version that was accepted last. */
   #version = "";
@@ -103,10 +131,11 @@ export class SecretClient {
     this.#call?.write(answer);
   }
 
-  #apply(known: Partial<TlsMaterial>): void {
-    const { key, chain, roots } = known;
+  #apply(known: Known): void {
+    const { key, chain, bundles } = known;
+    const roots = bundles === undefined || chain === undefined ? known.roots : ownRoots(chain, bundles);
     if (key !== undefined && chain !== undefined && roots !== undefined) {
-      this.#options.credentials.update({ key, chain, roots });
+      this.#options.credentials.update({ key, chain, roots }, bundles);
       this.#options.logger.log("info", "the certificate is in use");
     }
     this.#known = known;

@@ -20,7 +20,7 @@ export function tlsParameters({ minVersion, cipherSuites, ecdhCurves }: MeshTls 
 }
 
 /** For servers and clients alike: both present the workload's certificate and trust the same roots. */
-export function contextOptions({ key, chain, roots }: TlsMaterial, tls?: MeshTls): SecureContextOptions {
+export function contextOptions({ key, chain }: TlsMaterial, roots: string, tls?: MeshTls): SecureContextOptions {
   return { key, cert: chain, ca: roots, ...tlsParameters(tls) };
 }
 

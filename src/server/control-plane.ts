@@ -36,6 +36,7 @@ import { startClusterDuties } from "./cluster/duties.ts";
 import { type ClusterPlace, DEFAULT_CLUSTER_PLACE, serviceNames } from "./cluster/place.ts";
 import { openSharedState } from "./cluster/shared-state.ts";
 import { serveCrl } from "./crl-listener.ts";
+import { type FederationConfig, openBundleEndpoint, openFederation } from "./federation.ts";
 import { writeControlPlaneFile } from "./files.ts";
 import { addIdentityServices } from "./identity-services.ts";
 import { openIssuers } from "./issuers.ts";
@@ -54,7 +55,7 @@ import { refuseContradiction, settleSettings } from "./start.ts";
 import { openTrust } from "./trust.ts";
 import { serviceAt } from "./workloads.ts";
 
-export interface ControlPlaneOptions {
+export interface ControlPlaneOptions extends FederationConfig {
   /** Where the configuration is: a folder of YAML, or a Kubernetes cluster. */
   readonly config: ConfigurationOrigin;
   /** The state folder; made with mode 0700 where there is none. */
@@ -242,8 +243,13 @@ export async function startControlPlane(given: ControlPlaneOptions): Promise<Con
     const allowed = options.jwksAllow ?? [];
     const { authority } = state;
     const revoked = () => authority.revocations.forProxies(clock.now());
-    const { mesh, jwks, apply } = openMeshWithKeys({ settings, fixed, logger, clock, folder: state.folder, allowed, revoked });
-    authority.revocations.onChange(() => mesh.refreshRevoked());
+    const federation = openFederation({ file: options.federation, folder: state.folder, trustDomain: settings.trustDomain, clock, logger });
+    cleanup.push(() => federation?.close());
+    const federated = () => [...(federation?.bundles.keys() ?? [])];
+    const { mesh, jwks, apply } = openMeshWithKeys({ settings, fixed, logger, clock, folder: state.folder, allowed, revoked, federated });
+    authority.revocations.onChange(() => mesh.refreshTrust());
+    federation?.useAliases(() => mesh.current.snapshot.meshConfig.trustDomainAliases);
+    federation?.onChange(() => mesh.refreshTrust());
     cleanup.push(() => jwks.close());
     const source = await openSource(config, {
       logger,
@@ -264,7 +270,7 @@ export async function startControlPlane(given: ControlPlaneOptions): Promise<Con
     cleanup.push(() => stopServer(server));
     cleanup.push(() => ads.close());
     addServices(server, options, state, mesh, ads, admission, source.tokens);
-    const trust = openTrust({ ...state, admission, logger });
+    const trust = openTrust({ ...state, admission, federation, mesh, logger });
     cleanup.push(() => trust.close());
     server.addService(serviceDefinition(TrustBundles), trust.service.implementation);
     const port = await bindServer(server, options.listen, serverCredentials(serving.material));
@@ -275,6 +281,8 @@ export async function startControlPlane(given: ControlPlaneOptions): Promise<Con
     }
     trust.onWithdrawal(() => server.drain(formatHostPort(listen), DRAIN_MS));
 
+    const endpoint = await openBundleEndpoint(options, () => trust.source.own, serving.material);
+    cleanup.push(() => endpoint?.close());
     const adminSocket = join(state.folder, "admin.sock");
     const routes = adminRoutes({
       version,
@@ -301,6 +309,7 @@ export async function startControlPlane(given: ControlPlaneOptions): Promise<Con
       jwtSvids: state.jwtRecord,
       connections: () => ads.connections(),
       trust,
+      federation,
       audit: auditHandler(state.store, { clock }),
     });
     const admin = await serveAdmin(adminSocket, routes, logger);

@@ -24,6 +24,8 @@ export interface MeshWithKeysOptions {
   readonly allowed: readonly IpBlock[];
   /** What is revoked at the moment. */
   readonly revoked?: () => RevokedCredentials;
+  /** The trust domains that are federated with at the moment. */
+  readonly federated?: () => readonly string[];
 }
 
 export interface MeshWithKeys {
@@ -34,7 +36,16 @@ export interface MeshWithKeys {
 }
 
 /** A mesh whose token rules get their keys as they come. */
-export function openMeshWithKeys({ settings, fixed = {}, logger, clock, folder, allowed, revoked }: MeshWithKeysOptions): MeshWithKeys {
+export function openMeshWithKeys({
+  settings,
+  fixed = {},
+  logger,
+  clock,
+  folder,
+  allowed,
+  revoked,
+  federated,
+}: MeshWithKeysOptions): MeshWithKeys {
   const guard = new AddressGuard(allowed);
   const jwks: JwksResolver = new JwksResolver({
     download: (source) => downloadJwks(source, { guard }),
@@ -43,7 +54,7 @@ export function openMeshWithKeys({ settings, fixed = {}, logger, clock, folder, 
     logger,
     onChange: () => mesh.refreshKeys(),
   });
-  const mesh: MeshState = new MeshState(settings, logger, (source) => jwks.keysOf(source), fixed, revoked);
+  const mesh: MeshState = new MeshState(settings, logger, (source) => jwks.keysOf(source), fixed, revoked, federated);
   const apply = (configuration: Configuration): void => {
     // First the keys: those that were kept on disk hold from the configuration's first moment.
     jwks.want(remoteJwksOf(configuration.objects));

@@ -72,6 +72,7 @@ export class MeshState {
   readonly #compiler = new MeshCompiler();
   readonly #fixed: FixedSettings;
   readonly #revoked: () => RevokedCredentials;
+  readonly #federated: () => readonly string[];
   readonly #listeners: Listener[] = [];
   /** What the last configuration came to. */
   #objects: readonly MeshObject[] = [];
@@ -83,16 +84,18 @@ export class MeshState {
   #toldAt = Number.NEGATIVE_INFINITY;
   #telling: NodeJS.Timeout | undefined;
 
-  /** `keysOf`: the keys of tokens that were fetched by now. `fixed`: what no configuration may change. `revoked`: of now. */
+  /** `keysOf`: the keys of tokens that were fetched by now. `fixed`: what no configuration may change. `revoked` and `federated`: of now. */
   constructor(
     settings: MeshSettings,
     logger: Logger,
     keysOf: JwksLookup = NO_REMOTE_KEYS,
     fixed: FixedSettings = {},
     revoked: () => RevokedCredentials = () => NOTHING_REVOKED,
+    federated: () => readonly string[] = () => [],
   ) {
     this.#settings = settings;
     this.#revoked = revoked;
+    this.#federated = federated;
     this.#fixed = fixed;
     this.#logger = logger;
     this.#keysOf = keysOf;
@@ -135,14 +138,14 @@ export class MeshState {
     ).unref();
   }
 
-  /** The same configuration with what is revoked at this moment. */
-  refreshRevoked(): void {
+  /** The same configuration with what is revoked, and who is federated with, at this moment. */
+  refreshTrust(): void {
     const compiled = this.#compiler.compile(this.#snapshotOf(this.#usable), this.#keysOf);
     this.#publish(viewOf(compiled, this.#given));
   }
 
   #snapshotOf(objects: readonly MeshObject[]): MeshSnapshot {
-    return buildSnapshot(this.#settings, objects, this.#revoked());
+    return buildSnapshot(this.#settings, objects, this.#revoked(), this.#federated());
   }
 
   /** The same configuration with the keys of this moment. */

@@ -1,17 +1,22 @@
 /** What everybody is to trust, on its way to the agents: authority and keys -> source -> streams. */
 import type { Authority } from "../ca/authority.ts";
 import { BundleSequence } from "../ca/bundle-sequence.ts";
+import type { Federation } from "../ca/federation/federation.ts";
 import type { JwtSvidKeys } from "../ca/jwt-svid-keys.ts";
 import { TrustService } from "../ca/trust-service.ts";
 import { TrustSource } from "../ca/trust-state.ts";
 import type { Logger } from "../core/logger.ts";
 import { type AdmissionOptions, followerAdmission } from "./admission.ts";
+import type { MeshState } from "./mesh-state.ts";
 
 export interface TrustParts {
   readonly folder: string;
   readonly authority: Authority;
   readonly jwtKeys: JwtSvidKeys;
   readonly admission: AdmissionOptions;
+  /** Undefined where no other trust domain is trusted. */
+  readonly federation: Federation | undefined;
+  readonly mesh: MeshState;
   readonly logger: Logger;
 }
 
@@ -29,16 +34,20 @@ export interface Trust {
 const WITHDRAWAL_MS = 5_000;
 
 /** Throws `unsafe-permissions` and `invalid-configuration` as to the file of the bundle's number. */
-export function openTrust({ folder, authority, jwtKeys, admission, logger }: TrustParts): Trust {
+export function openTrust({ folder, authority, jwtKeys, admission, federation, mesh, logger }: TrustParts): Trust {
   const sequence = new BundleSequence(folder);
   const source = new TrustSource({
     trustDomain: authority.trustDomain,
     own: () => sequence.number({ roots: authority.rootsPem, jwks: jwtKeys.jwks }),
     tainted: () => authority.tainted,
+    federated: () => federation?.bundles ?? new Map(),
+    aliases: () => mesh.current.snapshot.meshConfig.trustDomainAliases,
     logger,
   });
   const service = new TrustService({ current: () => source.current, admit: followerAdmission(admission), clock: admission.clock, logger });
   authority.onChange(() => source.refresh());
+  federation?.onChange(() => source.refresh());
+  mesh.onChange(() => source.refresh());
   source.onChange(() => service.publish());
   const onWithdrawal = (listener: () => void): void => {
     let before = source.current.roots;

@@ -133,15 +133,20 @@ function leafIdentity(leaf: Certificate): SpiffeId {
  * The leaf's identity and its path to one of `roots`: signatures, names and key identifiers, validity, CA flags, key usage,
  * path length, purpose, and exactly one URI name. Throws `unauthenticated` with the reason.
  */
-export function verifyChain({ leaf, purpose, ...rest }: ChainInput): VerifiedChain {
+export function verifyChain(input: ChainInput): VerifiedChain {
+  const path = verifyPath(input);
+  return { identity: leafIdentity(input.leaf), path };
+}
+
+/** The same of a leaf whose name is not looked at, since its domain may form its names as it likes. Leaf first, root last. Throws `unauthenticated` with the reason. */
+export function verifyPath({ leaf, purpose, ...rest }: ChainInput): readonly Certificate[] {
   const input = { ...rest, purposes: [purpose], below: 0 } as const;
   const flaw = leafFlaw(leaf, input);
   if (flaw !== undefined) throw refuse(`the certificate ${flaw}`);
-  const identity = leafIdentity(leaf);
   const search = new PathSearch(input);
   const path = search.from([leaf]);
   if (path === undefined) throw refuse(search.reason);
-  return { identity, path };
+  return path;
 }
 
 /**

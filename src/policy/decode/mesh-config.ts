@@ -37,7 +37,8 @@ const autoMtls: Decoder<boolean> = (cursor) => {
 /** What would have to be honoured, and is not. */
 const REFUSED = {
   ca: "the control plane is the mesh's CA: remove the field",
-  caCertificates: "peers are trusted by the mesh's own root only: proxies cannot yet bind further roots to their trust domains",
+  caCertificates:
+    "roots of other trust domains come by federation, each bound to its own: name them in the file of `garrison serve --federation`",
   certificates: "certificates are for the identities of workloads only: remove the field",
   configSources: "all configuration comes from the folder: remove the field",
   discoverySelectors: "leave out of the folder what does not belong to the mesh",

@@ -1,0 +1,135 @@
+import assert from "node:assert/strict";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, describe, test } from "node:test";
+import { FakeCa } from "../../../test/fakes/fake-ca.ts";
+import { ManualClock } from "../../../test/fakes/manual-clock.ts";
+import { until } from "../../../test/fakes/processes.ts";
+import { AppError } from "../../core/error.ts";
+import { silentLogger } from "../../core/logger.ts";
+import { parseTrustDomain } from "../../identity/trust-domain.ts";
+import { formatBundle } from "./bundle-format.ts";
+import { FederatedDomain } from "./federated-domain.ts";
+
+const [first, second] = [new FakeCa("first"), new FakeCa("second")];
+const documentOf = (roots: string, sequence: number) =>
+  roots === ""
+    ? JSON.stringify({ keys: [], spiffe_sequence: sequence })
+    : formatBundle({ roots, jwks: "", sequence, refreshHintSeconds: 1 });
+
+let folder: string;
+let clock: ManualClock;
+let answer: string | AppError;
+/** The roots by which the endpoint was verified, each time. */
+let asked: string[];
+let domains: FederatedDomain[];
+
+function open(bundleFile = "first.json"): FederatedDomain {
+  const domain = new FederatedDomain({
+    relation: {
+      trustDomain: parseTrustDomain("west.example"),
+      url: "https://west.example/",
+      proof: { profile: "https_spiffe", endpointSpiffeId: "spiffe://west.example/ns/a/sa/b", bundleFile: join(folder, bundleFile) },
+      staleAfterMs: 60_000,
+    },
+    file: join(folder, "kept.json"),
+    clock,
+    logger: silentLogger,
+    onChange: () => undefined,
+    fetch: (_relation, roots) => {
+      asked.push(roots);
+      return answer instanceof AppError ? Promise.reject(answer) : Promise.resolve(answer);
+    },
+  });
+  domains.push(domain);
+  return domain;
+}
+
+/** A domain of an earlier run, started anew: it asks at once. */
+async function again(): Promise<FederatedDomain> {
+  const before = asked.length;
+  domains.at(-1)?.close();
+  const domain = open();
+  await until("the endpoint was asked", () => asked.length > before);
+  await new Promise(setImmediate);
+  return domain;
+}
+
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), "federated-"));
+  clock = new ManualClock(1_700_000_000_000);
+  [asked, domains] = [[], []];
+  answer = new AppError("unavailable", "away");
+  writeFileSync(join(folder, "first.json"), documentOf(first.rootPem, 1));
+});
+afterEach(() => {
+  for (const domain of domains) domain.close();
+  rmSync(folder, { recursive: true });
+});
+
+describe("a trust domain that is federated with", () => {
+  test("is trusted when its bundle was fetched: the first one verifies its endpoint alone", async () => {
+    assert.deepEqual([(await again()).trusted, asked], [undefined, [first.rootPem]]);
+    answer = documentOf(first.rootPem, 1);
+    assert.equal((await again()).trusted?.roots, first.rootPem);
+  });
+
+  test("is followed in a rotation: the newest bundle verifies the endpoint", async () => {
+    answer = documentOf(second.rootPem, 2);
+    assert.equal((await again()).trusted?.roots, second.rootPem);
+    await again();
+    assert.deepEqual(asked, [first.rootPem, second.rootPem]);
+  });
+
+  test("keeps its bundle over a restart while the endpoint is away, until it is stale", async () => {
+    answer = documentOf(first.rootPem, 5);
+    await again();
+    answer = new AppError("unavailable", "away");
+    const domain = await again();
+    assert.deepEqual([domain.status.state, domain.status.failure], ["trusted", "away"]);
+    await clock.advance(60_000);
+    assert.deepEqual([domain.status.state, domain.trusted], ["stale", undefined]);
+  });
+
+  test("does not go back in its numbers, nor change under one, nor lose them", async () => {
+    answer = documentOf(first.rootPem, 5);
+    await again();
+    for (const [document, reason] of [
+      [documentOf(second.rootPem, 4), /4 is older than 5/],
+      [documentOf(second.rootPem, 5), /the same number 5/],
+      [JSON.stringify({ keys: [] }), /has no number/],
+      ["<html>", /not JSON/],
+    ] as const) {
+      answer = document;
+      const domain = await again();
+      assert.match(domain.status.failure, reason);
+      assert.equal(domain.trusted?.roots, first.rootPem);
+    }
+  });
+
+  test("that withdraws all its keys is not trusted, and comes back by the roots that it had", async () => {
+    answer = documentOf(second.rootPem, 2);
+    await again();
+    answer = documentOf("", 3);
+    const domain = await again();
+    assert.deepEqual([domain.status.state, domain.trusted], ["withdrawn", undefined]);
+    answer = documentOf(first.rootPem, 4);
+    assert.equal((await again()).trusted?.roots, first.rootPem);
+    assert.equal(asked.at(-1), second.rootPem);
+  });
+
+  test("begins anew with another first bundle, its numbers too", async () => {
+    answer = documentOf(first.rootPem, 9);
+    await again();
+    writeFileSync(join(folder, "first.json"), documentOf(second.rootPem, 1));
+    answer = documentOf(second.rootPem, 1);
+    assert.equal((await again()).trusted?.roots, second.rootPem);
+    assert.equal(asked.at(-1), second.rootPem);
+  });
+
+  test("needs a first bundle that is one", () => {
+    writeFileSync(join(folder, "empty.json"), documentOf("", 1));
+    for (const file of ["empty.json", "missing.json"]) assert.throws(() => open(file), { code: "invalid-configuration" });
+  });
+});

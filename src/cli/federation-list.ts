@@ -1,0 +1,28 @@
+import type { FederatedDomainStatus } from "../ca/federation/federated-domain.ts";
+import { callAdmin, controlPlaneSocket } from "./admin-client.ts";
+import { jsonLine } from "./authz/json-line.ts";
+import type { Command } from "./command.ts";
+import { EXIT } from "./exit.ts";
+import { JSON_OPTION, required, STATE_OPTION } from "./options.ts";
+
+const time = (milliseconds: number): string => new Date(milliseconds).toISOString();
+
+function describe({ trustDomain, url, profile, state, sequence, fetchedAt, staleAt, failure }: FederatedDomainStatus): string {
+  const number = sequence === undefined ? "" : `, bundle ${sequence}`;
+  const times = fetchedAt === undefined || staleAt === undefined ? "" : `, fetched ${time(fetchedAt)}, stale ${time(staleAt)}`;
+  const lines = [`${trustDomain} ${state}${number}${times}`, `  ${profile} ${url}`];
+  return [...lines, ...(failure === "" ? [] : [`  last attempt failed: ${failure}`]), ""].join("\n");
+}
+
+export const command: Command = {
+  name: "federation list",
+  summary: "Shows the trust domains that are federated with: trusted, waiting for a first bundle, stale, or withdrawn.",
+  options: { state: STATE_OPTION, json: JSON_OPTION },
+  examples: ["garrison federation list"],
+  run: async (parsed) => {
+    const answer = await callAdmin(controlPlaneSocket(required(parsed, "state")), "GET", "/v1/federation");
+    const statuses = answer as readonly FederatedDomainStatus[];
+    process.stdout.write(parsed.flag("json") ? jsonLine(statuses) : statuses.map(describe).join(""));
+    return EXIT.ok;
+  },
+};

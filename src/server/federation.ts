@@ -1,0 +1,98 @@
+/** Trust between domains: the file of `garrison serve --federation`, and the endpoint where this domain's bundle is. */
+import { readFileSync, statSync } from "node:fs";
+import { dirname, join, resolve } from "node:path";
+import { formatBundle } from "../ca/federation/bundle-format.ts";
+import { type BundleEndpoint, serveBundle } from "../ca/federation/endpoint.ts";
+import { Federation } from "../ca/federation/federation.ts";
+import { decodeRelations, type Relation } from "../ca/federation/relations.ts";
+import type { Clock } from "../core/clock.ts";
+import { formatDiagnostic } from "../core/diagnostic.ts";
+import { AppError } from "../core/error.ts";
+import type { Logger } from "../core/logger.ts";
+import type { TrustBundle } from "../identity/trust-bundle.ts";
+import type { TrustDomain } from "../identity/trust-domain.ts";
+import type { RotatingTlsMaterial, TlsMaterial } from "../rpc/credentials.ts";
+import { parseYamlDocuments } from "../sources/yaml-documents.ts";
+
+interface BundleEndpointConfig {
+  readonly listen: { readonly host: string; readonly port: number };
+  /** PEM files of an operator's certificate (`https_web`); without them, the control plane's own proves it (`https_spiffe`). */
+  readonly files?: { readonly certificate: string; readonly key: string };
+}
+
+export interface FederationConfig {
+  /** Which other trust domains are trusted: a file. */
+  readonly federation?: string;
+  /** Where others fetch this trust domain's bundle. */
+  readonly bundleEndpoint?: BundleEndpointConfig;
+}
+
+const MAX_BYTES = 64 * 1024;
+const OTHERS_WRITE = 0o022;
+
+function readText(file: string): string {
+  try {
+    const { mode, size } = statSync(file);
+    if ((mode & OTHERS_WRITE) !== 0)
+      throw new AppError("unsafe-permissions", "others may write the file that says whom the mesh trusts", {
+        where: file,
+        help: `chmod go-w ${file}`,
+      });
+    if (size <= MAX_BYTES) return readFileSync(file, "utf8");
+  } catch (cause) {
+    if (cause instanceof AppError) throw cause;
+    throw new AppError("not-found", "the federation's file cannot be read", {
+      where: file,
+      help: "name a file with --federation FILE",
+      cause,
+    });
+  }
+  throw new AppError("invalid-configuration", `the file has more than ${MAX_BYTES} bytes`, { where: file });
+}
+
+function readRelations(file: string, names: readonly string[]): readonly Relation[] {
+  const { documents, diagnostic } = parseYamlDocuments(readText(file), file);
+  const [node, ...others] = documents;
+  if (diagnostic !== undefined || node === undefined || others.length > 0) {
+    const why = diagnostic === undefined ? "" : `\n${formatDiagnostic(diagnostic)}`;
+    throw new AppError("invalid-configuration", `the file is not one YAML document${why}`, {
+      where: file,
+      help: "begin it with `federatesWith:`",
+    });
+  }
+  const { relations, diagnostics } = decodeRelations(node, dirname(resolve(file)), names);
+  if (diagnostics.length === 0) return relations;
+  throw new AppError("invalid-configuration", `the federation's file cannot be taken\n${diagnostics.map(formatDiagnostic).join("\n")}`);
+}
+
+export interface FederationParts {
+  readonly file: string | undefined;
+  /** The state folder. */
+  readonly folder: string;
+  readonly trustDomain: TrustDomain;
+  readonly clock: Clock;
+  readonly logger: Logger;
+}
+
+/** Undefined where nobody is federated with. Throws what the operator must put right. */
+export function openFederation({ file, folder, trustDomain, clock, logger }: FederationParts): Federation | undefined {
+  if (file === undefined) return undefined;
+  return new Federation({ read: (names) => readRelations(file, names), trustDomain, folder: join(folder, "federation"), clock, logger });
+}
+
+/** Undefined where none is wanted. Throws what the operator must put right. */
+export async function openBundleEndpoint(
+  { bundleEndpoint }: FederationConfig,
+  own: () => TrustBundle,
+  serving: RotatingTlsMaterial,
+): Promise<BundleEndpoint | undefined> {
+  if (bundleEndpoint === undefined) return undefined;
+  const { listen, files } = bundleEndpoint;
+  const material = (): Pick<TlsMaterial, "key" | "chain"> => {
+    if (files !== undefined) return { key: readFileSync(files.key, "utf8"), chain: readFileSync(files.certificate, "utf8") };
+    const { current } = serving;
+    if (current === undefined) throw new AppError("unavailable", "the control plane has no certificate");
+    return current;
+  };
+  return serveBundle({ listen, material, bundle: () => formatBundle(own()) });
+}
