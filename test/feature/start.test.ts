@@ -161,7 +161,7 @@ const MISTAKES: readonly (readonly [typed: readonly string[], exit: number, told
   [["serve", "--listen", "15012"], 2, /^garrison: `15012` is not an address\n {2}help: write it as HOST:PORT/],
   [["serve", "--trust-domain", "Example Org"], 2, /^garrison: `Example Org` is not a trust domain\n {2}help: /],
   [["serve", "--log-level", "loud"], 2, /^garrison: `loud` is not a log level\n {2}help: it is one of debug, info, warn, error\n$/],
-  [["check"], 2, /^garrison: `garrison check` needs FOLDER\n {2}help: see `garrison check --help`\n$/],
+  [["check"], 2, /^garrison: `garrison check` needs FOLDER\n {2}help: name the folder with your YAML, or check a cluster by /],
   [["check", "nowhere"], 4, /^garrison: nowhere: there is no such folder\n {2}help: name the folder with your YAML\n$/],
   [["check", "package.json"], 4, /^garrison: package\.json: it is a file\n {2}help: name the folder that it is in\n$/],
   [["up", "nowhere"], 4, /^garrison: nowhere: there is no such folder\n {2}help: name the folder with your YAML\n$/],
