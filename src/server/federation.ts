@@ -1,5 +1,5 @@
 /** Trust between domains: the file of `garrison serve --federation`, and the endpoint where this domain's bundle is. */
-import { readFileSync, statSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
 import { formatBundle } from "../ca/federation/bundle-format.ts";
 import { type BundleEndpoint, serveBundle } from "../ca/federation/endpoint.ts";
@@ -12,7 +12,7 @@ import type { Logger } from "../core/logger.ts";
 import type { TrustBundle } from "../identity/trust-bundle.ts";
 import type { TrustDomain } from "../identity/trust-domain.ts";
 import type { RotatingTlsMaterial, TlsMaterial } from "../rpc/credentials.ts";
-import { parseYamlDocuments } from "../sources/yaml-documents.ts";
+import { readOperatorFile } from "./operator-file.ts";
 
 interface BundleEndpointConfig {
   readonly listen: { readonly host: string; readonly port: number };
@@ -27,39 +27,8 @@ export interface FederationConfig {
   readonly bundleEndpoint?: BundleEndpointConfig;
 }
 
-const MAX_BYTES = 64 * 1024;
-const OTHERS_WRITE = 0o022;
-
-function readText(file: string): string {
-  try {
-    const { mode, size } = statSync(file);
-    if ((mode & OTHERS_WRITE) !== 0)
-      throw new AppError("unsafe-permissions", "others may write the file that says whom the mesh trusts", {
-        where: file,
-        help: `chmod go-w ${file}`,
-      });
-    if (size <= MAX_BYTES) return readFileSync(file, "utf8");
-  } catch (cause) {
-    if (cause instanceof AppError) throw cause;
-    throw new AppError("not-found", "the federation's file cannot be read", {
-      where: file,
-      help: "name a file with --federation FILE",
-      cause,
-    });
-  }
-  throw new AppError("invalid-configuration", `the file has more than ${MAX_BYTES} bytes`, { where: file });
-}
-
 function readRelations(file: string, names: readonly string[]): readonly Relation[] {
-  const { documents, diagnostic } = parseYamlDocuments(readText(file), file);
-  const [node, ...others] = documents;
-  if (diagnostic !== undefined || node === undefined || others.length > 0) {
-    const why = diagnostic === undefined ? "" : `\n${formatDiagnostic(diagnostic)}`;
-    throw new AppError("invalid-configuration", `the file is not one YAML document${why}`, {
-      where: file,
-      help: "begin it with `federatesWith:`",
-    });
-  }
+  const node = readOperatorFile({ file, what: "the federation's file", option: "--federation", begin: "federatesWith" });
   const { relations, diagnostics } = decodeRelations(node, dirname(resolve(file)), names);
   if (diagnostics.length === 0) return relations;
   throw new AppError("invalid-configuration", `the federation's file cannot be taken\n${diagnostics.map(formatDiagnostic).join("\n")}`);

@@ -1,5 +1,4 @@
 /** The issuers outside the mesh whose word counts, and their keys. */
-import { readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { decodeIssuers } from "../ca/issuers/decode.ts";
 import { InstanceJoins } from "../ca/issuers/instance-joins.ts";
@@ -15,7 +14,7 @@ import { downloadJwks } from "../jwks/download.ts";
 import { JwksResolver } from "../jwks/resolver.ts";
 import { JwksStore } from "../jwks/store.ts";
 import type { IpBlock } from "../policy/ip-block.ts";
-import { parseYamlDocuments } from "../sources/yaml-documents.ts";
+import { readOperatorFile } from "./operator-file.ts";
 
 export interface IssuersOptions {
   /** The file; without one nobody outside counts. */
@@ -36,42 +35,12 @@ export interface Issuers {
   close(): void;
 }
 
-const MAX_BYTES = 4 * 1024 * 1024;
-
-function readText(file: string): string {
-  try {
-    const stats = statSync(file);
-    if (stats.isFile() && stats.size <= MAX_BYTES) return readFileSync(file, "utf8");
-  } catch (cause) {
-    throw new AppError("not-found", "the file of issuers cannot be read", { where: file, help: "name a file with --issuers FILE", cause });
-  }
-  throw new AppError("invalid-configuration", `the file of issuers is not a file of at most ${MAX_BYTES} bytes`, { where: file });
-}
-
-/** Whoever can write this file can be anybody in the mesh. */
-function refuseOpen(file: string): void {
-  if ((statSync(file).mode & 0o022) === 0) return;
-  throw new AppError("unsafe-permissions", "the file of issuers can be written by others than its owner", {
-    where: file,
-    help: `take that away: chmod go-w ${file}`,
-  });
-}
-
 /** The issuers of a file: all of them or, with every reason, none. Throws `invalid-configuration`, `unsafe-permissions`, `not-found`. */
 function readIssuers(
   file: string,
   ownIssuer: string,
 ): { readonly issuers: readonly OutsideIssuer[]; readonly warnings: readonly string[] } {
-  const { documents, diagnostic } = parseYamlDocuments(readText(file), file);
-  refuseOpen(file);
-  const [node, ...others] = documents;
-  if (diagnostic !== undefined)
-    throw new AppError("invalid-configuration", `the file of issuers is not YAML\n${formatDiagnostic(diagnostic)}`);
-  if (node === undefined || others.length > 0)
-    throw new AppError("invalid-configuration", "the file of issuers is not one document", {
-      where: file,
-      help: "begin it with `issuers:`",
-    });
+  const node = readOperatorFile({ file, what: "the file of issuers", option: "--issuers", begin: "issuers" });
   const { issuers, diagnostics } = decodeIssuers(node, ownIssuer);
   const errors = diagnostics.filter((each) => severityOf(each) === "error");
   if (errors.length > 0)

@@ -89,6 +89,14 @@ describe("a first reading", () => {
     ]);
   });
 
+  it("enforces what stands for two policies of one name, unless each is a dry run", () => {
+    const tried = policy("a", GOOD).replace("namespace: shop", 'namespace: shop, annotations: {istio.io/dry-run: "true"}');
+    const both = (one: string, other: string) => inForce(sequence([0, { "a.yaml": one, "b.yaml": other }]));
+    assert.deepEqual(both(tried, policy("a", GOOD)), ["a DENY closed"]);
+    assert.deepEqual(both(policy("a", GOOD), tried), ["a DENY closed"]);
+    assert.deepEqual(both(tried, tried), ["a DENY closed dry run"]);
+  });
+
   it("leaves a warning without a consequence", () => {
     const snapshot = sequence([0, { "a.yaml": policy("a", "{selector: {}}") }]);
     assert.equal(snapshot.statuses[0]?.state, "current");

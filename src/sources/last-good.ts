@@ -43,13 +43,19 @@ function duplicate(key: string, place: Place, first: Place): Diagnostic {
   return { code: "GAR0008", message, place, help: "remove one of them" };
 }
 
-/** Two policies of one name, closed over all that either may select. */
+function isDryRun({ object }: DecodedDocument): boolean {
+  return object?.kind === "AuthorizationPolicy" && object.dryRun === true;
+}
+
+/** Two policies of one name, closed over all that either may select; enforced, unless each is a dry run. */
 function closedDuplicate(documents: readonly DecodedDocument[]): MeshObject | undefined {
   const [first] = documents;
   const closed = first?.object === undefined ? undefined : closedForm(first.object);
   if (closed?.kind === "PeerAuthentication" || closed?.kind === "RequestAuthentication") return { ...closed, selector: new Map() };
   if (closed?.kind === "DestinationRule") return { ...closed, host: "*", selector: new Map(), exportTo: [] };
-  return closed?.kind === "AuthorizationPolicy" ? { ...closed, selector: new Map(), action: "DENY" } : closed;
+  if (closed?.kind !== "AuthorizationPolicy") return closed;
+  const { dryRun: _, ...enforced } = closed;
+  return { ...enforced, selector: new Map(), action: "DENY", ...(documents.every(isDryRun) ? { dryRun: true } : {}) };
 }
 
 interface Outcome {
