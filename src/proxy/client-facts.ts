@@ -1,10 +1,13 @@
 /** What all requests of one connection have in common, and the facts that decisions are made on. */
+import type { Socket } from "node:net";
+import type { TLSSocket } from "node:tls";
 import type { Facts, HttpFacts } from "../policy/decision.ts";
 import { remoteAddress } from "../policy/remote-address.ts";
 import type { Requester } from "../policy/requester.ts";
 import { valuesOf } from "./headers.ts";
 import type { HeaderList, RequestHead } from "./message.ts";
 import type { Peer } from "./peer-certificate.ts";
+import { negotiatedTls } from "./tls.ts";
 
 /** A connection that was accepted from a peer, identified if it came by mutual TLS. */
 export interface PeerConnection {
@@ -23,6 +26,24 @@ export interface PeerConnection {
   readonly server?: string;
   /** No further request is taken. */
   draining: boolean;
+}
+
+/** A connection that was accepted on `port` by the workload of this identity. */
+export function describeConnection(
+  socket: Socket | TLSSocket,
+  { port, identity, peer }: { readonly port: number; readonly identity: string; readonly peer: Peer | undefined },
+): PeerConnection {
+  return {
+    peer,
+    sourceIp: socket.remoteAddress ?? "",
+    sourcePort: socket.remotePort ?? 0,
+    destinationIp: socket.localAddress ?? "",
+    destinationPort: port,
+    sni: "servername" in socket && typeof socket.servername === "string" ? socket.servername : "",
+    tls: negotiatedTls(socket),
+    forwardedCertificate: peer === undefined ? undefined : forwardedCertificate(identity, peer),
+    draining: false,
+  };
 }
 
 /** Node has header bytes as characters; policies are written in UTF-8. */
@@ -93,6 +114,6 @@ export function factsOf(connection: PeerConnection, head: RequestHead | undefine
 }
 
 /** `x-forwarded-client-cert` as Envoy's SANITIZE_SET writes it: only what this handshake has proved. */
-export function forwardedCertificate(own: string, peer: Peer): string {
+function forwardedCertificate(own: string, peer: Peer): string {
   return `By=${own};Hash=${peer.digest};Subject="";URI=${peer.identity}`;
 }

@@ -7,7 +7,7 @@ import { serverFor } from "../compile/server-choice.ts";
 import type { ServiceEndpoint, UpstreamService } from "../compile/workload-policy.ts";
 import { AppError } from "../core/error.ts";
 import type { Logger } from "../core/logger.ts";
-import { forwardedCertificate, type PeerConnection } from "./client-facts.ts";
+import { describeConnection, type PeerConnection } from "./client-facts.ts";
 import { type ClientHello, clientHello } from "./client-hello.ts";
 import type { Credentials } from "./credentials.ts";
 import type { ExternalAuthorization } from "./external-authorization.ts";
@@ -25,7 +25,7 @@ import { type Recorder, refusal } from "./record.ts";
 import { Resolver } from "./resolver.ts";
 import { ServiceUpstream } from "./service-upstream.ts";
 import { sniff } from "./sniff.ts";
-import { chooseAlpn, negotiatedTls } from "./tls.ts";
+import { chooseAlpn } from "./tls.ts";
 
 export interface GatewayPortOptions {
   readonly listener: GatewayListener;
@@ -221,19 +221,8 @@ export class GatewayPort {
   }
 
   #describe(socket: Socket | TLSSocket, server: string, peer: Peer | undefined): PeerConnection {
-    const sni = "servername" in socket && typeof socket.servername === "string" ? socket.servername : "";
-    return {
-      peer,
-      sourceIp: socket.remoteAddress ?? "",
-      sourcePort: socket.remotePort ?? 0,
-      destinationIp: socket.localAddress ?? "",
-      destinationPort: this.#options.port,
-      sni,
-      server,
-      tls: negotiatedTls(socket),
-      forwardedCertificate: peer === undefined ? undefined : forwardedCertificate(this.#options.state.policy.identity, peer),
-      draining: false,
-    };
+    const { port, state } = this.#options;
+    return { ...describeConnection(socket, { port, identity: state.policy.identity, peer }), server };
   }
 
   #forward(head: RequestHead, { server = "" }: PeerConnection): Forwarding {

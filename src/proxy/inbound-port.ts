@@ -2,7 +2,7 @@
 import type { Socket } from "node:net";
 import type { TLSSocket } from "node:tls";
 import type { EffectiveMtls, InboundListener } from "../compile/workload-policy.ts";
-import { forwardedCertificate, type PeerConnection } from "./client-facts.ts";
+import { describeConnection } from "./client-facts.ts";
 import type { Credentials } from "./credentials.ts";
 import type { ExternalAuthorization } from "./external-authorization.ts";
 import { HttpConnections } from "./http-connections.ts";
@@ -15,7 +15,7 @@ import { isOfTrustDomains, type Peer } from "./peer-certificate.ts";
 import type { PolicyState } from "./policy-state.ts";
 import { type Recorder, refusal } from "./record.ts";
 import { isTls, sniff } from "./sniff.ts";
-import { chooseAlpn, negotiatedTls } from "./tls.ts";
+import { chooseAlpn } from "./tls.ts";
 
 export interface InboundPortOptions {
   readonly listener: InboundListener;
@@ -117,7 +117,8 @@ export class InboundPort {
   /** Serves a connection whose peer is known, or known to be unknown. */
   async #serve(socket: Socket | TLSSocket, peer: Peer | undefined, alpn: string | false | null): Promise<void> {
     if (socket.destroyed) return;
-    const connection = this.#describe(socket, peer);
+    const { port, state } = this.#options;
+    const connection = describeConnection(socket, { port, identity: state.policy.identity, peer });
     if (this.#listener.protocol === "tcp") {
       const unregister = this.#http.register(connection, () => socket.destroy());
       await this.#tcp.handle(socket, connection);
@@ -125,21 +126,6 @@ export class InboundPort {
       return;
     }
     await this.#http.serve(socket, connection, alpn, peer === undefined ? "http" : "https");
-  }
-
-  #describe(socket: Socket | TLSSocket, peer: Peer | undefined): PeerConnection {
-    const sni = "servername" in socket && typeof socket.servername === "string" ? socket.servername : "";
-    return {
-      peer,
-      sourceIp: socket.remoteAddress ?? "",
-      sourcePort: socket.remotePort ?? 0,
-      destinationIp: socket.localAddress ?? "",
-      destinationPort: this.#options.port,
-      sni,
-      tls: negotiatedTls(socket),
-      forwardedCertificate: peer === undefined ? undefined : forwardedCertificate(this.#options.state.policy.identity, peer),
-      draining: false,
-    };
   }
 
   #refused(sourceIp: string, caller: string, reason: string): void {

@@ -14,7 +14,7 @@ import type { Clock } from "../core/clock.ts";
 import type { XdsConnection } from "../xds/connection.ts";
 import type { AdminRoute } from "./admin.ts";
 import type { MeshState } from "./mesh-state.ts";
-import { meshStatus } from "./status.ts";
+import { parseProxyView } from "./publisher.ts";
 
 /** The newest records that are looked at: of callers without identity, and of everybody. */
 const MAX_PLAINTEXT = 200_000;
@@ -68,11 +68,10 @@ export function mtlsRoute({ mesh, store, clock, connections }: MtlsContext): Adm
     const { since = 0 } = parseAuditFilter({ since: url.searchParams.get("since") ?? DEFAULT_SINCE }, now);
     const { calls, records } = await plaintextSince(store, since);
     const { current } = mesh;
-    const connected = meshStatus(current, connections()).workloads.filter(({ proxies }) => proxies.length > 0);
     const evidence: MtlsEvidence = {
       plaintext: calls,
       served: await servedSince(store, since),
-      proxies: new Set(connected.map(({ workload }) => workload)),
+      proxies: new Set(connections().map(({ key }) => parseProxyView(key).workload)),
     };
     const namespaces = mtlsByNamespace(current, evidence);
     return { since, truncated: records === MAX_PLAINTEXT, namespaces, plan: planStrict(current, namespaces) };
