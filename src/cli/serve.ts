@@ -136,7 +136,7 @@ export const command: Command = {
     issuers: {
       type: "value",
       value: "FILE",
-      doc: "issuers outside the mesh that vouch for workloads: OIDC, Kubernetes clusters, GCP and AWS instances",
+      doc: "issuers outside the mesh that vouch for workloads: OIDC, Kubernetes clusters, GCP and AWS instances; an edit takes effect at once",
     },
     "ca-pkcs11": {
       type: "value",

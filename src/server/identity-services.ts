@@ -32,7 +32,8 @@ export interface IdentityServicesOptions {
   readonly joinTokens: JoinTokens;
   readonly jwtKeys: JwtSvidKeys;
   readonly jwtRecord: JwtSvidRecord;
-  readonly outside: OutsideIdentities;
+  /** Undefined where nobody outside can vouch for anybody. */
+  readonly outside: OutsideIdentities | undefined;
   readonly verifier: TokenVerifier;
   readonly mesh: MeshState;
   readonly trust: AdmissionOptions["trust"];
@@ -59,8 +60,9 @@ export function addIdentityServices(server: Server, options: IdentityServicesOpt
   const { trustDomain, authority, joinTokens, jwtKeys, jwtRecord, outside, verifier, mesh, trust, clock, logger } = options;
   const knows = (caller: SpiffeId): boolean => mesh.current.snapshot.identities.has(formatSpiffeId(caller));
   const byCertificate = clientCertificateAuthenticator({ trustDomain, trust, clock });
-  const byToken = outside.except(tokenAuthenticator({ trustDomain, tokens: verifier }));
-  const outsiders = (how: "use" | "look") => (outside.isEmpty ? [] : [outside.authenticator(how)]);
+  const byOwnToken = tokenAuthenticator({ trustDomain, tokens: verifier });
+  const byToken = outside?.except(byOwnToken) ?? byOwnToken;
+  const outsiders = (how: "use" | "look") => (outside === undefined ? [] : [outside.authenticator(how)]);
   const joining: JoinAuthenticatorOptions = {
     trustDomain,
     tokens: joinTokens,
