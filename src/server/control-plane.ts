@@ -5,7 +5,6 @@ import { createAlsIntake } from "../audit/als-intake.ts";
 import { createDecisionLogIntake } from "../audit/decision-log-intake.ts";
 import { auditHandler } from "../audit/http.ts";
 import { AuditStore } from "../audit/store.ts";
-import type { TokenVerifier } from "../ca/authenticators.ts";
 import { JoinTokens } from "../ca/join-tokens.ts";
 import { JwtSvidKeys } from "../ca/jwt-svid-keys.ts";
 import { JwtSvidRecord } from "../ca/jwt-svid-record.ts";
@@ -50,7 +49,7 @@ import { Publisher } from "./publisher.ts";
 import { RENDERERS } from "./render.ts";
 import { revocationRoute } from "./revocation.ts";
 import { rotationRoute } from "./rotation.ts";
-import { type ConfigurationOrigin, openSource } from "./source.ts";
+import { type ConfigurationOrigin, type OpenedSource, openSource } from "./source.ts";
 import { refuseContradiction, settleSettings } from "./start.ts";
 import { openTrust } from "./trust.ts";
 import { serviceAt } from "./workloads.ts";
@@ -79,6 +78,8 @@ export interface ControlPlaneOptions extends FederationConfig {
   readonly ca?: CaOptions;
   /** SPIFFE IDs of control planes that may have certificates of every identity. */
   readonly registrationAuthorities?: readonly string[];
+  /** `NAMESPACE/SERVICE-ACCOUNT` of node proxies, which may have certificates of the workloads of their own node; on Kubernetes alone. */
+  readonly trustedNodeAccounts?: readonly string[];
   /** Where the signed list of revoked certificates is served by HTTP; nowhere without. */
   readonly crlListen?: { readonly host: string; readonly port: number };
   /** The address of that list as verifiers reach it. */
@@ -188,7 +189,7 @@ function addServices(
   mesh: MeshState,
   ads: AdsService,
   admission: AdmissionOptions,
-  verifier: TokenVerifier,
+  { tokens: verifier, cluster }: OpenedSource,
 ): void {
   const { logger, settings } = options;
   const { authority, store } = state;
@@ -203,8 +204,10 @@ function addServices(
   const { trustDomain } = settings;
   const { identities: outside } = issuers;
   const registrationAuthorities = new Set(options.registrationAuthorities ?? []);
+  const accounts = new Set(options.trustedNodeAccounts ?? []);
   addIdentityServices(server, {
     registrationAuthorities,
+    nodeProxies: cluster === undefined || accounts.size === 0 ? undefined : { accounts, pods: cluster.source.pods },
     trustDomain,
     authority,
     joinTokens,
@@ -269,7 +272,7 @@ export async function startControlPlane(given: ControlPlaneOptions): Promise<Con
     const server = new Server(ADS_SERVER_OPTIONS);
     cleanup.push(() => stopServer(server));
     cleanup.push(() => ads.close());
-    addServices(server, options, state, mesh, ads, admission, source.tokens);
+    addServices(server, options, state, mesh, ads, admission, source);
     const trust = openTrust({ ...state, admission, federation, mesh, logger });
     cleanup.push(() => trust.close());
     server.addService(serviceDefinition(TrustBundles), trust.service.implementation);
