@@ -7,7 +7,8 @@ import { auditHandler } from "../audit/http.ts";
 import { AuditStore } from "../audit/store.ts";
 import { JoinTokens } from "../ca/join-tokens.ts";
 import { JwtSvidKeys } from "../ca/jwt-svid-keys.ts";
-import { JwtSvidRecord } from "../ca/jwt-svid-record.ts";
+import { JWT_SVIDS_FILE, JwtSvidRecord } from "../ca/jwt-svid-record.ts";
+import { followIntoLog } from "../ca/ledger-follow.ts";
 import { TokenIssuer } from "../ca/service-account-token.ts";
 import { servingIdentity, startServing } from "../ca/serving.ts";
 import { ensurePrivateFolder } from "../ca/state-files.ts";
@@ -124,7 +125,9 @@ async function openState(options: ControlPlaneOptions, clock: Clock) {
   const tokens = new TokenIssuer({ stateFolder: folder, issuer: `https://${settings.trustDomain}`, clock });
   const joinTokens = new JoinTokens(join(folder, "join-tokens.sqlite"), clock);
   const jwtKeys = new JwtSvidKeys({ stateFolder: folder, clock });
-  const jwtRecord = new JwtSvidRecord(join(folder, "jwt-svids.sqlite"));
+  const jwtRecord = new JwtSvidRecord(join(folder, JWT_SVIDS_FILE));
+  const { ledger, revocations } = authority;
+  const stopFollowing = followIntoLog({ ledger, revocations, jwtSvids: jwtRecord, clock, logger });
   const issuers = openIssuers({
     file: options.issuersFile,
     trustDomain: settings.trustDomain,
@@ -135,9 +138,12 @@ async function openState(options: ControlPlaneOptions, clock: Clock) {
     logger,
   });
   const store = new AuditStore({ file: join(folder, "audit.sqlite"), clock, logger });
-  const close = (): void => {
+  const close = async (): Promise<void> => {
     store.close();
     issuers.close();
+    stopFollowing();
+    // What cannot be written is added by the next start.
+    await authority.log.published().catch(() => undefined);
     jwtRecord.close();
     joinTokens.close();
     authority.close();

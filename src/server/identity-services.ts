@@ -84,7 +84,8 @@ export function addIdentityServices(server: Server, options: IdentityServicesOpt
     knows,
     issue: (request) => issueJwtSvid({ trustDomain, keys: jwtKeys, record: jwtRecord, clock }, request),
     jwks: () => jwtKeys.jwks,
-    recordRefusal: (caller, identity, error) => authority.recordRefusal(caller, identity, error),
+    recordRefusal: (identity, error) =>
+      authority.recordRefusal(identity === "" ? "nobody" : byCertificate.name, identity, error, "jwt-svid"),
     clock,
     logger,
   });

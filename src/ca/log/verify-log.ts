@@ -6,7 +6,7 @@ import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { AppError } from "../../core/error.ts";
 import type { CertificateRecord } from "../ledger-database.ts";
-import { decodeEntry, type LogEntry } from "./entry.ts";
+import { type CertificateEntry, decodeEntry, encodeEntry, isNote, type JwtSvidsNote, type Note } from "./entry.ts";
 import { type Checkpoint, type NoteVerifier, openCheckpoint } from "./note.ts";
 import { flaw, LogReader, readLogFile } from "./reader.ts";
 import { ARCHIVE_FOLDER, CHECKPOINT_FILE } from "./transparency-log.ts";
@@ -27,10 +27,18 @@ export interface LogToVerify {
   readonly rows: Iterable<CertificateRecord> | undefined;
   /** Rows recorded before then may have been forgotten; milliseconds. */
   readonly retainedSince: number;
+  /** What the ledger has of entries that are of no certificate, by leaf; undefined to leave it out. */
+  readonly notes?: ReadonlyMap<number, string>;
+  /** How many rows of JWT-SVIDs there are from one number to another, and their root in hex; undefined to leave them out. */
+  readonly jwtSvids?: (first: number, last: number) => { readonly count: number; readonly sha256: string };
+  /** Rows of JWT-SVIDs that are kept, beside the newest. */
+  readonly keptJwtSvids?: number;
 }
 
 export interface LogReport {
   readonly size: number;
+  /** Of certificates; the others say what was revoked, and which JWT-SVIDs there were. */
+  readonly certificates: number;
   readonly root: string;
   readonly checkpoints: number;
   /** Rows beyond the log, which the next start adds: they have not been handed out. */
@@ -96,7 +104,7 @@ const FIELDS = [
   "notAfter",
   "recordedAt",
   "sha256",
-] as const satisfies readonly (keyof LogEntry)[];
+] as const satisfies readonly (keyof CertificateEntry)[];
 
 /** Walks the ledger's rows beside the entries. */
 class RowCheck {
@@ -112,7 +120,7 @@ class RowCheck {
     this.#advance();
   }
 
-  check(leaf: number, entry: LogEntry): void {
+  check(leaf: number, entry: CertificateEntry): void {
     const where = `ledger row of leaf ${leaf}`;
     while (this.#next !== undefined && (this.#next.leaf ?? 0) < leaf) {
       this.#problems.add(`ledger row of leaf ${this.#next.leaf}`, `the row of serial ${this.#next.serial} is out of order`);
@@ -148,6 +156,47 @@ class RowCheck {
   }
 }
 
+/** Compares the other entries with what the ledger has of them, when all have been read: only the newest tells which rows of JWT-SVIDs may be gone. */
+class NoteCheck {
+  readonly #input: LogToVerify;
+  readonly #problems: Problems;
+  readonly #seals: { readonly leaf: number; readonly note: JwtSvidsNote }[] = [];
+  readonly #seen = new Set<number>();
+
+  constructor(input: LogToVerify, problems: Problems) {
+    this.#input = input;
+    this.#problems = problems;
+  }
+
+  check(leaf: number, note: Note): void {
+    if (note.type === "jwt-svids") this.#seals.push({ leaf, note });
+    this.#seen.add(leaf);
+    const { notes } = this.#input;
+    if (notes === undefined || notes.get(leaf) === Buffer.from(encodeEntry(note)).toString()) return;
+    const what = notes.has(leaf) ? "is another in the ledger" : "is missing from the ledger";
+    this.#problems.add(`ledger note of leaf ${leaf}`, `what the log says (\`${note.type}\`) ${what}`);
+  }
+
+  /** How many of the ledger's the log lacks, which the next start adds; those below `size` are problems. */
+  finish(size: number): number {
+    const extra = [...(this.#input.notes?.keys() ?? [])].filter((leaf) => !this.#seen.has(leaf));
+    for (const leaf of extra) if (leaf < size) this.#problems.add(`ledger note of leaf ${leaf}`, "the log has another entry there");
+    this.#checkSeals();
+    return extra.filter((leaf) => leaf >= size).length;
+  }
+
+  #checkSeals(): void {
+    const { jwtSvids, keptJwtSvids = 0 } = this.#input;
+    const forgotten = (this.#seals.at(-1)?.note.last ?? 0) - keptJwtSvids;
+    for (const { leaf, note } of jwtSvids === undefined ? [] : this.#seals) {
+      const { first, last, sha256 } = note;
+      const rows = jwtSvids?.(first, last);
+      if (rows === undefined || rows.sha256 === sha256 || (first <= forgotten && rows.count < last - first + 1)) continue;
+      this.#problems.add(`entry ${leaf}`, `the rows of the JWT-SVIDs ${first} to ${last} are not those that were sealed`);
+    }
+  }
+}
+
 /** A claim about the tree of this size. */
 function compareClaims(claims: readonly Claim[], tree: Tree, problems: Problems): void {
   for (const { where, root } of claims)
@@ -166,6 +215,8 @@ export function verifyLog(input: LogToVerify): LogReport {
     if (size > newest.size)
       problems.add(where, `the log was set back: this checkpoint has ${size} entries, and the log says ${newest.size}`);
   const rows = input.rows === undefined ? undefined : new RowCheck(input.rows, input.retainedSince, problems);
+  const notes = new NoteCheck(input, problems);
+  let certificates = 0;
   const tree = new Tree();
   compareClaims(bySize.get(0) ?? [], tree, problems);
   problems.try(folder, () => {
@@ -174,16 +225,23 @@ export function verifyLog(input: LogToVerify): LogReport {
       for (const file of tree.add(bytes)) compareFile(folder, file, problems);
       compareClaims(bySize.get(tree.size) ?? [], tree, problems);
       const entry = problems.try(`entry ${leaf}`, () => decodeEntry(bytes));
-      if (entry !== undefined) rows?.check(leaf, entry);
+      if (entry === undefined) continue;
+      if (isNote(entry)) notes.check(leaf, entry);
+      else {
+        certificates += 1;
+        rows?.check(leaf, entry);
+      }
     }
     for (const file of tree.edge()) compareFile(folder, file, problems);
   });
   const complete = tree.size === newest.size;
+  const waiting = notes.finish(tree.size);
   return {
     size: newest.size,
+    certificates,
     root: Buffer.from(newest.root).toString("base64"),
     checkpoints: claims.length,
-    waiting: complete ? (rows?.rest() ?? 0) : 0,
+    waiting: complete ? (rows?.rest() ?? 0) + waiting : 0,
     problems: problems.found,
   };
 }
