@@ -107,7 +107,7 @@ export class Ledger {
     this.#prune = database.prepare(
       `DELETE FROM certificates WHERE id < (SELECT min(id) FROM certificates) + ${PRUNE_EVERY * 2} AND recorded_at < ?`,
     );
-    const last = database.prepare("SELECT leaf FROM certificates WHERE leaf IS NOT NULL ORDER BY id DESC LIMIT 1").get();
+    const last = database.prepare("SELECT leaf FROM certificates WHERE leaf IS NOT NULL ORDER BY leaf DESC LIMIT 1").get();
     this.notes = new LedgerNotes(database);
     this.#nextLeaf = Math.max(last === undefined ? 0 : Number(last.leaf) + 1, this.notes.nextLeaf);
     this.#refusals = Number(database.prepare("SELECT coalesce(max(number) + 1, 0) AS next FROM refusals").get()?.next);

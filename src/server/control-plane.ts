@@ -143,7 +143,7 @@ async function openState(options: ControlPlaneOptions, clock: Clock) {
     issuers.close();
     stopFollowing();
     // What cannot be written is added by the next start.
-    await authority.log.published().catch(() => undefined);
+    await authority.log.committed().catch(() => undefined);
     jwtRecord.close();
     joinTokens.close();
     authority.close();

@@ -1,14 +1,17 @@
 /**
  * Checks a log with nothing but its folder, its verifier and, where there is one, the ledger: every tile is made anew from the entries, every
- * checkpoint compared with the tree of its size, every row with its entry. One bundle is in memory at a time.
+ * checkpoint compared with the tree of its size, every row with its entry; so is what the journal has beyond the tiles. One bundle is in memory at a time.
  */
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { AppError } from "../../core/error.ts";
 import type { CertificateRecord } from "../ledger-database.ts";
-import { type CertificateEntry, decodeEntry, encodeEntry, isNote, type JwtSvidsNote, type Note } from "./entry.ts";
+import { type CertificateEntry, decodeEntry, isNote, type LogEntry } from "./entry.ts";
+import { readJournal } from "./journal.ts";
 import { type Checkpoint, type NoteVerifier, openCheckpoint } from "./note.ts";
+import { NoteCheck, type NotesToVerify } from "./note-check.ts";
 import { flaw, LogReader, readLogFile } from "./reader.ts";
+import { type Replayed, recordsBeyond } from "./restore.ts";
 import { ARCHIVE_FOLDER, CHECKPOINT_FILE } from "./transparency-log.ts";
 import { type TileFile, Tree } from "./tree.ts";
 
@@ -18,7 +21,7 @@ export interface KeptCheckpoint {
   readonly note: string;
 }
 
-export interface LogToVerify {
+export interface LogToVerify extends NotesToVerify {
   readonly folder: string;
   readonly verifier: NoteVerifier;
   /** Kept elsewhere: what tells that the whole folder was set back. */
@@ -27,12 +30,6 @@ export interface LogToVerify {
   readonly rows: Iterable<CertificateRecord> | undefined;
   /** Rows recorded before then may have been forgotten; milliseconds. */
   readonly retainedSince: number;
-  /** What the ledger has of entries that are of no certificate, by leaf; undefined to leave it out. */
-  readonly notes?: ReadonlyMap<number, string>;
-  /** How many rows of JWT-SVIDs there are from one number to another, and their root in hex; undefined to leave them out. */
-  readonly jwtSvids?: (first: number, last: number) => { readonly count: number; readonly sha256: string };
-  /** Rows of JWT-SVIDs that are kept, beside the newest. */
-  readonly keptJwtSvids?: number;
 }
 
 export interface LogReport {
@@ -156,47 +153,6 @@ class RowCheck {
   }
 }
 
-/** Compares the other entries with what the ledger has of them, when all have been read: only the newest tells which rows of JWT-SVIDs may be gone. */
-class NoteCheck {
-  readonly #input: LogToVerify;
-  readonly #problems: Problems;
-  readonly #seals: { readonly leaf: number; readonly note: JwtSvidsNote }[] = [];
-  readonly #seen = new Set<number>();
-
-  constructor(input: LogToVerify, problems: Problems) {
-    this.#input = input;
-    this.#problems = problems;
-  }
-
-  check(leaf: number, note: Note): void {
-    if (note.type === "jwt-svids") this.#seals.push({ leaf, note });
-    this.#seen.add(leaf);
-    const { notes } = this.#input;
-    if (notes === undefined || notes.get(leaf) === Buffer.from(encodeEntry(note)).toString()) return;
-    const what = notes.has(leaf) ? "is another in the ledger" : "is missing from the ledger";
-    this.#problems.add(`ledger note of leaf ${leaf}`, `what the log says (\`${note.type}\`) ${what}`);
-  }
-
-  /** How many of the ledger's the log lacks, which the next start adds; those below `size` are problems. */
-  finish(size: number): number {
-    const extra = [...(this.#input.notes?.keys() ?? [])].filter((leaf) => !this.#seen.has(leaf));
-    for (const leaf of extra) if (leaf < size) this.#problems.add(`ledger note of leaf ${leaf}`, "the log has another entry there");
-    this.#checkSeals();
-    return extra.filter((leaf) => leaf >= size).length;
-  }
-
-  #checkSeals(): void {
-    const { jwtSvids, keptJwtSvids = 0 } = this.#input;
-    const forgotten = (this.#seals.at(-1)?.note.last ?? 0) - keptJwtSvids;
-    for (const { leaf, note } of jwtSvids === undefined ? [] : this.#seals) {
-      const { first, last, sha256 } = note;
-      const rows = jwtSvids?.(first, last);
-      if (rows === undefined || rows.sha256 === sha256 || (first <= forgotten && rows.count < last - first + 1)) continue;
-      this.#problems.add(`entry ${leaf}`, `the rows of the JWT-SVIDs ${first} to ${last} are not those that were sealed`);
-    }
-  }
-}
-
 /** A claim about the tree of this size. */
 function compareClaims(claims: readonly Claim[], tree: Tree, problems: Problems): void {
   for (const { where, root } of claims)
@@ -204,44 +160,84 @@ function compareClaims(claims: readonly Claim[], tree: Tree, problems: Problems)
       problems.add(where, `the checkpoint of size ${tree.size} has another root than the entries give`);
 }
 
+/** The entries of tiles and journal, each compared with what else says something of it; the files of the tiles as well. */
+class Walk {
+  readonly tree = new Tree();
+  readonly #problems: Problems;
+  readonly #claims: ReadonlyMap<number, readonly Claim[]>;
+  readonly #rows: RowCheck | undefined;
+  readonly #notes: NoteCheck;
+  certificates = 0;
+
+  constructor(claims: readonly Claim[], rows: RowCheck | undefined, notes: NoteCheck, problems: Problems) {
+    this.#problems = problems;
+    this.#notes = notes;
+    this.#claims = Map.groupBy(claims, ({ size }) => size);
+    this.#rows = rows;
+    this.#compareClaims();
+  }
+
+  tiles(folder: string, size: number): void {
+    for (const bytes of new LogReader(folder, size).entries())
+      for (const file of this.#add(bytes)) compareFile(folder, file, this.#problems);
+    for (const file of this.tree.edge()) compareFile(folder, file, this.#problems);
+  }
+
+  journal(records: readonly Replayed[]): void {
+    for (const bytes of records.flatMap(({ entries }) => entries)) this.#add(bytes);
+  }
+
+  /** Answers the files that are full with the entry. */
+  #add(bytes: Uint8Array): readonly TileFile[] {
+    const leaf = this.tree.size;
+    const full = this.tree.add(bytes);
+    this.#compareClaims();
+    const entry = this.#problems.try(`entry ${leaf}`, () => decodeEntry(bytes));
+    if (entry !== undefined) this.#compareEntry(leaf, entry);
+    return full;
+  }
+
+  #compareEntry(leaf: number, entry: LogEntry): void {
+    if (isNote(entry)) {
+      this.#notes.check(leaf, entry);
+      return;
+    }
+    this.certificates += 1;
+    this.#rows?.check(leaf, entry);
+  }
+
+  #compareClaims(): void {
+    compareClaims(this.#claims.get(this.tree.size) ?? [], this.tree, this.#problems);
+  }
+}
+
 /** Everything that is wrong with a log, as far as its own files, kept checkpoints and the ledger can tell. Throws only where there is no checkpoint to begin with. */
 export function verifyLog(input: LogToVerify): LogReport {
   const { folder, verifier } = input;
   const problems = new Problems();
+  // Before the checkpoint: a control plane that runs moves what is in the one into the tiles of the other.
+  const journal = readJournal(folder);
   const newest = openCheckpoint(Buffer.from(readLogFile(folder, CHECKPOINT_FILE)).toString("utf8"), verifier);
-  const claims = [...claimsOf(input, problems), { where: CHECKPOINT_FILE, ...newest }];
-  const bySize = Map.groupBy(claims, ({ size }) => size);
+  const beyond = problems.try("journal", () => recordsBeyond(newest.size, journal, verifier)) ?? [];
+  const last = beyond.at(-1) ?? newest;
+  const own = [{ where: CHECKPOINT_FILE, ...newest }, ...beyond.map((record) => ({ where: "journal", ...record }))];
+  const claims = [...claimsOf(input, problems), ...own];
   for (const { where, size } of claims)
-    if (size > newest.size)
-      problems.add(where, `the log was set back: this checkpoint has ${size} entries, and the log says ${newest.size}`);
+    if (size > last.size) problems.add(where, `the log was set back: this checkpoint has ${size} entries, and the log says ${last.size}`);
   const rows = input.rows === undefined ? undefined : new RowCheck(input.rows, input.retainedSince, problems);
-  const notes = new NoteCheck(input, problems);
-  let certificates = 0;
-  const tree = new Tree();
-  compareClaims(bySize.get(0) ?? [], tree, problems);
+  const notes = new NoteCheck(input, (where, message) => problems.add(where, message));
+  const walk = new Walk(claims, rows, notes, problems);
   problems.try(folder, () => {
-    for (const bytes of new LogReader(folder, newest.size).entries()) {
-      const leaf = tree.size;
-      for (const file of tree.add(bytes)) compareFile(folder, file, problems);
-      compareClaims(bySize.get(tree.size) ?? [], tree, problems);
-      const entry = problems.try(`entry ${leaf}`, () => decodeEntry(bytes));
-      if (entry === undefined) continue;
-      if (isNote(entry)) notes.check(leaf, entry);
-      else {
-        certificates += 1;
-        rows?.check(leaf, entry);
-      }
-    }
-    for (const file of tree.edge()) compareFile(folder, file, problems);
+    walk.tiles(folder, newest.size);
+    walk.journal(beyond);
   });
-  const complete = tree.size === newest.size;
-  const waiting = notes.finish(tree.size);
+  const waiting = notes.finish(walk.tree.size);
   return {
-    size: newest.size,
-    certificates,
-    root: Buffer.from(newest.root).toString("base64"),
+    size: last.size,
+    certificates: walk.certificates,
+    root: Buffer.from(last.root).toString("base64"),
     checkpoints: claims.length,
-    waiting: complete ? (rows?.rest() ?? 0) + waiting : 0,
+    waiting: walk.tree.size === last.size ? (rows?.rest() ?? 0) + waiting : 0,
     problems: problems.found,
   };
 }
