@@ -2,7 +2,7 @@
 import type { Diagnostic, Place } from "../core/diagnostic.ts";
 import { formatSpiffeId, parseSpiffeId } from "../identity/spiffe-id.ts";
 import { closest } from "../policy/decode/suggest.ts";
-import type { MeshConfig } from "../policy/mesh-config.ts";
+import { type MeshConfig, rootsSourcesOf } from "../policy/mesh-config.ts";
 import type {
   AuthorizationPolicyObject,
   DestinationRuleObject,
@@ -175,6 +175,13 @@ function namespacesOf(objects: readonly NamespaceObject[], settings: MeshSetting
   return new Set(["default", settings.rootNamespace, ...objects.map((object) => object.meta.name)]);
 }
 
+/** With the domains whose roots stand in the mesh's configuration; a bundle's roots are there only when it has been fetched. */
+function peersOf(federated: readonly string[], { trustDomain }: MeshSettings, config: MeshConfig): readonly string[] {
+  const own = new Set<string>([trustDomain, ...config.trustDomainAliases]);
+  const written = rootsSourcesOf(config).flatMap(({ from, trustDomains }) => (from.kind === "pem" ? trustDomains : []));
+  return [...new Set([...federated, ...written.filter((name) => !own.has(name))])];
+}
+
 /** Indexes decoded objects. Each object's identity (kind, namespace, name) must be unique already; `given` is of the command line. */
 export function buildSnapshot(
   given: MeshSettings,
@@ -204,7 +211,7 @@ export function buildSnapshot(
     identities: new Set(ofKind(objects, "ServiceAccount").map((account) => identityOf(account, settings))),
     namespaces: namespacesOf(ofKind(objects, "Namespace"), settings),
     revoked,
-    federated,
+    federated: peersOf(federated, settings, meshConfig),
   };
 }
 

@@ -18,6 +18,7 @@ import {
 } from "../mesh/snapshot.ts";
 import type { MeshObject } from "../policy/model.ts";
 import type { SourceStatus } from "../sources/snapshot.ts";
+import { meshRootsCheck } from "./mesh-roots-check.ts";
 import { SecretCheck } from "./secrets.ts";
 
 export interface Configuration {
@@ -69,6 +70,7 @@ export class MeshState {
   readonly #logger: Logger;
   readonly #keysOf: JwksLookup;
   readonly #secrets = new SecretCheck();
+  readonly #checkRoots = meshRootsCheck();
   readonly #compiler = new MeshCompiler();
   readonly #fixed: FixedSettings;
   readonly #revoked: () => RevokedCredentials;
@@ -113,7 +115,13 @@ export class MeshState {
 
   /** Compiles a configuration and puts it in force. */
   apply(configuration: Configuration): void {
-    const { objects: admitted, diagnostics: refused } = admitMeshConfig(this.#settings, this.#fixed, configuration.objects, this.#objects);
+    const { objects: admitted, diagnostics: refused } = admitMeshConfig(
+      this.#settings,
+      this.#fixed,
+      configuration.objects,
+      this.#objects,
+      this.#checkRoots,
+    );
     this.#objects = admitted;
     const { objects, diagnostics: unusable } = this.#secrets.check(admitted);
     this.#usable = objects;
