@@ -24,9 +24,9 @@ export interface FixedSettings {
 }
 
 /** The ConfigMap that holds the mesh's configuration. */
-function meshConfigMap(given: MeshSettings, objects: readonly MeshObject[]): ConfigMapObject | undefined {
+function meshConfigMap<O extends MeshObject>(given: MeshSettings, objects: readonly O[]): (O & ConfigMapObject) | undefined {
   return objects.find(
-    (object): object is ConfigMapObject =>
+    (object): object is O & ConfigMapObject =>
       object.kind === "ConfigMap" && object.mesh !== undefined && object.meta.namespace === given.rootNamespace,
   );
 }
@@ -64,8 +64,8 @@ function strayConfigMaps(given: MeshSettings, objects: readonly MeshObject[]): r
     }));
 }
 
-export interface Admitted {
-  readonly objects: readonly MeshObject[];
+export interface Admitted<O extends MeshObject> {
+  readonly objects: readonly O[];
   readonly diagnostics: readonly Diagnostic[];
 }
 
@@ -86,13 +86,13 @@ function contradictionsTold(
  * The objects with a mesh configuration that contradicts nothing that is fixed, and that `check` finds no error in: one that is wrong gives way to the last one
  * that was admitted (`previous`), or to none, as a whole, and is told.
  */
-export function admitMeshConfig(
+export function admitMeshConfig<O extends MeshObject>(
   given: MeshSettings,
   fixed: FixedSettings,
-  objects: readonly MeshObject[],
-  previous: readonly MeshObject[] = [],
+  objects: readonly O[],
+  previous: readonly O[] = [],
   check: MeshConfigCheck = () => [],
-): Admitted {
+): Admitted<O> {
   const stray = strayConfigMaps(given, objects);
   const [present, last] = [meshConfigMap(given, objects), meshConfigMap(given, previous)];
   const place = (present ?? last)?.meta.place ?? { file: "", line: 1, column: 1 };
