@@ -66,7 +66,7 @@ function ask(place: Place, token: string, identity = CLIENT_IDENTITY) {
   return requestCertificate(place.controlPlane(), buildCsr(generateKey(), identity), { token });
 }
 
-describe("an issuer outside the mesh", { timeout: 120_000 }, () => {
+describe("an issuer outside the mesh", { timeout: 300_000 }, () => {
   test("vouches for the workload of its claims: by OIDC, with a command that gets the token", async (t) => {
     const place = new Place(t, meshFiles(UNUSED_PORTS));
     const provider = await Provider.start(t);
