@@ -38,6 +38,11 @@ function gatewayEntrances({ gateway }: WorkloadPolicy, request: TestRequest): re
   });
 }
 
+/** What a client speaks at a listener: at a port of HTTP, proxies take HTTP/2 as well. */
+export function spokenAt({ protocol }: Pick<Entrance, "protocol">, request: TestRequest): Entrance["protocol"] {
+  return protocol === "http" && request.protocol === "http2" ? "http2" : protocol;
+}
+
 /** The listener that a request is for. Throws `invalid-argument` where it does not say which of several. */
 export function entranceFor(policy: WorkloadPolicy, request: TestRequest): Entrance | undefined {
   const all: readonly Entrance[] = [...policy.inbound, ...gatewayEntrances(policy, request)];

@@ -2,11 +2,13 @@
 import type { CompiledJwtRule, WorkloadPolicy } from "../compile/workload-policy.ts";
 import { AppError } from "../core/error.ts";
 import { type Asking, type Decision, type Facts, formatBecause, type HttpFacts } from "../policy/decision.ts";
+import { quote } from "../policy/decode/report.ts";
+import { isTakenMethod } from "../policy/http-method.ts";
 import type { PathNormalization } from "../policy/mesh-config.ts";
 import { formatOrigin } from "../policy/origin.ts";
 import { remoteAddress } from "../policy/remote-address.ts";
 import { type AskedHead, headOf, httpFactsOf, withForwarded, withTokens } from "./asked-head.ts";
-import { type Entrance, entranceFor, refusalAt } from "./entrance.ts";
+import { type Entrance, entranceFor, refusalAt, spokenAt } from "./entrance.ts";
 import type { TestCase } from "./test-case.ts";
 import type { TestRequest } from "./test-request.ts";
 import type { Claims } from "./test-token.ts";
@@ -105,10 +107,22 @@ const UNKNOWN_WHY = "a token is of an issuer whose keys are fetched, and they ar
 const UNKNOWN_HELP =
   "ask a control plane that runs, which has them; or say what the token claims with `jwt`, to ask as of one that its issuer signed";
 
+/** Why proxies answer 400 to the method of a request; undefined where they take it. */
+function refusedMethod(listener: Entrance, request: TestRequest): string | undefined {
+  const spoken = spokenAt(listener, request) === "http" ? "http" : "http2";
+  const { method, headers } = request;
+  if (isTakenMethod(method, spoken, headers.get("content-type") ?? [])) return undefined;
+  return spoken === "http2"
+    ? "proxies answer 400 to `QUERY` without a `content-type`"
+    : `proxies answer 400 to ${quote(method)} over HTTP/1.1; \`protocol: http2\` asks over HTTP/2, where they take any method`;
+}
+
 /** How far a request of HTTP comes. */
 function arriveByHttp(engine: Arriving, policy: WorkloadPolicy, asked: TestRequest, listener: Entrance): Arrival {
   const refuse = (why: string): Arrival => ({ kind: "refused", listener, why });
   const request = withForwarded(policy, asked);
+  const badMethod = refusedMethod(listener, asked);
+  if (badMethod !== undefined) return refuse(badMethod);
   const path = engine.normalizePath(withTokens(request, engine.tokenOf).path, policy.pathNormalization ?? "BASE");
   if (path === undefined) return refuse("the path is not one that a proxy takes");
   const host = hostOf(policy, request);
@@ -126,7 +140,7 @@ export function arrive(engine: Arriving, policy: WorkloadPolicy, request: TestRe
   const why = refusalAt(policy, listener, request);
   if (listener === undefined || why !== undefined) return { kind: "refused", listener, why: why ?? "" };
   const isHttp = listener.protocol !== "tcp";
-  if (request.protocol !== undefined && (request.protocol === "http") !== isHttp) {
+  if (request.protocol !== undefined && (request.protocol !== "tcp") !== isHttp) {
     throw new AppError(
       "invalid-argument",
       `port ${listener.port} of \`${policy.workload}\` speaks ${listener.protocol}, not ${request.protocol}`,
