@@ -5,6 +5,7 @@ import { AppError } from "../../core/error.ts";
 import type { Logger } from "../../core/logger.ts";
 import { decodeObject } from "../../policy/decode/decode.ts";
 import { objectKey } from "../../policy/model.ts";
+import { insteadOf } from "../instead.ts";
 import { settle } from "../last-good.ts";
 import type { ConfigurationSnapshot, DecodedDocument, ObjectState, SourceStatus } from "../snapshot.ts";
 import type { KubernetesApi } from "./api.ts";
@@ -65,6 +66,8 @@ export interface WrittenObject {
   readonly status: unknown;
   /** What became of this very generation. */
   readonly state: ObjectState;
+  /** What holds in its place, in words; undefined where it is in force. */
+  readonly instead: string | undefined;
 }
 
 function placeOf(kind: WatchedKind, { metadata }: ApiObject): Place {
@@ -158,10 +161,12 @@ class Watching implements ClusterSource {
   }
 
   written(): readonly WrittenObject[] {
-    const states = new Map(this.#current?.statuses.map(({ key, state }) => [key, state]));
+    const statuses = new Map(this.#current?.statuses.map((status) => [status.key, status]));
     return this.#reflectors
       .filter(({ kind }) => kind.group.endsWith(".istio.io"))
-      .flatMap(({ kind, reflector }) => [...(reflector.objects?.values() ?? [])].flatMap((object) => this.#written(kind, object, states)));
+      .flatMap(({ kind, reflector }) =>
+        [...(reflector.objects?.values() ?? [])].flatMap((object) => this.#written(kind, object, statuses)),
+      );
   }
 
   accounts(): readonly Account[] {
@@ -173,15 +178,17 @@ class Watching implements ClusterSource {
   }
 
   /** None for an object of which another form is being told just now. */
-  #written(kind: WatchedKind, object: ApiObject, states: ReadonlyMap<string, ObjectState>): readonly WrittenObject[] {
+  #written(kind: WatchedKind, object: ApiObject, statuses: ReadonlyMap<string, SourceStatus>): readonly WrittenObject[] {
     const { metadata, status, apiVersion } = object.body;
     const key = this.#decoded.get(object.meaning)?.document?.key;
-    const state = key === undefined ? undefined : states.get(key);
-    if (key === undefined || state === undefined || !isPlain(metadata)) return [];
+    const found = key === undefined ? undefined : statuses.get(key);
+    if (key === undefined || found === undefined || !isPlain(metadata)) return [];
     const { uid, generation } = metadata;
     if (typeof uid !== "string" || typeof generation !== "number") return [];
     const [, version = ""] = String(apiVersion).split("/");
-    return [{ key, path: objectPath(kind, version, object.metadata), uid, generation, status, state }];
+    return [
+      { key, path: objectPath(kind, version, object.metadata), uid, generation, status, state: found.state, instead: insteadOf(found) },
+    ];
   }
 
   wantSecrets(names: ReadonlySet<string>): void {
