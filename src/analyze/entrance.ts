@@ -59,7 +59,12 @@ function refusedTrustDomain({ trustDomains }: WorkloadPolicy, from: string): str
 }
 
 /** The server that a client of TLS means, where it is one that waits for its Secret; `open`: the one that takes the connection instead. */
-function closedServer({ gateway }: WorkloadPolicy, port: number | undefined, request: TestRequest, open?: ServerPolicy): ClosedServer | undefined {
+function closedServer(
+  { gateway }: WorkloadPolicy,
+  port: number | undefined,
+  request: TestRequest,
+  open?: ServerPolicy,
+): ClosedServer | undefined {
   if (!usesTls(request)) return undefined;
   const waiting = (gateway?.closed ?? []).filter((each) => port === undefined || each.port === port);
   const named = (names: readonly string[]) => (names.length === 0 ? ["*"] : names);

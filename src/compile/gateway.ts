@@ -3,7 +3,14 @@ import type { Diagnostic } from "../core/diagnostic.ts";
 import { gatewayKey, type PlacedServer, serversOf } from "../mesh/gateways.ts";
 import type { MeshSnapshot, Workload } from "../mesh/snapshot.ts";
 import type { OutsideTls } from "../policy/gateway.ts";
-import { type ClosedServer, caSecret, certificateSecret, type GatewayListener, type OutsideSecurity, type ServerPolicy } from "./gateway-policy.ts";
+import {
+  type ClosedServer,
+  caSecret,
+  certificateSecret,
+  type GatewayListener,
+  type OutsideSecurity,
+  type ServerPolicy,
+} from "./gateway-policy.ts";
 import { type Destination, hostRoutes, withMisdirected } from "./gateway-routes.ts";
 import { toUpstream } from "./outbound.ts";
 import type { GatewayPolicy, UpstreamService } from "./workload-policy.ts";
