@@ -22,7 +22,7 @@ import { encodeEntry } from "./log/entry.ts";
 import { TransparencyLog } from "./log/transparency-log.ts";
 import { OwnCa } from "./own-ca.ts";
 import { PluggedCa } from "./plugged-ca.ts";
-import { RevocationListSigner } from "./revocation-list.ts";
+import { type AuthorityList, RevocationListSigner } from "./revocation-list.ts";
 import { Revocations } from "./revocations.ts";
 import { ensurePrivateFolder, replacePrivateFile } from "./state-files.ts";
 
@@ -185,10 +185,10 @@ export class Authority {
     return new Set(this.own?.authorities.flatMap(({ id, state }) => (state === "tainted" ? [id] : [])));
   }
 
-  /** The signed lists of what this CA has revoked, one of each authority, as PEM. Rejects with `invalid-argument` where its certificate may not sign one, or another CA signs. */
-  async revocationList(): Promise<string> {
+  /** The signed lists of what this CA has revoked, one of each authority, the one that signs first. Rejects with `invalid-argument` where its certificate may not sign one, or another CA signs. */
+  async revocationLists(): Promise<readonly AuthorityList[]> {
     const { issuer, others = [] } = this.#signing;
-    if (issuer !== undefined) return (await Promise.all([issuer, ...others].map((each) => this.#lists.list(each)))).join("");
+    if (issuer !== undefined) return Promise.all([issuer, ...others].map((each) => this.#lists.list(each)));
     throw new AppError("invalid-argument", "another CA signs the certificates, and it alone can sign a list of those that are revoked");
   }
 

@@ -10,8 +10,14 @@ import type { Revocations } from "./revocations.ts";
  */
 const LIFE_MS = 7 * 24 * 3600 * 1000;
 
-interface SignedList {
+/** What one authority says of the certificates that it has signed. */
+export interface AuthorityList {
+  /** Its key identifier in hex. */
+  readonly authority: string;
   readonly pem: string;
+}
+
+interface SignedList extends AuthorityList {
   readonly renewAt: number;
 }
 
@@ -30,11 +36,11 @@ export class RevocationListSigner {
     });
   }
 
-  /** The list of `issuer` as PEM. Rejects with `unavailable` when its number cannot be recorded or the key not reached, `invalid-argument` when the issuer may sign none. */
-  async list(issuer: AnyIssuer): Promise<string> {
+  /** The list of `issuer`. Rejects with `unavailable` when its number cannot be recorded or the key not reached, `invalid-argument` when the issuer may sign none. */
+  async list(issuer: AnyIssuer): Promise<AuthorityList> {
     const now = this.#clock.now();
     const known = this.#signed.get(issuer);
-    if (known !== undefined && now < known.renewAt) return known.pem;
+    if (known !== undefined && now < known.renewAt) return known;
     const changes = this.#changes;
     const der = await issuer.certifyRevocationList({
       number: this.#revocations.nextListNumber(),
@@ -42,9 +48,9 @@ export class RevocationListSigner {
       nextUpdate: now + LIFE_MS,
       revoked: this.#revocations.certificates(now),
     });
-    const signed = { pem: formatPem("X509 CRL", der), renewAt: now + LIFE_MS / 2 };
+    const signed = { authority: issuer.keyId, pem: formatPem("X509 CRL", der), renewAt: now + LIFE_MS / 2 };
     // What was revoked while it was signed is in the next one.
     if (changes === this.#changes) this.#signed.set(issuer, signed);
-    return signed.pem;
+    return signed;
   }
 }

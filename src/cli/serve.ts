@@ -25,9 +25,10 @@ function jwksAllow(given: readonly string[], fromEnvironment = ""): readonly IpB
 
 /** Only HTTP: whoever verifies a certificate may not need to verify another one for that. Throws `invalid-argument`. */
 function crlUrl(text: string): string {
-  if (/^http:\/\/[a-z0-9.-]+(?::\d{1,5})?\/[A-Za-z0-9._~/-]{0,400}$/.test(text)) return text;
+  const [before = "", ...after] = text.split("{authority}");
+  if (after.length < 2 && /^http:\/\/[a-z0-9.-]+(?::\d{1,5})?\/[A-Za-z0-9._~/-]{0,400}$/.test(before + after.join(""))) return text;
   throw new AppError("invalid-argument", `\`${text.slice(0, 300)}\` is not an address for the list of revoked certificates`, {
-    help: "write it as `http://crl.example.org/ca.crl`: verifiers fetch it without TLS, as it is signed",
+    help: "write it as `http://crl.example.org/{authority}.crl`: verifiers fetch it without TLS, as it is signed",
   });
 }
 
@@ -179,12 +180,12 @@ export const command: Command = {
     "crl-listen": {
       type: "value",
       value: "HOST:PORT",
-      doc: "serve the signed list of revoked certificates there, by plain HTTP, at /ca.crl",
+      doc: "serve the signed lists of revoked certificates there, by plain HTTP: /KEY-ID.crl of each authority, /ca.crl of the one that signs",
     },
     "crl-url": {
       type: "value",
       value: "URL",
-      doc: "write this address of the list into certificates, such as http://crl.example.org/ca.crl",
+      doc: "write this address of the list into certificates, with the key identifier of their authority for `{authority}`: http://crl.example.org/{authority}.crl",
     },
     webhooks: {
       type: "value",

@@ -6,6 +6,7 @@ import { hash } from "node:crypto";
 import { once } from "node:events";
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
+import type { AuthorityList } from "../ca/revocation-list.ts";
 import type { Clock } from "../core/clock.ts";
 import { AppError } from "../core/error.ts";
 import type { Logger } from "../core/logger.ts";
@@ -14,8 +15,8 @@ import { parsePem } from "../x509/pem.ts";
 
 export interface CrlListenerOptions {
   readonly listen: { readonly host: string; readonly port: number };
-  /** The newest lists as PEM: of the authority that signs, then of others that are trusted still. */
-  readonly lists: () => Promise<string>;
+  /** The newest lists: of the authority that signs, then of others that are trusted still. */
+  readonly lists: () => Promise<readonly AuthorityList[]>;
   readonly clock: Clock;
   readonly logger: Logger;
 }
@@ -25,7 +26,10 @@ export interface CrlListener {
   close(): void;
 }
 
+/** Of the authority that signs now. */
 const PATH = "/ca.crl";
+/** Of the authority with this key identifier, as long as it is trusted. */
+const OF_AUTHORITY = /^\/([0-9a-f]{16,128})\.crl$/;
 /** A verifier asks once in a while; those behind one address share a part. */
 const LIMITS = { perSecond: 50, atOnce: 200 } as const;
 const MAX_CONNECTIONS = 512;
@@ -45,7 +49,7 @@ interface Answer {
   readonly body?: Uint8Array;
 }
 
-/** One address names one list: that of the authority that signs now. */
+/** One address names one list. */
 function served(pem: string): Served {
   const [der] = parsePem(pem, "X509 CRL");
   if (der === undefined) throw new AppError("unavailable", "there is no list");
@@ -61,7 +65,8 @@ function isKnown(ifNoneMatch: string | undefined, etag: string): boolean {
 class CrlHandler {
   readonly #options: CrlListenerOptions;
   readonly #limit: RateLimit;
-  #served: Served | undefined;
+  /** By its text. */
+  #served: ReadonlyMap<string, Served> = new Map();
 
   constructor(options: CrlListenerOptions) {
     this.#options = options;
@@ -76,11 +81,14 @@ class CrlHandler {
   }
 
   async #answer({ method, url, headers, socket }: IncomingMessage): Promise<Answer> {
-    if (url !== PATH) return { status: 404 };
+    const authority = OF_AUTHORITY.exec(url ?? "")?.[1];
+    if (url !== PATH && authority === undefined) return { status: 404 };
     if (method !== "GET" && method !== "HEAD") return { status: 405, fields: { allow: "GET, HEAD" } };
     try {
       this.#limit.take(socket.remoteAddress ?? "");
-      const { der, etag } = await this.#newest();
+      const found = await this.#newest(authority);
+      if (found === undefined) return { status: 404 };
+      const { der, etag } = found;
       const fields = { etag, "cache-control": `max-age=${FRESH_SECONDS}` };
       if (isKnown(headers["if-none-match"], etag)) return { status: 304, fields };
       return { status: 200, fields: { ...fields, "content-type": "application/pkix-crl" }, body: der };
@@ -92,10 +100,13 @@ class CrlHandler {
     }
   }
 
-  async #newest(): Promise<Served> {
-    const pem = await this.#options.lists();
-    if (this.#served?.pem !== pem) this.#served = served(pem);
-    return this.#served;
+  /** Undefined for an authority that is not there, or no more. */
+  async #newest(authority: string | undefined): Promise<Served | undefined> {
+    const lists = await this.#options.lists();
+    const known = this.#served;
+    this.#served = new Map(lists.map(({ pem }) => [pem, known.get(pem) ?? served(pem)]));
+    const list = authority === undefined ? lists[0] : lists.find((each) => each.authority === authority);
+    return list === undefined ? undefined : this.#served.get(list.pem);
   }
 }
 

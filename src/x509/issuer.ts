@@ -35,7 +35,7 @@ export interface LeafRequest {
   readonly ttlSeconds: number;
   /** Milliseconds. */
   readonly now: number;
-  /** Where the list of revoked certificates is served; ASCII. */
+  /** Where the list of revoked certificates is served; ASCII. `{authority}` stands for the issuer's key identifier. */
   readonly crlUrl?: string;
 }
 
@@ -53,6 +53,7 @@ interface Unsigned {
   readonly preview: Certificate;
 }
 
+const AUTHORITY = "{authority}";
 /** Stands where the signature will be. */
 const NO_SIGNATURE = bitString(Buffer.alloc(0));
 /** RFC 5280 §4.1.2.6: empty, as the SAN is critical and says it all. */
@@ -96,6 +97,8 @@ export class Issuer<Key extends KeyObject | Signer = KeyObject> {
   readonly #key: Key;
   readonly #algorithm: SignatureAlgorithm;
   readonly #authorityKeyIdentifier: Uint8Array;
+  /** The identifier of its key in hex, as certificates name it. */
+  readonly keyId: string;
   /** What was prepared and not signed yet, with the bytes to be signed, which nobody else holds. */
   readonly #unspent = new WeakMap<PreparedCertificate, Unsigned>();
 
@@ -112,9 +115,8 @@ export class Issuer<Key extends KeyObject | Signer = KeyObject> {
     this.validUntil = Math.min(...[certificate, ...above].map(({ notAfter }) => notAfter));
     this.#key = key;
     this.#algorithm = signatureAlgorithmOf(isSigner(key) ? key.publicKey : key);
-    this.#authorityKeyIdentifier = authorityKeyIdentifier(
-      certificate.subjectKeyId === undefined ? keyIdentifier(certificate.spki) : Buffer.from(certificate.subjectKeyId, "hex"),
-    );
+    this.keyId = certificate.subjectKeyId ?? hexOf(keyIdentifier(certificate.spki));
+    this.#authorityKeyIdentifier = authorityKeyIdentifier(Buffer.from(this.keyId, "hex"));
   }
 
   /**
@@ -143,7 +145,7 @@ export class Issuer<Key extends KeyObject | Signer = KeyObject> {
         subjectKeyIdentifier(keyId),
         this.#authorityKeyIdentifier,
         extension(OID.subjectAltName, true, formatGeneralNames(request.uri, request.dnsNames)),
-        ...(request.crlUrl === undefined ? [] : [crlDistributionPoint(request.crlUrl)]),
+        ...(request.crlUrl === undefined ? [] : [crlDistributionPoint(request.crlUrl.replace(AUTHORITY, this.keyId))]),
       ],
     });
     const preview = parseCertificate(sequence(tbs, this.#algorithm.identifier, NO_SIGNATURE));

@@ -1,7 +1,7 @@
 /** The signed list of revoked certificates over HTTP, as programs outside the mesh fetch it. */
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import { writeFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { parseCertificates } from "../../src/x509/certificate.ts";
@@ -59,6 +59,37 @@ describe("the list of revoked certificates over HTTP", { timeout: 60_000 }, () =
     );
     const flood = await Promise.all(Array.from({ length: 400 }, async () => (await fetch(url, { method: "HEAD" })).status));
     assert.deepEqual(new Set(flood), new Set([200, 429]));
+  });
+
+  test("is one of each authority while two are trusted, and each certificate names its own", async () => {
+    const other = new Place({ after }, meshFiles(UNUSED_PORTS));
+    const port = await pickPort();
+    await other.serve(undefined, ["--crl-listen", `127.0.0.1:${port}`, "--crl-url", `http://127.0.0.1:${port}/{authority}.crl`]);
+    const token = (await other.run("token", CLIENT)).stdout.trim();
+    const leaf = async (name: string): Promise<void> => {
+      const { chain } = await enrol(other.controlPlane(), CLIENT_IDENTITY, token);
+      writeFileSync(join(place.folder, name), chain);
+    };
+    const verify = (name: string) => {
+      try {
+        return openssl("verify", "-crl_download", "-crl_check", "-CAfile", other.controlPlane().rootCertificate, name);
+      } catch (failure) {
+        return String((failure as { readonly stderr?: unknown }).stderr);
+      }
+    };
+    await leaf("old.pem");
+    assert.equal((await other.run("ca", "prepare")).exit, 0);
+    assert.equal((await other.run("ca", "activate")).exit, 0);
+    await leaf("new.pem");
+    assert.deepEqual([verify("old.pem"), verify("new.pem")], ["old.pem: OK\n", "new.pem: OK\n"]);
+    const old = parseCertificates(readFileSync(join(place.folder, "old.pem"), "utf8"))[0];
+    assert.equal((await other.run("ca", "revoke", "--serial", old?.serial ?? "")).exit, 0);
+    assert.match(verify("old.pem"), /certificate revoked/);
+    assert.equal(verify("new.pem"), "new.pem: OK\n");
+    const statuses = [`${old?.authorityKeyId}.crl`, "ca.crl", "00ff.crl"].map(
+      async (path) => (await fetch(`http://127.0.0.1:${port}/${path}`)).status,
+    );
+    assert.deepEqual(await Promise.all(statuses), [200, 200, 404]);
   });
 
   test("has an address that verifiers can use, or there is no start", async () => {
