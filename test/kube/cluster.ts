@@ -172,10 +172,17 @@ export class Cluster {
   async pod(
     namespace: string,
     name: string,
-    options: { readonly account: string; readonly ip: string; readonly labels?: Record<string, string>; readonly ready?: boolean },
+    options: {
+      readonly account: string;
+      readonly ip: string;
+      readonly labels?: Record<string, string>;
+      readonly ready?: boolean;
+      readonly node?: string;
+    },
   ): Promise<void> {
     const ports = [{ name: "web", containerPort: 8080 }];
-    const spec = { serviceAccountName: options.account, nodeName: "node-1", containers: [{ name: "app", image: "none", ports }] };
+    const { account: serviceAccountName, node: nodeName = "node-1" } = options;
+    const spec = { serviceAccountName, nodeName, containers: [{ name: "app", image: "none", ports }] };
     await this.#core.createNamespacedPod({ namespace, body: { metadata: { name, labels: options.labels ?? {} }, spec } });
     const conditions = [{ type: "Ready", status: options.ready === false ? "False" : "True" }];
     const status = { phase: "Running", podIP: options.ip, conditions };
