@@ -2,7 +2,7 @@
 import { type CompiledMesh, compileMesh } from "../compile/compile.ts";
 import { UNKNOWN_KEYS } from "../compile/request-authentication.ts";
 import { trustDomainsOf } from "../compile/trust-domains.ts";
-import type { Diagnostic } from "../core/diagnostic.ts";
+import { type Diagnostic, severityOf } from "../core/diagnostic.ts";
 import { DEFAULT_TRUST_DOMAIN, parseTrustDomain } from "../identity/trust-domain.ts";
 import { admitMeshConfig, type FixedSettings } from "../mesh/mesh-config.ts";
 import {
@@ -14,6 +14,7 @@ import {
   type MeshSnapshot,
 } from "../mesh/snapshot.ts";
 import { readRelations } from "../server/federation.ts";
+import { fetchedDomains, meshRootsCheck } from "../server/mesh-roots-check.ts";
 import { SecretCheck } from "../server/secrets.ts";
 import { brokenMeshConfig } from "../sources/broken-mesh-config.ts";
 import { readFolder } from "../sources/folder-source.ts";
@@ -64,10 +65,10 @@ export interface OfflineMesh extends CompiledMesh {
   readonly brokenMeshConfig: Diagnostic | undefined;
 }
 
-/** The mesh with the trust domains that the command line's file federates with. Throws what the operator must put right. */
+/** What a control plane would fetch is taken for fetched: nothing is asked here. Throws what the operator must put right. */
 function federate(snapshot: MeshSnapshot, file: string | undefined): MeshSnapshot {
-  if (file === undefined) return snapshot;
-  return { ...snapshot, federated: readRelations(file, trustDomainsOf(snapshot)).map(({ trustDomain }) => trustDomain) };
+  const relations = file === undefined ? [] : readRelations(file, trustDomainsOf(snapshot));
+  return { ...snapshot, federated: [...relations.map(({ trustDomain }) => trustDomain), ...fetchedDomains(snapshot)] };
 }
 
 /**
@@ -77,11 +78,11 @@ function federate(snapshot: MeshSnapshot, file: string | undefined): MeshSnapsho
 export async function loadMesh(folder: string, parsed: ParsedArguments): Promise<OfflineMesh> {
   const { settings, fixed } = settingsOf(parsed);
   const configuration = await readFolder(existingFolder(folder));
-  const { objects: admitted, diagnostics: refused } = admitMeshConfig(settings, fixed, configuration.objects);
+  const { objects: admitted, diagnostics: refused } = admitMeshConfig(settings, fixed, configuration.objects, [], meshRootsCheck());
   const { objects, diagnostics: unusable } = new SecretCheck().check(admitted);
   const snapshot = federate(buildSnapshot(settings, objects), parsed.value("federation"));
   const compiled = compileMesh(snapshot, UNKNOWN_KEYS);
-  const broken = brokenMeshConfig(configuration, settings.rootNamespace) ?? refused.find(({ code }) => code === "GAR0107");
+  const broken = brokenMeshConfig(configuration, settings.rootNamespace) ?? refused.find((each) => severityOf(each) === "error");
   const diagnostics = [
     ...configuration.diagnostics,
     ...refused,
