@@ -57,7 +57,13 @@ describe("messages written and read by hand agree with the generated code", () =
   it("for what an agent is to trust, and what it reports", () => {
     const number = fc.nat(2 ** 31);
     const bundle = fc.record({ trustDomain: text, roots: text, jwks: text, sequence: number, refreshHintSeconds: number });
-    const update = fc.record({ nonce: text, bundles: fc.array(bundle, { maxLength: 3 }), tainted: texts, renewWithinMs: number });
+    const update = fc.record({
+      nonce: text,
+      bundles: fc.array(bundle, { maxLength: 3 }),
+      tainted: texts,
+      renewWithinMs: number,
+      revocationList: text,
+    });
     const report = fc.record({ workload: text, nonce: text, refusal: text, serial: text, authority: text });
     fc.assert(
       fc.property(update, report, (sent, reported) => {
@@ -121,6 +127,9 @@ describe("messages written and read by hand agree with the generated code", () =
     assert.deepEqual(encodeKeyAndChain("default", "chain", "key"), Buffer.from(toBinary(SecretSchema, identity)));
     const roots = create(SecretSchema, { name: "ROOTCA", type: { case: "validationContext", value: { trustedCa: inline("roots") } } });
     assert.deepEqual(encodeTrustedRoots("ROOTCA", "roots"), Buffer.from(toBinary(SecretSchema, roots)));
+    const listed = { trustedCa: inline("roots"), crl: inline("lists"), onlyVerifyLeafCertCrl: true };
+    const servers = create(SecretSchema, { name: "ROOTCA-SERVERS", type: { case: "validationContext", value: listed } });
+    assert.deepEqual(encodeTrustedRoots("ROOTCA-SERVERS", "roots", "lists"), Buffer.from(toBinary(SecretSchema, servers)));
   });
 
   it("for a certificate request and its answer", () => {

@@ -116,7 +116,15 @@ export class FollowerStream implements TrustFollower {
       sequence: BigInt(sequence),
       refreshHintSeconds,
     }));
-    this.#call.write(create(TrustUpdateSchema, { nonce: this.#sent.nonce, bundles, tainted: [...state.tainted], renewWithinMs }));
+    this.#call.write(
+      create(TrustUpdateSchema, {
+        nonce: this.#sent.nonce,
+        bundles,
+        tainted: [...state.tainted],
+        renewWithinMs,
+        revocationList: state.revocationLists,
+      }),
+    );
   }
 
   end(reason: AppError | undefined): void {
