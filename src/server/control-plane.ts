@@ -306,7 +306,7 @@ export async function startControlPlane(given: ControlPlaneOptions): Promise<Con
       authority,
       serving,
       clock,
-      revoke: revocationRoute({ authority, accounts: () => mesh.current.snapshot.identities, ads, clock, logger }),
+      revoke: revocationRoute({ authority, accounts: () => mesh.current.snapshot.identities, ads, trust, clock, logger }),
       mtls: mtlsRoute({ mesh, store: state.store, clock, connections: () => ads.connections() }),
       rotateJwt: jwtRotationRoute({ keys: state.jwtKeys, trust, connections: () => ads.connections(), logger }),
       rotate: rotationRoute({

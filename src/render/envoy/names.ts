@@ -15,6 +15,8 @@ export const PAYLOAD_KEY = "payload";
 
 /** The secret with the roots to trust. */
 export const ROOTS_SECRET = "ROOTCA";
+/** The same for the verification of servers, with what is revoked. */
+export const SERVER_ROOTS_SECRET = "ROOTCA-SERVERS";
 
 /** The secret with the roots that the machine trusts, for servers outside the mesh. */
 export const SYSTEM_ROOTS_SECRET = "file-root:system";
