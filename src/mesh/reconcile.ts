@@ -10,7 +10,8 @@ function sameItems(left: readonly unknown[], right: readonly unknown[]): boolean
 
 /** Where nothing can be taken over, `after` itself: it may be shared. */
 function reconcileArrays(before: readonly unknown[], after: readonly unknown[]): readonly unknown[] {
-  const merged = before.length === after.length ? after.map((value, index) => reconcile(before[index], value)) : pairedFromEnds(before, after);
+  const merged =
+    before.length === after.length ? after.map((value, index) => reconcile(before[index], value)) : pairedFromEnds(before, after);
   return [before, after].find((list) => sameItems(merged, list)) ?? merged;
 }
 
@@ -67,6 +68,22 @@ function reconcileObjects(before: Readonly<Record<string, unknown>>, after: Read
 export function reconcile<T>(before: unknown, after: T): T;
 export function reconcile(before: unknown, after: unknown): unknown {
   if (Object.is(before, after)) return before;
+  if (!isObject(before) || !isObject(after)) return after;
+  const known = made.get(after);
+  if (known?.before === before) return known.merged;
+  const merged = merge(before, after);
+  made.set(after, { before, merged });
+  return merged;
+}
+
+function isObject(value: unknown): value is object {
+  return typeof value === "object" && value !== null;
+}
+
+/** What became of an object the last time. Several that share a part before and after share what becomes of it. */
+const made = new WeakMap<object, { readonly before: object; readonly merged: unknown }>();
+
+function merge(before: object, after: object): unknown {
   if (Array.isArray(before) && Array.isArray(after)) return reconcileArrays(before, after);
   if (before instanceof Map && after instanceof Map) return reconcileMaps(before, after);
   if (before instanceof Set && after instanceof Set) return reconcileSets(before, after);

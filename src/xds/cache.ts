@@ -40,11 +40,34 @@ export function versionOf(resources: ResourcesOfType): string {
   return version;
 }
 
+/** What is otherwise in the second of two maps. */
+export interface MapChange {
+  /** Those that are new, or of another version. */
+  readonly made: readonly Resource[];
+  readonly gone: readonly string[];
+}
+
+const changes = new WeakMap<ResourcesOfType, { readonly before: ResourcesOfType; readonly change: MapChange }>();
+const NO_CHANGE: MapChange = { made: [], gone: [] };
+
+function compare(before: ResourcesOfType, after: ResourcesOfType): MapChange {
+  const made = [...after.values()].filter(({ name, version }) => before.get(name)?.version !== version);
+  return { made, gone: [...before.keys()].filter((name) => !after.has(name)) };
+}
+
+/** Found once for all who have the one map and are to have the other. */
+export function changeBetween(before: ResourcesOfType, after: ResourcesOfType): MapChange {
+  if (before === after) return NO_CHANGE;
+  const known = changes.get(after);
+  if (known?.before === before) return known.change;
+  const change = compare(before, after);
+  changes.set(after, { before, change });
+  return change;
+}
+
 function differs(before: ResourcesOfType, after: ResourcesOfType): boolean {
-  if (before === after) return false;
-  if (before.size !== after.size) return true;
-  for (const [name, { version }] of after) if (before.get(name)?.version !== version) return true;
-  return false;
+  const { made, gone } = changeBetween(before, after);
+  return made.length + gone.length > 0;
 }
 
 function changedTypes(before: ResourceSet, after: ResourceSet): ReadonlySet<string> {
