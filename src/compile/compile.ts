@@ -40,17 +40,22 @@ export interface CompiledMesh {
 const NO_LISTENERS = { listeners: [], diagnostics: [] } as const;
 const USUAL_TLS = JSON.stringify(DEFAULT_MESH_CONFIG.meshMtls);
 
+/** By content: equal parts of two states of the mesh are made one object, whichever of the two it is. */
+const isUsualTls = narrow(({ meshConfig }): boolean => JSON.stringify(meshConfig.meshMtls) === USUAL_TLS);
+
 /** What the mesh's configuration says of every proxy, where it is not the usual. */
-function meshWideOf({ meshConfig }: MeshSnapshot, { numTrustedProxies, tellsDenials }: Workload): Partial<WorkloadPolicy> {
-  const { pathNormalization, meshMtls } = meshConfig;
+function meshWideOf(snapshot: MeshSnapshot, { numTrustedProxies, tellsDenials }: Workload): Partial<WorkloadPolicy> {
+  const { pathNormalization, meshMtls } = snapshot.meshConfig;
   return {
     ...(pathNormalization === DEFAULT_MESH_CONFIG.pathNormalization ? {} : { pathNormalization }),
     ...(numTrustedProxies === 0 ? {} : { numTrustedProxies }),
     ...(tellsDenials ? { tellsDenials: true } : {}),
-    // By content: equal parts of two states of the mesh are made one object, whichever of the two it is.
-    ...(JSON.stringify(meshMtls) === USUAL_TLS ? {} : { tls: meshMtls }),
+    ...(isUsualTls(snapshot) ? {} : { tls: meshMtls }),
   };
 }
+
+/** Apart from what policies say, which changes more often. */
+const inboundOf = derived(compileInbound);
 
 /** What one workload enforces. */
 function compileWorkload(
@@ -60,7 +65,7 @@ function compileWorkload(
 ): { readonly policy: WorkloadPolicy; readonly diagnostics: readonly Diagnostic[] } {
   const { gateway, diagnostics } = compileGateway(snapshot, workload);
   // A gateway has no application of its own.
-  const inbound = gateway === undefined ? compileInbound(snapshot, workload) : NO_LISTENERS;
+  const inbound = gateway === undefined ? inboundOf(snapshot, workload) : NO_LISTENERS;
   const outbound = gateway === undefined ? compileOutbound(snapshot, workload) : NO_LISTENERS;
   const { capture, diagnostics: ofCapture } = compileCapture(snapshot, workload, gateway !== undefined);
   const requestAuthentication = compileRequestAuthentication(snapshot, workload, keysOf);
