@@ -5,7 +5,6 @@ import { createAlsIntake } from "../audit/als-intake.ts";
 import { createDecisionLogIntake } from "../audit/decision-log-intake.ts";
 import { auditHandler } from "../audit/http.ts";
 import { AuditStore } from "../audit/store.ts";
-import type { TokenVerifier } from "../ca/authenticators.ts";
 import { JoinTokens } from "../ca/join-tokens.ts";
 import { JwtSvidKeys } from "../ca/jwt-svid-keys.ts";
 import { JwtSvidRecord } from "../ca/jwt-svid-record.ts";
@@ -33,7 +32,7 @@ import { adminRoutes } from "./admin-routes.ts";
 import { type AdmissionOptions, reporterAdmission, streamAdmission } from "./admission.ts";
 import { openCaSecret } from "./cluster/ca-secret.ts";
 import { startClusterDuties } from "./cluster/duties.ts";
-import { type ClusterPlace, DEFAULT_CLUSTER_PLACE, serviceNames } from "./cluster/place.ts";
+import { type ClusterPlace, DEFAULT_CLUSTER_NAME, DEFAULT_CLUSTER_PLACE, serviceNames } from "./cluster/place.ts";
 import { openSharedState } from "./cluster/shared-state.ts";
 import { serveCrl } from "./crl-listener.ts";
 import { type FederationConfig, openBundleEndpoint, openFederation } from "./federation.ts";
@@ -50,7 +49,7 @@ import { Publisher } from "./publisher.ts";
 import { RENDERERS } from "./render.ts";
 import { revocationRoute } from "./revocation.ts";
 import { rotationRoute } from "./rotation.ts";
-import { type ConfigurationOrigin, openSource } from "./source.ts";
+import { type ConfigurationOrigin, type OpenedSource, openSource } from "./source.ts";
 import { refuseContradiction, settleSettings } from "./start.ts";
 import { openTrust } from "./trust.ts";
 import { serviceAt } from "./workloads.ts";
@@ -188,7 +187,7 @@ function addServices(
   mesh: MeshState,
   ads: AdsService,
   admission: AdmissionOptions,
-  verifier: TokenVerifier,
+  { tokens: verifier, ownCluster }: Pick<OpenedSource, "tokens" | "ownCluster">,
 ): void {
   const { logger, settings } = options;
   const { authority, store } = state;
@@ -212,6 +211,7 @@ function addServices(
     jwtRecord,
     outside,
     verifier,
+    ownCluster,
     mesh,
     trust,
     clock,
@@ -257,6 +257,7 @@ export async function startControlPlane(given: ControlPlaneOptions): Promise<Con
       tokens: state.tokens,
       rootNamespace: settings.rootNamespace,
       api,
+      clusters: { own: place.name ?? DEFAULT_CLUSTER_NAME, others: place.others },
       ...(options.signal === undefined ? {} : { signal: options.signal }),
     });
     cleanup.push(() => source.close());
@@ -269,7 +270,7 @@ export async function startControlPlane(given: ControlPlaneOptions): Promise<Con
     const server = new Server(ADS_SERVER_OPTIONS);
     cleanup.push(() => stopServer(server));
     cleanup.push(() => ads.close());
-    addServices(server, options, state, mesh, ads, admission, source.tokens);
+    addServices(server, options, state, mesh, ads, admission, source);
     const trust = openTrust({ ...state, admission, federation, mesh, logger });
     cleanup.push(() => trust.close());
     server.addService(serviceDefinition(TrustBundles), trust.service.implementation);
@@ -310,6 +311,7 @@ export async function startControlPlane(given: ControlPlaneOptions): Promise<Con
       connections: () => ads.connections(),
       trust,
       federation,
+      clusters: source.clusters,
       audit: auditHandler(state.store, { clock }),
     });
     const admin = await serveAdmin(adminSocket, routes, logger);

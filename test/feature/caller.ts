@@ -21,6 +21,8 @@ export type Outcome<T> =
 export interface Credentials {
   readonly token?: string;
   readonly material?: TlsMaterial;
+  /** The cluster that issued the token. */
+  readonly cluster?: string;
 }
 
 /** Which workload a proxy says that it is. */
@@ -59,11 +61,12 @@ const deadline = () => ({ deadline: Date.now() + DEADLINE_MS });
 export function requestCertificate(
   controlPlane: ControlPlaneFile,
   csr: string,
-  { token, material }: Credentials,
+  { token, material, cluster }: Credentials,
 ): Promise<Outcome<readonly string[]>> {
   const { path, requestSerialize, responseDeserialize } = methodDefinition(IstioCertificateService.method.createCertificate);
   const metadata = new Metadata();
   if (token !== undefined) metadata.set("authorization", `Bearer ${token}`);
+  if (cluster !== undefined) metadata.set("clusterid", cluster);
   const request = create(IstioCertificateRequestSchema, { csr });
   return withClient(controlPlane, material, (client) => {
     const { promise, resolve } = Promise.withResolvers<Outcome<readonly string[]>>();
