@@ -8,6 +8,7 @@ import { brokenMeshConfig } from "../sources/broken-mesh-config.ts";
 import { watchFolder } from "../sources/folder-watcher.ts";
 import { type KubernetesApi, openKubernetesApi } from "../sources/kubernetes/api.ts";
 import { type ClusterSource, watchCluster } from "../sources/kubernetes/cluster-source.ts";
+import type { RemoteClusters } from "../sources/kubernetes/remote/remote-clusters.ts";
 import { TokenReviewer } from "../sources/kubernetes/token-review.ts";
 import { watchedKinds } from "../sources/kubernetes/watched-kinds.ts";
 import type { ConfigurationSnapshot } from "../sources/snapshot.ts";
@@ -41,6 +42,8 @@ export interface SourceOptions {
 export interface OpenedCluster {
   readonly api: KubernetesApi;
   readonly source: ClusterSource;
+  /** Undefined where there are no others. */
+  readonly others: RemoteClusters | undefined;
 }
 
 export interface OpenedSource {
@@ -135,7 +138,7 @@ async function openCluster(api: KubernetesApi, options: SourceOptions): Promise<
     name: "kubernetes",
     tokens: new ClusterTokens({ name: own, own: reviewer, others: others?.clusters }),
     wantSecrets: (names) => source.wantSecrets(names),
-    cluster: { api, source },
+    cluster: { api, source, others: others?.clusters },
     ownCluster: own,
     clusters: () => [ownStatus(own, source), ...(others?.clusters.statuses ?? [])],
     close,

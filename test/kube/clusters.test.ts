@@ -1,5 +1,7 @@
 /** Several clusters in one mesh: two real API servers, and the rights that the chart and `deploy/kubernetes/remote-cluster.yaml` give. */
 import assert from "node:assert/strict";
+import { readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { parse } from "yaml";
 import type { WorkloadView } from "../../src/analyze/workload-view.ts";
@@ -9,7 +11,7 @@ import { buildCsr, generateKey } from "../../src/x509/csr-builder.ts";
 import { call } from "../fakes/http-clients.ts";
 import { until } from "../fakes/processes.ts";
 import { enrol, requestCertificate } from "../feature/caller.ts";
-import type { GarrisonProcess } from "../feature/garrison.ts";
+import { type GarrisonProcess, garrison } from "../feature/garrison.ts";
 import { pickPort } from "../feature/mesh.ts";
 import { Place } from "../feature/place.ts";
 import { PROXIED, SECRET, SECRETS, serveEast, service, slice, startAgent, type TwoClusters, twoClusters } from "./two-clusters.ts";
@@ -140,6 +142,29 @@ describe("several clusters in one mesh", { timeout: 300_000 }, () => {
     await until("both serve", async () => (await reached()) === `${EAST_POD} ${PAY},${WEST_POD} ${PAY}`);
     await clusters.east.remove(slice(ports.pay, {}));
     await until("the west's serves", async () => (await reached()) === `${WEST_POD} ${PAY}`);
+  });
+
+  test("its namespaces have the roots too, by the rights of its reader, and they are put back", async () => {
+    const path = "/api/v1/namespaces/shop/configmaps/istio-ca-root-cert";
+    const roots = readFileSync(place.controlPlane().rootCertificate, "utf8");
+    type RootMap = { readonly data?: Readonly<Record<string, string>> };
+    const written = async (): Promise<boolean> => (await clusters.west.read<RootMap>(path)).data?.["root-cert.pem"] === roots;
+    await until("they are written", written, 40_000);
+    await clusters.west.remove({ apiVersion: "v1", kind: "ConfigMap", metadata: { name: "istio-ca-root-cert", namespace: "shop" } });
+    await until("they are put back", written, 40_000);
+  });
+
+  test("a pod for it is injected with its name, and one for this cluster without", async () => {
+    const file = join(place.folder, "pod.yaml");
+    writeFileSync(
+      file,
+      "apiVersion: v1\nkind: Pod\nmetadata: { name: a, namespace: shop }\nspec: { containers: [{ name: app, image: app }] }\n",
+    );
+    const inject = (...flags: readonly string[]) =>
+      garrison(["inject", "-f", file, "--inject-image", "registry.example/garrison:1", ...flags]);
+    assert.match((await inject("--cluster", "west")).stdout, /^ +- --cluster=west$/m);
+    assert.doesNotMatch((await inject()).stdout, /--cluster/);
+    assert.match((await inject("--cluster", "a b")).stderr, /`a b` is not the name of a cluster/);
   });
 
   test("a token is reviewed by the cluster that issued it, and by no other", async () => {

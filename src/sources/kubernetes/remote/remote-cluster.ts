@@ -2,7 +2,7 @@
 import type { RequestOptions } from "node:https";
 import type { Logger } from "../../../core/logger.ts";
 import type { ConfigurationSnapshot } from "../../snapshot.ts";
-import { HttpsApi } from "../api.ts";
+import { HttpsApi, type KubernetesApi } from "../api.ts";
 import { beginWatching, type ClusterSource } from "../cluster-source.ts";
 import type { ReflectorOptions } from "../reflector.ts";
 import { TokenReviewer } from "../token-review.ts";
@@ -44,6 +44,7 @@ function apiOf(kubeconfig: RemoteKubeconfig, callMs?: number): HttpsApi {
 
 /** One kubeconfig in use. */
 interface Watch {
+  readonly api: KubernetesApi;
   readonly source: ClusterSource;
   readonly reviewer: TokenReviewer;
   snapshot: ConfigurationSnapshot | undefined;
@@ -72,6 +73,11 @@ export class RemoteCluster {
   /** What was seen last; undefined before the first. */
   get snapshot(): ConfigurationSnapshot | undefined {
     return this.#watch.snapshot;
+  }
+
+  /** By the kubeconfig that has shown the whole. */
+  get api(): KubernetesApi {
+    return this.#watch.api;
   }
 
   /** By the newest kubeconfig. */
@@ -114,6 +120,7 @@ export class RemoteCluster {
     // Its end is told by `close`; nothing else ends it.
     first.catch(() => undefined);
     const watch: Watch = {
+      api,
       source,
       reviewer: new TokenReviewer(reviews),
       snapshot: undefined,

@@ -126,6 +126,15 @@ export class RemoteClusters {
       .sort((left, right) => (left.name < right.name ? -1 : 1));
   }
 
+  /** Those that have been read, each with its API server and the namespaces there that it may speak for. */
+  get readers(): readonly { readonly name: string; readonly api: KubernetesApi; readonly namespaces: readonly string[] }[] {
+    return [...this.#running].flatMap(([name, running]) => {
+      if (running.cluster.snapshot === undefined) return [];
+      const namespaces = takenOf(running).flatMap(({ kind, meta }) => (kind === "Namespace" ? [meta.name] : []));
+      return [{ name, api: running.cluster.api, namespaces }];
+    });
+  }
+
   /** Who reviews a cluster's tokens, and for which namespaces it may speak; undefined for a cluster that no Secret names. */
   voucher(name: string): { readonly reviewer: TokenReviewer; readonly namespaces: ReadonlySet<string> | undefined } | undefined {
     const running = this.#running.get(name);
