@@ -26,6 +26,7 @@ import { MeshState } from "../src/server/mesh-state.ts";
 import { Publisher } from "../src/server/publisher.ts";
 import { RENDERERS } from "../src/server/render.ts";
 import { watchCluster } from "../src/sources/kubernetes/cluster-source.ts";
+import { watchedKinds } from "../src/sources/kubernetes/watched-kinds.ts";
 import { buildCsr, generateKey } from "../src/x509/csr-builder.ts";
 import { ResourceCache } from "../src/xds/cache.ts";
 import { ADS_SERVER_OPTIONS, createAdsService } from "../src/xds/service.ts";
@@ -106,7 +107,7 @@ mesh.onChange((view) => publisher.publish(view));
 const source = await watchCluster({
   api: cluster.api,
   logger: silentLogger,
-  rootNamespace: DEFAULT_ROOT_NAMESPACE,
+  kinds: watchedKinds(DEFAULT_ROOT_NAMESPACE),
   onSnapshot: (snapshot) => mesh.apply(snapshot),
 });
 const ads = createAdsService({

@@ -28,6 +28,8 @@ export interface AgentOptions {
   readonly tokenFile?: string;
   /** Instead of a file. */
   readonly token?: TokenSource;
+  /** The cluster that issues the token, where there are several. */
+  readonly cluster?: string;
   /** 0700; made where it is missing. */
   readonly runFolder: string;
   readonly proxy: ProxyChoice;

@@ -90,7 +90,15 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
   const adminSocket = socketPath(folder, "agent.sock");
   const files = sdsFiles === undefined || sdsFiles.length === 0 ? undefined : new FileSecrets({ folders: sdsFiles, timers, logger });
   const store = new SecretStore(identity, files);
-  const request = createCertificateClient({ identity, controlPlane, rootCertificateFile, token, ttlSeconds, clock });
+  const request = createCertificateClient({
+    identity,
+    controlPlane,
+    rootCertificateFile,
+    token,
+    cluster: options.cluster,
+    ttlSeconds,
+    clock,
+  });
   const manager = new CertificateManager({ request, clock, timers, random, logger });
   manager.subscribe((certificate) => store.update(certificate));
   // The sockets first: whoever has them has the folder, and may write there.

@@ -67,7 +67,9 @@ async function localWorkload(parsed: ParsedArguments): Promise<WorkloadPlace> {
 
 /** Options that mean nothing without a control plane on another machine would be passed over in silence. */
 function refuseRemoteOptions(parsed: ParsedArguments): void {
-  const given = (["root-ca", "token-file", "token-command", "join-token"] as const).find((name) => parsed.value(name) !== undefined);
+  const given = (["root-ca", "token-file", "token-command", "join-token", "cluster"] as const).find(
+    (name) => parsed.value(name) !== undefined,
+  );
   if (given !== undefined)
     throw new AppError("invalid-argument", `\`--${given}\` is for a control plane on another machine`, {
       help: "say --control-plane HOST:PORT",

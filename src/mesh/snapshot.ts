@@ -29,10 +29,12 @@ export type { MeshSettings } from "./mesh-config.ts";
 /** One place where an application runs, with the identity it must prove. */
 export interface Workload {
   readonly kind: "WorkloadEntry" | "Pod";
-  /** `NAMESPACE/NAME`. */
+  /** `NAMESPACE/NAME`; of another cluster's pod `NAMESPACE/NAME@CLUSTER`. */
   readonly key: string;
   readonly namespace: string;
   readonly name: string;
+  /** Where it runs, if not in the configuration's own cluster. */
+  readonly cluster?: string;
   readonly address: string;
   readonly ports: ReadonlyMap<string, number>;
   /** Whether services may lead to it. */
@@ -58,7 +60,7 @@ export interface MeshSnapshot {
   /** What holds, of the command line and the mesh's configuration. */
   readonly settings: MeshSettings;
   readonly meshConfig: MeshConfig;
-  /** By `NAMESPACE/NAME`. */
+  /** By `Workload.key`. */
   readonly workloads: ReadonlyMap<string, Workload>;
   readonly services: readonly ServiceObject[];
   /** Where services of a cluster are served. */
@@ -115,6 +117,11 @@ function isCaptured({ meta, proxyConfig }: WorkloadEntryObject | PodObject, defa
   return said === "REDIRECT";
 }
 
+/** Pods of one name in two clusters are two workloads. No name of Kubernetes' has an `@`. `cluster`: undefined for the configuration's own. */
+export function workloadKey(namespace: string, name: string, cluster: string | undefined): string {
+  return cluster === undefined ? `${namespace}/${name}` : `${namespace}/${name}@${cluster}`;
+}
+
 function toWorkload(
   object: WorkloadEntryObject | PodObject,
   trustDomain: MeshSettings["trustDomain"],
@@ -130,8 +137,10 @@ function toWorkload(
   const isGateway = annotations.get(TEMPLATES)?.split(",").includes("gateway") === true;
   const shared = kind === "Pod" && object.hostNetwork === true ? ({ hostNetwork: true } as const) : {};
   const captured = isCaptured(object, defaultConfig) ? { captured: true as const } : {};
+  const cluster = kind === "Pod" ? object.cluster : undefined;
   const own = { labels, serviceAccount, identity, isGateway, numTrustedProxies, tellsDenials, ...captured, place, ...shared };
-  return { kind, key: `${namespace}/${name}`, namespace, name, address, ports, ready, ...own };
+  const elsewhere = cluster === undefined ? {} : { cluster };
+  return { kind, key: workloadKey(namespace, name, cluster), namespace, name, ...elsewhere, address, ports, ready, ...own };
 }
 
 interface Made {

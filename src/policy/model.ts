@@ -63,6 +63,15 @@ export interface ServiceObject {
   readonly addresses?: readonly string[];
   /** It is a cluster's: where it is served is what EndpointSlices say, whatever its selector. */
   readonly bySlices?: true;
+  /** What other clusters say of the Service of this name, by the cluster's name; absent where there is but one cluster. */
+  readonly elsewhere?: ReadonlyMap<string, ServiceElsewhere>;
+}
+
+/** A Service of the same name in another cluster: what of it is that cluster's own. */
+export interface ServiceElsewhere {
+  readonly selector: Selector;
+  /** By which clients in that cluster call it. */
+  readonly addresses?: readonly string[];
 }
 
 /** One address of an EndpointSlice. */
@@ -81,6 +90,8 @@ export interface SliceEndpoint {
 export interface EndpointSliceObject {
   readonly kind: "EndpointSlice";
   readonly meta: ObjectMeta;
+  /** The cluster whose it is, where that is not the configuration's own: its pods are meant. */
+  readonly cluster?: string;
   /** Name of the Service. */
   readonly service: string;
   readonly endpoints: readonly SliceEndpoint[];
@@ -113,6 +124,8 @@ export interface ConfigMapObject {
 export interface PodObject {
   readonly kind: "Pod";
   readonly meta: ObjectMeta;
+  /** The cluster that it runs in, where that is not the configuration's own. */
+  readonly cluster?: string;
   readonly address: string;
   /** TCP ports of its containers, by name. */
   readonly ports: ReadonlyMap<string, number>;

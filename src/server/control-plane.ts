@@ -33,7 +33,7 @@ import { adminRoutes } from "./admin-routes.ts";
 import { type AdmissionOptions, reporterAdmission, streamAdmission } from "./admission.ts";
 import { openCaSecret } from "./cluster/ca-secret.ts";
 import { startClusterDuties } from "./cluster/duties.ts";
-import { type ClusterPlace, DEFAULT_CLUSTER_PLACE, serviceNames } from "./cluster/place.ts";
+import { type ClusterPlace, DEFAULT_CLUSTER_NAME, DEFAULT_CLUSTER_PLACE, serviceNames } from "./cluster/place.ts";
 import { openSharedState } from "./cluster/shared-state.ts";
 import { serveCrl } from "./crl-listener.ts";
 import { type FederationConfig, openBundleEndpoint, openFederation } from "./federation.ts";
@@ -196,7 +196,7 @@ function addServices(
   mesh: MeshState,
   ads: AdsService,
   admission: AdmissionOptions,
-  { tokens: verifier, cluster }: OpenedSource,
+  { tokens: verifier, cluster, ownCluster }: OpenedSource,
 ): void {
   const { logger, settings } = options;
   const { authority, store } = state;
@@ -222,6 +222,7 @@ function addServices(
     jwtRecord,
     outside,
     verifier,
+    ownCluster,
     mesh,
     trust,
     clock,
@@ -270,6 +271,7 @@ export async function startControlPlane(given: ControlPlaneOptions): Promise<Con
       tokens: state.tokens,
       rootNamespace: settings.rootNamespace,
       api,
+      clusters: { own: place.name ?? DEFAULT_CLUSTER_NAME, others: place.others },
       ...(options.signal === undefined ? {} : { signal: options.signal }),
     });
     cleanup.push(() => source.close());
@@ -324,6 +326,7 @@ export async function startControlPlane(given: ControlPlaneOptions): Promise<Con
       connections: () => ads.connections(),
       trust,
       federation,
+      clusters: source.clusters,
       meshRoots,
       audit: auditHandler(state.store, { clock }),
     });

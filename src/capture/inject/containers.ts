@@ -8,6 +8,8 @@ export interface InjectOptions {
   /** `HOST:PORT` of the control plane. */
   readonly controlPlane: string;
   readonly trustDomain: string;
+  /** The cluster whose pods they are, where the control plane serves several. */
+  readonly cluster?: string;
 }
 
 export const INIT_CONTAINER = "garrison-capture";
@@ -55,11 +57,12 @@ export function captureContainer({ image }: InjectOptions, args: readonly string
   };
 }
 
-function agentArguments({ controlPlane, trustDomain }: InjectOptions, probes: Readonly<Record<string, Plain>>): readonly string[] {
+function agentArguments({ controlPlane, trustDomain, cluster }: InjectOptions, probes: Readonly<Record<string, Plain>>): readonly string[] {
   return [
     "agent",
     `--control-plane=${controlPlane}`,
     `--trust-domain=${trustDomain}`,
+    ...(cluster === undefined ? [] : [`--cluster=${cluster}`]),
     `--root-ca=${ROOTS_FOLDER}/root-cert.pem`,
     `--token-file=${TOKEN_FOLDER}/istio-token`,
     "--workload=$(POD_NAMESPACE)/$(POD_NAME)",

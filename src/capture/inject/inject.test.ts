@@ -42,6 +42,13 @@ describe("an injected pod", () => {
     assert.equal(plainOf(plainOf(pod, "metadata"), "labels")["security.istio.io/tlsMode"], "istio");
   });
 
+  it("names its cluster where it is not the control plane's own", () => {
+    const injection = injectPod(podOf(), { ...OPTIONS, cluster: "west" });
+    const args = injection.kind === "skipped" ? [] : listOf(container(injection.pod, SIDECAR), "args").map(String);
+    assert.ok(args.includes("--cluster=west"));
+    assert.ok(!listOf(container(injected(podOf()), SIDECAR), "args").some((text) => String(text).startsWith("--cluster")));
+  });
+
   it("is what it was, besides", () => {
     const own = podOf({ volumes: [{ name: "data" }], serviceAccountName: "cart" }, { labels: { app: "cart" }, generateName: "cart-" });
     const pod = injected(own);

@@ -19,10 +19,10 @@ interface Outbound {
 }
 
 /** Once for all workloads that see the same. */
-const outboundBy = derived((snapshot, sidecar: SidecarObject | undefined, client: Client): Outbound => {
+const outboundBy = derived((snapshot, sidecar: SidecarObject | undefined, client: Client, cluster: string | undefined): Outbound => {
   const known = knownServices(snapshot, sidecar, client.namespace);
   const peers = capturedPeers(snapshot, known, knowsEverything(sidecar));
-  return { ...capturedServices(snapshot, client, known), peers };
+  return { ...capturedServices(snapshot, client, cluster, known), peers };
 });
 
 function isLoopback(address: string): boolean {
@@ -62,7 +62,12 @@ export function compileCapture(
 ): { readonly capture?: CapturePolicy; readonly diagnostics: readonly Diagnostic[] } {
   if (!workload.captured) return { diagnostics: isGateway ? [] : unused(snapshot, workload) };
   if (isGateway || isLoopback(workload.address)) return { diagnostics: [notCaptured(workload, isGateway)] };
-  const { services, peers, diagnostics } = outboundBy(snapshot, sidecarOf(snapshot, workload), clientOf(snapshot, workload));
+  const { services, peers, diagnostics } = outboundBy(
+    snapshot,
+    sidecarOf(snapshot, workload),
+    clientOf(snapshot, workload),
+    workload.cluster,
+  );
   const unknown = sidecarOf(snapshot, workload)?.outboundTrafficPolicy ?? snapshot.meshConfig.outboundTrafficPolicy ?? "ALLOW_ANY";
   const ports = portsWithOwnMode(snapshot, workload).map((port) => ({ port, mtls: effectiveMtls(snapshot, workload, port) }));
   const otherPorts = { mtls: effectiveMtls(snapshot, workload, OTHER_PORTS), ports };

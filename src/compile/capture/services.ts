@@ -2,6 +2,7 @@
 import type { Diagnostic } from "../../core/diagnostic.ts";
 import type { Client } from "../../mesh/destination-rules.ts";
 import { endpointsOf, type MeshService } from "../../mesh/registry.ts";
+import { addressesIn } from "../../mesh/services.ts";
 import type { MeshSnapshot } from "../../mesh/snapshot.ts";
 import { toUpstream } from "../outbound.ts";
 import type { CapturedService } from "../workload-policy.ts";
@@ -12,8 +13,8 @@ export interface CapturedServices {
   readonly diagnostics: readonly Diagnostic[];
 }
 
-function addressesOf({ service, entry }: MeshService): readonly string[] {
-  return service?.addresses ?? entry?.addresses ?? [];
+function addressesOf({ service, entry }: MeshService, cluster: string | undefined): readonly string[] {
+  return service === undefined ? (entry?.addresses ?? []) : addressesIn(service, cluster);
 }
 
 /** A Service that selects nothing and of which nobody says where it is: what is called there is none of the mesh's affair. */
@@ -33,15 +34,21 @@ function claimed(service: MeshService, address: string, owner: string): Diagnost
 
 /**
  * Each port once, and each address and port to one service, the first of the registry: nothing in a connection says which
- * of two was meant. An entry without an address is told by its name; of headless Services the pods are (`peers.ts`).
+ * of two was meant. An entry without an address is told by its name; of headless Services the pods are (`peers.ts`). `cluster` is the client's,
+ * undefined for the configuration's own.
  */
-export function capturedServices(snapshot: MeshSnapshot, client: Client, known: readonly KnownService[]): CapturedServices {
+export function capturedServices(
+  snapshot: MeshSnapshot,
+  client: Client,
+  cluster: string | undefined,
+  known: readonly KnownService[],
+): CapturedServices {
   const owners = new Map<string, string>();
   const services: CapturedService[] = [];
   const diagnostics: Diagnostic[] = [];
   for (const each of known.filter((candidate) => !isElsewhere(snapshot, candidate))) {
     const { service, ports } = each;
-    const declared = addressesOf(service);
+    const declared = addressesOf(service, cluster);
     for (const port of ports) {
       const free = declared.filter((address) => {
         const owner = owners.get(`${address} ${port.port}`);
