@@ -11,6 +11,7 @@ import { checkCustom } from "./custom-status.ts";
 import { compileGateway } from "./gateway.ts";
 import { checkGateways } from "./gateway-status.ts";
 import { compileInbound } from "./inbound.ts";
+import { type NameTable, nameTable } from "./names.ts";
 import { compileOutbound } from "./outbound.ts";
 import { checkServices } from "./outbound-status.ts";
 import { compileRequestAuthentication, type JwksLookup, NO_REMOTE_KEYS } from "./request-authentication.ts";
@@ -35,6 +36,8 @@ export interface CompiledMesh {
   readonly policies: ReadonlyMap<string, WorkloadPolicy>;
   readonly statuses: readonly ObjectStatus[];
   readonly diagnostics: readonly Diagnostic[];
+  /** What the agent of a workload (`NAMESPACE/NAME`) answers to questions of DNS; found when it is asked for. Undefined for no workload. */
+  namesOf(workload: string): NameTable | undefined;
 }
 
 const NO_LISTENERS = { listeners: [], diagnostics: [] } as const;
@@ -140,9 +143,10 @@ export class MeshCompiler {
     const results = [...snapshot.workloads.values()].map((workload) => this.#workload(now, workload));
     const policies = new Map(results.map(({ policy }) => [policy.workload, policy]));
     const { time } = this.#history;
+    // Of a state that is past, nothing was kept.
+    const asOfThen = (): MeshSnapshot => (this.#history.time === time ? now : new History().advance(snapshot));
     const judged = once(() => {
-      // Of a state that is past, nothing was kept.
-      const at = this.#history.time === time ? now : new History().advance(snapshot);
+      const at = asOfThen();
       const judgements = policyObjects(snapshot).map((policy) => this.#judgement(at, policy));
       const told = distinct([...results.flatMap(({ diagnostics }) => diagnostics), ...checkMesh(at, policies, judgements)]);
       return { statuses: judgements.map(({ status }) => status), diagnostics: told };
@@ -150,6 +154,10 @@ export class MeshCompiler {
     return {
       snapshot,
       policies,
+      namesOf: (key) => {
+        const workload = snapshot.workloads.get(key);
+        return workload && nameTable(asOfThen(), workload);
+      },
       get statuses() {
         return judged().statuses;
       },

@@ -42,7 +42,7 @@ const workload: fc.Arbitrary<MeshObject> = fc
       ({
         ...workloadEntry(name, { address, serviceAccount: app }),
         labels: labels({ app }),
-        proxyConfig: { numTrustedProxies: undefined, tellsDenials: undefined, interceptionMode },
+        proxyConfig: { numTrustedProxies: undefined, tellsDenials: undefined, interceptionMode, dnsCapture: app !== "z" },
       }) as MeshObject,
   );
 const service: fc.Arbitrary<ServiceObject> = fc
@@ -241,11 +241,11 @@ class Mesh {
     else this.kid = given.kid;
   }
 
-  compiledBy(compile: (snapshot: ReturnType<typeof buildSnapshot>, keysOf: JwksLookup) => CompiledMesh): Omit<CompiledMesh, "snapshot"> {
+  compiledBy(compile: (snapshot: ReturnType<typeof buildSnapshot>, keysOf: JwksLookup) => CompiledMesh) {
     const { kid } = this;
     const keysOf: JwksLookup = ({ url }) => [{ kty: "EC", kid: `${url} ${kid}` } as unknown as PublicJwk];
-    const { policies, statuses, diagnostics } = compile(buildSnapshot(this.settings, this.objects), keysOf);
-    return { policies, statuses, diagnostics };
+    const { policies, statuses, diagnostics, namesOf } = compile(buildSnapshot(this.settings, this.objects), keysOf);
+    return { policies, statuses, diagnostics, names: new Map([...policies.keys()].map((workload) => [workload, namesOf(workload)])) };
   }
 }
 

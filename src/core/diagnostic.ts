@@ -54,6 +54,7 @@ export const DIAGNOSTICS = {
   GAR0231: { severity: "error", title: "a workload cannot be captured" },
   GAR0232: { severity: "error", title: "two services have one address" },
   GAR0301: { severity: "warning", title: "routes are not reached" },
+  GAR0340: { severity: "warning", title: "names would be answered for nobody" },
   GAR0401: { severity: "warning", title: "a destination rule is for no known service" },
   GAR0402: { severity: "warning", title: "calls are refused by the server's mode" },
   GAR0403: { severity: "warning", title: "a server is not verified" },

@@ -53,6 +53,7 @@ function viewOf(compiled: CompiledMesh, { generation, kept, before }: Given): Me
     kept,
     snapshot: compiled.snapshot,
     policies: compiled.policies,
+    namesOf: compiled.namesOf,
     get statuses() {
       return compiled.statuses;
     },

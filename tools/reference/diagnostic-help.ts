@@ -61,6 +61,7 @@ export const DIAGNOSTIC_HELP: Readonly<Record<DiagnosticCode, string>> = {
   GAR0232:
     "A connection says an address and a port, and nothing of whom it is meant for: the first service has it. Change the address of the other.",
   GAR0301: "No request reaches these routes: no server of their gateways has such a host, or takes routes of this namespace.",
+  GAR0340: "A name leads to an address by which the proxy tells the service: both need captured traffic. Capture it, or remove the word.",
   GAR0401: "The rule has no effect. Correct the host, or add the Service or ServiceEntry.",
   GAR0402: "Clients are told to speak plaintext to ports that refuse it: these calls fail. Remove the mode, or open the server's.",
   GAR0403: "Whoever answers is believed, so that encryption proves nothing. Name the certificate authority and the names instead.",
