@@ -38,7 +38,10 @@ export const REMOTE_OPTIONS = {
 export type WorkloadPlace = Pick<
   AgentOptions,
   "workload" | "identity" | "address" | "controlPlane" | "rootCertificateFile" | "token" | "runFolder" | "env"
->;
+> & {
+  /** Whether its questions of DNS are to be answered. */
+  readonly dnsCapture: boolean;
+};
 
 const DEADLINE_MS = 10_000;
 /** Whether no waiting mends it. A pod has its token before the control plane has heard of it; whoever joins by a token for one use is known already. */
@@ -78,7 +81,7 @@ export async function remoteWorkload(parsed: ParsedArguments, asked: AbortSignal
   for (;;) {
     try {
       const described = await describe(parsed, controlPlane, rootCertificateFile, source);
-      const { workload, identity: own, address, egress } = described;
+      const { workload, identity: own, address, egress, dnsCapture } = described;
       const runFolder = runFolderOf(required(parsed, "state"), workload);
       return {
         workload,
@@ -89,6 +92,7 @@ export async function remoteWorkload(parsed: ParsedArguments, asked: AbortSignal
         token: source,
         runFolder,
         env: serviceEnvironment(egress),
+        dnsCapture,
       };
     } catch (thrown) {
       const error = AppError.from(thrown);

@@ -59,8 +59,8 @@ async function describe(
   const credentials = { certificate: call.getAuthContext()?.sslPeerCertificate?.raw, authorization };
   const identity = formatSpiffeId(await callerOf(authenticators, credentials));
   const own = workloads().filter((summary) => summary.identity === identity);
-  const { workload, address, egress } = choose(own, identity, call.request.workload || (boundWorkload(credentials) ?? ""));
-  return create(DescribeWorkloadResponseSchema, { workload, identity, address, egress: [...egress] });
+  const { workload, address, egress, dnsCapture } = choose(own, identity, call.request.workload || (boundWorkload(credentials) ?? ""));
+  return create(DescribeWorkloadResponseSchema, { workload, identity, address, egress: [...egress], dnsCapture });
 }
 
 /** The service's handlers, for `server.addService(serviceDefinition(WorkloadDirectory), …)`. */
