@@ -87,7 +87,8 @@ describe("captured names", { timeout: 240_000 }, () => {
   };
 
   before(async () => {
-    for (const host of [client, store, stranger]) host.resolvesBy(`nameserver ${liar.address}\nsearch corp.example other.example\noptions ndots:5\n`);
+    for (const host of [client, store, stranger])
+      host.resolvesBy(`nameserver ${liar.address}\nsearch corp.example other.example\noptions ndots:5\n`);
     place.write("mesh.yaml", MESH);
     place.write("workloads.yaml", `${workloadYaml("client", client.address)}---\n${workloadYaml("store", store.address)}`);
     place.write("services.yaml", SERVICES);

@@ -64,7 +64,7 @@ export function decodeNamesUpdate(bytes: Uint8Array): NamesUpdate {
   return { nonce, change: decodeChange(change) };
 }
 
-export function encodeNamesReport({ workload, version, nonce }: NamesReport): Buffer {
+function encodeNamesReport({ workload, version, nonce }: NamesReport): Buffer {
   return encodeMessage([
     [1, workload],
     [2, version],
