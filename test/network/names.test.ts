@@ -132,6 +132,15 @@ describe("captured names", { timeout: 240_000 }, () => {
     assert.equal(await dig("store.shop.svc.cluster.local.corp.example"), "NOERROR 10.96.0.21");
   });
 
+  test("are answered over IPv6 too", async () => {
+    await client.run(["ip", "-6", "address", "add", "fd77::2/64", "dev", "eth0", "nodad"]);
+    await client.run(["ip", "-6", "route", "add", "default", "via", "fd77::fe", "dev", "eth0"]);
+    for (const transport of ["+notcp", "+tcp"]) {
+      const { stdout } = await client.run(["dig", "@2001:db8::53", "+short", "+tries=1", "+time=6", transport, "store.shop"]);
+      assert.equal(stdout, "10.96.0.21\n");
+    }
+  });
+
   test("that nobody has below the mesh's domain are nowhere, and asked of nobody", async () => {
     assert.equal(await dig("missing.shop.svc.cluster.local"), "NXDOMAIN");
     assert.equal(await redis(client, "missing.shop.svc.cluster.local", "ping"), "");

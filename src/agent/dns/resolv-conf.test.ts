@@ -29,6 +29,15 @@ describe("the machine's resolver configuration", () => {
     assert.deepEqual(parseResolvConf(""), { servers: [], search: [] });
   });
 
+  it("is of the true servers, where systemd-resolved stands in for them", (t) => {
+    const folder = mkdtempSync(join(tmpdir(), "garrison-resolv-"));
+    t.after(() => rmSync(folder, { recursive: true }));
+    writeFileSync(join(folder, "stub"), "nameserver 127.0.0.53\nsearch corp.example\n");
+    writeFileSync(join(folder, "servers"), "nameserver 10.0.0.2\nsearch other.example\n");
+    const { servers, search } = new ResolvConf(join(folder, "stub"), () => 0, new RecordingLogger(), join(folder, "servers")).current;
+    assert.deepEqual([servers, search], [[{ address: "10.0.0.2", port: 53 }], ["corp.example"]]);
+  });
+
   it("is followed as it changes, and names nobody who would ask here again", (t) => {
     const folder = mkdtempSync(join(tmpdir(), "garrison-resolv-"));
     t.after(() => rmSync(folder, { recursive: true }));

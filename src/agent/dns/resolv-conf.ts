@@ -58,14 +58,16 @@ function readText(file: string): string {
 /** What is in force of a file: read again when it has changed. */
 export class ResolvConf {
   readonly #file: string;
+  readonly #systemdServers: string;
   readonly #now: () => number;
   readonly #logger: Logger;
   #stamp = "";
   #lookedAt = Number.NEGATIVE_INFINITY;
   #current: ResolverConfiguration = { servers: [], search: [] };
 
-  constructor(file: string, now: () => number, logger: Logger) {
+  constructor(file: string, now: () => number, logger: Logger, systemdServers = SYSTEMD_SERVERS) {
     this.#file = file;
+    this.#systemdServers = systemdServers;
     this.#now = now;
     this.#logger = logger;
   }
@@ -74,7 +76,7 @@ export class ResolvConf {
     const now = this.#now();
     if (now - this.#lookedAt < LOOK_MS) return this.#current;
     this.#lookedAt = now;
-    const stamp = [this.#file, SYSTEMD_SERVERS].map((file) => this.#stampOf(file)).join();
+    const stamp = [this.#file, this.#systemdServers].map((file) => this.#stampOf(file)).join();
     if (stamp !== this.#stamp) this.#read(stamp);
     return this.#current;
   }
@@ -88,7 +90,7 @@ export class ResolvConf {
   #read(stamp: string): void {
     this.#stamp = stamp;
     const { servers: named, search } = parseResolvConf(readText(this.#file));
-    const real = named.some(({ address }) => address === SYSTEMD_STUB) ? parseResolvConf(readText(SYSTEMD_SERVERS)).servers : named;
+    const real = named.some(({ address }) => address === SYSTEMD_STUB) ? parseResolvConf(readText(this.#systemdServers)).servers : named;
     const servers = real.filter(({ address }) => !isLoopback(address)).slice(0, MAX_SERVERS);
     this.#current = { servers, search };
     const fields = { file: this.#file, servers: servers.map(({ address }) => address).join() };
