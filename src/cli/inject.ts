@@ -75,6 +75,10 @@ export const command: Command = {
     ...INJECT_OPTIONS,
     cluster: { type: "value", value: "NAME", doc: "the cluster whose pods they are, where the control plane serves several" },
     "trust-domain": { type: "value", value: "NAME", doc: "the control plane's trust domain", default: "cluster.local" },
+    "dns-capture": {
+      type: "flag",
+      doc: "agents answer DNS where pods do not say otherwise, as `ISTIO_META_DNS_CAPTURE` of the MeshConfig has it",
+    },
   },
   examples: [
     "garrison inject -f app.yaml --inject-image registry.example/garrison:0.1.0 | kubectl apply -f -",
@@ -82,7 +86,7 @@ export const command: Command = {
   ],
   run: async (parsed) => {
     const file = required(parsed, "filename");
-    const options = injectOptions(parsed, required(parsed, "trust-domain"));
+    const options = { ...injectOptions(parsed, required(parsed, "trust-domain")), dnsCapture: parsed.flag("dns-capture") };
     const texts = parseAllDocuments(readInput(file)).flatMap((document) => {
       const [error] = document.errors;
       if (error !== undefined) throw new AppError("invalid-configuration", `the file is not YAML: ${error.message}`, { where: file });

@@ -39,7 +39,10 @@ export const REMOTE_OPTIONS = {
 export type WorkloadPlace = Pick<
   AgentOptions,
   "workload" | "identity" | "address" | "controlPlane" | "rootCertificateFile" | "token" | "cluster" | "runFolder" | "env"
->;
+> & {
+  /** Whether its questions of DNS are to be answered. */
+  readonly dnsCapture: boolean;
+};
 
 const DEADLINE_MS = 10_000;
 /** Whether no waiting mends it. A pod has its token before the control plane has heard of it; whoever joins by a token for one use is known already. */
@@ -86,7 +89,7 @@ export async function remoteWorkload(parsed: ParsedArguments, asked: AbortSignal
   for (;;) {
     try {
       const described = await describe(parsed, controlPlane, rootCertificateFile, source, cluster);
-      const { workload, identity: own, address, egress } = described;
+      const { workload, identity: own, address, egress, dnsCapture } = described;
       const runFolder = runFolderOf(required(parsed, "state"), workload);
       return {
         workload,
@@ -98,6 +101,7 @@ export async function remoteWorkload(parsed: ParsedArguments, asked: AbortSignal
         ...(cluster === undefined ? {} : { cluster }),
         runFolder,
         env: serviceEnvironment(egress),
+        dnsCapture,
       };
     } catch (thrown) {
       const error = AppError.from(thrown);

@@ -62,6 +62,7 @@ async function localWorkload(parsed: ParsedArguments): Promise<WorkloadPlace> {
     token,
     runFolder: runFolderOf(state, chosen.workload),
     env: serviceEnvironment(chosen.egress),
+    dnsCapture: chosen.dnsCapture,
   };
 }
 
@@ -99,6 +100,6 @@ export const command: Command = {
     if (!remote) refuseRemoteOptions(parsed);
     const place = remote ? await remoteWorkload(parsed, signals.asked, logger) : await localWorkload(parsed);
     if (place === undefined) return EXIT.ok;
-    return signals.run({ ...place, ...(await agentFlags(parsed)), logger });
+    return signals.run({ ...place, ...(await agentFlags(parsed, place)), logger });
   },
 };

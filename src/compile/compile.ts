@@ -11,6 +11,7 @@ import { checkCustom } from "./custom-status.ts";
 import { compileGateway } from "./gateway.ts";
 import { checkGateways } from "./gateway-status.ts";
 import { compileInbound } from "./inbound.ts";
+import { type NameTable, nameTable } from "./names.ts";
 import { compileOutbound } from "./outbound.ts";
 import { checkServices } from "./outbound-status.ts";
 import { compileRequestAuthentication, type JwksLookup, NO_REMOTE_KEYS } from "./request-authentication.ts";
@@ -35,6 +36,8 @@ export interface CompiledMesh {
   readonly policies: ReadonlyMap<string, WorkloadPolicy>;
   readonly statuses: readonly ObjectStatus[];
   readonly diagnostics: readonly Diagnostic[];
+  /** What the agent of a workload (`NAMESPACE/NAME`) answers to questions of DNS; found when it is asked for. Undefined for no workload. */
+  namesOf(workload: string): NameTable | undefined;
 }
 
 const NO_LISTENERS = { listeners: [], diagnostics: [] } as const;
@@ -150,9 +153,10 @@ export class MeshCompiler {
     this.#watchAll(snapshot.workloads);
     const policies = this.#compileStale(now, snapshot.workloads);
     const { time } = this.#history;
+    // Of a state that is past, nothing was kept.
+    const asOfThen = (): MeshSnapshot => (this.#history.time === time ? now : new History().advance(snapshot));
     const judged = once(() => {
-      // Of a state that is past, nothing was kept.
-      const at = this.#history.time === time ? now : new History().advance(snapshot);
+      const at = asOfThen();
       const judgements = policyObjects(snapshot).map((policy) => this.#judgement(at, policy));
       const ofWorkloads = [...snapshot.workloads.values()].flatMap((workload) => this.#workload(at, workload).diagnostics);
       const told = distinct([...ofWorkloads, ...checkMesh(at, policies, judgements)]);
@@ -161,6 +165,10 @@ export class MeshCompiler {
     return {
       snapshot,
       policies,
+      namesOf: (key) => {
+        const workload = snapshot.workloads.get(key);
+        return workload && nameTable(asOfThen(), workload);
+      },
       get statuses() {
         return judged().statuses;
       },

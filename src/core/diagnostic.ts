@@ -59,6 +59,7 @@ export const DIAGNOSTICS = {
   GAR0320: { severity: "error", title: "roots of the mesh cannot be used" },
   GAR0321: { severity: "warning", title: "a root of the mesh verifies nobody" },
   GAR0322: { severity: "warning", title: "a root of the mesh is there twice" },
+  GAR0340: { severity: "warning", title: "names would be answered for nobody" },
   GAR0360: { severity: "error", title: "a cluster is not taken in" },
   GAR0361: { severity: "error", title: "a Service is another one in another cluster" },
   GAR0362: { severity: "error", title: "two clusters have one address" },

@@ -83,3 +83,9 @@ export function sliceWorkloadPorts(snapshot: MeshSnapshot, service: ServiceObjec
   const slices = slicesOf(snapshot, service).filter((slice) => slice.endpoints.some((endpoint) => leadsHere(slice, endpoint)));
   return new Map(slices.flatMap(({ ports }) => [...ports]));
 }
+
+/** The names of their own that endpoints of a headless service have below it, by address (a StatefulSet's pods). */
+export function endpointHostnames(snapshot: MeshSnapshot, service: ServiceObject): ReadonlyMap<string, string> {
+  const endpoints = slicesOf(snapshot, service).flatMap((slice) => slice.endpoints);
+  return new Map(endpoints.flatMap(({ address, hostname }) => (hostname === undefined ? [] : [[address, hostname] as const])));
+}

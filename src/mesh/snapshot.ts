@@ -53,6 +53,10 @@ export interface Workload {
   readonly tellsDenials: boolean;
   /** Its machine redirects all its connections to its proxy; absent: they are made to the proxy's listeners. */
   readonly captured?: true;
+  /** Its agent answers its questions of DNS. */
+  readonly dnsCapture?: true;
+  /** Services without an address have one for it, by which its captured connections tell them. */
+  readonly autoAllocates?: true;
   readonly place: Place;
 }
 
@@ -122,6 +126,16 @@ export function workloadKey(namespace: string, name: string, cluster: string | u
   return cluster === undefined ? `${namespace}/${name}` : `${namespace}/${name}@${cluster}`;
 }
 
+/** Addresses are given unless it is said that they are not, as in Istio since 1.25; one that no name leads to is of no use. */
+function namesOf(
+  { proxyConfig }: WorkloadEntryObject | PodObject,
+  defaultConfig: MeshConfig["defaultConfig"],
+): Pick<Workload, "dnsCapture" | "autoAllocates"> {
+  if (!(proxyConfig?.dnsCapture ?? defaultConfig.dnsCapture)) return {};
+  const allocates = proxyConfig?.dnsAutoAllocate ?? defaultConfig.dnsAutoAllocate ?? true;
+  return { dnsCapture: true, ...(allocates ? { autoAllocates: true } : {}) };
+}
+
 function toWorkload(
   object: WorkloadEntryObject | PodObject,
   trustDomain: MeshSettings["trustDomain"],
@@ -136,7 +150,7 @@ function toWorkload(
   const tellsDenials = object.proxyConfig?.tellsDenials ?? defaultConfig.tellsDenials ?? false;
   const isGateway = annotations.get(TEMPLATES)?.split(",").includes("gateway") === true;
   const shared = kind === "Pod" && object.hostNetwork === true ? ({ hostNetwork: true } as const) : {};
-  const captured = isCaptured(object, defaultConfig) ? { captured: true as const } : {};
+  const captured = isCaptured(object, defaultConfig) ? { captured: true as const, ...namesOf(object, defaultConfig) } : {};
   const cluster = kind === "Pod" ? object.cluster : undefined;
   const own = { labels, serviceAccount, identity, isGateway, numTrustedProxies, tellsDenials, ...captured, place, ...shared };
   const elsewhere = cluster === undefined ? {} : { cluster };
@@ -286,6 +300,21 @@ function inNoNamespace(objects: readonly MeshObject[], known: ReadonlySet<string
   return [{ code: "GAR0215", message, place, help }];
 }
 
+/** Workloads that ask for names or addresses by which nobody would call: their traffic is not captured, or their questions are not. */
+function uselessNames({ workloads }: MeshSnapshot, objects: readonly MeshObject[]): readonly Diagnostic[] {
+  return objects.flatMap((object) => {
+    if (object.kind !== "WorkloadEntry" && object.kind !== "Pod") return [];
+    const { dnsCapture, dnsAutoAllocate } = object.proxyConfig ?? {};
+    const key = workloadKey(object.meta.namespace, object.meta.name, object.kind === "Pod" ? object.cluster : undefined);
+    if ((!dnsCapture && !dnsAutoAllocate) || workloads.get(key)?.dnsCapture) return [];
+    const message = dnsCapture
+      ? `workload \`${key}\` says \`ISTIO_META_DNS_CAPTURE\`, and its traffic is not captured: its agent answers no DNS`
+      : `workload \`${key}\` says \`ISTIO_META_DNS_AUTO_ALLOCATE\` without \`ISTIO_META_DNS_CAPTURE\`: no name leads to such an address`;
+    const help = dnsCapture ? "say `sidecar.istio.io/interceptionMode: REDIRECT` of it too, or remove the word" : "say both, or neither";
+    return [{ code: "GAR0340" as const, message, place: object.meta.place, help }];
+  });
+}
+
 /** References between objects that lead nowhere, and selectors that select nothing. The objects stay in force. */
 export function checkReferences(snapshot: MeshSnapshot, objects: readonly MeshObject[]): readonly Diagnostic[] {
   const known = inhabitedNamespaces(snapshot);
@@ -303,5 +332,5 @@ export function checkReferences(snapshot: MeshSnapshot, objects: readonly MeshOb
         help: "add the ServiceAccount: without it the workload gets no certificate",
       }),
     );
-  return [...missingNamespaces, ...missingAccounts];
+  return [...missingNamespaces, ...missingAccounts, ...uselessNames(snapshot, objects)];
 }

@@ -61,6 +61,8 @@ export interface ServiceObject {
   readonly ports: readonly ServicePort[];
   /** Virtual addresses (`clusterIPs`), by which captured traffic tells the service; absent for a headless one, and where none are said. */
   readonly addresses?: readonly string[];
+  /** Said to have no address (`clusterIP: None`): its name means its workloads. */
+  readonly headless?: true;
   /** It is a cluster's: where it is served is what EndpointSlices say, whatever its selector. */
   readonly bySlices?: true;
   /** What other clusters say of the Service of this name, by the cluster's name; absent where there is but one cluster. */
@@ -84,6 +86,8 @@ export interface SliceEndpoint {
   readonly draining: boolean;
   /** Name of the pod of the same namespace; undefined where it is said to be none. */
   readonly pod: string | undefined;
+  /** Its own name below a headless service's; absent where it has none. */
+  readonly hostname?: string;
 }
 
 /** Kubernetes `discovery.k8s.io/v1` EndpointSlice: a part of where a Service of its namespace is served, as its cluster says. */

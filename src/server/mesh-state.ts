@@ -52,6 +52,7 @@ function viewOf(compiled: CompiledMesh, { generation, kept, before }: Given): Me
     generation,
     snapshot: compiled.snapshot,
     policies: compiled.policies,
+    namesOf: compiled.namesOf,
     get kept() {
       return kept();
     },

@@ -63,8 +63,8 @@ async function describe(
   const identity = formatSpiffeId(await callerOf(authenticators, credentials));
   const own = workloads().filter((summary) => summary.identity === identity);
   const wanted = call.request.workload === "" ? (boundWorkload(credentials) ?? "") : qualified(call.request.workload, cluster[0] ?? "");
-  const { workload, address, egress } = choose(own, identity, wanted);
-  return create(DescribeWorkloadResponseSchema, { workload, identity, address, egress: [...egress] });
+  const { workload, address, egress, dnsCapture } = choose(own, identity, wanted);
+  return create(DescribeWorkloadResponseSchema, { workload, identity, address, egress: [...egress], dnsCapture });
 }
 
 /** The service's handlers, for `server.addService(serviceDefinition(WorkloadDirectory), …)`. */

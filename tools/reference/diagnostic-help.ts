@@ -76,6 +76,7 @@ export const DIAGNOSTIC_HELP: Readonly<Record<DiagnosticCode, string>> = {
   GAR0363:
     "What was seen of it last stays in force. Its API server is away, or its account has not the rights that it needs, or its token has ended.",
   GAR0364: "Pods of different networks reach each other by gateways, which are not supported. Federate two meshes instead.",
+  GAR0340: "A name leads to an address by which the proxy tells the service: both need captured traffic. Capture it, or remove the word.",
   GAR0401: "The rule has no effect. Correct the host, or add the Service or ServiceEntry.",
   GAR0402: "Clients are told to speak plaintext to ports that refuse it: these calls fail. Remove the mode, or open the server's.",
   GAR0403: "Whoever answers is believed, so that encryption proves nothing. Name the certificate authority and the names instead.",

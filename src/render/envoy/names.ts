@@ -34,3 +34,6 @@ export const OUTSIDE_LOG = "/outside";
 /** Istio's ports, to which the connections of captured workloads are redirected (XD-1). */
 export const CAPTURE_OUTBOUND_PORT = 15001;
 export const CAPTURE_INBOUND_PORT = 15006;
+
+/** Istio's port, where an agent answers captured questions of DNS (AG-11). */
+export const CAPTURE_DNS_PORT = 15053;

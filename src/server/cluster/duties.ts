@@ -43,8 +43,10 @@ export interface ClusterDuties {
 const NAME = "garrison";
 
 /** What is served to the API server, by the path of its webhook configuration. */
-function handlersOf({ injection }: ClusterPlace): AdmissionHandlers {
-  return { "/validate": validate, ...(injection === undefined ? {} : { "/inject": inject(injection) }) };
+function handlersOf({ injection }: ClusterPlace, mesh: MeshState): AdmissionHandlers {
+  if (injection === undefined) return { "/validate": validate };
+  const dnsCapture = (): boolean => mesh.current.snapshot.meshConfig.defaultConfig.dnsCapture ?? false;
+  return { "/validate": validate, "/inject": inject(() => ({ ...injection, dnsCapture: dnsCapture() })) };
 }
 
 /** None where it is not asked for. */
@@ -61,7 +63,7 @@ export async function startClusterDuties(options: ClusterDutiesOptions): Promise
   const { api, source } = cluster;
   const { namespace } = place.service;
   const listen = place.webhooks;
-  const webhooks = listen === undefined ? undefined : await serveWebhooks({ listen, material, handlers: handlersOf(place), logger });
+  const webhooks = listen === undefined ? undefined : await serveWebhooks({ listen, material, handlers: handlersOf(place, mesh), logger });
   if (webhooks !== undefined) logger.log("info", "webhooks served", { listen: `${listen?.host}:${webhooks.port}` });
 
   const replica = `garrison-replica-${randomBytes(5).toString("hex")}`;
