@@ -33,7 +33,6 @@ const outboundBy = derived(
     return { ...capturedServices(snapshot, { client, cluster, given }, known), peers };
   },
 );
-});
 
 function isLoopback(address: string): boolean {
   return address.startsWith("127.") || address === "::1";
