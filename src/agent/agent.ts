@@ -13,6 +13,7 @@ import { type Renewal, startAdmin } from "./admin.ts";
 import { type AgentOptions, proxyNode } from "./agent-options.ts";
 import { createCertificateClient } from "./certificate-client.ts";
 import { CertificateManager } from "./certificate-manager.ts";
+import type { Names, NamesOptions } from "./dns/names.ts";
 import { FileSecrets } from "./file-secrets.ts";
 import { createIdentityServices, type IdentityServices } from "./identity-services.ts";
 import { residentBytes } from "./memory.ts";
@@ -76,6 +77,13 @@ function prepareProxy(options: AgentOptions, folder: string, sdsSocket: string):
   }
 }
 
+/** Undefined where it is not asked for: then nothing of it is in memory. */
+async function answerNames(dns: AgentOptions["dns"], options: Omit<NamesOptions, "port" | "resolvConf">): Promise<Names | undefined> {
+  if (dns === undefined) return undefined;
+  const { startNames } = await import("./dns/names.ts");
+  return startNames({ ...options, ...dns });
+}
+
 /**
  * Starts an agent: its sockets serve when this resolves, the rest follows as it becomes possible (no proxy without a
  * certificate, no command without a proxy). Throws what the operator must put right: a run folder that others may enter
@@ -90,12 +98,21 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
   const adminSocket = socketPath(folder, "agent.sock");
   const files = sdsFiles === undefined || sdsFiles.length === 0 ? undefined : new FileSecrets({ folders: sdsFiles, timers, logger });
   const store = new SecretStore(identity, files);
-  const request = createCertificateClient({ identity, controlPlane, rootCertificateFile, token, ttlSeconds, clock });
+  const request = createCertificateClient({
+    identity,
+    controlPlane,
+    rootCertificateFile,
+    token,
+    cluster: options.cluster,
+    ttlSeconds,
+    clock,
+  });
   const manager = new CertificateManager({ request, clock, timers, random, logger });
   manager.subscribe((certificate) => store.update(certificate));
   // The sockets first: whoever has them has the folder, and may write there.
   const sds = await SdsServer.start({ socket: sdsSocket, store, timers, logger });
   let services: IdentityServices | undefined;
+  let names: Names | undefined;
   let agent: RunningAgent | undefined;
   try {
     const toCommand = (signal: NodeJS.Signals) => agent?.signalCommand(signal);
@@ -104,14 +121,17 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     const drainMs = options.drainMs ?? DRAIN_MS;
     const supervisor = program === undefined ? undefined : new ProxySupervisor({ program, clock, timers, random, logger, drainMs });
     const { takeJwks } = services;
-    const trust = new Trust({ ...options, manager, sds, takeJwks, now: () => clock.now(), timers, random });
-    agent = new RunningAgent({ options, manager, supervisor, sds, files, services, trust, timers });
+    const now = () => clock.now();
+    names = await answerNames(options.dns, { ...options, certificate: () => manager.valid, now, timers, random });
+    const trust = new Trust({ ...options, manager, sds, takeJwks, now, timers, random });
+    agent = new RunningAgent({ options, manager, supervisor, sds, files, services, names, trust, timers });
     await agent.serve(adminSocket);
     await agent.answerProbes();
   } catch (error) {
     sds.close();
     files?.close();
     services?.close();
+    names?.close();
     throw error;
   }
   logger.log("info", "agent started", {
@@ -131,6 +151,8 @@ interface Parts {
   readonly sds: SdsServer;
   readonly files: FileSecrets | undefined;
   readonly services: IdentityServices;
+  /** Undefined where its questions of DNS are not captured. */
+  readonly names: Names | undefined;
   readonly trust: Trust;
   readonly timers: Timers;
 }
@@ -151,14 +173,16 @@ class RunningAgent implements Agent {
 
   /** Opens the admin socket and lets the certificate, the proxy and the command follow one another. */
   async serve(adminSocket: string): Promise<void> {
-    const { manager, supervisor, services } = this.#parts;
+    const { manager, supervisor, services, names } = this.#parts;
     this.#admin = await startAdmin(adminSocket, { status: () => this.status(), renew: () => this.renew() });
     const cancel = manager.subscribe(() => {
       cancel();
       supervisor?.start();
-      const ready = supervisor?.whenReady() ?? Promise.resolve();
+      // The command resolves names at once.
+      const ready = Promise.all([supervisor?.whenReady(), names?.had]);
       ready.then(() => this.#runCommand()).catch((thrown) => this.#giveUp(thrown));
     });
+    manager.subscribe(() => names?.follow());
     manager.start(services.earlier);
   }
 
@@ -171,7 +195,7 @@ class RunningAgent implements Agent {
   }
 
   async status(): Promise<AgentStatus> {
-    const { options, manager, supervisor, sds, services, trust } = this.#parts;
+    const { options, manager, supervisor, sds, services, names, trust } = this.#parts;
     const certificate = certificateStatus(manager.state, manager.expiresSoon);
     const proxy =
       supervisor === undefined || options.proxy.kind === "none"
@@ -186,12 +210,13 @@ class RunningAgent implements Agent {
       workload: options.workload,
       identity: options.identity,
       pid: process.pid,
-      ready: certified && (supervisor === undefined || proxy.state === "ready"),
+      ready: certified && (supervisor === undefined || proxy.state === "ready") && (names?.ready ?? true),
       certificate,
       trustPushed: trust.current,
       proxy,
       sdsStreams: sds.streams,
       workloadApi: services.status(),
+      ...(names === undefined ? {} : { dns: names.status() }),
       memory: { ...(agentBytes === undefined ? {} : { agent: agentBytes }), ...(proxyBytes === undefined ? {} : { proxy: proxyBytes }) },
     };
   }
@@ -243,7 +268,7 @@ class RunningAgent implements Agent {
   }
 
   async #stopAll(status: number): Promise<void> {
-    const { options, manager, supervisor, sds, files, services, trust } = this.#parts;
+    const { options, manager, supervisor, sds, files, services, names, trust } = this.#parts;
     options.logger.log("info", "agent stopping", { workload: options.workload });
     manager.stop();
     trust.close();
@@ -254,6 +279,7 @@ class RunningAgent implements Agent {
     sds.close();
     files?.close();
     services.close();
+    names?.close();
     this.#admin?.close();
     this.#admin?.closeAllConnections();
     this.#probes?.close();

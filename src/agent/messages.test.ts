@@ -63,6 +63,7 @@ describe("messages written and read by hand agree with the generated code", () =
       tainted: texts,
       renewWithinMs: number,
       revoked: text,
+      revocationList: text,
     });
     const report = fc.record({ workload: text, nonce: text, refusal: text, serial: text, authority: text });
     fc.assert(
@@ -127,6 +128,9 @@ describe("messages written and read by hand agree with the generated code", () =
     assert.deepEqual(encodeKeyAndChain("default", "chain", "key"), Buffer.from(toBinary(SecretSchema, identity)));
     const roots = create(SecretSchema, { name: "ROOTCA", type: { case: "validationContext", value: { trustedCa: inline("roots") } } });
     assert.deepEqual(encodeTrustedRoots("ROOTCA", "roots"), Buffer.from(toBinary(SecretSchema, roots)));
+    const listed = { trustedCa: inline("roots"), crl: inline("lists"), onlyVerifyLeafCertCrl: true };
+    const servers = create(SecretSchema, { name: "ROOTCA-SERVERS", type: { case: "validationContext", value: listed } });
+    assert.deepEqual(encodeTrustedRoots("ROOTCA-SERVERS", "roots", "lists"), Buffer.from(toBinary(SecretSchema, servers)));
   });
 
   it("for a certificate request and its answer", () => {

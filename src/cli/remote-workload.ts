@@ -14,7 +14,7 @@ import { controlPlaneIdentity } from "../identity/control-plane.ts";
 import { formatSpiffeId } from "../identity/spiffe-id.ts";
 import { parseTrustDomain } from "../identity/trust-domain.ts";
 import type { OptionSpecs, ParsedArguments } from "./command.ts";
-import { parseHostPort, required } from "./options.ts";
+import { clusterName, parseHostPort, required } from "./options.ts";
 import { runFolderOf } from "./run-folders.ts";
 
 export const REMOTE_OPTIONS = {
@@ -31,14 +31,18 @@ export const REMOTE_OPTIONS = {
     value: "TOKEN",
     doc: "a token for one use (`garrison token join`); or GARRISON_JOIN_TOKEN, which other users cannot see",
   },
+  cluster: { type: "value", value: "NAME", doc: "the cluster that issues the token, where the control plane serves several" },
   "trust-domain": { type: "value", value: "NAME", doc: "the control plane's trust domain", default: "cluster.local" },
 } as const satisfies OptionSpecs;
 
 /** Who the workload is and whom its agent asks. */
 export type WorkloadPlace = Pick<
   AgentOptions,
-  "workload" | "identity" | "address" | "controlPlane" | "rootCertificateFile" | "token" | "runFolder" | "env"
->;
+  "workload" | "identity" | "address" | "controlPlane" | "rootCertificateFile" | "token" | "cluster" | "runFolder" | "env"
+> & {
+  /** Whether its questions of DNS are to be answered. */
+  readonly dnsCapture: boolean;
+};
 
 const DEADLINE_MS = 10_000;
 /** Whether no waiting mends it. A pod has its token before the control plane has heard of it; whoever joins by a token for one use is known already. */
@@ -67,6 +71,12 @@ function tokenSource(parsed: ParsedArguments): Joining {
   });
 }
 
+/** Throws `invalid-argument`. */
+function clusterOf(parsed: ParsedArguments): string | undefined {
+  const name = parsed.value("cluster");
+  return name === undefined ? undefined : clusterName(name);
+}
+
 /** The workload of this machine; undefined where a signal came first. Waits for a control plane that is away. Throws what no waiting mends. */
 export async function remoteWorkload(parsed: ParsedArguments, asked: AbortSignal, logger: Logger): Promise<WorkloadPlace | undefined> {
   const { host, port } = parseHostPort(required(parsed, "control-plane"));
@@ -74,11 +84,12 @@ export async function remoteWorkload(parsed: ParsedArguments, asked: AbortSignal
   const controlPlane: ControlPlane = { address: host, port, identity };
   const rootCertificateFile = resolve(required(parsed, "root-ca"));
   const { source, once } = tokenSource(parsed);
+  const cluster = clusterOf(parsed);
   const backoff = new Backoff({ firstMs: 1_000, maxMs: 60_000, random: Math.random });
   for (;;) {
     try {
-      const described = await describe(parsed, controlPlane, rootCertificateFile, source);
-      const { workload, identity: own, address, egress } = described;
+      const described = await describe(parsed, controlPlane, rootCertificateFile, source, cluster);
+      const { workload, identity: own, address, egress, dnsCapture } = described;
       const runFolder = runFolderOf(required(parsed, "state"), workload);
       return {
         workload,
@@ -87,8 +98,10 @@ export async function remoteWorkload(parsed: ParsedArguments, asked: AbortSignal
         controlPlane,
         rootCertificateFile,
         token: source,
+        ...(cluster === undefined ? {} : { cluster }),
         runFolder,
         env: serviceEnvironment(egress),
+        dnsCapture,
       };
     } catch (thrown) {
       const error = AppError.from(thrown);
@@ -109,10 +122,11 @@ async function describe(
   controlPlane: ControlPlane,
   rootCertificateFile: string,
   token: TokenSource,
+  cluster: string | undefined,
 ): Promise<WorkloadDescription> {
   const folder = parsed.value("output-certs");
   const certificate = folder === undefined ? undefined : readCertificateFiles(resolve(folder), Date.now());
-  const metadata = bearer(await token(certificate !== undefined));
+  const metadata = bearer(await token(certificate !== undefined), cluster);
   const call = { controlPlane, rootCertificateFile, certificate, metadata, deadlineMs: DEADLINE_MS };
   return callControlPlane(call, DESCRIBE_WORKLOAD, parsed.value("workload") ?? "");
 }

@@ -1,7 +1,7 @@
 /** `garrison.v1.WorkloadDirectory`: what an agent on another machine must know of its own workload. */
 import { create } from "@bufbuild/protobuf";
 import type { ServerUnaryCall, sendUnaryData } from "@grpc/grpc-js";
-import type { Authenticator, CallerCredentials } from "../ca/authenticators.ts";
+import { type Authenticator, type CallerCredentials, CLUSTER_METADATA } from "../ca/authenticators.ts";
 import { AppError } from "../core/error.ts";
 import {
   type DescribeWorkloadRequest,
@@ -18,6 +18,8 @@ export interface WorkloadDirectoryOptions {
   /** The workload that a join token is bound to. */
   readonly boundWorkload: (credentials: CallerCredentials) => string | undefined;
   readonly workloads: () => readonly WorkloadSummary[];
+  /** The name here of a workload that is `NAMESPACE/NAME` in its own cluster. */
+  readonly qualified: (workload: string, cluster: string) => string;
 }
 
 type Call = ServerUnaryCall<DescribeWorkloadRequest, DescribeWorkloadResponse>;
@@ -52,15 +54,17 @@ function choose(own: readonly WorkloadSummary[], identity: string, wanted: strin
 }
 
 async function describe(
-  { authenticators, boundWorkload, workloads }: WorkloadDirectoryOptions,
+  { authenticators, boundWorkload, workloads, qualified }: WorkloadDirectoryOptions,
   call: Call,
 ): Promise<DescribeWorkloadResponse> {
-  const authorization = call.metadata.get("authorization").map((value) => value.toString());
-  const credentials = { certificate: call.getAuthContext()?.sslPeerCertificate?.raw, authorization };
+  const valuesOf = (name: string): readonly string[] => call.metadata.get(name).map((value) => value.toString());
+  const cluster = valuesOf(CLUSTER_METADATA);
+  const credentials = { certificate: call.getAuthContext()?.sslPeerCertificate?.raw, authorization: valuesOf("authorization"), cluster };
   const identity = formatSpiffeId(await callerOf(authenticators, credentials));
   const own = workloads().filter((summary) => summary.identity === identity);
-  const { workload, address, egress } = choose(own, identity, call.request.workload || (boundWorkload(credentials) ?? ""));
-  return create(DescribeWorkloadResponseSchema, { workload, identity, address, egress: [...egress] });
+  const wanted = call.request.workload === "" ? (boundWorkload(credentials) ?? "") : qualified(call.request.workload, cluster[0] ?? "");
+  const { workload, address, egress, dnsCapture } = choose(own, identity, wanted);
+  return create(DescribeWorkloadResponseSchema, { workload, identity, address, egress: [...egress], dnsCapture });
 }
 
 /** The service's handlers, for `server.addService(serviceDefinition(WorkloadDirectory), …)`. */
