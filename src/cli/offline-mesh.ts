@@ -68,7 +68,8 @@ export interface OfflineMesh extends CompiledMesh {
 /** What a control plane would fetch is taken for fetched: nothing is asked here. Throws what the operator must put right. */
 function federate(snapshot: MeshSnapshot, file: string | undefined): MeshSnapshot {
   const relations = file === undefined ? [] : readRelations(file, trustDomainsOf(snapshot));
-  return { ...snapshot, federated: [...relations.map(({ trustDomain }) => trustDomain), ...fetchedDomains(snapshot)] };
+  const named = [...relations.map(({ trustDomain }) => trustDomain), ...fetchedDomains(snapshot)];
+  return { ...snapshot, federated: [...new Set([...snapshot.federated, ...named])] };
 }
 
 /**
