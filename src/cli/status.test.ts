@@ -12,6 +12,7 @@ const ANSWER = {
   uptimeSeconds: 1,
   ca: { source: "own", keyKind: "P-256", serial: "1", notAfter: 0, intermediates: 0, roots: 1 },
   serving: { identity: "", serial: "5e", authority: "", notAfter: 0 },
+  clusters: [],
   generation: 1,
   workloads: [],
   policies: [],
@@ -40,6 +41,25 @@ describe("formatStatus", () => {
     assert.match(
       formatStatus({ ...ANSWER, serving }),
       /\nNOT RENEWED: .*serial 5e, good until 1970-01-01T00:00:00.000Z: the disk is full\n/,
+    );
+  });
+
+  it("tells of clusters where there are several: since when each is what it is, and what is wrong with it", () => {
+    const east = { name: "east", state: "own", pods: 1, problem: undefined } as const;
+    const west = {
+      name: "west",
+      state: "away",
+      since: 0,
+      pods: 2,
+      problem: "cannot be reached",
+      namespaces: ["shop"],
+      secret: "a/b",
+      server: "https://x",
+    } as const;
+    assert.doesNotMatch(formatStatus({ ...ANSWER, clusters: [east] }), /Clusters:/);
+    assert.match(
+      formatStatus({ ...ANSWER, clusters: [east, west] }),
+      /^Clusters:\n {2}east own: its policies hold for all, 1 pod\n {2}west away since 1970-01-01T00:00:00\.000Z, 2 pods, speaks for shop alone\n {4}https:\/\/x, Secret a\/b\n {4}cannot be reached\n/m,
     );
   });
 

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { labels, meta, SETTINGS, workloadEntry } from "../../test/fixture/objects.ts";
 import { compileMesh } from "../compile/compile.ts";
+import { nameTable } from "../compile/names.ts";
 import type { MeshObject, PodObject, ServiceObject } from "../policy/model.ts";
 import { ClusterMerger, type OtherCluster } from "./clusters.ts";
 import { buildSnapshot } from "./snapshot.ts";
@@ -68,6 +69,12 @@ function called(mesh: ReturnType<typeof merged>["mesh"], workload: string): read
   );
 }
 
+/** What a workload's agent answers to a question for `pay`. */
+function resolved({ snapshot }: ReturnType<typeof merged>["mesh"], key: string): readonly string[] | undefined {
+  const workload = snapshot.workloads.get(key);
+  return workload && nameTable(snapshot, workload).names["pay.shop.svc.cluster.local"];
+}
+
 describe("several clusters as one mesh", () => {
   test("a service is served by the pods of all, and called in each by that cluster's own address", () => {
     const own = [
@@ -85,6 +92,10 @@ describe("several clusters as one mesh", () => {
     const { mesh, told } = merged(own, ["west", west]);
     assert.deepEqual(told, []);
     assert.deepEqual(called(mesh, "shop/client"), ["10.96.0.1 shop/pay -> 10.1.0.1,10.2.0.1"]);
+    assert.deepEqual(
+      ["shop/client", "shop/client@west"].map((workload) => resolved(mesh, workload)),
+      [["10.96.0.1"], ["10.96.0.9"]],
+    );
     assert.deepEqual(called(mesh, "shop/client@west"), ["10.96.0.9 shop/pay -> 10.1.0.1,10.2.0.1"]);
     assert.deepEqual(
       mesh.policies.get("shop/pay-1@west")?.inbound.map(({ bind, port }) => `${bind}:${port}`),

@@ -7,12 +7,15 @@ import { ClusterTokens } from "./cluster-tokens.ts";
 
 const AUDIENCE = "istio-ca";
 
+const EXTRA = { "authentication.kubernetes.io/pod-name": ["proxy"], "authentication.kubernetes.io/pod-uid": ["u-1"] };
+const POD = { name: "proxy", uid: "u-1" };
+
 /** An API server that vouches for one token, as of the account `shop/NAME`. */
 function server(token: string, name: string): FakeKubernetesApi {
   const api = new FakeKubernetesApi();
   api.answer = (_path, _method, body) => {
     const { spec } = body as { readonly spec: { readonly token: string } };
-    const user = { username: `system:serviceaccount:shop:${name}`, groups: ["system:serviceaccounts"] };
+    const user = { username: `system:serviceaccount:shop:${name}`, groups: ["system:serviceaccounts"], extra: EXTRA };
     return { status: 201, body: { status: spec.token === token ? { authenticated: true, user, audiences: [AUDIENCE] } : {} } };
   };
   return api;
@@ -27,10 +30,10 @@ function tokens(others: Readonly<Record<string, { readonly api: KubernetesApi; r
   return (token: string, cluster?: string) => verifier.verify(token, { audience: AUDIENCE, ...(cluster === undefined ? {} : { cluster }) });
 }
 
-test("the cluster that is named is asked, the own one where none is, and its answer says who vouched", async () => {
+test("the cluster that is named is asked, the own one where none is, and its answer says who vouched, of no pod of another cluster", async () => {
   const verify = tokens({ west: { api: server("of-west", "pay") } });
-  assert.deepEqual(await verify("of-east"), { namespace: "shop", name: "own" });
-  assert.deepEqual(await verify("of-east", "east"), { namespace: "shop", name: "own" });
+  assert.deepEqual(await verify("of-east"), { namespace: "shop", name: "own", pod: POD });
+  assert.deepEqual(await verify("of-east", "east"), { namespace: "shop", name: "own", pod: POD });
   assert.deepEqual(await verify("of-west", "west"), { namespace: "shop", name: "pay", cluster: "west" });
 });
 

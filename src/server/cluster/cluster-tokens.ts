@@ -26,10 +26,7 @@ export class ClusterTokens implements TokenVerifier {
   }
 
   /** Without a name, the own cluster is asked. Throws as a verifier does, and `unauthenticated` for a cluster that nobody knows. */
-  async verify(
-    token: string,
-    expected: { readonly audience: string; readonly cluster?: string },
-  ): Promise<{ readonly namespace: string; readonly name: string; readonly cluster?: string }> {
+  async verify(token: string, expected: { readonly audience: string; readonly cluster?: string }): ReturnType<TokenVerifier["verify"]> {
     const { name: own, own: verifier, others } = this.#options;
     const { cluster } = expected;
     if (cluster === undefined || cluster === own) return verifier.verify(token, expected);
@@ -42,7 +39,8 @@ export class ClusterTokens implements TokenVerifier {
         "unauthenticated",
         `the token was refused: cluster \`${cluster}\` does not speak for namespace \`${account.namespace}\``,
       );
-    return { ...account, cluster };
+    // Its pods and nodes are not those of the own cluster, which node proxies speak for.
+    return { namespace: account.namespace, name: account.name, cluster };
   }
 
   async #inTurn<T>(cluster: string, review: () => Promise<T>): Promise<T> {
