@@ -19,6 +19,7 @@ function written(name: string, more: Partial<WrittenObject> = {}): WrittenObject
     generation: 4,
     status: undefined,
     state: "current",
+    instead: undefined,
     ...more,
   };
 }
