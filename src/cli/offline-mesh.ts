@@ -12,6 +12,7 @@ import {
   DEFAULT_ROOT_NAMESPACE,
   type MeshSettings,
   type MeshSnapshot,
+  NOTHING_REVOKED,
 } from "../mesh/snapshot.ts";
 import { readRelations } from "../server/federation.ts";
 import { fetchedDomains, meshRootsCheck } from "../server/mesh-roots-check.ts";
@@ -65,10 +66,10 @@ export interface OfflineMesh extends CompiledMesh {
   readonly brokenMeshConfig: Diagnostic | undefined;
 }
 
-/** What a control plane would fetch is taken for fetched: nothing is asked here. Throws what the operator must put right. */
-function federate(snapshot: MeshSnapshot, file: string | undefined): MeshSnapshot {
+/** The trust domains that are federated with; what a control plane would fetch is taken for fetched. Throws what the operator must put right. */
+function federatedOf(snapshot: MeshSnapshot, file: string | undefined): readonly string[] {
   const relations = file === undefined ? [] : readRelations(file, trustDomainsOf(snapshot));
-  return { ...snapshot, federated: [...relations.map(({ trustDomain }) => trustDomain), ...fetchedDomains(snapshot)] };
+  return [...relations.map(({ trustDomain }) => trustDomain), ...fetchedDomains(snapshot)];
 }
 
 /**
@@ -80,7 +81,8 @@ export async function loadMesh(folder: string, parsed: ParsedArguments): Promise
   const configuration = await readFolder(existingFolder(folder));
   const { objects: admitted, diagnostics: refused } = admitMeshConfig(settings, fixed, configuration.objects, [], meshRootsCheck());
   const { objects, diagnostics: unusable } = new SecretCheck().check(admitted);
-  const snapshot = federate(buildSnapshot(settings, objects), parsed.value("federation"));
+  const federated = federatedOf(buildSnapshot(settings, objects), parsed.value("federation"));
+  const snapshot = buildSnapshot(settings, objects, NOTHING_REVOKED, federated);
   const compiled = compileMesh(snapshot, UNKNOWN_KEYS);
   const broken = brokenMeshConfig(configuration, settings.rootNamespace) ?? refused.find((each) => severityOf(each) === "error");
   const diagnostics = [
