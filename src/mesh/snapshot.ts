@@ -20,6 +20,8 @@ import type {
   SidecarObject,
   VirtualServiceObject,
   WorkloadEntryObject,
+  WorkloadGroupObject,
+  WorkloadHealth,
 } from "../policy/model.ts";
 import { effectiveSettings, type MeshSettings, meshConfigOf } from "./mesh-config.ts";
 import { byAge } from "./order.ts";
@@ -51,6 +53,8 @@ export interface Workload {
   readonly tellsDenials: boolean;
   /** Its machine redirects all its connections to its proxy; absent: they are made to the proxy's listeners. */
   readonly captured?: true;
+  /** Of one whose agent says how its application is. */
+  readonly health?: WorkloadHealth;
   readonly place: Place;
 }
 
@@ -60,6 +64,8 @@ export interface MeshSnapshot {
   readonly meshConfig: MeshConfig;
   /** By `NAMESPACE/NAME`. */
   readonly workloads: ReadonlyMap<string, Workload>;
+  /** By `NAMESPACE/NAME`. */
+  readonly workloadGroups: ReadonlyMap<string, WorkloadGroupObject>;
   readonly services: readonly ServiceObject[];
   /** Where services of a cluster are served. */
   readonly endpointSlices: readonly EndpointSliceObject[];
@@ -118,7 +124,7 @@ const TEMPLATES = "inject.istio.io/templates";
 const INTERCEPTION_MODE = "sidecar.istio.io/interceptionMode";
 
 /** Any other word than `REDIRECT` captures nothing: what is redirected all the same meets no listener, and is refused. */
-function isCaptured({ meta, proxyConfig }: WorkloadEntryObject | PodObject, defaultConfig: MeshConfig["defaultConfig"]): boolean {
+export function isCaptured({ meta, proxyConfig }: WorkloadEntryObject | PodObject, defaultConfig: MeshConfig["defaultConfig"]): boolean {
   const said = meta.annotations.get(INTERCEPTION_MODE) ?? proxyConfig?.interceptionMode ?? defaultConfig.interceptionMode;
   return said === "REDIRECT";
 }
@@ -131,14 +137,15 @@ function toWorkload(
   const { namespace, name, place, annotations } = object.meta;
   const { kind, address, ports, serviceAccount } = object;
   const labels = kind === "Pod" ? object.meta.labels : object.labels;
-  const ready = kind === "Pod" ? object.ready : true;
+  const health = kind === "WorkloadEntry" && object.health !== undefined ? { health: object.health } : {};
+  const ready = kind === "Pod" ? object.ready : (object.health?.state ?? "healthy") === "healthy";
   const identity = formatSpiffeId({ trustDomain, namespace, serviceAccount });
   const numTrustedProxies = object.proxyConfig?.numTrustedProxies ?? defaultConfig.numTrustedProxies ?? 0;
   const tellsDenials = object.proxyConfig?.tellsDenials ?? defaultConfig.tellsDenials ?? false;
   const isGateway = annotations.get(TEMPLATES)?.split(",").includes("gateway") === true;
   const shared = kind === "Pod" && object.hostNetwork === true ? ({ hostNetwork: true } as const) : {};
   const captured = isCaptured(object, defaultConfig) ? { captured: true as const } : {};
-  const own = { labels, serviceAccount, identity, isGateway, numTrustedProxies, tellsDenials, ...captured, place, ...shared };
+  const own = { labels, serviceAccount, identity, isGateway, numTrustedProxies, tellsDenials, ...captured, ...health, place, ...shared };
   return { kind, key: `${namespace}/${name}`, namespace, name, address, ports, ready, ...own };
 }
 
@@ -190,6 +197,7 @@ export function buildSnapshot(
     settings,
     meshConfig,
     workloads: new Map(workloads.map((workload) => [workload.key, workload])),
+    workloadGroups: new Map(ofKind(objects, "WorkloadGroup").map((group) => [`${group.meta.namespace}/${group.meta.name}`, group])),
     services: ofKind(objects, "Service").toSorted(byAge),
     endpointSlices: ofKind(objects, "EndpointSlice").toSorted(byAge),
     serviceEntries: ofKind(objects, "ServiceEntry").toSorted(byAge),
@@ -219,6 +227,19 @@ function nearNamespace(name: string, known: ReadonlySet<string>): string {
   return meant === undefined ? `add an object of kind Namespace with the name \`${name}\`, or name another` : `did you mean \`${meant}\`?`;
 }
 
+function groupsOfNobody({ workloadGroups, identities, settings: { trustDomain } }: MeshSnapshot): readonly Diagnostic[] {
+  return [...workloadGroups]
+    .filter(([, { meta, serviceAccount }]) => !identities.has(formatSpiffeId({ trustDomain, namespace: meta.namespace, serviceAccount })))
+    .map(
+      ([key, { meta, serviceAccount }]): Diagnostic => ({
+        code: "GAR0102",
+        message: `WorkloadGroup \`${key}\` is of service account \`${meta.namespace}/${serviceAccount}\`, which does not exist`,
+        place: meta.place,
+        help: "add the ServiceAccount: without it nobody can register",
+      }),
+    );
+}
+
 /** References between objects that lead nowhere, and selectors that select nothing. The objects stay in force. */
 export function checkReferences(snapshot: MeshSnapshot, objects: readonly MeshObject[]): readonly Diagnostic[] {
   const known = inhabitedNamespaces(snapshot);
@@ -242,5 +263,5 @@ export function checkReferences(snapshot: MeshSnapshot, objects: readonly MeshOb
         help: "add the ServiceAccount: without it the workload gets no certificate",
       }),
     );
-  return [...missingNamespaces, ...missingAccounts];
+  return [...missingNamespaces, ...missingAccounts, ...groupsOfNobody(snapshot)];
 }
