@@ -19,6 +19,7 @@ import { residentBytes } from "./memory.ts";
 import { startProbeServer } from "./probe-server.ts";
 import { embeddedProgram, envoyProgram, type ProxyProgram } from "./proxy-program.ts";
 import { ProxySupervisor } from "./proxy-supervisor.ts";
+import { WorkloadRegistration } from "./registration.ts";
 import { openRunFolder, socketPath, writePrivateFile } from "./run-folder.ts";
 import { SdsServer } from "./sds-server.ts";
 import { SecretStore } from "./secrets.ts";
@@ -76,6 +77,29 @@ function prepareProxy(options: AgentOptions, folder: string, sdsSocket: string):
   }
 }
 
+interface Registered {
+  readonly registration: WorkloadRegistration;
+  /** The control plane has taken it for the first time. */
+  readonly admitted: Promise<void>;
+}
+
+/** Of a machine that registers itself: as soon as it has a certificate. */
+function registrationOf(
+  options: AgentOptions & { readonly timers: Timers; readonly random: () => number },
+  manager: CertificateManager,
+): Registered | undefined {
+  const { membership } = options;
+  if (membership === undefined) return undefined;
+  const registration = new WorkloadRegistration({ ...options, ...membership, certificate: () => manager.valid });
+  const admitted = new Promise<void>((resolve) => {
+    const cancel = manager.subscribe(() => {
+      cancel();
+      resolve(registration.start());
+    });
+  });
+  return { registration, admitted };
+}
+
 /**
  * Starts an agent: its sockets serve when this resolves, the rest follows as it becomes possible (no proxy without a
  * certificate, no command without a proxy). Throws what the operator must put right: a run folder that others may enter
@@ -104,8 +128,9 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     const drainMs = options.drainMs ?? DRAIN_MS;
     const supervisor = program === undefined ? undefined : new ProxySupervisor({ program, clock, timers, random, logger, drainMs });
     const { takeJwks } = services;
-    const trust = new Trust({ ...options, manager, sds, takeJwks, now: () => clock.now(), timers, random });
-    agent = new RunningAgent({ options, manager, supervisor, sds, files, services, trust, timers });
+    const registration = registrationOf({ ...options, timers, random }, manager);
+    const trust = new Trust({ ...options, ...registration, manager, sds, takeJwks, now: () => clock.now(), timers, random });
+    agent = new RunningAgent({ options, manager, supervisor, sds, files, services, trust, registration, timers });
     await agent.serve(adminSocket);
     await agent.answerProbes();
   } catch (error) {
@@ -132,6 +157,7 @@ interface Parts {
   readonly files: FileSecrets | undefined;
   readonly services: IdentityServices;
   readonly trust: Trust;
+  readonly registration: Registered | undefined;
   readonly timers: Timers;
 }
 
@@ -151,15 +177,23 @@ class RunningAgent implements Agent {
 
   /** Opens the admin socket and lets the certificate, the proxy and the command follow one another. */
   async serve(adminSocket: string): Promise<void> {
-    const { manager, supervisor, services } = this.#parts;
+    const { manager, services, registration } = this.#parts;
     this.#admin = await startAdmin(adminSocket, { status: () => this.status(), renew: () => this.renew() });
     const cancel = manager.subscribe(() => {
       cancel();
-      supervisor?.start();
-      const ready = supervisor?.whenReady() ?? Promise.resolve();
-      ready.then(() => this.#runCommand()).catch((thrown) => this.#giveUp(thrown));
+      const admitted = registration?.admitted ?? Promise.resolve();
+      admitted.then(() => this.#runProxy()).catch((thrown) => this.#giveUp(thrown));
     });
     manager.start(services.earlier);
+  }
+
+  /** And the command when it serves. */
+  async #runProxy(): Promise<void> {
+    const { supervisor } = this.#parts;
+    if (this.#stopped !== undefined) return;
+    supervisor?.start();
+    await supervisor?.whenReady();
+    this.#runCommand();
   }
 
   /** The node asks from the start: whoever is not ready says so. */
@@ -171,7 +205,7 @@ class RunningAgent implements Agent {
   }
 
   async status(): Promise<AgentStatus> {
-    const { options, manager, supervisor, sds, services, trust } = this.#parts;
+    const { options, manager, supervisor, sds, services, trust, registration } = this.#parts;
     const certificate = certificateStatus(manager.state, manager.expiresSoon);
     const proxy =
       supervisor === undefined || options.proxy.kind === "none"
@@ -190,6 +224,7 @@ class RunningAgent implements Agent {
       certificate,
       trustPushed: trust.current,
       proxy,
+      ...(registration === undefined ? {} : { registration: registration.registration.status }),
       sdsStreams: sds.streams,
       workloadApi: services.status(),
       memory: { ...(agentBytes === undefined ? {} : { agent: agentBytes }), ...(proxyBytes === undefined ? {} : { proxy: proxyBytes }) },
@@ -243,8 +278,10 @@ class RunningAgent implements Agent {
   }
 
   async #stopAll(status: number): Promise<void> {
-    const { options, manager, supervisor, sds, files, services, trust } = this.#parts;
+    const { options, manager, supervisor, sds, files, services, trust, registration } = this.#parts;
     options.logger.log("info", "agent stopping", { workload: options.workload });
+    // First, while everything still answers: from here on nobody is sent here.
+    await registration?.registration.leave();
     manager.stop();
     trust.close();
     const command = this.#command;

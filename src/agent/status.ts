@@ -2,6 +2,7 @@
 import type { ErrorCode } from "../core/error.ts";
 import type { CertificateState } from "./certificate-manager.ts";
 import type { ProxyState } from "./proxy-supervisor.ts";
+import type { RegistrationStatus } from "./registration.ts";
 
 export interface CertificateStatus {
   readonly state: CertificateState["kind"];
@@ -38,6 +39,8 @@ export interface AgentStatus {
   /** Whether the trust bundle in force is the one that the control plane pushed last, over a stream that is open. */
   readonly trustPushed: boolean;
   readonly proxy: ProxyStatus;
+  /** Of a machine that registers itself. */
+  readonly registration?: RegistrationStatus;
   /** Open SDS streams. */
   readonly sdsStreams: number;
   readonly workloadApi: { readonly socket: string; readonly streams: number };
