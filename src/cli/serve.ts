@@ -13,7 +13,7 @@ import { EXIT } from "./exit.ts";
 import { INJECT_OPTIONS, injectOptions } from "./inject.ts";
 import { createLogger } from "./log.ts";
 import { SETTINGS_OPTIONS, settingsOf } from "./offline-mesh.ts";
-import { LOG_OPTION, logLevel, parseHostPort, required, STATE_OPTION } from "./options.ts";
+import { LOG_OPTION, logLevel, parseCount, parseHostPort, required, STATE_OPTION } from "./options.ts";
 import { endRequest } from "./signals.ts";
 import { version } from "./version.ts";
 
@@ -202,6 +202,12 @@ export const command: Command = {
       value: "NAMESPACE",
       doc: "Citadel mode for this namespace, `*` for all: each service account gets a Secret `istio.NAME` with a key and certificates. Whoever may read Secrets there can then be any of its accounts (deploy/kubernetes/citadel-rbac.yaml)",
     },
+    "vm-grace": {
+      type: "value",
+      value: "SECONDS",
+      doc: "how long a machine that has joined a WorkloadGroup stays in the mesh while its agent is away",
+      default: "30",
+    },
     ...SETTINGS_OPTIONS,
     "jwks-allow": {
       type: "many",
@@ -239,6 +245,7 @@ export const command: Command = {
       ...crlFlags(parsed),
       ca: caOptions(parsed),
       ...federationOptions(parsed),
+      registrationGraceMs: parseCount("vm-grace", required(parsed, "vm-grace"), 1, 86_400) * 1000,
       registrationAuthorities: parsed.values("registration-authority").map((text) => formatSpiffeId(parseSpiffeId(text))),
       jwksAllow: jwksAllow(parsed.values("jwks-allow"), process.env.GARRISON_JWKS_ALLOW),
       logger,

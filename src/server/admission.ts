@@ -62,14 +62,14 @@ export interface AdmissionOptions {
   readonly clock: Clock;
 }
 
-interface Caller {
+export interface Caller {
   readonly identity: string;
   /** Milliseconds since the Unix epoch. */
   readonly expiresAt: number;
 }
 
 /** Who called, by the certificate of the connection; verified here again, since connections live longer than handshakes. Throws `unauthenticated`. */
-function callerOf(der: Uint8Array | undefined, { trust, clock }: AdmissionOptions): Caller {
+export function callerOf(der: Uint8Array | undefined, { trust, clock }: AdmissionOptions): Caller {
   if (der === undefined) {
     throw new AppError("unauthenticated", "the connection has no verified client certificate", {
       help: "connect with the workload's certificate",

@@ -22,7 +22,14 @@ export interface WorkloadDirectoryOptions {
 
 type Call = ServerUnaryCall<DescribeWorkloadRequest, DescribeWorkloadResponse>;
 
-async function callerOf(authenticators: readonly Authenticator[], credentials: CallerCredentials): Promise<SpiffeId> {
+/** What a call brings along. */
+export function credentialsOf(call: Pick<Call, "metadata" | "getAuthContext">): CallerCredentials {
+  const authorization = call.metadata.get("authorization").map((value) => value.toString());
+  return { certificate: call.getAuthContext()?.sslPeerCertificate?.raw, authorization };
+}
+
+/** Who calls. Throws `unauthenticated` with why each proof was refused. */
+export async function identityOfCaller(authenticators: readonly Authenticator[], credentials: CallerCredentials): Promise<SpiffeId> {
   const reasons: string[] = [];
   for (const { name, authenticate } of authenticators) {
     try {
@@ -55,9 +62,8 @@ async function describe(
   { authenticators, boundWorkload, workloads }: WorkloadDirectoryOptions,
   call: Call,
 ): Promise<DescribeWorkloadResponse> {
-  const authorization = call.metadata.get("authorization").map((value) => value.toString());
-  const credentials = { certificate: call.getAuthContext()?.sslPeerCertificate?.raw, authorization };
-  const identity = formatSpiffeId(await callerOf(authenticators, credentials));
+  const credentials = credentialsOf(call);
+  const identity = formatSpiffeId(await identityOfCaller(authenticators, credentials));
   const own = workloads().filter((summary) => summary.identity === identity);
   const { workload, address, egress } = choose(own, identity, call.request.workload || (boundWorkload(credentials) ?? ""));
   return create(DescribeWorkloadResponseSchema, { workload, identity, address, egress: [...egress] });

@@ -16,6 +16,7 @@ function written(name: string, more: Partial<WrittenObject> = {}): WrittenObject
     key: `AuthorizationPolicy shop/${name}`,
     path: `${PATH}/${name}`,
     uid: `u-${name}`,
+    resourceVersion: "7",
     generation: 4,
     status: undefined,
     state: "current",
@@ -72,7 +73,7 @@ test("a status says what became of the object and where it is in force, of this 
   change({});
   await until("it is written", () => patches.length === 1);
   const [path, { metadata, status }] = patches[0] ?? ["", { metadata: {}, status: { observedGeneration: 0, conditions: [] } }];
-  assert.deepEqual([path, metadata, status.observedGeneration], [`${PATH}/readers/status`, { uid: "u-readers" }, 4]);
+  assert.deepEqual([path, metadata, status.observedGeneration], [`${PATH}/readers/status`, { uid: "u-readers", resourceVersion: "7" }, 4]);
   assert.deepEqual(
     readConditions(status).map(({ type, status: state, message }) => `${type} ${state} ${message}`),
     ["Accepted True in force, but GAR0103: told", "Enforced False selects 2 workloads; enforced on 1 of 2 connected proxies"],

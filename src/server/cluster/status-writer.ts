@@ -61,7 +61,7 @@ export class StatusWriter {
     const selections = new Map(statuses.map(({ object, workloads }) => [object, workloads.length]));
     const proxies = counts();
     return source.written().flatMap((written): readonly Change[] => {
-      const { key, state, uid, generation, status } = written;
+      const { key, state, uid, resourceVersion, generation, status } = written;
       const workloads = selections.get(key);
       const { connected, enforced } = proxies.get(key) ?? NOBODY;
       const report: ObjectReport = {
@@ -70,10 +70,15 @@ export class StatusWriter {
         ...(workloads === undefined ? {} : { enforcement: { workloads, connected, enforced } }),
       };
       const conditions = nextConditions(readConditions(status), report, generation, clock.now());
-      // Another object of the name is another object: its status is not this one's.
+      // Another object of the name is another object: its status is not this one's. And nobody else's condition is put back to what it was.
       return conditions === undefined
         ? []
-        : [{ path: statusPath(written), patch: { metadata: { uid }, status: { conditions, observedGeneration: generation } } }];
+        : [
+            {
+              path: statusPath(written),
+              patch: { metadata: { uid, resourceVersion }, status: { conditions, observedGeneration: generation } },
+            },
+          ];
     });
   }
 
@@ -84,7 +89,8 @@ export class StatusWriter {
     for (const { path, patch } of changes.slice(0, ROUND)) {
       if (signal.aborted || !mayWrite()) return;
       const { status } = await api.call("PATCH", path, patch, MERGE_PATCH);
-      // Gone, or another by now: the watch tells.
+      // Gone, or another by now.
+      if (status === 409) this.refresh();
       if (status !== 200 && status !== 404 && status !== 409)
         throw new AppError("unavailable", `the API server answers ${status} to ${path}`);
     }

@@ -9,6 +9,7 @@ import { settle } from "../last-good.ts";
 import type { ConfigurationSnapshot, DecodedDocument, ObjectState, SourceStatus } from "../snapshot.ts";
 import type { KubernetesApi } from "./api.ts";
 import { type ApiObject, isPlain } from "./api-objects.ts";
+import { withHealth } from "./entry-health.ts";
 import { objectTree } from "./object-tree.ts";
 import { observe } from "./observed.ts";
 import { withProxyConfig } from "./pod-proxy-config.ts";
@@ -38,12 +39,20 @@ export interface ClusterSource {
   wantSecrets(names: ReadonlySet<string>): void;
   /** The service accounts that are, without those that are being deleted. */
   accounts(): readonly Account[];
+  /** The WorkloadEntries, as the server has them. */
+  entries(): readonly WorkloadEntryFound[];
   /** The objects of Istio's kinds, as the server has them, with what became of each. */
   written(): readonly WrittenObject[];
   /** Calls `listener` when the status of such an object was changed. */
   onStatus(listener: () => void): void;
   /** Ends watching; nothing is called once it resolves. */
   close(): Promise<void>;
+}
+
+export interface WorkloadEntryFound {
+  /** Its URL. */
+  readonly path: string;
+  readonly object: ApiObject;
 }
 
 export interface Account {
@@ -60,6 +69,7 @@ export interface WrittenObject {
   /** Its URL. */
   readonly path: string;
   readonly uid: string;
+  readonly resourceVersion: string;
   readonly generation: number;
   /** As the server has it. */
   readonly status: unknown;
@@ -75,7 +85,7 @@ function placeOf(kind: WatchedKind, { metadata }: ApiObject): Place {
 
 function decode(kind: WatchedKind, object: ApiObject): DecodedDocument | undefined {
   const place = placeOf(kind, object);
-  if (kind.reading === "decoded") return { ...decodeObject(objectTree(object.body, place)), place };
+  if (kind.reading === "decoded") return withHealth({ ...decodeObject(objectTree(object.body, place)), place }, object.body);
   const observed = observe(kind.kind, object, place);
   if (observed === undefined) return undefined;
   const document = { valid: true, key: objectKey(observed), claim: undefined, place };
@@ -164,6 +174,14 @@ class Watching implements ClusterSource {
       .flatMap(({ kind, reflector }) => [...(reflector.objects?.values() ?? [])].flatMap((object) => this.#written(kind, object, states)));
   }
 
+  entries(): readonly WorkloadEntryFound[] {
+    const watched = this.#reflectors.find(({ kind }) => kind.kind === "WorkloadEntry");
+    return [...(watched?.reflector.objects?.values() ?? [])].flatMap((object): readonly WorkloadEntryFound[] => {
+      const [, version = ""] = String(object.body.apiVersion).split("/");
+      return watched === undefined ? [] : [{ path: objectPath(watched.kind, version, object.metadata), object }];
+    });
+  }
+
   accounts(): readonly Account[] {
     const found = this.#reflectors.find(({ kind }) => kind.kind === "ServiceAccount")?.reflector.objects;
     return [...(found?.values() ?? [])].flatMap(({ metadata: { namespace, name }, body }): readonly Account[] => {
@@ -181,7 +199,8 @@ class Watching implements ClusterSource {
     const { uid, generation } = metadata;
     if (typeof uid !== "string" || typeof generation !== "number") return [];
     const [, version = ""] = String(apiVersion).split("/");
-    return [{ key, path: objectPath(kind, version, object.metadata), uid, generation, status, state }];
+    const { resourceVersion } = object.metadata;
+    return [{ key, path: objectPath(kind, version, object.metadata), uid, resourceVersion, generation, status, state }];
   }
 
   wantSecrets(names: ReadonlySet<string>): void {
