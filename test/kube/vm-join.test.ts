@@ -43,7 +43,8 @@ interface Entry {
   readonly metadata: {
     readonly uid: string;
     readonly labels: Readonly<Record<string, string>>;
-    readonly annotations: Readonly<Record<string, string>>;
+    /** Of an entry that is there. */
+    readonly annotations?: Readonly<Record<string, string>>;
     readonly ownerReferences: readonly { readonly kind: string; readonly name: string }[];
   };
   readonly spec: unknown;
@@ -64,7 +65,7 @@ async function listen(): Promise<void> {
 }
 
 function serve(at: Place): Promise<GarrisonProcess> {
-  const flags = ["--kubeconfig", kubeconfig, "--ca-secret", "garrison-ca/garrison-ca", "--vm-grace", "3"];
+  const flags = ["--kubeconfig", kubeconfig, "--ca-secret", "garrison-ca/garrison-ca", "--vm-grace", "15"];
   const process = at.start(["serve", ...flags, "--listen", "127.0.0.1:0"]);
   return process.line(/ control plane serves /).then(() => process);
 }
@@ -106,8 +107,8 @@ before(async () => {
   cluster = await Cluster.start(first);
   await cluster.apply(shop(port));
   kubeconfig = await cluster.controlPlaneKubeconfig();
+  first.after(() => application.close());
   await listen();
-  after(() => application.close());
 });
 
 describe("machines of a WorkloadGroup in a cluster", { timeout: 400_000 }, () => {
@@ -123,12 +124,12 @@ describe("machines of a WorkloadGroup in a cluster", { timeout: 400_000 }, () =>
     agent = await joined(first, "--join-token", stdout.trim());
     const { metadata, spec } = await read();
     uid = metadata.uid;
-    controller = metadata.annotations["istio.io/workloadController"] ?? "";
+    controller = metadata.annotations?.["istio.io/workloadController"] ?? "";
     assert.deepEqual(spec, { address: ADDRESS, labels: { app: "web" }, ports: { http: 8080 }, serviceAccount: "web" });
     assert.deepEqual(metadata.labels, { app: "web" });
-    assert.equal(metadata.annotations["istio.io/autoRegistrationGroup"], "web");
+    assert.equal(metadata.annotations?.["istio.io/autoRegistrationGroup"], "web");
     assert.match(controller, /^garrison-replica-/);
-    assert.match(metadata.annotations["istio.io/connectedAt"] ?? "", /^\d{4}-/);
+    assert.match(metadata.annotations?.["istio.io/connectedAt"] ?? "", /^\d{4}-/);
     assert.deepEqual(
       metadata.ownerReferences.map(({ kind, name }) => `${kind} ${name}`),
       ["WorkloadGroup web"],
@@ -153,8 +154,8 @@ describe("machines of a WorkloadGroup in a cluster", { timeout: 400_000 }, () =>
     agent = await joined(second);
     const { metadata } = await read();
     assert.equal(metadata.uid, uid);
-    assert.notEqual(metadata.annotations["istio.io/workloadController"], controller);
-    assert.equal(metadata.annotations["istio.io/disconnectedAt"], undefined);
+    assert.notEqual(metadata.annotations?.["istio.io/workloadController"], controller);
+    assert.equal(metadata.annotations?.["istio.io/disconnectedAt"], undefined);
     assert.equal(await healthAt(first), "healthy");
   });
 
@@ -170,7 +171,7 @@ describe("machines of a WorkloadGroup in a cluster", { timeout: 400_000 }, () =>
     agent = await joined(first);
     assert.notEqual((await read()).metadata.uid, uid);
     await agent.kill();
-    await until("it is marked", async () => (await read()).metadata?.annotations["istio.io/disconnectedAt"] !== undefined);
+    await until("it is marked", async () => (await read()).metadata.annotations?.["istio.io/disconnectedAt"] !== undefined);
     await until("it is swept", async () => !(await isThere()), 60_000);
     agent = await joined(first);
     assert.equal(await agent.stop(), 0);

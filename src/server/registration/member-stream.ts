@@ -34,6 +34,8 @@ export class MemberStream {
   /** Whether the agent was told that it is a member. */
   told = false;
   ended = false;
+  /** The agent's last word is being acted on: that it says nothing more is no end. */
+  leaving = false;
   /** What was said last of its application. */
   health: ReportedHealth | undefined;
   #turn: Promise<void> = Promise.resolve();
@@ -53,7 +55,7 @@ export class MemberStream {
   inTurn(work: () => Promise<void>, fail: (reason: AppError) => void): void {
     this.#turn = this.#turn
       .then(async () => {
-        if (!this.ended) await work();
+        if (!this.ended || this.leaving) await work();
       })
       .catch((thrown: unknown) => fail(AppError.from(thrown)));
   }

@@ -91,7 +91,10 @@ export class RegistrationService {
         end(AppError.from(thrown));
       }
     });
-    for (const event of ["end", "cancelled", "close"]) call.on(event, () => end(undefined));
+    for (const event of ["cancelled", "close"]) call.on(event, () => end(undefined));
+    call.on("end", () => {
+      if (stream?.leaving !== true) end(undefined);
+    });
   }
 
   #admit(call: RegistrationCall, { group, address }: RegistrationReport, end: (reason: AppError) => void): MemberStream {
@@ -146,14 +149,12 @@ export class RegistrationService {
   }
 
   #take(stream: MemberStream, report: RegistrationReport, end: (reason: AppError | undefined) => void): void {
-    const { store, logger } = this.#options;
+    const { store } = this.#options;
     const { member } = stream;
+    if (stream.leaving) return;
     if (report.leaving) {
-      stream.inTurn(async () => {
-        await store.leave(member);
-        logger.log("info", "a machine has left", { workload: member.workload });
-        end(undefined);
-      }, end);
+      stream.leaving = true;
+      stream.inTurn(() => this.#leave(stream).then(() => end(undefined)), end);
       return;
     }
     const health = reportedHealth(report);
@@ -161,6 +162,16 @@ export class RegistrationService {
     this.#limit.take(stream.identity);
     stream.health = health;
     stream.inTurn(() => store.report(member, health), end);
+  }
+
+  /** Also where the agent did not wait for it; not where another has come in its place. */
+  async #leave(stream: MemberStream): Promise<void> {
+    const { store, logger } = this.#options;
+    const { member } = stream;
+    const now = this.#members.get(member.workload);
+    if (now !== undefined && now !== stream) return;
+    await store.leave(member);
+    logger.log("info", "a machine has left", { workload: member.workload });
   }
 
   /** Its group, its identity and its address are what they were; and its entry is there. */
