@@ -66,6 +66,8 @@ export interface Caller {
   readonly identity: string;
   /** Milliseconds since the Unix epoch. */
   readonly expiresAt: number;
+  /** Of the certificate, in hex. */
+  readonly serial: string;
 }
 
 /** Who called, by the certificate of the connection; verified here again, since connections live longer than handshakes. Throws `unauthenticated`. */
@@ -79,7 +81,7 @@ export function callerOf(der: Uint8Array | undefined, { trust, clock }: Admissio
   const { roots, intermediates, isRevoked } = trust();
   if (isRevoked(leaf.serial)) throw new AppError("unauthenticated", "the certificate is revoked");
   const { identity } = verifyChain({ leaf, roots, intermediates, time: clock.now(), purpose: "client" });
-  return { identity: formatSpiffeId(identity), expiresAt: leaf.notAfter };
+  return { identity: formatSpiffeId(identity), expiresAt: leaf.notAfter, serial: leaf.serial };
 }
 
 /** The admission of ADS streams: a proxy gets its own workload's resources, as long as its certificate is good. */

@@ -137,16 +137,15 @@ export class ClusterEntries implements EntryStore {
     return { body, uid, resourceVersion };
   }
 
-  /** What others have annotated stays. */
+  /** Nothing of an entry's former form stays: what its group said then may hold no more. */
   #document(member: Member, group: WorkloadGroupObject, owner: Plain, found: Found | undefined): Plain {
     const { replica, clock } = this.#options;
     const document = entryDocument(group, member);
-    const { [DISCONNECTED_AT]: _, ...before } = found === undefined ? {} : annotationsOf(found.body);
-    if (found !== undefined && before[REGISTRATION_GROUP] !== group.meta.name) {
+    if (found !== undefined && annotationsOf(found.body)[REGISTRATION_GROUP] !== group.meta.name) {
       throw new AppError("already-exists", `there is a WorkloadEntry \`${member.workload}\` already that nobody has registered`);
     }
     const own = { [WORKLOAD_CONTROLLER]: replica, [CONNECTED_AT]: new Date(clock.now()).toISOString() };
-    const annotations = { ...before, ...document.metadata.annotations, ...own };
+    const annotations = { ...document.metadata.annotations, ...own };
     const version = found === undefined ? {} : { resourceVersion: found.resourceVersion, uid: found.uid };
     const metadata = { ...document.metadata, annotations, ...version, ownerReferences: [owner] };
     return { ...document, apiVersion: owner.apiVersion, metadata };

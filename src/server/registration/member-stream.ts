@@ -5,6 +5,7 @@ import { AppError } from "../../core/error.ts";
 import { Health, type Registration, type RegistrationReport, RegistrationSchema } from "../../gen/garrison/v1/registration_pb.js";
 import type { WorkloadGroupObject } from "../../policy/model.ts";
 import { toGrpcStatus } from "../../rpc/status.ts";
+import type { Caller } from "../admission.ts";
 import type { AdmittedMember } from "./claim.ts";
 import type { Member, ReportedHealth } from "./member.ts";
 import { probeMessage } from "./probe-message.ts";
@@ -25,9 +26,7 @@ export function refuseCall(call: RegistrationCall, reason: AppError): void {
 
 export class MemberStream {
   readonly member: Member;
-  readonly identity: string;
-  /** Of the certificate; milliseconds. */
-  readonly expiresAt: number;
+  readonly caller: Caller;
   readonly #call: RegistrationCall;
   /** Of now; another object when it has changed. */
   group: WorkloadGroupObject;
@@ -40,9 +39,9 @@ export class MemberStream {
   health: ReportedHealth | undefined;
   #turn: Promise<void> = Promise.resolve();
 
-  constructor(call: RegistrationCall, { member, group }: AdmittedMember, { identity, expiresAt }: { identity: string; expiresAt: number }) {
+  constructor(call: RegistrationCall, { member, group }: AdmittedMember, caller: Caller) {
     this.#call = call;
-    [this.member, this.group, this.identity, this.expiresAt] = [member, group, identity, expiresAt];
+    [this.member, this.group, this.caller] = [member, group, caller];
     call.sendMetadata(new Metadata());
   }
 

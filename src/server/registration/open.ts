@@ -54,6 +54,7 @@ export function openRegistrations({ folder, isCluster, graceMs, apply, logger }:
         store,
         snapshot: () => mesh.current.snapshot,
         callerOf: (certificate) => callerOf(certificate, admission),
+        isRevoked: (serial) => admission.trust().isRevoked(serial),
         clock,
         logger,
       });

@@ -5,6 +5,7 @@ import type { Logger } from "../../core/logger.ts";
 import type { RegistrationReport } from "../../gen/garrison/v1/registration_pb.js";
 import type { MeshSnapshot } from "../../mesh/snapshot.ts";
 import { RateLimit } from "../../rpc/rate-limit.ts";
+import type { Caller } from "../admission.ts";
 import { admitMember, type Claim } from "./claim.ts";
 import { MemberStream, type RegistrationCall, refuseCall, reportedHealth } from "./member-stream.ts";
 import type { EntryStore } from "./store.ts";
@@ -13,7 +14,9 @@ export interface RegistrationServiceOptions {
   readonly store: EntryStore;
   readonly snapshot: () => MeshSnapshot;
   /** Whose certificate it is, and until when. Throws `unauthenticated`. */
-  readonly callerOf: (certificate: Uint8Array | undefined) => { readonly identity: string; readonly expiresAt: number };
+  readonly callerOf: (certificate: Uint8Array | undefined) => Caller;
+  /** Whether a certificate is revoked by now. */
+  readonly isRevoked: (serial: string) => boolean;
   readonly clock: Clock;
   readonly logger: Logger;
 }
@@ -125,9 +128,9 @@ export class RegistrationService {
     stream.tell();
   }
 
-  #isInForce({ member, identity }: MemberStream): boolean {
+  #isInForce({ member, caller }: MemberStream): boolean {
     const found = this.#options.snapshot().workloads.get(member.workload);
-    return found?.address === member.address && found.identity === identity && found.health?.group !== undefined;
+    return found?.address === member.address && found.identity === caller.identity && found.health?.group !== undefined;
   }
 
   #inForce(stream: MemberStream): Promise<void> {
@@ -159,7 +162,7 @@ export class RegistrationService {
     }
     const health = reportedHealth(report);
     if (health === undefined || (health.healthy === stream.health?.healthy && health.detail === stream.health.detail)) return;
-    this.#limit.take(stream.identity);
+    this.#limit.take(stream.caller.identity);
     stream.health = health;
     stream.inTurn(() => store.report(member, health), end);
   }
@@ -176,10 +179,13 @@ export class RegistrationService {
 
   /** Its group, its identity and its address are what they were; and its entry is there. */
   #check(stream: MemberStream, snapshot: MeshSnapshot): void {
-    const { member, identity, peer } = stream;
+    const { member, peer } = stream;
+    const { identity, serial } = stream.caller;
     this.#waiting.get(stream)?.();
+    if (stream.leaving) return;
     const claim: Claim = { identity, group: member.group, address: member.address, peer };
     try {
+      if (this.#options.isRevoked(serial)) throw new AppError("unauthenticated", "the certificate is revoked");
       const { group } = admitMember(snapshot, claim);
       if (stream.told && !snapshot.workloads.has(member.workload))
         throw new AppError("unavailable", `the WorkloadEntry \`${member.workload}\` was taken away`);
@@ -198,7 +204,8 @@ export class RegistrationService {
   #tick(): void {
     const now = this.#options.clock.now();
     for (const stream of [...this.#members.values()])
-      if (now >= stream.expiresAt) this.#end(stream, new AppError("unauthenticated", "the certificate that opened the stream has expired"));
+      if (now >= stream.caller.expiresAt)
+        this.#end(stream, new AppError("unauthenticated", "the certificate that opened the stream has expired"));
   }
 
   #end(stream: MemberStream, reason: AppError | undefined): void {

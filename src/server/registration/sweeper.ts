@@ -18,6 +18,8 @@ export interface EntrySweeperOptions {
   /** From when an entry was seen to be left until it goes. */
   readonly graceMs: number;
   readonly logger: Logger;
+  /** Milliseconds between two looks. */
+  readonly lookMs?: number;
 }
 
 const LOOK_MS = 1_000;
@@ -37,9 +39,9 @@ export class EntrySweeper {
 
   constructor(options: EntrySweeperOptions) {
     this.#options = options;
-    const { logger } = options;
-    this.#writer = new Coalesced({ what: "taking machines away that are gone", work: () => this.#sweep(), logger, intervalMs: LOOK_MS });
-    this.#timer = setInterval(() => this.#writer.ask(), LOOK_MS).unref();
+    const { logger, lookMs = LOOK_MS } = options;
+    this.#writer = new Coalesced({ what: "taking machines away that are gone", work: () => this.#sweep(), logger, intervalMs: lookMs });
+    this.#timer = setInterval(() => this.#writer.ask(), lookMs).unref();
   }
 
   close(): Promise<void> {
