@@ -32,7 +32,15 @@ const LEAST_GO = 21;
 /** What is built: programs, their sources, the versions of what they use. */
 function stamp() {
   const hash = createHash("sha256").update([...PROGRAMS, HELM].join());
-  for (const name of ["go.mod", "go.sum", "spiffe-client/main.go", "tlog-verify/main.go", "helm/go.mod", "helm/go.sum"])
+  for (const name of [
+    "go.mod",
+    "go.sum",
+    "spiffe-client/main.go",
+    "spiffe-client/federation.go",
+    "tlog-verify/main.go",
+    "helm/go.mod",
+    "helm/go.sum",
+  ])
     hash.update(readFileSync(join(source, name)));
   return hash.digest("hex");
 }

@@ -1,12 +1,22 @@
 /** The keys that verify the JWT-SVIDs of a trust domain (SPIFFE Trust Domain and Bundle §4.2), and the check of a token with them. */
-import { createPublicKey, type KeyObject, verify } from "node:crypto";
+import { createPublicKey, type JsonWebKeyInput, type KeyObject } from "node:crypto";
 import { AppError } from "../core/error.ts";
-import { parseSpiffeId } from "../identity/spiffe-id.ts";
+import { isSpiffeIdOf } from "../identity/spiffe-id.ts";
+import { isJwtKey, type JwtAlgorithm, jwtAlgorithm } from "./jwt-algorithms.ts";
+
+interface JwtKey {
+  readonly key: KeyObject;
+  /** The one algorithm that it is for, where its domain says so (RFC 7517 §4.4). */
+  readonly algorithm: string | undefined;
+}
+
+/** By their names. */
+export type JwtKeys = ReadonlyMap<string, JwtKey>;
 
 export interface JwtBundle {
   /** As the control plane wrote it. */
   readonly jwks: string;
-  readonly keys: ReadonlyMap<string, KeyObject>;
+  readonly keys: JwtKeys;
   /** How long readers may wait before they ask again. */
   readonly refreshMs: number;
 }
@@ -37,27 +47,37 @@ function parseObject(text: string): Members | undefined {
   }
 }
 
-function keyOf(value: unknown): readonly [string, KeyObject] | undefined {
+/** The public half alone: of a key that came with more, nothing else is looked at. */
+function publicHalf({ kty, crv, x, y, n, e }: Members): JsonWebKeyInput["key"] | undefined {
+  const half = kty === "EC" ? { kty, crv, x, y } : kty === "RSA" ? { kty, n, e } : undefined;
+  return half !== undefined && Object.values(half).every((part) => typeof part === "string") ? (half as JsonWebKeyInput["key"]) : undefined;
+}
+
+function keyOf(value: unknown): readonly [string, JwtKey] | undefined {
   if (typeof value !== "object" || value === null) return undefined;
-  const { kty, crv, use, kid, x, y } = value as Members;
-  if (kty !== "EC" || crv !== "P-256" || use !== "jwt-svid" || typeof kid !== "string" || kid === "") return undefined;
-  if (typeof x !== "string" || typeof y !== "string") return undefined;
+  const { use, kid, alg } = value as Members;
+  const half = publicHalf(value as Members);
+  if (half === undefined || use !== "jwt-svid" || typeof kid !== "string" || kid === "") return undefined;
   try {
-    return [kid, createPublicKey({ key: { kty, crv, x, y }, format: "jwk" })];
+    const key = createPublicKey({ key: half, format: "jwk" });
+    return isJwtKey(key) ? [kid, { key, algorithm: typeof alg === "string" ? alg : undefined }] : undefined;
   } catch {
     return undefined;
   }
 }
 
+/** The keys of a JSON Web Key Set that verify JWT-SVIDs; those of other uses and kinds are left out, and so is what is none. */
+export function parseJwtKeys(jwks: string): JwtKeys {
+  const { keys } = parseObject(jwks) ?? {};
+  const list: readonly unknown[] = Array.isArray(keys) ? keys.slice(0, MAX_KEYS) : [];
+  return new Map(list.map(keyOf).filter((found) => found !== undefined));
+}
+
 /** A control plane's answer as a bundle. Throws `permission-denied` for what is none: nothing is verified with it. */
 export function parseJwtBundle(jwks: string): JwtBundle {
-  const { keys: list, spiffe_refresh_hint: hint } = parseObject(jwks) ?? {};
-  const keys = new Map<string, KeyObject>();
-  for (const entry of Array.isArray(list) ? list.slice(0, MAX_KEYS) : []) {
-    const [kid, key] = keyOf(entry) ?? [];
-    if (kid !== undefined && key !== undefined) keys.set(kid, key);
-  }
+  const keys = parseJwtKeys(jwks);
   if (keys.size === 0) throw new AppError("permission-denied", "the control plane's bundle has no key for JWT-SVIDs");
+  const { spiffe_refresh_hint: hint } = parseObject(jwks) ?? {};
   const seconds = typeof hint === "number" && Number.isFinite(hint) ? hint : DEFAULT_REFRESH_SECONDS;
   return { jwks, keys, refreshMs: 1_000 * Math.min(MAX_REFRESH_SECONDS, Math.max(MIN_REFRESH_SECONDS, seconds)) };
 }
@@ -67,6 +87,8 @@ function refuse(why: string): AppError {
 }
 
 interface TokenParts {
+  readonly alg: string;
+  readonly algorithm: JwtAlgorithm;
   readonly kid: string;
   readonly claims: Members;
   readonly signed: string;
@@ -82,11 +104,12 @@ export function readToken(token: string): TokenParts {
   const claims = decode(second);
   if (header === undefined || claims === undefined) throw refuse("it is not a JWT in compact serialization");
   const { alg, kid, typ, crit } = header;
-  if (alg !== "ES256") throw refuse("it is not signed with ES256");
+  const algorithm = jwtAlgorithm(alg);
+  if (typeof alg !== "string" || algorithm === undefined) throw refuse("its algorithm is none of those of JWT-SVIDs");
   if (typ !== undefined && typ !== "JWT" && typ !== "JOSE") throw refuse("its type is neither `JWT` nor `JOSE`");
   if (crit !== undefined) throw refuse("its header has extensions that must be understood");
   if (typeof kid !== "string") throw refuse("it names no key");
-  return { kid, claims, signed: `${first}.${second}`, signature: Buffer.from(third, "base64url") };
+  return { alg, algorithm, kid, claims, signed: `${first}.${second}`, signature: Buffer.from(third, "base64url") };
 }
 
 function checkClaims({ sub, aud, exp, nbf }: Members, { audience, trustDomain, now }: ValidationOptions): string {
@@ -95,11 +118,7 @@ function checkClaims({ sub, aud, exp, nbf }: Members, { audience, trustDomain, n
   if (typeof exp !== "number" || !(now < exp * 1_000 + LEEWAY_MS)) throw refuse("it has expired");
   if (nbf !== undefined && !(typeof nbf === "number" && now >= nbf * 1_000 - LEEWAY_MS)) throw refuse("it is not valid yet");
   if (typeof sub !== "string" || !sub.startsWith(`spiffe://${trustDomain}/`)) throw refuse("its subject is not of the trust domain");
-  try {
-    parseSpiffeId(sub);
-  } catch {
-    throw refuse("its subject is not a workload identity");
-  }
+  if (!isSpiffeIdOf(sub, trustDomain)) throw refuse("its subject is not a SPIFFE ID");
   return sub;
 }
 
@@ -110,11 +129,16 @@ export interface ValidationOptions {
   readonly now: number;
 }
 
-/** Whose the token is (SPIFFE JWT-SVID §4 to §5): the signature first, so that only a real token's claims are told of. Throws `invalid-argument`. */
-export function validateJwtSvid(token: string, bundle: JwtBundle, options: ValidationOptions): ValidJwtSvid {
-  const { kid, claims, signed, signature } = readToken(token);
-  const key = bundle.keys.get(kid);
-  if (key === undefined) throw refuse("no key of the trust domain has its name");
-  if (!verify("sha256", Buffer.from(signed), { key, dsaEncoding: "ieee-p1363" }, signature)) throw refuse("its signature is wrong");
+/**
+ * Whose the token is (SPIFFE JWT-SVID §4 to §5): the signature first, so that only a real token's claims are told of. `keys` are those of the trust
+ * domain. Throws `invalid-argument`.
+ */
+export function validateJwtSvid(token: string, keys: JwtKeys, options: ValidationOptions): ValidJwtSvid {
+  const { alg, algorithm, kid, claims, signed, signature } = readToken(token);
+  const found = keys.get(kid);
+  if (found === undefined) throw refuse("no key of the trust domain has its name");
+  // The key says what it is for, and not the token: otherwise its author chooses.
+  if (!algorithm.fits(found.key) || (found.algorithm ?? alg) !== alg) throw refuse("its algorithm is not the key's");
+  if (!algorithm.verify(Buffer.from(signed), found.key, signature)) throw refuse("its signature is wrong");
   return { identity: checkClaims(claims, options), claims };
 }

@@ -6,7 +6,7 @@ import { AppError } from "../core/error.ts";
 import { parseSpiffeId } from "../identity/spiffe-id.ts";
 import { parseCertificates } from "../x509/certificate.ts";
 import type { IssuedCertificate } from "./issued-certificate.ts";
-import { parseJwtBundle, readToken, validateJwtSvid } from "./jwt-bundle.ts";
+import { parseJwtKeys, readToken, validateJwtSvid } from "./jwt-bundle.ts";
 import type { JwtSvids } from "./jwt-svids.ts";
 import { rootsVersion } from "./secrets.ts";
 import {
@@ -139,8 +139,8 @@ export async function validate({ identity, jwtSvids, clock }: WorkloadApiOptions
   // Whose keys are asked is the token's own word; by these it then proves that it is of that domain.
   const [, named = ""] = /^spiffe:\/\/([^/]+)\//.exec(typeof claims.sub === "string" ? claims.sub : "") ?? [];
   const other = jwtSvids.others.get(named);
-  const bundle = other === undefined ? await jwtSvids.bundleWith(kid) : parseJwtBundle(other);
+  const keys = other === undefined ? (await jwtSvids.bundleWith(kid)).keys : parseJwtKeys(other);
   const trustDomain = other === undefined ? parseSpiffeId(identity).trustDomain : named;
-  const valid = validateJwtSvid(token, bundle, { audience, trustDomain, now: clock.now() });
+  const valid = validateJwtSvid(token, keys, { audience, trustDomain, now: clock.now() });
   return encodeValidated(valid.identity, valid.claims);
 }

@@ -2,7 +2,7 @@
 import type { Diagnostic } from "../core/diagnostic.ts";
 import { once } from "../core/once.ts";
 import { reconcile } from "../mesh/reconcile.ts";
-import { derived, fromOutside, History, narrow } from "../mesh/recording.ts";
+import { type Answer, derived, fromOutside, History, narrow } from "../mesh/recording.ts";
 import type { MeshSnapshot, Workload } from "../mesh/snapshot.ts";
 import { DEFAULT_MESH_CONFIG } from "../policy/mesh-config.ts";
 import { compileAuthorization } from "./authorization.ts";
@@ -122,6 +122,11 @@ export class MeshCompiler {
   readonly #history = new History();
   #snapshot: MeshSnapshot | undefined;
   #keysOf: JwksLookup = NO_REMOTE_KEYS;
+  /** Workloads, by key, whose results are told of when they may be others; and those that were told, or are new. */
+  readonly #watched = new Map<string, Watched>();
+  readonly #stale = new Set<string>();
+  #workloads: MeshSnapshot["workloads"] | undefined;
+  #policies: ReadonlyMap<string, WorkloadPolicy> = new Map();
   readonly #workload = derived((snapshot, workload: Workload) =>
     compileWorkload(snapshot, workload, (source) => fromOutside(snapshot, () => this.#keysOf(source))),
   );
@@ -137,14 +142,15 @@ export class MeshCompiler {
     this.#snapshot = snapshot;
     this.#keysOf = keysOf;
     const now = this.#history.advance(snapshot);
-    const results = [...snapshot.workloads.values()].map((workload) => this.#workload(now, workload));
-    const policies = new Map(results.map(({ policy }) => [policy.workload, policy]));
+    this.#watchAll(snapshot.workloads);
+    const policies = this.#compileStale(now, snapshot.workloads);
     const { time } = this.#history;
     const judged = once(() => {
       // Of a state that is past, nothing was kept.
       const at = this.#history.time === time ? now : new History().advance(snapshot);
       const judgements = policyObjects(snapshot).map((policy) => this.#judgement(at, policy));
-      const told = distinct([...results.flatMap(({ diagnostics }) => diagnostics), ...checkMesh(at, policies, judgements)]);
+      const ofWorkloads = [...snapshot.workloads.values()].flatMap((workload) => this.#workload(at, workload).diagnostics);
+      const told = distinct([...ofWorkloads, ...checkMesh(at, policies, judgements)]);
       return { statuses: judgements.map(({ status }) => status), diagnostics: told };
     });
     return {
@@ -158,6 +164,57 @@ export class MeshCompiler {
       },
     };
   }
+
+  /** What is of a workload that is gone, or is another object now, is watched no longer. */
+  #watchAll(workloads: MeshSnapshot["workloads"]): void {
+    for (const [key, { workload, answer }] of this.#watched) {
+      if (workloads.get(key) === workload) continue;
+      answer.unwatch(this.#history);
+      this.#watched.delete(key);
+    }
+    for (const key of workloads.keys()) if (!this.#watched.has(key)) this.#stale.add(key);
+  }
+
+  /** The policies of all workloads, of which only those are looked at that may be others. Should one throw, all that were to be looked at are so the next time. */
+  #compileStale(now: MeshSnapshot, workloads: MeshSnapshot["workloads"]): ReadonlyMap<string, WorkloadPolicy> {
+    const changed = new Map<string, WorkloadPolicy>();
+    for (const key of this.#stale) {
+      const workload = workloads.get(key);
+      if (workload === undefined) continue;
+      const { policy } = this.#workload(now, workload);
+      if (policy !== this.#policies.get(key)) changed.set(key, policy);
+      this.#watch(key, workload);
+    }
+    this.#stale.clear();
+    this.#policies = this.#replaced(changed, workloads);
+    this.#workloads = workloads;
+    return this.#policies;
+  }
+
+  /** In the order of the workloads; the same map where nothing has changed. */
+  #replaced(changed: ReadonlyMap<string, WorkloadPolicy>, workloads: MeshSnapshot["workloads"]): ReadonlyMap<string, WorkloadPolicy> {
+    const before = this.#policies;
+    if (workloads !== this.#workloads) {
+      const policies = [...workloads.keys()].map((key) => [key, changed.get(key) ?? before.get(key)] as const);
+      return new Map(policies.filter((entry): entry is readonly [string, WorkloadPolicy] => entry[1] !== undefined));
+    }
+    if (changed.size === 0) return before;
+    const policies = new Map(before);
+    for (const [key, policy] of changed) policies.set(key, policy);
+    return policies;
+  }
+
+  #watch(key: string, workload: Workload): void {
+    if (this.#watched.has(key)) return;
+    const answer = this.#history.answerOf(this.#workload, workload);
+    answer.watchedBy(() => this.#stale.add(key), this.#history);
+    this.#watched.set(key, { workload, answer });
+  }
+}
+
+interface Watched {
+  readonly workload: Workload;
+  readonly answer: Answer;
 }
 
 /** Everything. Pure: equal snapshots and keys give equal results. */

@@ -4,7 +4,15 @@ import fc from "fast-check";
 import { labels, meta, SETTINGS, workloadEntry } from "../../test/fixture/objects.ts";
 import { gatewayObjects } from "../../test/fixture/random-gateways.ts";
 import { parseTrustDomain } from "../identity/trust-domain.ts";
-import { buildSnapshot, type MeshSettings } from "../mesh/snapshot.ts";
+import { ObjectIndex } from "../mesh/object-index.ts";
+import {
+  buildSnapshot,
+  type MeshSettings,
+  type MeshSnapshot,
+  NOTHING_REVOKED,
+  nextSnapshot,
+  type SnapshotParts,
+} from "../mesh/snapshot.ts";
 import type { PublicJwk } from "../policy/jwks.ts";
 import { DEFAULT_MESH_CONFIG } from "../policy/mesh-config.ts";
 import type {
@@ -241,11 +249,47 @@ class Mesh {
     else this.kid = given.kid;
   }
 
-  compiledBy(compile: (snapshot: ReturnType<typeof buildSnapshot>, keysOf: JwksLookup) => CompiledMesh): Omit<CompiledMesh, "snapshot"> {
+  compiledBy(
+    compile: (snapshot: MeshSnapshot, keysOf: JwksLookup) => CompiledMesh,
+    snapshot = buildSnapshot(this.settings, this.objects),
+  ): Omit<CompiledMesh, "snapshot"> {
     const { kid } = this;
     const keysOf: JwksLookup = ({ url }) => [{ kty: "EC", kid: `${url} ${kid}` } as unknown as PublicJwk];
-    const { policies, statuses, diagnostics } = compile(buildSnapshot(this.settings, this.objects), keysOf);
+    const { policies, statuses, diagnostics } = compile(snapshot, keysOf);
     return { policies, statuses, diagnostics };
+  }
+}
+
+const NOBODY_FEDERATED: readonly string[] = [];
+
+/** A compiler that is handed what has changed alone, as a control plane does it. */
+class Following {
+  readonly #compiler = new MeshCompiler();
+  #index = ObjectIndex.of([]);
+  #parts: SnapshotParts | undefined;
+
+  compiled(mesh: Mesh): Omit<CompiledMesh, "snapshot"> {
+    const { settings: given } = mesh;
+    this.#index = this.#index.next(mesh.objects);
+    const snapshot = nextSnapshot(given, this.#index, NOTHING_REVOKED, NOBODY_FEDERATED, this.#parts);
+    assert.deepEqual(snapshot, buildSnapshot(given, mesh.objects));
+    return mesh.compiledBy((next, keysOf) => {
+      const compiled = this.#compiler.compile(next, keysOf);
+      this.#parts = { given, objects: this.#index, snapshot: compiled.snapshot };
+      return compiled;
+    }, snapshot);
+  }
+
+  /** A state that cannot be compiled, if anybody asks for keys. */
+  fail(mesh: Mesh): void {
+    const broken = () => {
+      throw new Error("no keys");
+    };
+    try {
+      this.#compiler.compile(buildSnapshot(mesh.settings, mesh.objects), broken);
+    } catch (error) {
+      assert.match(String(error), /no keys/);
+    }
   }
 }
 
@@ -266,11 +310,16 @@ describe("compiling one state after another", () => {
       fc.property(fc.array(object, { maxLength: 25, size: "max" }), fc.array(edit, { minLength: 8, maxLength: 20 }), (objects, edits) => {
         const mesh = new Mesh();
         const compiler = new MeshCompiler();
+        const following = new Following();
         let last: readonly WorkloadPolicy[] = [];
         for (const one of objects) mesh.edit({ kind: "put", object: one });
         for (const one of edits) {
           const compiled = mesh.compiledBy((snapshot, keysOf) => compiler.compile(snapshot, keysOf));
-          assert.deepEqual(compiled, mesh.compiledBy(compileMesh));
+          const alone = mesh.compiledBy(compileMesh);
+          assert.deepEqual(compiled, alone);
+          if (one.kind === "keys" || one.kind === "remove") following.fail(mesh);
+          assert.deepEqual(following.compiled(mesh), alone);
+          assert.deepEqual([...compiled.policies.keys()], [...alone.policies.keys()]);
           last = [...compiled.policies.values()];
           for (const policy of last) renderEnvoy(policy);
           mesh.edit(one);

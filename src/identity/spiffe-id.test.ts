@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import fc from "fast-check";
 import { AppError } from "../core/error.ts";
-import { formatSpiffeId, parseServiceAccount, parseSpiffeId } from "./spiffe-id.ts";
+import { formatSpiffeId, isSpiffeIdOf, parseServiceAccount, parseSpiffeId } from "./spiffe-id.ts";
 
 function refused(parse: () => unknown): void {
   assert.throws(
@@ -90,4 +90,33 @@ describe("parseServiceAccount", () => {
 
   for (const text of ["", "a", "a/", "/a", "a/b/c", "A/b", "a/*", "a /b", "a/b\n"])
     it(`refuses ${JSON.stringify(text)}`, () => refused(() => parseServiceAccount(text)));
+});
+
+describe("isSpiffeIdOf", () => {
+  it("takes any path of the domain", () => {
+    for (const path of ["/x", "/ns/a/sa/b", "/Billing/API_2/v1.0", "/...", "/a/.b"])
+      assert.equal(isSpiffeIdOf(`spiffe://west.example${path}`, "west.example"), true, path);
+  });
+
+  it("takes no domain without a path, no path that could be read in two ways, and nothing of others", () => {
+    for (const path of [
+      "",
+      "/",
+      "//a",
+      "/a/",
+      "/a//b",
+      "/./a",
+      "/a/..",
+      "/../b",
+      "/a%2fb",
+      "/a?b",
+      "/a#b",
+      "/ä",
+      "/a:1",
+      `/${"a".repeat(2_048)}`,
+    ])
+      assert.equal(isSpiffeIdOf(`spiffe://west.example${path}`, "west.example"), false, path);
+    for (const text of ["spiffe://west.example.evil/x", "https://west.example/x", "SPIFFE://west.example/x", "spiffe://WEST.example/x"])
+      assert.equal(isSpiffeIdOf(text, "west.example"), false, text);
+  });
 });

@@ -32,6 +32,15 @@ export function parseSpiffeId(text: string): SpiffeId {
   return { trustDomain: parseTrustDomain(trustDomain ?? ""), namespace: namespace ?? "", serviceAccount: serviceAccount ?? "" };
 }
 
+/** SPIFFE-ID §2.2: letters, digits, dots, dashes and underscores in each segment; none is empty, `.` or `..`. */
+const PATH = /^(\/(?!\.{1,2}(\/|$))[A-Za-z0-9._-]+)+$/;
+
+/** Whether the text is a SPIFFE ID of a workload of this trust domain, whatever its path: other domains name theirs as they like. */
+export function isSpiffeIdOf(text: string, trustDomain: string): boolean {
+  const authority = `${SCHEME}${trustDomain}`;
+  return text.length <= MAX_LENGTH && text.startsWith(`${authority}/`) && PATH.test(text.slice(authority.length));
+}
+
 /** The URI of an identity. */
 export function formatSpiffeId(id: SpiffeId): string {
   return `${SCHEME}${id.trustDomain}/ns/${id.namespace}/sa/${id.serviceAccount}`;

@@ -1,7 +1,7 @@
 /** Where the services of a cluster are served: by EndpointSlices, as every other proxy of the cluster has it. */
 import type { EndpointSliceObject, ServiceObject, SliceEndpoint } from "../policy/model.ts";
-import { inNamespace } from "./by-namespace.ts";
 import { narrow } from "./recording.ts";
+import { objectsIn } from "./selection.ts";
 import type { MeshSnapshot, Workload } from "./snapshot.ts";
 
 /** Where one port of a service is served. */
@@ -13,7 +13,7 @@ export interface SlicedEndpoint {
 }
 
 const slicesOf = narrow((snapshot, { meta }: ServiceObject): readonly EndpointSliceObject[] =>
-  inNamespace(snapshot.endpointSlices, meta.namespace).filter(({ service }) => service === meta.name),
+  objectsIn(snapshot, "endpointSlices", meta.namespace).filter(({ service }) => service === meta.name),
 );
 
 const byAddress = new WeakMap<ReadonlyMap<string, Workload>, ReadonlyMap<string, Workload>>();

@@ -24,9 +24,9 @@ export interface FixedSettings {
 }
 
 /** The ConfigMap that holds the mesh's configuration. */
-function meshConfigMap(given: MeshSettings, objects: readonly MeshObject[]): ConfigMapObject | undefined {
+function meshConfigMap<O extends MeshObject>(given: MeshSettings, objects: readonly O[]): (O & ConfigMapObject) | undefined {
   return objects.find(
-    (object): object is ConfigMapObject =>
+    (object): object is O & ConfigMapObject =>
       object.kind === "ConfigMap" && object.mesh !== undefined && object.meta.namespace === given.rootNamespace,
   );
 }
@@ -64,8 +64,8 @@ function strayConfigMaps(given: MeshSettings, objects: readonly MeshObject[]): r
     }));
 }
 
-export interface Admitted {
-  readonly objects: readonly MeshObject[];
+export interface Admitted<O extends MeshObject> {
+  readonly objects: readonly O[];
   readonly diagnostics: readonly Diagnostic[];
 }
 
@@ -73,12 +73,12 @@ export interface Admitted {
  * The objects with a mesh configuration that contradicts nothing that is fixed: one that does gives way to the last one
  * that was admitted (`previous`), or to none, as a whole, and is told.
  */
-export function admitMeshConfig(
+export function admitMeshConfig<O extends MeshObject>(
   given: MeshSettings,
   fixed: FixedSettings,
-  objects: readonly MeshObject[],
-  previous: readonly MeshObject[] = [],
-): Admitted {
+  objects: readonly O[],
+  previous: readonly O[] = [],
+): Admitted<O> {
   const found = contradictions(given, fixed, objects);
   const stray = strayConfigMaps(given, objects);
   if (found.length === 0) return { objects, diagnostics: stray };

@@ -8,17 +8,40 @@ function sameItems(left: readonly unknown[], right: readonly unknown[]): boolean
   return left.length === right.length && left.every((value, index) => value === right[index]);
 }
 
-/** Where nothing can be taken over, `after` itself: it may be shared. */
+/**
+ * Paired from both ends, so that one that is put in or taken out leaves all others their partners. Where nothing can be taken over,
+ * `after` itself: it may be shared.
+ */
 function reconcileArrays(before: readonly unknown[], after: readonly unknown[]): readonly unknown[] {
-  const merged = after.map((value, index) => reconcile(before[index], value));
-  return [before, after].find((list) => sameItems(merged, list)) ?? merged;
+  const shorter = Math.min(before.length, after.length);
+  const merged = [...after];
+  const isPartner = (left: number, right: number): boolean => {
+    merged[right] = reconcile(before[left], after[right]);
+    return merged[right] === before[left];
+  };
+  let first = 0;
+  while (first < shorter && isPartner(first, first)) first++;
+  if (first === before.length && first === after.length) return before;
+  let last = 0;
+  while (last < shorter - first && isPartner(before.length - 1 - last, after.length - 1 - last)) last++;
+  for (let index = first; index < after.length - last; index++) merged[index] = reconcile(before[index], after[index]);
+  return sameItems(merged, after) ? after : merged;
 }
 
 /** Order counts. */
 function reconcileMaps(before: ReadonlyMap<unknown, unknown>, after: ReadonlyMap<unknown, unknown>): ReadonlyMap<unknown, unknown> {
-  const merged = new Map([...after].map(([key, value]) => [key, reconcile(before.get(key), value)]));
-  const entries = [...merged].flat();
-  return [before, after].find((map) => sameItems(entries, [...map].flat())) ?? merged;
+  const merged = new Map<unknown, unknown>();
+  const keys = before.keys();
+  let [isBefore, isAfter] = [before.size === after.size, true];
+  for (const [key, value] of after) {
+    const known = before.get(key);
+    const kept = reconcile(known, value);
+    isBefore &&= kept === known && keys.next().value === key;
+    isAfter &&= kept === value;
+    merged.set(key, kept);
+  }
+  if (isBefore) return before;
+  return isAfter ? after : merged;
 }
 
 function reconcileSets(before: ReadonlySet<unknown>, after: ReadonlySet<unknown>): ReadonlySet<unknown> {

@@ -110,7 +110,92 @@ describe("a kept result", () => {
   });
 });
 
+describe("a watched answer", () => {
+  /** Tells how often each answer may have changed, and was asked, with one state after another. */
+  function watched(query: (snapshot: MeshSnapshot) => unknown) {
+    const history = new History();
+    const told = { reached: 0, asked: 0 };
+    const kept = narrow((snapshot) => {
+      told.asked += 1;
+      return query(snapshot);
+    });
+    let snapshot: MeshSnapshot | undefined;
+    const next = (...objects: readonly MeshObject[]) => {
+      snapshot = reconcile(snapshot, snapshotOf(objects));
+      return history.advance(snapshot);
+    };
+    kept(next(service("a/x"), sidecar("a/x")));
+    const answer = history.answerOf(kept);
+    answer.watchedBy(() => {
+      told.reached += 1;
+    }, history);
+    return { history, answer, kept, next, told };
+  }
+
+  it("is reached by what changes an answer that it read, and by nothing else, without being asked", () => {
+    const { next, told } = watched((snapshot) => (hasService(snapshot, "x") ? snapshot.sidecars.length : 0));
+    next(service("a/x"), service("a/y"), sidecar("a/x"));
+    assert.deepEqual(told, { reached: 0, asked: 1 });
+    next(service("a/y"), sidecar("a/x"));
+    assert.deepEqual(told, { reached: 1, asked: 1 });
+  });
+
+  it("follows what it reads since it was asked again, and no longer what it read before", () => {
+    const { kept, next, told } = watched((snapshot) => (hasService(snapshot, "x") ? hasService(snapshot, "y") : hasService(snapshot, "z")));
+    kept(next(sidecar("a/x")));
+    assert.deepEqual(told, { reached: 1, asked: 2 });
+    next(service("a/y"));
+    assert.deepEqual(told, { reached: 1, asked: 2 });
+    next(service("a/z"));
+    assert.deepEqual(told, { reached: 2, asked: 2 });
+  });
+
+  it("is reached where a query that it read throws", () => {
+    const strict = narrow((snapshot) => {
+      if (snapshot.services.length > 1) throw new Error("too many");
+      return 1;
+    });
+    const { kept, next, told } = watched((snapshot) => strict(snapshot));
+    const now = next(service("a/x"), service("a/y"));
+    assert.equal(told.reached, 1);
+    assert.throws(() => kept(now), /too many/);
+    assert.equal(kept(next(service("a/x"))), 1);
+  });
+
+  it("is not followed once nobody watches it: nothing keeps what is of workloads that are gone", () => {
+    const { history, answer, next, told } = watched((snapshot) => hasService(snapshot, "x"));
+    answer.unwatch(history);
+    next();
+    assert.equal(told.reached, 0);
+    assert.equal(history.readers.of(~0 >>> 1).size, 0);
+  });
+});
+
 describe("reconciling two states", () => {
+  it("keeps all others where an object is put in or taken out of a list", () => {
+    const [x, y, z] = [service("a/x"), service("a/y"), service("a/z")];
+    for (const [left, right] of [
+      [
+        [x, z],
+        [x, y, z],
+      ],
+      [
+        [x, y, z],
+        [x, z],
+      ],
+      [[x, y], [y]],
+      [[y], [x, y]],
+    ] as const) {
+      const after = reconcile(structuredClone(left), structuredClone(right));
+      const merged = reconcile(left, structuredClone(right));
+      assert.deepEqual(merged, after);
+      assert.deepEqual(
+        merged.filter((one) => [x, y, z].includes(one)),
+        left.filter((one) => (right as readonly MeshObject[]).includes(one)),
+      );
+    }
+  });
+
   const objects = [workloadEntry("a/x"), workloadEntry("a/y"), service("a/x")];
 
   it("gives the former where all is equal, though made anew", () => {

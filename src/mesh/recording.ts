@@ -4,6 +4,7 @@
  * field. A `narrow` query inside it is a dependency on that query's answer instead, which is found once for all who ask, and again
  * only when what it read itself has changed. So nothing can be forgotten: what no query narrows down costs time, never truth.
  */
+import { ArgumentTable } from "./argument-table.ts";
 import { reconcile } from "./reconcile.ts";
 import type { MeshSnapshot } from "./snapshot.ts";
 
@@ -44,7 +45,7 @@ function keepSame(before: unknown, now: unknown): unknown {
 }
 
 /** One query with its arguments: what it came to, and what it read for that. Times are counts of the states of a history. */
-class Answer {
+export class Answer {
   readonly #ask: (snapshot: MeshSnapshot) => unknown;
   readonly #keep: Keep;
   #value: unknown;
@@ -52,6 +53,10 @@ class Answer {
   #own: Fields;
   #all: Fields = 0;
   #below: readonly Answer[] = [];
+  /** Watched answers that have read this one. It is watched as long as there is one, or somebody watches it himself. */
+  readonly #above = new Set<Answer>();
+  #watch: Watch | undefined;
+  #reachedAt = 0;
   #checkedAt = 0;
   #changedAt = 0;
 
@@ -88,9 +93,98 @@ class Answer {
     const value = this.#keep(this.#value, this.#ask(recorder.snapshot));
     if (this.#checkedAt === 0 || !Object.is(value, this.#value)) this.#changedAt = history.time;
     this.#value = value;
-    this.#own = recorder.fields | (this.#own & OUTSIDE);
+    const [before, own] = [this.#below, this.#own];
+    this.#own = recorder.fields | (own & OUTSIDE);
     this.#below = [...recorder.answers];
     this.#all = this.#below.reduce((all, answer) => all | answer.#all, this.#own);
+    if (!this.#isWatched) return;
+    history.readers.move(this, own, this.#own);
+    for (const answer of this.#below) answer.#readBy(this, history);
+    for (const answer of before) if (!recorder.answers.has(answer)) answer.#leftBy(this, history);
+  }
+
+  // === watched answers ===
+
+  get #isWatched(): boolean {
+    return this.#watch !== undefined || this.#above.size > 0;
+  }
+
+  /** From now on `watch` is told when the answer may have changed. It must be as of now. */
+  watchedBy(watch: Watch, history: History): void {
+    const was = this.#isWatched;
+    this.#watch = watch;
+    if (!was) this.#begin(history);
+  }
+
+  unwatch(history: History): void {
+    if (this.#watch === undefined) return;
+    this.#watch = undefined;
+    if (!this.#isWatched) this.#end(history);
+  }
+
+  #readBy(above: Answer, history: History): void {
+    const was = this.#isWatched;
+    this.#above.add(above);
+    if (!was) this.#begin(history);
+  }
+
+  #leftBy(above: Answer, history: History): void {
+    if (this.#above.delete(above) && !this.#isWatched) this.#end(history);
+  }
+
+  #begin(history: History): void {
+    history.readers.move(this, 0, this.#own);
+    for (const answer of this.#below) answer.#readBy(this, history);
+  }
+
+  #end(history: History): void {
+    history.readers.move(this, this.#own, 0);
+    for (const answer of this.#below) answer.#leftBy(this, history);
+  }
+
+  /** A field that it reads itself has changed: if that changes the answer, all that have read it are reached. */
+  follow(history: History): void {
+    try {
+      this.at(history);
+    } catch {
+      // Whoever still asks for it meets the error.
+      this.#reach(history.time);
+      return;
+    }
+    if (this.#changedAt === history.time) this.#reach(history.time);
+  }
+
+  #reach(time: number): void {
+    if (this.#reachedAt === time) return;
+    this.#reachedAt = time;
+    this.#watch?.();
+    for (const answer of this.#above) answer.#reach(time);
+  }
+}
+
+/** Told that an answer may have changed. */
+type Watch = () => void;
+
+/** By field, the watched answers that read it themselves. */
+class Readers {
+  readonly #byBit = new Map<Fields, Set<Answer>>();
+
+  move(answer: Answer, from: Fields, to: Fields): void {
+    for (let left = from & ~to; left !== 0; left &= left - 1) this.#of(left & -left).delete(answer);
+    for (let come = to & ~from; come !== 0; come &= come - 1) this.#of(come & -come).add(answer);
+  }
+
+  /** Those that read one of the fields. */
+  of(fields: Fields): ReadonlySet<Answer> {
+    const found = new Set<Answer>();
+    for (let rest = fields; rest !== 0; rest &= rest - 1) for (const answer of this.#of(rest & -rest)) found.add(answer);
+    return found;
+  }
+
+  #of(bit: Fields): Set<Answer> {
+    const known = this.#byBit.get(bit) ?? new Set();
+    this.#byBit.set(bit, known);
+    return known;
   }
 }
 
@@ -120,47 +214,15 @@ class Recorder {
 
 const recorders = new WeakMap<MeshSnapshot, Recorder>();
 
-// === Where they are found ===
-
-/** Forgotten when there are so many under one place: then some are found anew, and no longer shared. */
-const MAX_PRIMITIVES = 100_000;
-
-/** Answers by arguments. What is of an object goes with it. */
-class Table {
-  #ofObjects: WeakMap<object, Table> | undefined;
-  #ofPrimitives: Map<unknown, Table> | undefined;
-  #answer: Answer | undefined;
-
-  find(args: readonly unknown[], make: () => Answer): Answer {
-    let table: Table = this;
-    for (const argument of args) table = table.#next(argument);
-    table.#answer ??= make();
-    return table.#answer;
-  }
-
-  #next(argument: unknown): Table {
-    const isObject = typeof argument === "object" && argument !== null;
-    const known = isObject ? this.#ofObjects?.get(argument) : this.#ofPrimitives?.get(argument);
-    if (known !== undefined) return known;
-    const next = new Table();
-    if (isObject) {
-      this.#ofObjects ??= new WeakMap();
-      this.#ofObjects.set(argument, next);
-    } else {
-      this.#ofPrimitives ??= new Map();
-      if (this.#ofPrimitives.size >= MAX_PRIMITIVES) this.#ofPrimitives.clear();
-      this.#ofPrimitives.set(argument, next);
-    }
-    return next;
-  }
-}
+// === One state after another ===
 
 /** One state of a mesh after another, and the answers that still hold. */
 export class History {
-  readonly #tables = new WeakMap<Query, Table>();
+  readonly #tables = new WeakMap<Query, ArgumentTable<Answer>>();
   /** When each field has changed last. */
   readonly #changedAt = new Array<number>(BITS).fill(0);
   readonly #changedSince = new Map<number, Fields>();
+  readonly readers = new Readers();
   #snapshot: MeshSnapshot | undefined;
   time = 0;
 
@@ -171,7 +233,17 @@ export class History {
     for (let bit = 0; bit < BITS; bit++) if ((changed & (1 << bit)) !== 0) this.#changedAt[bit] = this.time;
     this.#changedSince.clear();
     this.#snapshot = snapshot;
+    for (const answer of this.readers.of(changed | OUTSIDE)) answer.follow(this);
     return new Recorder(this).snapshot;
+  }
+
+  /** The answer of a query that was made by `narrow` or `derived`, to be watched. */
+  answerOf<Arguments extends readonly unknown[]>(
+    query: (snapshot: MeshSnapshot, ...args: Arguments) => unknown,
+    ...args: Arguments
+  ): Answer {
+    const { ask, keep } = queries.get(query as Query) ?? { ask: query as Query, keep: keepSame };
+    return this.find(ask, args, keep);
   }
 
   get snapshot(): MeshSnapshot {
@@ -188,7 +260,7 @@ export class History {
   }
 
   find(query: Query, args: readonly unknown[], keep: Keep): Answer {
-    const table = this.#tables.get(query) ?? new Table();
+    const table = this.#tables.get(query) ?? new ArgumentTable<Answer>();
     this.#tables.set(query, table);
     return table.find(args, () => new Answer((snapshot) => query(snapshot, ...args), keep));
   }
@@ -196,15 +268,20 @@ export class History {
 
 // === Queries ===
 
+/** What stands behind a query that is kept. */
+const queries = new WeakMap<Query, { readonly ask: Query; readonly keep: Keep }>();
+
 function kept<Arguments extends readonly unknown[], Result>(
   query: (snapshot: MeshSnapshot, ...args: Arguments) => Result,
   keep: Keep,
 ): (snapshot: MeshSnapshot, ...args: Arguments) => Result {
-  return (snapshot, ...args) => {
+  const asked = (snapshot: MeshSnapshot, ...args: Arguments): Result => {
     const recorder = recorders.get(snapshot);
     if (recorder === undefined) return query(snapshot, ...args);
     return recorder.read(recorder.history.find(query as Query, args, keep)) as Result;
   };
+  queries.set(asked as Query, { ask: query as Query, keep });
+  return asked;
 }
 
 /**

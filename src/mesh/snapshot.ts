@@ -24,7 +24,7 @@ import type {
   WorkloadHealth,
 } from "../policy/model.ts";
 import { effectiveSettings, type MeshSettings, meshConfigOf } from "./mesh-config.ts";
-import { byAge } from "./order.ts";
+import { ObjectIndex } from "./object-index.ts";
 
 export type { MeshSettings } from "./mesh-config.ts";
 
@@ -109,14 +109,6 @@ export const NOTHING_REVOKED: RevokedCredentials = { certificates: [], identitie
 export const DEFAULT_ROOT_NAMESPACE = "istio-system";
 export const DEFAULT_CLUSTER_DOMAIN = "cluster.local";
 
-type ObjectOf<K extends MeshObject["kind"]> = Extract<MeshObject, { readonly kind: K }>;
-
-type ByKind = ReadonlyMap<MeshObject["kind"], readonly MeshObject[]>;
-
-function ofKind<K extends MeshObject["kind"]>(objects: ByKind, kind: K): readonly ObjectOf<K>[] {
-  return (objects.get(kind) ?? []) as readonly ObjectOf<K>[];
-}
-
 /** Istio's annotation by which a proxy is made a gateway: its value is `gateway`. */
 const TEMPLATES = "inject.istio.io/templates";
 
@@ -169,8 +161,8 @@ function workloadOf(object: WorkloadEntryObject | PodObject, settings: MeshSetti
 }
 
 /** A pod comes after an entry of its name and so takes its place: an entry must not speak for a pod. */
-function workloadsOf(objects: ByKind, settings: MeshSettings, config: MeshConfig): readonly Workload[] {
-  return [...ofKind(objects, "WorkloadEntry"), ...ofKind(objects, "Pod")].map((object) => workloadOf(object, settings, config));
+function workloadsOf(objects: ObjectIndex, settings: MeshSettings, config: MeshConfig): readonly Workload[] {
+  return [...objects.of("WorkloadEntry"), ...objects.of("Pod")].map((object) => workloadOf(object, settings, config));
 }
 
 function identityOf(account: ServiceAccountObject, settings: MeshSettings): string {
@@ -182,6 +174,25 @@ function namespacesOf(objects: readonly NamespaceObject[], settings: MeshSetting
   return new Set(["default", settings.rootNamespace, ...objects.map((object) => object.meta.name)]);
 }
 
+/** What a snapshot was made of. */
+export interface SnapshotParts {
+  readonly given: MeshSettings;
+  readonly objects: ObjectIndex;
+  readonly snapshot: MeshSnapshot;
+}
+
+/** A field of the state before where the kinds that it is made of have the same objects. What is of one kind is made of the mesh's configuration besides. */
+function keeping(given: MeshSettings, objects: ObjectIndex, before: SnapshotParts | undefined) {
+  const same = new Map<MeshObject["kind"], boolean>();
+  const isSame = (kind: MeshObject["kind"]): boolean => {
+    const known = same.get(kind) ?? (before?.given === given && objects.isSame(before.objects, [kind]));
+    same.set(kind, known);
+    return known;
+  };
+  return <Field extends keyof MeshSnapshot>(field: Field, kinds: readonly MeshObject["kind"][], make: () => MeshSnapshot[Field]) =>
+    before !== undefined && ["ConfigMap" as const, ...kinds].every(isSame) ? before.snapshot[field] : make();
+}
+
 /** Indexes decoded objects. Each object's identity (kind, namespace, name) must be unique already; `given` is of the command line. */
 export function buildSnapshot(
   given: MeshSettings,
@@ -189,28 +200,51 @@ export function buildSnapshot(
   revoked: RevokedCredentials = NOTHING_REVOKED,
   federated: readonly string[] = [],
 ): MeshSnapshot {
-  const objects: ByKind = Map.groupBy(all, ({ kind }) => kind);
-  const configMaps = ofKind(objects, "ConfigMap");
-  const [settings, meshConfig] = [effectiveSettings(given, configMaps), meshConfigOf(given, configMaps)];
-  const workloads = workloadsOf(objects, settings, meshConfig);
+  return nextSnapshot(given, ObjectIndex.of(all), revoked, federated);
+}
+
+/** As `buildSnapshot`, with the very fields of an earlier state of which nothing has changed. */
+export function nextSnapshot(
+  given: MeshSettings,
+  objects: ObjectIndex,
+  revoked: RevokedCredentials,
+  federated: readonly string[],
+  before?: SnapshotParts,
+): MeshSnapshot {
+  const kept = keeping(given, objects, before);
+  const settings = kept("settings", [], () => effectiveSettings(given, objects.of("ConfigMap")));
+  const meshConfig = kept("meshConfig", [], () => meshConfigOf(given, objects.of("ConfigMap")));
+  const nameOf = ({ meta }: SecretObject | WorkloadGroupObject): string => `${meta.namespace}/${meta.name}`;
   return {
     settings,
     meshConfig,
-    workloads: new Map(workloads.map((workload) => [workload.key, workload])),
-    workloadGroups: new Map(ofKind(objects, "WorkloadGroup").map((group) => [`${group.meta.namespace}/${group.meta.name}`, group])),
-    services: ofKind(objects, "Service").toSorted(byAge),
-    endpointSlices: ofKind(objects, "EndpointSlice").toSorted(byAge),
-    serviceEntries: ofKind(objects, "ServiceEntry").toSorted(byAge),
-    destinationRules: ofKind(objects, "DestinationRule").toSorted(byAge),
-    sidecars: ofKind(objects, "Sidecar").toSorted(byAge),
-    peerAuthentications: ofKind(objects, "PeerAuthentication").toSorted(byAge),
-    requestAuthentications: ofKind(objects, "RequestAuthentication").toSorted(byAge),
-    authorizationPolicies: ofKind(objects, "AuthorizationPolicy").toSorted(byAge),
-    gateways: ofKind(objects, "Gateway").toSorted(byAge),
-    virtualServices: ofKind(objects, "VirtualService").toSorted(byAge),
-    secrets: new Map(ofKind(objects, "Secret").map((secret) => [`${secret.meta.namespace}/${secret.meta.name}`, secret])),
-    identities: new Set(ofKind(objects, "ServiceAccount").map((account) => identityOf(account, settings))),
-    namespaces: namespacesOf(ofKind(objects, "Namespace"), settings),
+    workloads: kept(
+      "workloads",
+      ["WorkloadEntry", "Pod"],
+      () => new Map(workloadsOf(objects, settings, meshConfig).map((workload) => [workload.key, workload])),
+    ),
+    workloadGroups: kept(
+      "workloadGroups",
+      ["WorkloadGroup"],
+      () => new Map(objects.of("WorkloadGroup").map((group) => [nameOf(group), group])),
+    ),
+    services: kept("services", ["Service"], () => objects.byAge("Service")),
+    endpointSlices: kept("endpointSlices", ["EndpointSlice"], () => objects.byAge("EndpointSlice")),
+    serviceEntries: kept("serviceEntries", ["ServiceEntry"], () => objects.byAge("ServiceEntry")),
+    destinationRules: kept("destinationRules", ["DestinationRule"], () => objects.byAge("DestinationRule")),
+    sidecars: kept("sidecars", ["Sidecar"], () => objects.byAge("Sidecar")),
+    peerAuthentications: kept("peerAuthentications", ["PeerAuthentication"], () => objects.byAge("PeerAuthentication")),
+    requestAuthentications: kept("requestAuthentications", ["RequestAuthentication"], () => objects.byAge("RequestAuthentication")),
+    authorizationPolicies: kept("authorizationPolicies", ["AuthorizationPolicy"], () => objects.byAge("AuthorizationPolicy")),
+    gateways: kept("gateways", ["Gateway"], () => objects.byAge("Gateway")),
+    virtualServices: kept("virtualServices", ["VirtualService"], () => objects.byAge("VirtualService")),
+    secrets: kept("secrets", ["Secret"], () => new Map(objects.of("Secret").map((secret) => [nameOf(secret), secret]))),
+    identities: kept(
+      "identities",
+      ["ServiceAccount"],
+      () => new Set(objects.of("ServiceAccount").map((account) => identityOf(account, settings))),
+    ),
+    namespaces: kept("namespaces", ["Namespace"], () => namespacesOf(objects.of("Namespace"), settings)),
     revoked,
     federated,
   };

@@ -301,7 +301,7 @@ export async function startControlPlane(given: ControlPlaneOptions): Promise<Con
     }
     trust.onWithdrawal(() => server.drain(formatHostPort(listen), DRAIN_MS));
 
-    const endpoint = await openBundleEndpoint(options, () => trust.source.own, serving.material);
+    const endpoint = await openBundleEndpoint(options, () => trust.source.own, serving.material, logger);
     cleanup.push(() => endpoint?.close());
     const adminSocket = join(state.folder, "admin.sock");
     const routes = adminRoutes({

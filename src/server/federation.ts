@@ -49,19 +49,28 @@ export function openFederation({ file, folder, trustDomain, clock, logger }: Fed
   return new Federation({ read: (names) => readRelations(file, names), trustDomain, folder: join(folder, "federation"), clock, logger });
 }
 
+function readMaterial(file: string): string {
+  try {
+    return readFileSync(file, "utf8");
+  } catch (cause) {
+    throw new AppError("not-found", "the bundle endpoint's certificate or key cannot be read", { where: file, cause });
+  }
+}
+
 /** Undefined where none is wanted. Throws what the operator must put right. */
 export async function openBundleEndpoint(
   { bundleEndpoint }: FederationConfig,
   own: () => TrustBundle,
   serving: RotatingTlsMaterial,
+  logger: Logger,
 ): Promise<BundleEndpoint | undefined> {
   if (bundleEndpoint === undefined) return undefined;
   const { listen, files } = bundleEndpoint;
   const material = (): Pick<TlsMaterial, "key" | "chain"> => {
-    if (files !== undefined) return { key: readFileSync(files.key, "utf8"), chain: readFileSync(files.certificate, "utf8") };
+    if (files !== undefined) return { key: readMaterial(files.key), chain: readMaterial(files.certificate) };
     const { current } = serving;
     if (current === undefined) throw new AppError("unavailable", "the control plane has no certificate");
     return current;
   };
-  return serveBundle({ listen, material, bundle: () => formatBundle(own()) });
+  return serveBundle({ listen, material, bundle: () => formatBundle(own()), logger });
 }

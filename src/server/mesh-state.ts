@@ -6,19 +6,19 @@ import type { Diagnostic } from "../core/diagnostic.ts";
 import { formatDiagnostic, severityOf } from "../core/diagnostic.ts";
 import type { Logger } from "../core/logger.ts";
 import { once } from "../core/once.ts";
-import { admitMeshConfig, type FixedSettings } from "../mesh/mesh-config.ts";
+import type { FixedSettings } from "../mesh/mesh-config.ts";
 import { meshServices } from "../mesh/registry.ts";
 import {
-  buildSnapshot,
   checkReferences,
   type MeshSettings,
-  type MeshSnapshot,
   NOTHING_REVOKED,
+  nextSnapshot,
   type RevokedCredentials,
+  type SnapshotParts,
 } from "../mesh/snapshot.ts";
 import type { MeshObject } from "../policy/model.ts";
 import type { SourceStatus } from "../sources/snapshot.ts";
-import { SecretCheck } from "./secrets.ts";
+import { UsableObjects } from "./usable-objects.ts";
 
 export interface Configuration {
   readonly objects: readonly MeshObject[];
@@ -36,12 +36,12 @@ export interface MeshView extends CompiledMesh {
   readonly kept: ReadonlySet<string>;
 }
 
-const NOTHING_KEPT: ReadonlySet<string> = new Set();
 /** Between one look at all diagnostics and the next, in milliseconds: a look at a large mesh takes as long as a push. */
 const TELL_MS = 500;
 
 /** What of a state does not come from compiling. */
-interface Given extends Pick<MeshView, "generation" | "kept"> {
+interface Given extends Pick<MeshView, "generation"> {
+  readonly kept: () => MeshView["kept"];
   /** What is wrong with the configuration before it is compiled. */
   readonly before: () => readonly Diagnostic[];
 }
@@ -50,9 +50,11 @@ function viewOf(compiled: CompiledMesh, { generation, kept, before }: Given): Me
   const diagnostics = once(() => [...before(), ...compiled.diagnostics]);
   return {
     generation,
-    kept,
     snapshot: compiled.snapshot,
     policies: compiled.policies,
+    get kept() {
+      return kept();
+    },
     get statuses() {
       return compiled.statuses;
     },
@@ -68,18 +70,15 @@ export class MeshState {
   readonly #settings: MeshSettings;
   readonly #logger: Logger;
   readonly #keysOf: JwksLookup;
-  readonly #secrets = new SecretCheck();
   readonly #compiler = new MeshCompiler();
-  readonly #fixed: FixedSettings;
   readonly #revoked: () => RevokedCredentials;
   readonly #federated: () => readonly string[];
   readonly #listeners: Listener[] = [];
-  /** What the last configuration came to. */
-  #objects: readonly MeshObject[] = [];
-  /** Of these, what is in force. */
-  #usable: readonly MeshObject[] = [];
+  readonly #usable: UsableObjects;
+  /** What the last state was made of. */
+  #parts: SnapshotParts | undefined;
   #current: MeshView;
-  #given: Given = { generation: 0, kept: NOTHING_KEPT, before: () => [] };
+  #given: Given = { generation: 0, kept: () => new Set(), before: () => [] };
   #told: ReadonlySet<string> = new Set();
   #toldAt = Number.NEGATIVE_INFINITY;
   #telling: NodeJS.Timeout | undefined;
@@ -96,10 +95,10 @@ export class MeshState {
     this.#settings = settings;
     this.#revoked = revoked;
     this.#federated = federated;
-    this.#fixed = fixed;
+    this.#usable = new UsableObjects(settings, fixed);
     this.#logger = logger;
     this.#keysOf = keysOf;
-    this.#current = viewOf(this.#compiler.compile(this.#snapshotOf([]), keysOf), this.#given);
+    this.#current = viewOf(this.#compile(), this.#given);
   }
 
   get current(): MeshView {
@@ -113,14 +112,12 @@ export class MeshState {
 
   /** Compiles a configuration and puts it in force. */
   apply(configuration: Configuration): void {
-    const { objects: admitted, diagnostics: refused } = admitMeshConfig(this.#settings, this.#fixed, configuration.objects, this.#objects);
-    this.#objects = admitted;
-    const { objects, diagnostics: unusable } = this.#secrets.check(admitted);
-    this.#usable = objects;
-    const compiled = this.#compiler.compile(this.#snapshotOf(objects), this.#keysOf);
-    const told = [...configuration.diagnostics, ...refused, ...unusable];
-    const before = once(() => [...told, ...checkReferences(compiled.snapshot, objects)]);
-    const kept = new Set((configuration.statuses ?? []).flatMap(({ key, state }) => (state === "kept" ? [key] : [])));
+    const unusable = this.#usable.take(configuration.objects);
+    const usable = this.#usable.current;
+    const compiled = this.#compile();
+    const { diagnostics: decoded, statuses = [] } = configuration;
+    const before = once(() => [...decoded, ...unusable, ...checkReferences(compiled.snapshot, usable.objects)]);
+    const kept = once(() => new Set(statuses.flatMap(({ key, state }) => (state === "kept" ? [key] : []))));
     this.#given = { generation: this.#given.generation + 1, kept, before };
     this.#publish(viewOf(compiled, this.#given));
     this.#tellSoon();
@@ -140,12 +137,15 @@ export class MeshState {
 
   /** The same configuration with what is revoked, and who is federated with, at this moment. */
   refreshTrust(): void {
-    const compiled = this.#compiler.compile(this.#snapshotOf(this.#usable), this.#keysOf);
-    this.#publish(viewOf(compiled, this.#given));
+    this.#publish(viewOf(this.#compile(), this.#given));
   }
 
-  #snapshotOf(objects: readonly MeshObject[]): MeshSnapshot {
-    return buildSnapshot(this.#settings, objects, this.#revoked(), this.#federated());
+  #compile(): CompiledMesh {
+    const [given, objects] = [this.#settings, this.#usable.current];
+    const next = nextSnapshot(given, objects, this.#revoked(), this.#federated(), this.#parts);
+    const compiled = this.#compiler.compile(next, this.#keysOf);
+    this.#parts = { given, objects, snapshot: compiled.snapshot };
+    return compiled;
   }
 
   /** The same configuration with the keys of this moment. */

@@ -52,14 +52,20 @@ function told(secret: SecretObject, thrown: unknown, kept: boolean): Diagnostic 
   };
 }
 
+export interface Checked<O> {
+  /** The same list where all of them can be used. */
+  readonly objects: readonly O[];
+  readonly diagnostics: readonly Diagnostic[];
+}
+
 export class SecretCheck {
   #good: ReadonlyMap<string, SecretObject> = new Map();
 
   /** The same objects with Secrets that can be used. */
-  check(objects: readonly MeshObject[]): { readonly objects: readonly MeshObject[]; readonly diagnostics: readonly Diagnostic[] } {
+  check<O extends MeshObject>(objects: readonly O[]): Checked<O | SecretObject> {
     const diagnostics: Diagnostic[] = [];
     const good = new Map<string, SecretObject>();
-    const usable = objects.flatMap((object): MeshObject | readonly MeshObject[] => {
+    const usable = objects.flatMap((object): O | SecretObject | readonly O[] => {
       if (object.kind !== "Secret") return object;
       const key = objectKey(object);
       try {
@@ -73,6 +79,6 @@ export class SecretCheck {
       return good.get(key) ?? [];
     });
     this.#good = good;
-    return { objects: usable, diagnostics };
+    return { objects: diagnostics.length === 0 ? objects : usable, diagnostics };
   }
 }

@@ -36,9 +36,15 @@ export class FakeCa {
   readonly root: Certificate;
   readonly #key: KeyObject;
 
-  constructor(organization = "fake", now = Date.now(), key = generateKey()) {
+  /** Of a root of its own, or of one that is there and whose key is given. */
+  constructor(
+    organization = "fake",
+    now = Date.now(),
+    key = generateKey(),
+    root = makeRoot(key, { organization, now: now - DAY_MS, backdateSeconds: 0 }),
+  ) {
     this.#key = key;
-    this.root = makeRoot(this.#key, { organization, now: now - DAY_MS, backdateSeconds: 0 });
+    this.root = root;
   }
 
   get rootPem(): string {

@@ -1,55 +1,35 @@
-/** A mesh of one trust domain that another one may call: a server, a client, and an entry for the other's server. */
-import { once } from "node:events";
-import { writeFileSync } from "node:fs";
-import { createServer, request } from "node:http";
+/** A mesh of one trust domain that another one may call: a server, a client, and entries for the other's server and for an impostor. */
+import { createPrivateKey } from "node:crypto";
+import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { FederatedDomainStatus } from "../../src/ca/federation/federated-domain.ts";
 import { callAdmin } from "../../src/cli/admin-client.ts";
+import { parseCertificates } from "../../src/x509/certificate.ts";
+import { FakeCa } from "../fakes/fake-ca.ts";
 import { until } from "../fakes/processes.ts";
 import type { GarrisonProcess, Scope } from "./garrison.ts";
-import { pickPort } from "./mesh.ts";
+import { account, type MeshPorts, NAMESPACES, peerAuthentication, pickPort, pickPorts, service, sidecar } from "./mesh.ts";
 import { Place } from "./place.ts";
-import type { ProxyFlags } from "./scene.ts";
+import { get, type ProxyFlags, startApplication } from "./scene.ts";
 
-interface Ports {
+interface Ports extends MeshPorts {
   readonly serve: number;
   readonly bundle: number;
-  readonly inbound: number;
-  readonly application: number;
-  readonly outbound: number;
+  /** Where somebody poses as a server. */
+  readonly impostor: number;
+  /** Where the client's proxy takes calls to the impostor, as the other mesh's server and as this one's. */
+  readonly asOther: number;
+  readonly asOwn: number;
 }
 
-const account = (name: string) => `apiVersion: v1
-kind: ServiceAccount
-metadata: { name: ${name}, namespace: shop }
----
-apiVersion: networking.istio.io/v1
-kind: WorkloadEntry
-metadata: { name: ${name}, namespace: shop }
-spec: { address: 127.0.0.1, serviceAccount: ${name}, labels: { app: ${name} } }
----
-`;
+const SERVER = "ns/shop/sa/server";
 
-const server = ({ inbound, application }: Ports, other: string) => `${account("server")}apiVersion: v1
-kind: Service
-metadata: { name: server, namespace: shop }
-spec:
-  selector: { app: server }
-  ports: [{ name: http, port: 80, targetPort: ${inbound} }]
----
-apiVersion: networking.istio.io/v1
-kind: Sidecar
-metadata: { name: server, namespace: shop }
-spec:
-  workloadSelector: { labels: { app: server } }
-  ingress:
-    - { port: { number: ${inbound}, protocol: HTTP, name: http }, defaultEndpoint: "127.0.0.1:${application}" }
----
-apiVersion: security.istio.io/v1
-kind: PeerAuthentication
-metadata: { name: default, namespace: shop }
-spec: { mtls: { mode: STRICT } }
----
+const server = ({ inbound, application }: Ports, other: string) => `${account("server")}${service(inbound)}${sidecar(
+  "server",
+  `  ingress: [{ port: { number: ${inbound}, protocol: HTTP, name: http }, defaultEndpoint: "127.0.0.1:${application}" }]
+`,
+)}---
+${peerAuthentication("STRICT")}---
 apiVersion: security.istio.io/v1
 kind: AuthorizationPolicy
 metadata: { name: other-mesh, namespace: shop }
@@ -64,31 +44,37 @@ spec:
       to: [{ operation: { paths: ["/elsewhere"] } }]
 `;
 
-const client = ({ outbound }: Ports, other: string, target: number) => `${account("client")}apiVersion: networking.istio.io/v1
+/** A server at `port` of this machine, which must prove that it is `identity`. */
+const entry = (host: string, port: number, identity: string) => `---
+apiVersion: networking.istio.io/v1
 kind: ServiceEntry
-metadata: { name: other-server, namespace: shop }
+metadata: { name: ${host.replace(".", "-")}, namespace: shop }
 spec:
-  hosts: [server.${other}]
+  hosts: [${host}]
   location: MESH_INTERNAL
   resolution: STATIC
   ports: [{ number: 80, name: http, protocol: HTTP }]
-  endpoints: [{ address: 127.0.0.1, ports: { http: ${target} } }]
-  subjectAltNames: ["spiffe://${other}/ns/shop/sa/server"]
----
-apiVersion: networking.istio.io/v1
-kind: Sidecar
-metadata: { name: client, namespace: shop }
-spec:
-  workloadSelector: { labels: { app: client } }
-  egress:
-    - { port: { number: ${outbound}, protocol: HTTP, name: http }, bind: 127.0.0.1, hosts: ["shop/server.${other}"] }
+  endpoints: [{ address: 127.0.0.1, ports: { http: ${port} } }]
+  subjectAltNames: ["spiffe://${identity}"]
 `;
+
+const egress = (port: number, host: string) =>
+  `    - { port: { number: ${port}, protocol: HTTP, name: http }, bind: 127.0.0.1, hosts: ["shop/${host}"] }\n`;
+
+const client = ({ outbound, impostor, asOther, asOwn }: Ports, own: string, other: string, target: number) =>
+  [
+    account("client"),
+    entry("server.other", target, `${other}/${SERVER}`),
+    entry("impostor.other", impostor, `${other}/${SERVER}`),
+    entry("impostor.own", impostor, `${own}/${SERVER}`),
+    sidecar("client", `  egress:\n${egress(outbound, "server.other")}${egress(asOther, "impostor.other")}${egress(asOwn, "impostor.own")}`),
+  ].join("");
 
 export class FederatedMesh {
   readonly trustDomain: string;
   readonly place: Place;
   readonly #flags: ProxyFlags;
-  ports: Ports = { serve: 0, bundle: 0, inbound: 0, application: 0, outbound: 0 };
+  ports: Ports = { serve: 0, bundle: 0, inbound: 0, application: 0, outbound: 0, impostor: 0, asOther: 0, asOwn: 0 };
   #serve: GarrisonProcess | undefined;
 
   constructor(scope: Scope, trustDomain: string, flags: ProxyFlags) {
@@ -107,28 +93,17 @@ export class FederatedMesh {
   }
 
   async prepare(): Promise<void> {
-    const ports: number[] = [];
-    while (ports.length < 5) ports.push(await pickPort());
-    const [serve = 0, bundle = 0, inbound = 0, application = 0, outbound = 0] = ports;
-    this.ports = { serve, bundle, inbound, application, outbound };
-    const app = createServer((incoming, response) => {
-      incoming.resume();
-      response.end("here\n");
-    });
-    this.place.after(() => {
-      app.close();
-      app.closeAllConnections();
-    });
-    app.listen(application, "127.0.0.1");
-    await once(app, "listening");
+    const [serve, bundle, impostor, asOther, asOwn] = await Promise.all([pickPort(), pickPort(), pickPort(), pickPort(), pickPort()]);
+    this.ports = { ...(await pickPorts()), serve, bundle, impostor, asOther, asOwn };
+    await startApplication(this.place, this.ports.application);
     this.federate([]);
   }
 
   /** The configuration, when the other's ports are known. */
   write(other: FederatedMesh): void {
-    this.place.write("namespaces.yaml", "apiVersion: v1\nkind: Namespace\nmetadata: { name: shop }\n");
+    this.place.write("namespaces.yaml", NAMESPACES);
     this.place.write("server.yaml", server(this.ports, other.trustDomain));
-    this.place.write("client.yaml", client(this.ports, other.trustDomain, other.ports.inbound));
+    this.place.write("client.yaml", client(this.ports, this.trustDomain, other.trustDomain, other.ports.inbound));
   }
 
   async startControlPlane(flags: readonly string[] = []): Promise<void> {
@@ -173,17 +148,25 @@ export class FederatedMesh {
     return until(`the other bundle is ${state}`, async () => (await this.statuses())[0]?.state === state);
   }
 
-  /** What this mesh's client gets from the other's server; 0 where there is no answer. */
-  ask(path: string): Promise<number> {
-    return new Promise((resolve) => {
-      const sent = request({ host: "127.0.0.1", port: this.ports.outbound, path, agent: false, timeout: 10_000 }, (response) => {
-        response.resume().once("error", () => resolve(0));
-        response.once("end", () => resolve(response.statusCode ?? 0));
-      });
-      sent.once("timeout", () => sent.destroy());
-      sent.once("error", () => resolve(0));
-      sent.end();
-    });
+  /** The mesh's own CA, in the hands of somebody who signs what it never would. */
+  stolenCa(): FakeCa {
+    const [root] = parseCertificates(readFileSync(join(this.place.state, "ca", "root-cert.pem"), "utf8"));
+    const key = createPrivateKey(readFileSync(join(this.place.state, "ca", "ca-key.pem"), "utf8"));
+    return new FakeCa(this.trustDomain, Date.now(), key, root);
+  }
+
+  /** The control plane ends, and starts again when its bundle of the other domain has so much time left. */
+  async restartWith(other: FederatedMesh, leftMs: number, staleAfterMs: number): Promise<void> {
+    await this.serve.kill();
+    const file = join(this.place.state, "federation", `${other.trustDomain}.json`);
+    const kept = JSON.parse(readFileSync(file, "utf8")) as object;
+    writeFileSync(file, JSON.stringify({ ...kept, fetchedAt: Date.now() - staleAfterMs + leftMs }));
+    await this.startControlPlane();
+  }
+
+  /** What this mesh's client gets from the other's server, or by another of its proxy's ports; 0 where there is no answer. */
+  ask(path: string, port = this.ports.outbound): Promise<number> {
+    return get(port, path);
   }
 
   untilAnswer(path: string, status: number): Promise<void> {

@@ -1,8 +1,11 @@
 /** Two meshes with roots of their own that call each other, whichever proxies they have. */
 import assert from "node:assert/strict";
 import { before, describe, test } from "node:test";
+import type { FakeCa } from "../fakes/fake-ca.ts";
+import { until } from "../fakes/processes.ts";
 import type { FaultOptions } from "./faults.ts";
 import { FederatedMesh } from "./federated-mesh.ts";
+import { callWith, startImpostor } from "./impostor.ts";
 import type { ProxyFlags } from "./scene.ts";
 
 /** The same tests for each proxy. */
@@ -40,19 +43,50 @@ export function describeFederation(name: string, flags: ProxyFlags, { skip = fal
       await Promise.all([east.untilAnswer("/by-name", 200), west.untilAnswer("/by-name", 200)]);
     });
 
+    test("a root signs callers of its own domain alone", async () => {
+      for (const [mesh, other] of [[east, west] as const, [west, east] as const]) {
+        const call = (ca: FakeCa, domain: string) =>
+          callWith(mesh.ports.inbound, ca.material(`spiffe://${domain}/ns/shop/sa/client`), "/by-name");
+        const [own, others] = [mesh.stolenCa(), other.stolenCa()];
+        assert.equal(await call(others, other.trustDomain), 200);
+        // It would be let in as an account of the mesh itself, whom the policy refuses; it is not even heard.
+        assert.equal(await call(own, mesh.trustDomain), 403);
+        assert.deepEqual([await call(own, other.trustDomain), await call(others, mesh.trustDomain)], [0, 0]);
+      }
+    });
+
+    test("a root signs servers of its own domain alone", async () => {
+      for (const [mesh, other] of [[east, west] as const, [west, east] as const]) {
+        const impostor = await startImpostor(mesh.place, mesh.ports.impostor);
+        const [own, others] = [mesh.stolenCa(), other.stolenCa()];
+        const pose = (ca: FakeCa, domain: string) => impostor(ca.material(`spiffe://${domain}/ns/shop/sa/server`));
+        const { asOwn, asOther } = mesh.ports;
+        pose(others, other.trustDomain);
+        await until("the other mesh's server is believed", async () => (await mesh.ask("/", asOther)) === 200);
+        assert.equal(await mesh.ask("/", asOwn), 503);
+        pose(own, other.trustDomain);
+        assert.deepEqual([await mesh.ask("/", asOther), await mesh.ask("/", asOwn)], [503, 503]);
+        pose(own, mesh.trustDomain);
+        assert.deepEqual([await mesh.ask("/", asOther), await mesh.ask("/", asOwn)], [503, 200]);
+        pose(others, mesh.trustDomain);
+        assert.deepEqual([await mesh.ask("/", asOther), await mesh.ask("/", asOwn)], [503, 503]);
+      }
+    });
+
     test("while the other endpoint is away its bundle stays, over a restart too, until it is stale", async () => {
-      east.federate([await west.entryFor(east, "20s")]);
+      east.federate([await west.entryFor(east, "1h")]);
       await east.untilState("trusted");
       await west.serve.kill();
       await east.serve.kill();
       await east.startControlPlane();
       assert.equal((await east.statuses())[0]?.state, "trusted");
-      assert.equal(await west.ask("/by-name"), 200);
+      assert.deepEqual([await west.ask("/by-name"), await east.ask("/by-name")], [200, 200]);
+      await east.restartWith(west, 2_000, 3_600_000);
       await east.untilState("stale");
-      await west.untilAnswer("/by-name", 503);
+      await Promise.all([west.untilAnswer("/by-name", 503), east.untilAnswer("/by-name", 503)]);
       await west.startControlPlane();
       await east.untilState("trusted");
-      await west.untilAnswer("/by-name", 200);
+      await Promise.all([west.untilAnswer("/by-name", 200), east.untilAnswer("/by-name", 200)]);
     });
   });
 }

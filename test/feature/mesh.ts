@@ -20,12 +20,13 @@ export const SERVER_IDENTITY = "spiffe://cluster.local/ns/shop/sa/server";
 export const OPEN_PATHS = '["/open"]';
 export const OPEN_RULE = "shop/client-reads[0]";
 
-const NAMESPACES = `apiVersion: v1
+export const NAMESPACES = `apiVersion: v1
 kind: Namespace
 metadata: { name: shop }
 `;
 
-function account(name: string): string {
+/** A workload of `shop` on this machine. */
+export function account(name: string): string {
   return `apiVersion: v1
 kind: ServiceAccount
 metadata: { name: ${name}, namespace: shop }
@@ -37,7 +38,7 @@ spec: { address: 127.0.0.1, serviceAccount: ${name}, labels: { app: ${name} } }
 `;
 }
 
-function sidecar(name: string, listeners: string): string {
+export function sidecar(name: string, listeners: string): string {
   return `---
 apiVersion: networking.istio.io/v1
 kind: Sidecar
@@ -47,7 +48,8 @@ spec:
 ${listeners}`;
 }
 
-function service(inbound: number): string {
+/** `shop/server`, at its proxy's port. */
+export function service(inbound: number): string {
   return `---
 apiVersion: v1
 kind: Service

@@ -16,7 +16,7 @@ export type ProxyFlags = readonly string[];
 const REQUEST_TIMEOUT_MS = 10_000;
 
 /** One HTTP request on a connection of its own; its status, or 0 where there was no answer. */
-function get(port: number, path: string): Promise<number> {
+export function get(port: number, path: string): Promise<number> {
   return new Promise((resolve) => {
     const sent = request({ host: "127.0.0.1", port, path, agent: false, timeout: REQUEST_TIMEOUT_MS }, (response) => {
       response.resume().once("error", () => resolve(0));
@@ -38,7 +38,7 @@ export function isListening(port: number): Promise<boolean> {
 }
 
 /** An application that answers everything with 200. */
-async function startApplication(scope: Scope, port: number): Promise<void> {
+export async function startApplication(scope: Scope, port: number): Promise<void> {
   const server = createServer((incoming, response) => {
     incoming.resume();
     response.end(`you asked for ${incoming.url}\n`);

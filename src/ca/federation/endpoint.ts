@@ -1,18 +1,24 @@
 /** The endpoint where other trust domains fetch this one's bundle (SPIFFE Federation §4, §5). */
-import { hash } from "node:crypto";
+import { createPrivateKey, hash, X509Certificate } from "node:crypto";
 import { once } from "node:events";
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { createServer, type Server } from "node:https";
 import type { AddressInfo } from "node:net";
 import { AppError } from "../../core/error.ts";
+import type { Logger } from "../../core/logger.ts";
 import type { TlsMaterial } from "../../rpc/credentials.ts";
+
+type Pair = Pick<TlsMaterial, "key" | "chain">;
 
 export interface BundleEndpointOptions {
   readonly listen: { readonly host: string; readonly port: number };
   /** What the server proves itself by, at this moment. */
-  readonly material: () => Pick<TlsMaterial, "key" | "chain">;
+  readonly material: () => Pair;
   /** The document. */
   readonly bundle: () => string;
+  readonly logger: Logger;
+  /** Milliseconds between two looks at the material. */
+  readonly lookMs?: number;
 }
 
 export interface BundleEndpoint {
@@ -23,6 +29,8 @@ export interface BundleEndpoint {
 const MAX_CONNECTIONS = 256;
 const REQUEST_MS = 10_000;
 const LOOK_MS = 1_000;
+/** Files are half-written for a moment; who is told of it can do something. */
+const FLAWED_LOOKS = 5;
 
 function answer({ method, headers }: IncomingMessage, response: ServerResponse, bundle: () => string): void {
   response.setHeader("connection", "close");
@@ -36,41 +44,75 @@ function answer({ method, headers }: IncomingMessage, response: ServerResponse, 
   else response.writeHead(200, { "content-type": "application/json", etag }).end(document);
 }
 
-/** Serves until it is closed; a certificate that changes is in force for the next connection. Throws `address-in-use` and `unavailable`. */
-export async function serveBundle({ listen, material, bundle }: BundleEndpointOptions): Promise<BundleEndpoint> {
-  const context = () => {
-    const { key, chain } = material();
-    return { key, cert: chain };
-  };
-  let current = context();
-  const server: Server = createServer({ ...current, handshakeTimeout: REQUEST_MS, maxHeaderSize: 8_192 }, (request, response) => {
+/** Of a file that is empty, OpenSSL would make a server without a certificate. Throws `invalid-configuration`. */
+function checkPair({ key, chain }: Pair): void {
+  try {
+    if (new X509Certificate(chain).checkPrivateKey(createPrivateKey(key))) return;
+  } catch (cause) {
+    throw new AppError("invalid-configuration", "the bundle endpoint's certificate or key is not PEM of one", { cause });
+  }
+  throw new AppError("invalid-configuration", "the bundle endpoint's certificate is for another key than the one that was given", {
+    help: "give a certificate chain, and the private key of its first certificate",
+  });
+}
+
+function open({ key, chain }: Pair, bundle: () => string): Server {
+  const options = { key, cert: chain, handshakeTimeout: REQUEST_MS, maxHeaderSize: 8_192 };
+  const server = createServer(options, (request, response) => {
     request.resume();
     answer(request, response, bundle);
   });
   server.maxConnections = MAX_CONNECTIONS;
   server.requestTimeout = REQUEST_MS;
   server.headersTimeout = REQUEST_MS;
-  server.listen(listen.port, listen.host);
+  return server;
+}
+
+/** Looks at the material again and again; what is whole is in force for the next connection. Returns what ends it. */
+function follow(server: Server, first: Pair, { material, logger, lookMs = LOOK_MS }: BundleEndpointOptions): () => void {
+  let current = first;
+  let flawed = 0;
+  const look = () => {
+    try {
+      const next = material();
+      if (next.key !== current.key || next.chain !== current.chain) {
+        checkPair(next);
+        server.setSecureContext({ key: next.key, cert: next.chain });
+        current = next;
+      }
+      flawed = 0;
+    } catch (thrown) {
+      flawed += 1;
+      if (flawed !== FLAWED_LOOKS) return;
+      const { message } = AppError.from(thrown);
+      logger.log("error", "the bundle endpoint's certificate cannot be taken, the one before stays", { reason: message });
+    }
+  };
+  const timer = setInterval(look, lookMs).unref();
+  return () => clearInterval(timer);
+}
+
+/**
+ * Serves until it is closed; a certificate that changes is in force for the next connection. Throws `address-in-use`, `unavailable`, and
+ * `invalid-configuration` for a certificate that is none.
+ */
+export async function serveBundle(options: BundleEndpointOptions): Promise<BundleEndpoint> {
+  const { host, port } = options.listen;
+  const first = options.material();
+  checkPair(first);
+  const server = open(first, options.bundle);
+  server.listen(port, host);
   try {
     await once(server, "listening");
   } catch (cause) {
     const code = (cause as NodeJS.ErrnoException).code === "EADDRINUSE" ? "address-in-use" : "unavailable";
-    throw new AppError(code, `the bundle endpoint cannot listen at \`${listen.host}:${listen.port}\``, { cause });
+    throw new AppError(code, `the bundle endpoint cannot listen at \`${host}:${port}\``, { cause });
   }
-  const timer = setInterval(() => {
-    try {
-      const next = context();
-      if (next.key === current.key && next.cert === current.cert) return;
-      server.setSecureContext(next);
-      current = next;
-    } catch {
-      // Half-written files: the certificate before serves on, and they are looked at again.
-    }
-  }, LOOK_MS).unref();
+  const end = follow(server, first, options);
   return {
     port: (server.address() as AddressInfo).port,
     close() {
-      clearInterval(timer);
+      end();
       server.close();
       server.closeAllConnections();
     },

@@ -6,6 +6,7 @@ import { afterEach, beforeEach, describe, test } from "node:test";
 import { FakeCa } from "../../../test/fakes/fake-ca.ts";
 import { ManualClock } from "../../../test/fakes/manual-clock.ts";
 import { until } from "../../../test/fakes/processes.ts";
+import { type Clock, systemClock } from "../../core/clock.ts";
 import { AppError } from "../../core/error.ts";
 import { silentLogger } from "../../core/logger.ts";
 import { parseTrustDomain } from "../../identity/trust-domain.ts";
@@ -25,18 +26,23 @@ let answer: string | AppError;
 let asked: string[];
 let domains: FederatedDomain[];
 
-function open(bundleFile = "first.json"): FederatedDomain {
+/** How often what is trusted may have changed. */
+let changes: number;
+
+function open(bundleFile = "first.json", time: Clock = clock, staleAfterMs = 60_000): FederatedDomain {
   const domain = new FederatedDomain({
     relation: {
       trustDomain: parseTrustDomain("west.example"),
       url: "https://west.example/",
       proof: { profile: "https_spiffe", endpointSpiffeId: "spiffe://west.example/ns/a/sa/b", bundleFile: join(folder, bundleFile) },
-      staleAfterMs: 60_000,
+      staleAfterMs,
     },
     file: join(folder, "kept.json"),
-    clock,
+    clock: time,
     logger: silentLogger,
-    onChange: () => undefined,
+    onChange: () => {
+      changes += 1;
+    },
     fetch: (_relation, roots) => {
       asked.push(roots);
       return answer instanceof AppError ? Promise.reject(answer) : Promise.resolve(answer);
@@ -59,7 +65,7 @@ async function again(): Promise<FederatedDomain> {
 beforeEach(() => {
   folder = mkdtempSync(join(tmpdir(), "federated-"));
   clock = new ManualClock(1_700_000_000_000);
-  [asked, domains] = [[], []];
+  [asked, domains, changes] = [[], [], 0];
   answer = new AppError("unavailable", "away");
   writeFileSync(join(folder, "first.json"), documentOf(first.rootPem, 1));
 });
@@ -89,6 +95,16 @@ describe("a trust domain that is federated with", () => {
     const domain = await again();
     assert.deepEqual([domain.status.state, domain.status.failure], ["trusted", "away"]);
     await clock.advance(60_000);
+    assert.deepEqual([domain.status.state, domain.trusted], ["stale", undefined]);
+  });
+
+  test("tells by itself when it becomes stale, with nobody asking", async () => {
+    answer = documentOf(first.rootPem, 1);
+    const domain = open("first.json", systemClock, 1_000);
+    await until("its bundle was taken", () => changes === 1);
+    assert.equal(domain.status.state, "trusted");
+    answer = new AppError("unavailable", "away");
+    await until("it was told that the bundle is stale", () => changes === 2);
     assert.deepEqual([domain.status.state, domain.trusted], ["stale", undefined]);
   });
 

@@ -17,9 +17,16 @@ function spiffeFlaw(certificate: PeerCertificate, endpointSpiffeId: string): Err
   return new AppError("permission-denied", `the endpoint is not \`${endpointSpiffeId}\``);
 }
 
+/** Without a certificate in the file, Node would take the machine's CAs. */
+function readCas(file: string): string {
+  const text = readFileSync(file, "utf8");
+  if (text.includes("-----BEGIN CERTIFICATE-----")) return text;
+  throw new AppError("invalid-configuration", `there is no certificate in \`${file}\` to verify the endpoint with`);
+}
+
 /** How the endpoint is verified; `roots` are those of the domain's newest bundle, PEM. */
 function verification({ proof }: Relation, roots: string) {
-  if (proof.profile === "https_web") return proof.caFile === undefined ? {} : { ca: readFileSync(proof.caFile, "utf8") };
+  if (proof.profile === "https_web") return proof.caFile === undefined ? {} : { ca: readCas(proof.caFile) };
   // Without a root of theirs, Node would take the machine's.
   if (roots === "") throw new AppError("unavailable", "there is no root to verify the endpoint with");
   return {

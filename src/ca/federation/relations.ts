@@ -1,6 +1,7 @@
 /** Reads the file of `garrison serve --federation`: which trust domains are federated with, and where their bundles are. */
 import { resolve } from "node:path";
 import type { Diagnostic } from "../../core/diagnostic.ts";
+import { isSpiffeIdOf } from "../../identity/spiffe-id.ts";
 import { parseTrustDomain, type TrustDomain } from "../../identity/trust-domain.ts";
 import { duration } from "../../policy/decode/duration.ts";
 import type { RawNode } from "../../policy/decode/raw-node.ts";
@@ -38,7 +39,7 @@ const url = matching(
 );
 const staleAfter = duration({ leastMs: 5_000, maxMs: 2_592_000_000, help: "write it as `24h` or `30m`, from 5s to 720h" });
 const spiffeId = matching(
-  (value) => /^spiffe:\/\/[a-z0-9._-]+\/[A-Za-z0-9._/-]{1,1024}$/.test(value),
+  (value) => isSpiffeIdOf(value, value.split("/")[2] ?? ""),
   "a SPIFFE ID",
   "write it as `spiffe://other.example/ns/istio-system/sa/garrison`",
 );

@@ -90,6 +90,32 @@ test("objects that did not change are the same objects in the next snapshot", as
   assert.equal(source.current.objects[0], first);
 });
 
+test("what comes, changes and goes while a watch is broken is seen with the next list, and the rest stays the same objects", async (t) => {
+  const named = (name: string, version: string, path: string) => ({
+    ...policy(version, path),
+    metadata: { name, namespace: "shop", resourceVersion: version },
+  });
+  const items = [named("stays", "1", "/a"), named("changes", "2", "/a"), named("goes", "3", "/a")];
+  const { api, snapshots, open, watch } = setUp(items);
+  const source = await open(t);
+  const stays = source.current.objects.find(({ meta: { name } }) => name === "stays");
+  items.splice(1, 2, named("changes", "4", "/b"), named("comes", "5", "/a"));
+  const watched = api.watches.length;
+  watch()?.send({ type: "ERROR", object: { code: 410 } });
+  await until("it is told, and watched again", () => snapshots.length === 2 && api.watches.length > watched);
+  assert.deepEqual(
+    source.current.statuses.map(({ key }) => key),
+    ["changes", "comes", "stays"].map((name) => `AuthorizationPolicy shop/${name}`),
+  );
+  assert.equal(source.current.objects[2], stays);
+  api.watches.at(-1)?.send({ type: "DELETED", object: named("changes", "6", "/b") });
+  await until("it is told", () => snapshots.length === 3);
+  assert.deepEqual(
+    source.current.objects.map(({ meta: { name } }) => name),
+    ["comes", "stays"],
+  );
+});
+
 test("the wait for the first state can be ended", async () => {
   const api = new FakeKubernetesApi();
   api.answer = () => new Error("away");

@@ -1,10 +1,11 @@
 /** A Kubernetes cluster as a configuration that follows every change. */
 import { performance } from "node:perf_hooks";
-import type { Place } from "../../core/diagnostic.ts";
+import type { Diagnostic, Place } from "../../core/diagnostic.ts";
 import { AppError } from "../../core/error.ts";
 import type { Logger } from "../../core/logger.ts";
+import { Ordered } from "../../core/ordered.ts";
 import { decodeObject } from "../../policy/decode/decode.ts";
-import { objectKey } from "../../policy/model.ts";
+import { type MeshObject, objectKey } from "../../policy/model.ts";
 import { settle } from "../last-good.ts";
 import type { ConfigurationSnapshot, DecodedDocument, ObjectState, SourceStatus } from "../snapshot.ts";
 import type { KubernetesApi } from "./api.ts";
@@ -94,30 +95,30 @@ function decode(kind: WatchedKind, object: ApiObject): DecodedDocument | undefin
   return { ...document, object: pod, diagnostics };
 }
 
-function byKey(left: SourceStatus, right: SourceStatus): number {
-  return left.key < right.key ? -1 : 1;
-}
-
-/** By key. Most changes leave the keys as they were, so that what was in order before tells where each has its place. */
-function inOrder(statuses: readonly SourceStatus[], before: readonly SourceStatus[]): readonly SourceStatus[] {
-  const known = new Map(statuses.map((status) => [status.key, status]));
-  const placed = before.flatMap(({ key }) => known.get(key) ?? []);
-  return placed.length === statuses.length && before.length === statuses.length ? placed : statuses.toSorted(byKey);
-}
-
 type NamedDocument = DecodedDocument & { readonly key: string };
+
+function isNamed(document: DecodedDocument): document is NamedDocument {
+  return document.key !== undefined;
+}
 
 class Watching implements ClusterSource {
   readonly #options: ClusterSourceOptions;
   readonly #reflectors: readonly { readonly kind: WatchedKind; readonly reflector: Reflector }[];
   readonly #secrets: SecretWatches;
-  readonly #settled = new WeakMap<DecodedDocument, ReturnType<typeof settle>>();
+  /** What became of each object, what of it is in force, and what is wrong with it. */
+  #statuses = new Ordered<SourceStatus>();
+  #objects = new Ordered<MeshObject>();
+  #told = new Ordered<readonly Diagnostic[]>();
+  /** Under which key what the server has under a name was told last. */
+  readonly #named = new Map<WatchedKind, Map<string, string>>();
+  #toldSecrets: ReadonlyMap<string, NamedDocument> = new Map();
   /** By its meaning, an object is decoded once. */
   readonly #decoded = new WeakMap<object, { readonly document: DecodedDocument | undefined }>();
   readonly #first = Promise.withResolvers<void>();
   #current: ConfigurationSnapshot | undefined;
   readonly #statusListeners: (() => void)[] = [];
-  #timer: NodeJS.Timeout | undefined;
+  #cancel: () => void = () => undefined;
+  #waiting = false;
   #last = Number.NEGATIVE_INFINITY;
   #closed = false;
 
@@ -159,7 +160,7 @@ class Watching implements ClusterSource {
 
   async close(): Promise<void> {
     this.#closed = true;
-    clearTimeout(this.#timer);
+    this.#cancel();
     await Promise.all([this.#secrets.close(), ...this.#reflectors.map(({ reflector }) => reflector.close())]);
   }
 
@@ -168,10 +169,9 @@ class Watching implements ClusterSource {
   }
 
   written(): readonly WrittenObject[] {
-    const states = new Map(this.#current?.statuses.map(({ key, state }) => [key, state]));
     return this.#reflectors
       .filter(({ kind }) => kind.group.endsWith(".istio.io"))
-      .flatMap(({ kind, reflector }) => [...(reflector.objects?.values() ?? [])].flatMap((object) => this.#written(kind, object, states)));
+      .flatMap(({ kind, reflector }) => [...(reflector.objects?.values() ?? [])].flatMap((object) => this.#written(kind, object)));
   }
 
   entries(): readonly WorkloadEntryFound[] {
@@ -191,10 +191,10 @@ class Watching implements ClusterSource {
   }
 
   /** None for an object of which another form is being told just now. */
-  #written(kind: WatchedKind, object: ApiObject, states: ReadonlyMap<string, ObjectState>): readonly WrittenObject[] {
+  #written(kind: WatchedKind, object: ApiObject): readonly WrittenObject[] {
     const { metadata, status, apiVersion } = object.body;
     const key = this.#decoded.get(object.meaning)?.document?.key;
-    const state = key === undefined ? undefined : states.get(key);
+    const state = key === undefined ? undefined : this.#statuses.get(key)?.state;
     if (key === undefined || state === undefined || !isPlain(metadata)) return [];
     const { uid, generation } = metadata;
     if (typeof uid !== "string" || typeof generation !== "number") return [];
@@ -209,34 +209,56 @@ class Watching implements ClusterSource {
 
   /** A burst is one snapshot: what one answer brings is read whole before anything is told. */
   #changed(): void {
-    if (this.#closed || this.#timer !== undefined) return;
+    if (this.#closed || this.#waiting) return;
+    this.#waiting = true;
     const delay = Math.max(0, this.#last + STORM_MS - performance.now());
-    this.#timer = setTimeout(() => {
-      this.#timer = undefined;
+    const publish = (): void => {
+      this.#waiting = false;
       this.#publish();
-    }, delay);
+    };
+    if (delay > 0) {
+      const timer = setTimeout(publish, delay);
+      this.#cancel = () => clearTimeout(timer);
+    } else {
+      const immediate = setImmediate(publish);
+      this.#cancel = () => clearImmediate(immediate);
+    }
   }
 
-  /** What is valid comes to the same, whatever was in force before it. */
-  #settle(document: NamedDocument, previous: ReadonlyMap<string, SourceStatus>): ReturnType<typeof settle> {
-    const known = this.#settled.get(document);
-    if (known !== undefined) return known;
-    const outcome = settle(document.key, [document], previous.get(document.key));
-    if (document.valid) this.#settled.set(document, outcome);
-    return outcome;
-  }
-
-  /** Undefined until every kind has been read; Secrets alone may come later, since without them a server is closed. */
-  #documents(): readonly DecodedDocument[] | undefined {
-    if (this.#reflectors.some(({ reflector }) => reflector.objects === undefined)) return undefined;
-    const documents: DecodedDocument[] = [];
-    for (const { kind, reflector } of [...this.#reflectors, ...this.#secrets.usable]) {
-      for (const object of reflector.objects?.values() ?? []) {
-        const document = this.#decode(kind, object);
-        if (document !== undefined) documents.push(document);
+  /** What is said now of what has changed, by key; undefined of what is gone. Nothing else is looked at. */
+  #changes(): ReadonlyMap<string, NamedDocument | undefined> {
+    const changes = new Map<string, NamedDocument | undefined>();
+    for (const { kind, reflector } of this.#reflectors) {
+      const named = this.#named.get(kind) ?? new Map<string, string>();
+      this.#named.set(kind, named);
+      for (const name of reflector.takeChanged()) {
+        const before = named.get(name);
+        if (before !== undefined) changes.set(before, undefined);
+        named.delete(name);
+        const document = this.#namedDocument(kind, reflector.objects?.get(name));
+        if (document === undefined) continue;
+        changes.set(document.key, document);
+        named.set(name, document.key);
       }
     }
-    return documents;
+    this.#changedSecrets(changes);
+    return changes;
+  }
+
+  /** They are few, and which of them can be used is known of all together. */
+  #changedSecrets(changes: Map<string, NamedDocument | undefined>): void {
+    const documents = this.#secrets.usable.flatMap(({ kind, reflector }) =>
+      [...(reflector.objects?.values() ?? [])].map((object) => this.#namedDocument(kind, object)),
+    );
+    const now = new Map(documents.filter((document) => document !== undefined).map((document) => [document.key, document]));
+    for (const key of this.#toldSecrets.keys()) if (!now.has(key)) changes.set(key, undefined);
+    for (const [key, document] of now) if (this.#toldSecrets.get(key) !== document) changes.set(key, document);
+    this.#toldSecrets = now;
+  }
+
+  #namedDocument(kind: WatchedKind, object: ApiObject | undefined): NamedDocument | undefined {
+    const document = object === undefined ? undefined : this.#decode(kind, object);
+    return document !== undefined && isNamed(document) ? document : undefined;
   }
 
   #decode(kind: WatchedKind, object: ApiObject): DecodedDocument | undefined {
@@ -247,22 +269,25 @@ class Watching implements ClusterSource {
     return document;
   }
 
-  /** Nothing is in force before every kind has been read: half a state could lack just the DENY. */
+  #settle(changes: ReadonlyMap<string, NamedDocument | undefined>): void {
+    const settled = [...changes].map(([key, document]) => {
+      const outcome = document === undefined ? undefined : settle(key, [document], this.#statuses.get(key));
+      return { key, status: outcome?.status, told: outcome?.diagnostics ?? [] };
+    });
+    this.#statuses = this.#statuses.with(new Map(settled.map(({ key, status }) => [key, status])));
+    this.#objects = this.#objects.with(new Map(settled.map(({ key, status }) => [key, status?.object])));
+    this.#told = this.#told.with(new Map(settled.map(({ key, told }) => [key, told.length === 0 ? undefined : told])));
+  }
+
+  /** Nothing is in force before every kind has been read: half a state could lack just the DENY. Secrets alone may come later, since without them a server is closed. */
   #publish(): void {
-    const documents = this.#documents();
-    if (documents === undefined) return;
+    if (this.#reflectors.some(({ reflector }) => reflector.objects === undefined)) return;
     this.#last = performance.now();
-    const previous = new Map(this.#current?.statuses.map((status) => [status.key, status]));
-    const named = documents.filter((document): document is NamedDocument => document.key !== undefined);
-    const outcomes = named.map((document) => this.#settle(document, previous));
-    const statuses = inOrder(
-      outcomes.map(({ status }) => status),
-      this.#current?.statuses ?? [],
-    );
+    this.#settle(this.#changes());
     const snapshot: ConfigurationSnapshot = {
-      objects: statuses.map(({ object }) => object).filter((object) => object !== undefined),
-      diagnostics: [...outcomes.flatMap(({ diagnostics }) => diagnostics), ...this.#secrets.diagnostics],
-      statuses,
+      objects: this.#objects.values,
+      diagnostics: [...this.#told.values.flat(), ...this.#secrets.diagnostics],
+      statuses: this.#statuses.values,
       hidden: [],
     };
     this.#current = snapshot;

@@ -57,6 +57,7 @@ export class Reflector {
   readonly #abort = new AbortController();
   readonly #done: Promise<void>;
   #objects: Map<string, ApiObject> | undefined;
+  #changed = new Set<string>();
   #version: string | undefined;
   #position = "";
   readonly #backoff: Backoff;
@@ -74,6 +75,13 @@ export class Reflector {
   /** By `NAMESPACE/NAME`, as of now; undefined until the first list is whole. An object that changes is another object. */
   get objects(): ReadonlyMap<string, ApiObject> | undefined {
     return this.#objects;
+  }
+
+  /** The keys under which something else may be said, or nothing any more, than when this was called last. */
+  takeChanged(): ReadonlySet<string> {
+    const changed = this.#changed;
+    this.#changed = new Set();
+    return changed;
   }
 
   /** Why the objects cannot be watched at the moment; undefined while they are. */
@@ -137,6 +145,9 @@ export class Reflector {
   }
 
   #replace(objects: Map<string, ApiObject>): void {
+    const before = this.#objects;
+    for (const [key, { meaning }] of objects) if (before?.get(key)?.meaning !== meaning) this.#changed.add(key);
+    for (const key of before?.keys() ?? []) if (!objects.has(key)) this.#changed.add(key);
     this.#objects = objects;
     this.#options.onChange();
   }
@@ -228,12 +239,17 @@ export class Reflector {
       return;
     }
     const object = this.#known(event.object);
-    const before = this.#objects?.get(keyOf(object));
-    if (event.type === "DELETED") this.#objects?.delete(keyOf(object));
-    else this.#objects?.set(keyOf(object), object);
+    const key = keyOf(object);
+    const before = this.#objects?.get(key);
+    if (event.type === "DELETED") this.#objects?.delete(key);
+    else this.#objects?.set(key, object);
     this.#position = object.metadata.resourceVersion;
-    if (event.type !== "DELETED" && before?.meaning === object.meaning) this.#options.onStatus?.();
-    else this.#options.onChange();
+    if (event.type !== "DELETED" && before?.meaning === object.meaning) {
+      this.#options.onStatus?.();
+      return;
+    }
+    this.#changed.add(key);
+    this.#options.onChange();
   }
 
   /** The object, known again where it says what its former version says. */

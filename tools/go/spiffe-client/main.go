@@ -109,6 +109,14 @@ func mutualTls(ctx context.Context, client *workloadapi.Client, peer string) {
 func main() {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
+	if len(os.Args) > 1 && os.Args[1] == "fetch" {
+		fetch(ctx, os.Args[2:])
+		return
+	}
+	if len(os.Args) > 1 && os.Args[1] == "endpoint" {
+		endpoint(os.Args[2:])
+		return
+	}
 	client, err := workloadapi.New(ctx)
 	check(err)
 	defer client.Close()
@@ -123,8 +131,14 @@ func main() {
 		validateJwt(ctx, client, argument(2), argument(3))
 	case "mtls":
 		mutualTls(ctx, client, argument(2))
+	case "bundles":
+		bundles(ctx, client)
+	case "across":
+		across(ctx, client, argument(2), true)
+	case "across-wrong":
+		across(ctx, client, argument(2), false)
 	default:
-		fmt.Fprintln(os.Stderr, "watch-x509 | watch-jwt | jwt AUDIENCE | validate AUDIENCE TOKEN | mtls PEER")
+		fmt.Fprintln(os.Stderr, "watch-x509 | watch-jwt | jwt AUDIENCE | validate AUDIENCE TOKEN | mtls PEER | bundles | across SOCKET | across-wrong SOCKET | fetch … | endpoint …")
 		os.Exit(2)
 	}
 }

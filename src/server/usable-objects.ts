@@ -1,0 +1,45 @@
+/** Of one configuration after another, what can be put in force: what has not changed is neither checked nor listed again. */
+import type { Diagnostic } from "../core/diagnostic.ts";
+import { admitMeshConfig, type FixedSettings } from "../mesh/mesh-config.ts";
+import { ObjectIndex } from "../mesh/object-index.ts";
+import type { MeshSettings } from "../mesh/snapshot.ts";
+import type { ConfigMapObject, MeshObject, SecretObject } from "../policy/model.ts";
+import { type Checked, SecretCheck } from "./secrets.ts";
+
+export class UsableObjects {
+  readonly #settings: MeshSettings;
+  readonly #fixed: FixedSettings;
+  readonly #check = new SecretCheck();
+  #checked: { readonly of: readonly SecretObject[]; readonly outcome: Checked<SecretObject> } | undefined;
+  /** What was admitted of the mesh's configuration last. */
+  #configMaps: readonly ConfigMapObject[] = [];
+  #given = ObjectIndex.of([]);
+  #usable = this.#given;
+
+  /** `fixed`: what no configuration may change. */
+  constructor(settings: MeshSettings, fixed: FixedSettings) {
+    this.#settings = settings;
+    this.#fixed = fixed;
+  }
+
+  /** Those of the last configuration. */
+  get current(): ObjectIndex {
+    return this.#usable;
+  }
+
+  /** Takes the next configuration; returns why not all of it can be used. */
+  take(objects: readonly MeshObject[]): readonly Diagnostic[] {
+    this.#given = this.#given.next(objects);
+    const admitted = admitMeshConfig(this.#settings, this.#fixed, this.#given.of("ConfigMap"), this.#configMaps);
+    const secrets = this.#secrets(this.#given.of("Secret"));
+    this.#configMaps = admitted.objects;
+    this.#usable = this.#given.with("ConfigMap", admitted.objects).with("Secret", secrets.objects);
+    return [...admitted.diagnostics, ...secrets.diagnostics];
+  }
+
+  #secrets(secrets: readonly SecretObject[]): Checked<SecretObject> {
+    const outcome = this.#checked?.of === secrets ? this.#checked.outcome : this.#check.check(secrets);
+    this.#checked = { of: secrets, outcome };
+    return outcome;
+  }
+}
