@@ -261,19 +261,6 @@ function nearNamespace(name: string, known: ReadonlySet<string>): string {
   return meant === undefined ? `add an object of kind Namespace with the name \`${name}\`, or name another` : `did you mean \`${meant}\`?`;
 }
 
-function groupsOfNobody({ workloadGroups, identities, settings: { trustDomain } }: MeshSnapshot): readonly Diagnostic[] {
-  return [...workloadGroups]
-    .filter(([, { meta, serviceAccount }]) => !identities.has(formatSpiffeId({ trustDomain, namespace: meta.namespace, serviceAccount })))
-    .map(
-      ([key, { meta, serviceAccount }]): Diagnostic => ({
-        code: "GAR0102",
-        message: `WorkloadGroup \`${key}\` is of service account \`${meta.namespace}/${serviceAccount}\`, which does not exist`,
-        place: meta.place,
-        help: "add the ServiceAccount: without it nobody can register",
-      }),
-    );
-}
-
 /** References between objects that lead nowhere, and selectors that select nothing. The objects stay in force. */
 export function checkReferences(snapshot: MeshSnapshot, objects: readonly MeshObject[]): readonly Diagnostic[] {
   const known = inhabitedNamespaces(snapshot);
@@ -298,4 +285,17 @@ export function checkReferences(snapshot: MeshSnapshot, objects: readonly MeshOb
       }),
     );
   return [...missingNamespaces, ...missingAccounts, ...groupsOfNobody(snapshot)];
+}
+
+function groupsOfNobody({ workloadGroups, identities, settings: { trustDomain } }: MeshSnapshot): readonly Diagnostic[] {
+  return [...workloadGroups]
+    .filter(([, { meta, serviceAccount }]) => !identities.has(formatSpiffeId({ trustDomain, namespace: meta.namespace, serviceAccount })))
+    .map(
+      ([key, { meta, serviceAccount }]): Diagnostic => ({
+        code: "GAR0102",
+        message: `WorkloadGroup \`${key}\` is of service account \`${meta.namespace}/${serviceAccount}\`, which does not exist`,
+        place: meta.place,
+        help: "add the ServiceAccount: without it nobody can register",
+      }),
+    );
 }

@@ -61,7 +61,7 @@ export class StatusWriter {
     const selections = new Map(statuses.map(({ object, workloads }) => [object, workloads.length]));
     const proxies = counts();
     return source.written().flatMap((written): readonly Change[] => {
-      const { key, state, uid, resourceVersion, generation, status } = written;
+      const { key, state, uid, generation, status } = written;
       const workloads = selections.get(key);
       const { connected, enforced } = proxies.get(key) ?? NOBODY;
       const report: ObjectReport = {
@@ -76,7 +76,10 @@ export class StatusWriter {
         : [
             {
               path: statusPath(written),
-              patch: { metadata: { uid, resourceVersion }, status: { conditions, observedGeneration: generation } },
+              patch: {
+                metadata: { uid, resourceVersion: written.resourceVersion },
+                status: { conditions, observedGeneration: generation },
+              },
             },
           ];
     });

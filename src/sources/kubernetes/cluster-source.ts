@@ -43,12 +43,15 @@ export interface ClusterSource {
   /** The WorkloadEntries, as the server has them. */
   entries(): readonly WorkloadEntryFound[];
   /** The objects of Istio's kinds, as the server has them, with what became of each. */
-  written(): readonly WrittenObject[];
+  written(): readonly VersionedObject[];
   /** Calls `listener` when the status of such an object was changed. */
   onStatus(listener: () => void): void;
   /** Ends watching; nothing is called once it resolves. */
   close(): Promise<void>;
 }
+
+/** The very form of it that was seen. */
+export type VersionedObject = WrittenObject & { readonly resourceVersion: string };
 
 export interface WorkloadEntryFound {
   /** Its URL. */
@@ -70,7 +73,6 @@ export interface WrittenObject {
   /** Its URL. */
   readonly path: string;
   readonly uid: string;
-  readonly resourceVersion: string;
   readonly generation: number;
   /** As the server has it. */
   readonly status: unknown;
@@ -168,10 +170,15 @@ class Watching implements ClusterSource {
     this.#statusListeners.push(listener);
   }
 
-  written(): readonly WrittenObject[] {
+  written(): readonly VersionedObject[] {
     return this.#reflectors
       .filter(({ kind }) => kind.group.endsWith(".istio.io"))
-      .flatMap(({ kind, reflector }) => [...(reflector.objects?.values() ?? [])].flatMap((object) => this.#written(kind, object)));
+      .flatMap(({ kind, reflector }) => [...(reflector.objects?.values() ?? [])].flatMap((object) => this.#versioned(kind, object)));
+  }
+
+  #versioned(kind: WatchedKind, object: ApiObject): readonly VersionedObject[] {
+    const { resourceVersion } = object.metadata;
+    return this.#written(kind, object).map((written) => ({ ...written, resourceVersion }));
   }
 
   entries(): readonly WorkloadEntryFound[] {
@@ -199,8 +206,7 @@ class Watching implements ClusterSource {
     const { uid, generation } = metadata;
     if (typeof uid !== "string" || typeof generation !== "number") return [];
     const [, version = ""] = String(apiVersion).split("/");
-    const { resourceVersion } = object.metadata;
-    return [{ key, path: objectPath(kind, version, object.metadata), uid, resourceVersion, generation, status, state }];
+    return [{ key, path: objectPath(kind, version, object.metadata), uid, generation, status, state }];
   }
 
   wantSecrets(names: ReadonlySet<string>): void {
