@@ -4,7 +4,7 @@ import { FakeKubernetesApi } from "../../../test/fakes/fake-kubernetes-api.ts";
 import { until } from "../../../test/fakes/processes.ts";
 import { objectsOf } from "../../../test/fixture/yaml-mesh.ts";
 import { silentLogger } from "../../core/logger.ts";
-import type { VersionedObject, WorkloadEntryFound } from "../../sources/kubernetes/cluster-source.ts";
+import type { WorkloadEntryFound } from "../../sources/kubernetes/cluster-source.ts";
 import { ClusterEntries } from "./cluster-entries.ts";
 import { memberOf } from "./member.ts";
 
@@ -19,15 +19,7 @@ metadata: { name: web, namespace: shop }
 spec: { metadata: { labels: { app: web } }, template: { serviceAccount: web, ports: { http: 8080 } }, probe: { tcpSocket: { port: 1 } } }
 `);
 
-const WRITTEN: VersionedObject = {
-  key: "WorkloadGroup shop/web",
-  path: `${BASE}/workloadgroups/web`,
-  uid: "u-group",
-  resourceVersion: "1",
-  generation: 1,
-  status: undefined,
-  state: "current",
-};
+const WRITTEN = { key: "WorkloadGroup shop/web", path: `${BASE}/workloadgroups/web`, uid: "u-group" };
 
 interface Stored {
   metadata: { uid?: string; resourceVersion?: string; annotations?: Record<string, string> };

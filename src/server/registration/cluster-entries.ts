@@ -5,7 +5,7 @@ import type { Logger } from "../../core/logger.ts";
 import type { WorkloadGroupObject } from "../../policy/model.ts";
 import { type ApiAnswer, type KubernetesApi, MERGE_PATCH } from "../../sources/kubernetes/api.ts";
 import { conditionOf as conditionIn, HEALTHY, isPlain } from "../../sources/kubernetes/api-objects.ts";
-import type { ClusterSource } from "../../sources/kubernetes/cluster-source.ts";
+import type { ClusterSource, VersionedObject } from "../../sources/kubernetes/cluster-source.ts";
 import { Coalesced } from "../../sources/kubernetes/coalesced.ts";
 import {
   annotationsOf,
@@ -20,7 +20,7 @@ import type { EntryStore } from "./store.ts";
 
 export interface ClusterEntriesOptions {
   readonly api: KubernetesApi;
-  readonly source: Pick<ClusterSource, "entries" | "written">;
+  readonly source: Pick<ClusterSource, "entries"> & { written(): readonly Pick<VersionedObject, "key" | "path" | "uid">[] };
   /** This one's name. */
   readonly replica: string;
   readonly clock: Clock;
