@@ -7,7 +7,7 @@ import type { Logger } from "../core/logger.ts";
 import { formatSpiffeId, type SpiffeId } from "../identity/spiffe-id.ts";
 import type { TrustDomain } from "../identity/trust-domain.ts";
 import { type Certificate, certificateDigest } from "../x509/certificate.ts";
-import { parseCsr } from "../x509/csr.ts";
+import { parseCsrAside } from "../x509/csr.ts";
 import type { LeafRequest } from "../x509/issuer.ts";
 import { formatPem } from "../x509/pem.ts";
 import type { Profile } from "../x509/profile.ts";
@@ -221,7 +221,7 @@ export class Authority {
     // Those that are asked for at one time are recorded together.
     await setImmediate();
     this.ledger.flush();
-    await this.log.published();
+    await this.log.committed();
     return issued as RecordedCertificate;
   }
 
@@ -272,7 +272,7 @@ export class Authority {
         throw new AppError("permission-denied", `the identity \`${uri}\` is not of the trust domain \`${this.trustDomain}\``);
       }
       // Still step 3: read the request, check its signature and key, and that it asks for no other name.
-      const parsed = parseCsr(request.csr);
+      const parsed = await parseCsrAside(request.csr);
       checkNames(parsed, uri);
       // Step 4: prepare the certificate, with its serial and validity, and lint it. Nothing has happened yet.
       const { csr, ttlSeconds } = request;

@@ -22,9 +22,10 @@ const ENDS: Readonly<Record<string, string>> = {
   "intent recorded": "before(Issuer, 'certify')",
   signed: "before(Ledger, 'issue')",
   "outcome in the ledger": "before(TransparencyLog, 'append')",
+  "outcome in the journal": "after(Journal, 'append')",
+  answered: "answered = die",
   "tiles written": "before(Unsynced, 'sync')",
   "checkpoint in place": "after(Unsynced, 'replace')",
-  answered: "answered = die",
 };
 
 const url = (path: string) => JSON.stringify(new URL(path, import.meta.url).href);
@@ -33,6 +34,7 @@ function program(stateFolder: string, end: string): string {
   return `
     import { openAuthority } from ${url("authority.ts")};
     import { Ledger } from ${url("ledger.ts")};
+    import { Journal } from ${url("log/journal.ts")};
     import { Unsynced } from ${url("log/log-files.ts")};
     import { TransparencyLog } from ${url("log/transparency-log.ts")};
     import { Issuer } from ${url("../x509/issuer.ts")};

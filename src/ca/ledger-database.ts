@@ -54,6 +54,8 @@ const SCHEMA = `
     identity TEXT NOT NULL, caller TEXT NOT NULL, reason TEXT NOT NULL
   ) STRICT;
   PRAGMA user_version = ${VERSION};`;
+/** Certificates come into the log in the order in which they were signed, which is not that of their rows. */
+const LEAVES = "CREATE INDEX IF NOT EXISTS leaves ON certificates(leaf) WHERE leaf IS NOT NULL";
 /** Before there was a log there were neither digests nor leaves. */
 const FROM_VERSION_1 = `
   ALTER TABLE certificates ADD COLUMN sha256 TEXT;
@@ -107,6 +109,7 @@ export function openLedgerDatabase(path: string): DatabaseSync {
     if (version === 0) database.exec(`BEGIN; ${SCHEMA} COMMIT;`);
     else if (typeof version === "number" && version < VERSION) database.exec(`BEGIN; ${STEPS.slice(version - 1).join("")} COMMIT;`);
     else if (version !== VERSION) throw otherVersion(path, version);
+    database.exec(LEAVES);
     return database;
   } catch (error) {
     throw openFailure(path, error, "stop the other control plane of this state folder");
@@ -143,9 +146,9 @@ export function certificateRecord(row: Row): CertificateRecord {
   };
 }
 
-/** The rows of certificates that have a leaf, in the order in which they were written, one in memory at a time. */
+/** The rows of certificates that have a leaf, in the order of these, one in memory at a time. */
 export function* ledgerRows(database: DatabaseSync): Generator<CertificateRecord> {
-  const rows = database.prepare(`SELECT ${CERTIFICATE_COLUMNS} FROM certificates WHERE leaf IS NOT NULL ORDER BY id`).iterate();
+  const rows = database.prepare(`SELECT ${CERTIFICATE_COLUMNS} FROM certificates WHERE leaf IS NOT NULL ORDER BY leaf`).iterate();
   for (const row of rows) yield certificateRecord(row);
 }
 

@@ -104,7 +104,7 @@ export class Ledger {
     this.#prune = database.prepare(
       `DELETE FROM certificates WHERE id < (SELECT min(id) FROM certificates) + ${PRUNE_EVERY * 2} AND recorded_at < ?`,
     );
-    const last = database.prepare("SELECT leaf FROM certificates WHERE leaf IS NOT NULL ORDER BY id DESC LIMIT 1").get();
+    const last = database.prepare("SELECT leaf FROM certificates WHERE leaf IS NOT NULL ORDER BY leaf DESC LIMIT 1").get();
     this.#nextLeaf = last === undefined ? 0 : Number(last.leaf) + 1;
     this.#refusals = Number(database.prepare("SELECT coalesce(max(number) + 1, 0) AS next FROM refusals").get()?.next);
   }
@@ -160,7 +160,7 @@ export class Ledger {
 
   /** What the log does not have yet, from the leaf `first` on. */
   *entriesFrom(first: number): Generator<LogEntry> {
-    const rows = this.#database.prepare(`SELECT ${CERTIFICATE_COLUMNS} FROM certificates WHERE leaf >= ? ORDER BY id`).iterate(first);
+    const rows = this.#database.prepare(`SELECT ${CERTIFICATE_COLUMNS} FROM certificates WHERE leaf >= ? ORDER BY leaf`).iterate(first);
     for (const row of rows) {
       const { serial, identity, caller, notBefore, notAfter, recordedAt, sha256 = "" } = certificateRecord(row);
       yield { serial, identity, caller, notBefore, notAfter, recordedAt, sha256 };

@@ -4,13 +4,14 @@ import { AppError } from "../core/error.ts";
 import type { Logger } from "../core/logger.ts";
 import type { TrustBundle, TrustBundles } from "../identity/trust-bundle.ts";
 import { parseTrustDomain, type TrustDomain } from "../identity/trust-domain.ts";
-import { parseCertificates } from "../x509/certificate.ts";
+import { type Certificate, parseCertificates } from "../x509/certificate.ts";
+import { formatPem } from "../x509/pem.ts";
 import { authorityId } from "./authority-id.ts";
 
 /** Immutable; whoever has taken one in is known to trust its roots. */
 export interface TrustState {
   readonly bundles: TrustBundles;
-  /** The roots of the mesh's own trust domain, by their key identifiers. */
+  /** The roots of the mesh's own CA, by their key identifiers. */
   readonly roots: ReadonlySet<string>;
   /** Key identifiers of authorities whose certificates are to be replaced. */
   readonly tainted: ReadonlySet<string>;
@@ -18,11 +19,15 @@ export interface TrustState {
 
 export interface TrustSourceOptions {
   readonly trustDomain: TrustDomain;
-  /** The bundle of the mesh's own trust domain. */
-  readonly own: () => TrustBundle;
+  /** What the mesh's own CA signs by: the roots that verify it, and its keys of JWT-SVIDs. */
+  readonly own: () => Pick<TrustBundle, "roots" | "jwks">;
+  /** The bundle of the mesh's own trust domain with its number. */
+  readonly numbered: (content: Pick<TrustBundle, "roots" | "jwks">) => TrustBundle;
   readonly tainted: () => ReadonlySet<string>;
   /** Of other trust domains. */
   readonly federated: () => TrustBundles;
+  /** PEM by trust domain: what the mesh's configuration names, of other domains and beside the CA's roots of its own names. */
+  readonly configured: () => ReadonlyMap<TrustDomain, string>;
   /** Other names of the mesh's own trust domain. */
   readonly aliases: () => readonly string[];
   readonly logger: Logger;
@@ -39,6 +44,34 @@ function sameSet(left: ReadonlySet<string>, right: ReadonlySet<string>): boolean
 function sameBundles(left: TrustBundles, right: TrustBundles): boolean {
   const parts = (bundles: TrustBundles) => JSON.stringify([...bundles].map(([name, { roots, jwks }]) => [name, roots, jwks]));
   return parts(left) === parts(right);
+}
+
+/** PEM of both, each certificate once. */
+function joinRoots(roots: string, more: string | undefined): string {
+  if (more === undefined || more === "") return roots;
+  const known = new Set(roots === "" ? [] : parseCertificates(roots).map(pemOf));
+  return (
+    roots +
+    parseCertificates(more)
+      .map(pemOf)
+      .filter((pem) => !known.has(pem))
+      .join("")
+  );
+}
+
+const pemOf = ({ der }: Certificate) => formatPem("CERTIFICATE", der);
+
+/** Bundles that nobody fetched as such. */
+const UNNUMBERED = { jwks: "", sequence: 0, refreshHintSeconds: 300 };
+
+/** What is fetched of other domains, with what the configuration names of them; none of them is one of the mesh's own names. */
+function withConfigured(fetched: TrustBundles, more: ReadonlyMap<TrustDomain, string>, names: ReadonlySet<TrustDomain>): TrustBundles {
+  const all = new Map(fetched);
+  for (const [name, roots] of more) {
+    const known = all.get(name);
+    if (!names.has(name)) all.set(name, { ...UNNUMBERED, ...known, roots: joinRoots(known?.roots ?? "", roots) });
+  }
+  return all;
 }
 
 /** Puts the state together again whenever a part of it may have changed, and tells of what did. */
@@ -90,21 +123,20 @@ export class TrustSource {
     clearInterval(this.#timer);
   }
 
-  /** Where roots are bound to domains, the mesh's are bound to each of its names; no other domain's ever are. */
-  #withOthers(own: TrustBundle): TrustBundles {
-    const { trustDomain, federated, aliases } = this.#options;
-    const others = federated();
-    if (others.size === 0) return new Map([[trustDomain, own]]);
-    const names = aliases().map((alias) => [parseTrustDomain(alias), { ...own, jwks: "" }] as const);
-    return new Map([...others, ...names, [trustDomain, own]]);
-  }
-
   #build(): TrustState {
-    const { own, tainted } = this.#options;
-    const bundle = own();
+    const { trustDomain, own, numbered, federated, configured, aliases, tainted } = this.#options;
+    const [{ roots, jwks }, more] = [own(), configured()];
+    const bundle = numbered({ roots: joinRoots(roots, more.get(trustDomain)), jwks });
+    const names = aliases().map((alias): [TrustDomain, TrustBundle] => {
+      const name = parseTrustDomain(alias);
+      return [name, { ...bundle, roots: joinRoots(roots, more.get(name)), jwks: "" }];
+    });
+    const others = withConfigured(federated(), more, new Set([trustDomain, ...names.map(([name]) => name)]));
+    // Where one heap of roots can say the same, there is one.
+    const bound = others.size > 0 || names.some(([, alias]) => alias.roots !== bundle.roots);
     return {
-      bundles: this.#withOthers(bundle),
-      roots: new Set(parseCertificates(bundle.roots).map(authorityId)),
+      bundles: new Map([...others, ...(bound ? names : []), [trustDomain, bundle]]),
+      roots: new Set(parseCertificates(roots).map(authorityId)),
       tainted: tainted(),
     };
   }

@@ -1,4 +1,4 @@
-import type { AuthoritiesAnswer, AuthorityInfo } from "../server/authorities.ts";
+import type { AuthoritiesAnswer, AuthorityInfo, ConfiguredRoot } from "../server/authorities.ts";
 import { callAdmin, controlPlaneSocket } from "./admin-client.ts";
 import { jsonLine } from "./authz/json-line.ts";
 import type { Command } from "./command.ts";
@@ -20,16 +20,21 @@ function lines(
   ].join("\n");
 }
 
+function configuredLine({ id, notAfter, from, url }: ConfiguredRoot): string {
+  return `${id} trusted beside the CA, signs nothing here, until ${time(notAfter)}\n  ${from}${url === "" ? "" : ` ${url}`}`;
+}
+
 export const command: Command = {
   name: "ca authorities",
   summary:
-    "Shows every authority that is trusted, the oldest first: its identifier and state (prepared, active, old, tainted; trusted for a root of your own CA), its certificates, and which connected proxies have acknowledged it.",
+    "Shows every authority that is trusted, the oldest first: its identifier and state (prepared, active, old, tainted; trusted for a root of your own CA), its certificates, and which connected proxies have acknowledged it; then the roots that the MeshConfig names for the mesh's own trust domain, and where.",
   options: { state: STATE_OPTION, json: JSON_OPTION },
   examples: ["garrison ca authorities"],
   run: async (parsed) => {
     const answer = (await callAdmin(controlPlaneSocket(required(parsed, "state")), "GET", "/v1/ca/authorities")) as AuthoritiesAnswer;
-    const { source, sequence, connected, authorities } = answer;
-    const text = [`CA: ${source}, trust bundle ${sequence}`, ...authorities.map((each) => lines(each, connected)), ""].join("\n");
+    const { source, sequence, connected, authorities, configured } = answer;
+    const roots = [...authorities.map((each) => lines(each, connected)), ...configured.map(configuredLine)];
+    const text = [`CA: ${source}, trust bundle ${sequence}`, ...roots, ""].join("\n");
     process.stdout.write(parsed.flag("json") ? jsonLine(answer) : text);
     return EXIT.ok;
   },

@@ -1,10 +1,18 @@
 /** A folder of YAML compiled as `garrison serve` would, with nothing running. */
 import { type CompiledMesh, compileMesh } from "../compile/compile.ts";
 import { UNKNOWN_KEYS } from "../compile/request-authentication.ts";
-import type { Diagnostic } from "../core/diagnostic.ts";
+import { type Diagnostic, severityOf } from "../core/diagnostic.ts";
 import { DEFAULT_TRUST_DOMAIN, parseTrustDomain } from "../identity/trust-domain.ts";
 import { admitMeshConfig, type FixedSettings } from "../mesh/mesh-config.ts";
-import { buildSnapshot, checkReferences, DEFAULT_CLUSTER_DOMAIN, DEFAULT_ROOT_NAMESPACE, type MeshSettings } from "../mesh/snapshot.ts";
+import {
+  buildSnapshot,
+  checkReferences,
+  DEFAULT_CLUSTER_DOMAIN,
+  DEFAULT_ROOT_NAMESPACE,
+  type MeshSettings,
+  NOTHING_REVOKED,
+} from "../mesh/snapshot.ts";
+import { fetchedDomains, meshRootsCheck } from "../server/mesh-roots-check.ts";
 import { SecretCheck } from "../server/secrets.ts";
 import { brokenMeshConfig } from "../sources/broken-mesh-config.ts";
 import { readFolder } from "../sources/folder-source.ts";
@@ -49,11 +57,13 @@ export interface OfflineMesh extends CompiledMesh {
 export async function loadMesh(folder: string, parsed: ParsedArguments): Promise<OfflineMesh> {
   const { settings, fixed } = settingsOf(parsed);
   const configuration = await readFolder(existingFolder(folder));
-  const { objects: admitted, diagnostics: refused } = admitMeshConfig(settings, fixed, configuration.objects);
+  const { objects: admitted, diagnostics: refused } = admitMeshConfig(settings, fixed, configuration.objects, [], meshRootsCheck());
   const { objects, diagnostics: unusable } = new SecretCheck().check(admitted);
-  const snapshot = buildSnapshot(settings, objects);
+  // What a control plane would fetch is taken for fetched: nothing is asked here.
+  const { settings: effective, meshConfig } = buildSnapshot(settings, objects);
+  const snapshot = buildSnapshot(settings, objects, NOTHING_REVOKED, fetchedDomains({ settings: effective, meshConfig }));
   const compiled = compileMesh(snapshot, UNKNOWN_KEYS);
-  const broken = brokenMeshConfig(configuration, settings.rootNamespace) ?? refused.find(({ code }) => code === "GAR0107");
+  const broken = brokenMeshConfig(configuration, settings.rootNamespace) ?? refused.find((each) => severityOf(each) === "error");
   const diagnostics = [
     ...configuration.diagnostics,
     ...refused,

@@ -212,7 +212,7 @@ export const command: Command = {
     "jwks-allow": {
       type: "many",
       value: "CIDR",
-      doc: "addresses that keys of tokens may be fetched from besides the public internet, also by HTTP; or GARRISON_JWKS_ALLOW, by commas",
+      doc: "addresses that keys of tokens (also by HTTP) and bundles of `caCertificates` may be fetched from besides the public internet; or GARRISON_JWKS_ALLOW, by commas",
     },
     "log-level": LOG_OPTION,
   },

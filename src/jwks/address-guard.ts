@@ -56,7 +56,7 @@ export class AddressGuard {
     if (permission === "any" || (permission === "https" && protocol === "https:")) return;
     const why = permission === "refused" ? "is not on the public internet" : "may be asked by HTTPS only";
     throw new AppError("permission-denied", `the address \`${address}\` ${why}`, {
-      help: "if the keys are served there on purpose, start `garrison serve` with `--jwks-allow ADDRESS/PREFIX`",
+      help: "if that is on purpose, start `garrison serve` with `--jwks-allow ADDRESS/PREFIX`",
     });
   }
 }

@@ -26,7 +26,7 @@ const REDIRECTS: ReadonlySet<number> = new Set([301, 302, 303, 307, 308]);
 const resolveBySystem: Resolve = (hostname, options, callback) => systemLookup(hostname, { ...options, all: true }, callback);
 
 /** Asked by the socket itself, so that the addresses that are checked are those that are dialled (no DNS rebinding). */
-function guardedLookup({ guard, resolve = resolveBySystem }: FetchOptions, protocol: string): LookupFunction {
+export function guardedLookup({ guard, resolve = resolveBySystem }: FetchOptions, protocol: string): LookupFunction {
   return (hostname, options, callback) => {
     resolve(hostname, options, (error, addresses) => {
       try {
@@ -51,11 +51,15 @@ function parseUrl(text: string, base?: URL): URL {
   return url;
 }
 
+/** An address needs no lookup, and so would pass by its check. Throws `permission-denied`. */
+export function checkHost({ hostname, protocol }: URL, guard: AddressGuard): void {
+  const host = hostname.replace(/^\[|\]$/g, "");
+  if (isIP(host) !== 0) guard.check(host, protocol);
+}
+
 /** The response's head; what comes after it is not read yet. */
 async function open(url: URL, signal: AbortSignal, options: FetchOptions): Promise<IncomingMessage> {
-  const host = url.hostname.replace(/^\[|\]$/g, "");
-  // An address needs no lookup, and so would pass by its check.
-  if (isIP(host) !== 0) options.guard.check(host, url.protocol);
+  checkHost(url, options.guard);
   const isHttps = url.protocol === "https:";
   const call = (isHttps ? httpsRequest : httpRequest)(url, {
     // Of its own: no connection is kept, and no proxy of the environment is asked.

@@ -1,5 +1,5 @@
 /** The mesh's own settings: what the ConfigMap `istio` says, over what the command line says. */
-import type { Diagnostic } from "../core/diagnostic.ts";
+import { type Diagnostic, type Place, severityOf } from "../core/diagnostic.ts";
 import type { TrustDomain } from "../identity/trust-domain.ts";
 import { quote } from "../policy/decode/report.ts";
 import type { ExtensionProvider } from "../policy/extension-provider.ts";
@@ -69,8 +69,21 @@ export interface Admitted<O extends MeshObject> {
   readonly diagnostics: readonly Diagnostic[];
 }
 
+/** What is wrong with a mesh's configuration that its fields alone do not tell; `settings` are those that it comes to. */
+export type MeshConfigCheck = (settings: MeshSettings, config: MeshConfig) => readonly Diagnostic[];
+
+function contradictionsTold(
+  given: MeshSettings,
+  fixed: FixedSettings,
+  objects: readonly MeshObject[],
+  place: Place,
+): readonly Diagnostic[] {
+  const help = `put it back, or end the control plane and begin a mesh anew; until then the mesh's last valid configuration stays in force`;
+  return contradictions(given, fixed, objects).map((message): Diagnostic => ({ code: "GAR0107", message, place, help }));
+}
+
 /**
- * The objects with a mesh configuration that contradicts nothing that is fixed: one that does gives way to the last one
+ * The objects with a mesh configuration that contradicts nothing that is fixed, and that `check` finds no error in: one that is wrong gives way to the last one
  * that was admitted (`previous`), or to none, as a whole, and is told.
  */
 export function admitMeshConfig<O extends MeshObject>(
@@ -78,14 +91,14 @@ export function admitMeshConfig<O extends MeshObject>(
   fixed: FixedSettings,
   objects: readonly O[],
   previous: readonly O[] = [],
+  check: MeshConfigCheck = () => [],
 ): Admitted<O> {
-  const found = contradictions(given, fixed, objects);
   const stray = strayConfigMaps(given, objects);
-  if (found.length === 0) return { objects, diagnostics: stray };
   const [present, last] = [meshConfigMap(given, objects), meshConfigMap(given, previous)];
-  const kept = [...objects.filter((object) => object !== present), ...(last === undefined ? [] : [last])];
   const place = (present ?? last)?.meta.place ?? { file: "", line: 1, column: 1 };
-  const help = `put it back, or end the control plane and begin a mesh anew; until then the mesh's last valid configuration stays in force`;
-  const told = found.map((message): Diagnostic => ({ code: "GAR0107", message, place, help }));
-  return { objects: kept, diagnostics: [...stray, ...told] };
+  const checked = present?.mesh === undefined ? [] : check(effectiveSettings(given, objects), present.mesh);
+  const diagnostics = [...stray, ...contradictionsTold(given, fixed, objects, place), ...checked];
+  if (diagnostics.every((each) => severityOf(each) === "warning")) return { objects, diagnostics };
+  const kept = [...objects.filter((object) => object !== present), ...(last === undefined ? [] : [last])];
+  return { objects: kept, diagnostics };
 }

@@ -2,7 +2,7 @@
 import type { Diagnostic, Place } from "../core/diagnostic.ts";
 import { formatSpiffeId, parseSpiffeId } from "../identity/spiffe-id.ts";
 import { closest } from "../policy/decode/suggest.ts";
-import type { MeshConfig } from "../policy/mesh-config.ts";
+import { type MeshConfig, rootsSourcesOf } from "../policy/mesh-config.ts";
 import type {
   AuthorizationPolicyObject,
   DestinationRuleObject,
@@ -174,6 +174,13 @@ function namespacesOf(objects: readonly NamespaceObject[], settings: MeshSetting
   return new Set(["default", settings.rootNamespace, ...objects.map((object) => object.meta.name)]);
 }
 
+/** With the domains whose roots stand in the mesh's configuration; a bundle's roots are there only when it has been fetched. */
+function peersOf(federated: readonly string[], { trustDomain }: MeshSettings, config: MeshConfig): readonly string[] {
+  const own = new Set<string>([trustDomain, ...config.trustDomainAliases]);
+  const written = rootsSourcesOf(config).flatMap(({ from, trustDomains }) => (from.kind === "pem" ? trustDomains : []));
+  return written.length === 0 ? federated : [...new Set([...federated, ...written.filter((name) => !own.has(name))])];
+}
+
 /** What a snapshot was made of. */
 export interface SnapshotParts {
   readonly given: MeshSettings;
@@ -246,7 +253,7 @@ export function nextSnapshot(
     ),
     namespaces: kept("namespaces", ["Namespace"], () => namespacesOf(objects.of("Namespace"), settings)),
     revoked,
-    federated,
+    federated: peersOf(federated, settings, meshConfig),
   };
 }
 

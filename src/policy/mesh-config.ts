@@ -1,4 +1,5 @@
 /** What Istio's MeshConfig says that concerns security, decoded (`mesh.v1alpha1.MeshConfig`). */
+import type { Place } from "../core/diagnostic.ts";
 import type { TrustDomain } from "../identity/trust-domain.ts";
 import type { ExtensionProvider } from "./extension-provider.ts";
 
@@ -37,6 +38,8 @@ export interface ProxyConfig {
   readonly tellsDenials: boolean | undefined;
   /** Whether the workload's traffic is redirected to its proxy; absent leaves it to the mesh, and that is not. */
   readonly interceptionMode?: InterceptionMode;
+  /** Of the mesh's `defaultConfig` alone. */
+  readonly caCertificatesPem?: readonly RootsSource[];
 }
 
 /** What becomes of captured traffic to a destination that nothing describes (Istio `OutboundTrafficPolicy.mode`). */
@@ -44,6 +47,16 @@ export type OutboundTrafficPolicy = "ALLOW_ANY" | "REGISTRY_ONLY";
 
 /** Istio's `interceptionMode`, of which TPROXY is not supported. */
 export type InterceptionMode = "REDIRECT" | "NONE";
+
+/** Roots that verify peers beside the CA's own (Istio `caCertificates`, and each text of `caCertificatesPem`). */
+export interface RootsSource {
+  /** Such as `caCertificates[0]`. */
+  readonly path: string;
+  readonly place: Place;
+  readonly from: { readonly kind: "pem"; readonly pem: string } | { readonly kind: "bundle"; readonly url: string };
+  /** Whose identities they verify. Empty: the mesh's own, by all its names. */
+  readonly trustDomains: readonly TrustDomain[];
+}
 
 export interface MeshConfig {
   /** Undefined leaves it to the command line. */
@@ -61,6 +74,8 @@ export interface MeshConfig {
   readonly outboundTrafficPolicy?: OutboundTrafficPolicy;
   /** Those that CUSTOM policies may name, by name. */
   readonly extensionProviders: ReadonlyMap<string, ExtensionProvider>;
+  /** Absent where there are none. */
+  readonly caCertificates?: readonly RootsSource[];
 }
 
 export const NO_PROXY_CONFIG: ProxyConfig = { numTrustedProxies: undefined, tellsDenials: undefined };
@@ -78,3 +93,8 @@ export const DEFAULT_MESH_CONFIG: MeshConfig = {
   defaultConfig: NO_PROXY_CONFIG,
   extensionProviders: new Map(),
 };
+
+/** All roots that the mesh's configuration names. */
+export function rootsSourcesOf({ caCertificates = [], defaultConfig }: MeshConfig): readonly RootsSource[] {
+  return [...caCertificates, ...(defaultConfig.caCertificatesPem ?? [])];
+}

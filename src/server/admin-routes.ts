@@ -4,6 +4,7 @@ import type { AuditHandler } from "../audit/http.ts";
 import type { Authority } from "../ca/authority.ts";
 import { formatBundle } from "../ca/federation/bundle-format.ts";
 import type { Federation } from "../ca/federation/federation.ts";
+import type { MeshRoots } from "../ca/federation/mesh-roots.ts";
 import { authorityRoutes } from "../ca/http.ts";
 import type { JoinTokens } from "../ca/join-tokens.ts";
 import type { JwtSvidRecord } from "../ca/jwt-svid-record.ts";
@@ -49,6 +50,7 @@ export interface AdminContext {
   readonly trust: Trust;
   /** Undefined where no other trust domain is trusted. */
   readonly federation: Federation | undefined;
+  readonly meshRoots: MeshRoots;
   readonly audit: AuditHandler;
 }
 
@@ -124,9 +126,10 @@ export function adminRoutes(context: AdminContext): AdminRoutes {
     "POST /v1/ca/revoke": context.revoke,
     "POST /v1/ca/rotate": context.rotate,
     "POST /v1/ca/rotate-jwt": context.rotateJwt,
-    "GET /v1/ca/authorities": () => authoritiesAnswer(context.authority, context.trust, context.connections(), context.clock),
+    "GET /v1/ca/authorities": () =>
+      authoritiesAnswer(context.authority, context.trust, context.meshRoots, context.connections(), context.clock),
     "GET /v1/ca/trust": () => trustStatus(context.trust, context.connections()),
-    "GET /v1/federation": () => context.federation?.statuses ?? [],
+    "GET /v1/federation": () => [...(context.federation?.statuses ?? []), ...context.meshRoots.statuses],
     "GET /v1/federation/bundle": () => ({ bundle: formatBundle(context.trust.source.own) }),
     "GET /v1/mtls": context.mtls,
     "GET /v1/audit": ({ url }, response) => context.audit({ url }, response),

@@ -3,6 +3,7 @@
 import type { AuthorityState } from "../ca/authorities.ts";
 import type { Authority } from "../ca/authority.ts";
 import { authorityId } from "../ca/authority-id.ts";
+import type { MeshRoots } from "../ca/federation/mesh-roots.ts";
 import type { Clock } from "../core/clock.ts";
 import type { XdsConnection } from "../xds/connection.ts";
 import type { Trust } from "./trust.ts";
@@ -27,6 +28,16 @@ export interface AuthorityInfo {
   readonly waiting: readonly string[];
 }
 
+/** A root that the mesh's configuration names for the mesh's own trust domain: trusted, and no authority of this CA. */
+export interface ConfiguredRoot {
+  /** The identifier of its key, in hex. */
+  readonly id: string;
+  readonly notAfter: number;
+  /** `FILE:LINE:COLUMN path`, and where it is fetched from. */
+  readonly from: string;
+  readonly url: string;
+}
+
 /** What `garrison ca authorities` shows. */
 export interface AuthoritiesAnswer {
   /** `own`, or where the operator's CA is. */
@@ -35,6 +46,7 @@ export interface AuthoritiesAnswer {
   readonly sequence: number;
   readonly connected: number;
   readonly authorities: readonly AuthorityInfo[];
+  readonly configured: readonly ConfiguredRoot[];
 }
 
 type Known = Pick<AuthorityInfo, "id" | "state" | "since" | "notAfter">;
@@ -54,9 +66,15 @@ function knownOf({ own, trust, status }: Authority): readonly Known[] {
     : [{ id: issuerId, state: "active", notAfter: issuer.notAfter }, ...others];
 }
 
+function configuredRoots(meshRoots: MeshRoots, trustDomain: string): readonly ConfiguredRoot[] {
+  const own = meshRoots.statuses.filter((status) => status.trustDomain === trustDomain);
+  return own.flatMap(({ roots, from, url }) => roots.map((root) => ({ ...root, from, url })));
+}
+
 export function authoritiesAnswer(
   authority: Authority,
   trust: Trust,
+  meshRoots: MeshRoots,
   connections: readonly XdsConnection[],
   clock: Clock,
 ): AuthoritiesAnswer {
@@ -76,5 +94,6 @@ export function authoritiesAnswer(
     };
   });
   const sequence = bundles.get(authority.trustDomain)?.sequence ?? 0;
-  return { source: authority.status.source, sequence, connected: holders.length, authorities };
+  const configured = configuredRoots(meshRoots, authority.trustDomain);
+  return { source: authority.status.source, sequence, connected: holders.length, authorities, configured };
 }

@@ -44,6 +44,7 @@ import { openIssuers } from "./issuers.ts";
 import { jwtRotationRoute } from "./jwt-rotation.ts";
 import { openMeshWithKeys } from "./keys.ts";
 import { bindServer, formatHostPort } from "./listen.ts";
+import { followMesh, openMeshRoots } from "./mesh-roots.ts";
 import type { MeshState } from "./mesh-state.ts";
 import { mtlsRoute } from "./mtls.ts";
 import { type CaOptions, openCa } from "./open-ca.ts";
@@ -54,7 +55,7 @@ import { RENDERERS } from "./render.ts";
 import { revocationRoute } from "./revocation.ts";
 import { rotationRoute } from "./rotation.ts";
 import { type ConfigurationOrigin, openSource } from "./source.ts";
-import { refuseContradiction, settleSettings } from "./start.ts";
+import { refuseUnusableMesh, settleSettings } from "./start.ts";
 import { openTrust } from "./trust.ts";
 import { serviceAt } from "./workloads.ts";
 
@@ -254,11 +255,14 @@ export async function startControlPlane(given: ControlPlaneOptions): Promise<Con
     const revoked = () => authority.revocations.forProxies(clock.now());
     const federation = openFederation({ file: options.federation, folder: state.folder, trustDomain: settings.trustDomain, clock, logger });
     cleanup.push(() => federation?.close());
-    const federated = () => [...(federation?.bundles.keys() ?? [])];
+    const meshRoots = openMeshRoots({ folder: state.folder, allowed, clock, logger });
+    cleanup.push(() => meshRoots.close());
+    const federated = () => [...(federation?.bundles.keys() ?? []), ...meshRoots.fetched];
     const { mesh, jwks, apply } = openMeshWithKeys({ settings, fixed, logger, clock, folder: state.folder, allowed, revoked, federated });
     authority.revocations.onChange(() => mesh.refreshTrust());
     federation?.useAliases(() => mesh.current.snapshot.meshConfig.trustDomainAliases);
     federation?.onChange(() => mesh.refreshTrust());
+    followMesh(meshRoots, mesh);
     cleanup.push(() => jwks.close());
     const replica = newReplica();
     const registrationGraceMs = options.registrationGraceMs ?? REGISTRATION_GRACE_MS;
@@ -279,7 +283,7 @@ export async function startControlPlane(given: ControlPlaneOptions): Promise<Con
       ...(options.signal === undefined ? {} : { signal: options.signal }),
     });
     cleanup.push(() => source.close());
-    refuseContradiction(mesh.current.diagnostics);
+    refuseUnusableMesh(mesh.current.diagnostics);
     source.wantSecrets(namedSecrets(mesh.current.snapshot));
     mesh.onChange(({ snapshot }) => source.wantSecrets(namedSecrets(snapshot)));
 
@@ -290,7 +294,7 @@ export async function startControlPlane(given: ControlPlaneOptions): Promise<Con
     cleanup.push(() => ads.close());
     const registration = registrations.serve({ mesh, admission, cluster: source.cluster, replica, clock });
     addServices(server, options, state, mesh, ads, admission, source.tokens, registration);
-    const trust = openTrust({ ...state, admission, federation, mesh, logger });
+    const trust = openTrust({ ...state, admission, federation, meshRoots, mesh, logger });
     cleanup.push(() => trust.close());
     server.addService(serviceDefinition(TrustBundles), trust.service.implementation);
     const port = await bindServer(server, options.listen, serverCredentials(serving.material));
@@ -320,6 +324,7 @@ export async function startControlPlane(given: ControlPlaneOptions): Promise<Con
         authority,
         serving,
         trust,
+        meshRoots,
         connections: () => ads.connections(),
         snapshot: () => mesh.current.snapshot,
         clock,
@@ -330,6 +335,7 @@ export async function startControlPlane(given: ControlPlaneOptions): Promise<Con
       connections: () => ads.connections(),
       trust,
       federation,
+      meshRoots,
       audit: auditHandler(state.store, { clock }),
     });
     const admin = await serveAdmin(adminSocket, routes, logger);

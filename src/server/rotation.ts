@@ -1,6 +1,7 @@
 /** Replacing the CA's authority as an operator does it: each step says whom it concerns, is refused where it would cut somebody off, and answers when the proxies have it. */
 import type { OwnAuthority } from "../ca/authorities.ts";
 import type { Authority } from "../ca/authority.ts";
+import type { MeshRoots } from "../ca/federation/mesh-roots.ts";
 import type { OwnCa } from "../ca/own-ca.ts";
 import type { ServingCertificate } from "../ca/serving.ts";
 import type { Clock } from "../core/clock.ts";
@@ -48,6 +49,7 @@ export interface RotationOptions {
   readonly authority: Authority;
   readonly serving: Pick<ServingCertificate, "status" | "settled">;
   readonly trust: Trust;
+  readonly meshRoots: Pick<MeshRoots, "statuses">;
   readonly connections: () => readonly XdsConnection[];
   readonly snapshot: () => MeshSnapshot;
   readonly clock: Clock;
@@ -108,6 +110,19 @@ function hasFollowed(step: RotationStep, id: string, { roots, authority, current
   return step === "revoke" ? current && !roots.includes(id) : current && roots.includes(id);
 }
 
+/** What the mesh's configuration names is trusted whatever becomes of the authority. Throws `invalid-argument`. */
+function checkNotConfigured(id: string, { statuses }: Pick<MeshRoots, "statuses">): void {
+  const named = statuses.find(({ roots }) => roots.some((root) => root.id === id));
+  if (named === undefined) return;
+  throw new AppError(
+    "invalid-argument",
+    `the MeshConfig names the root of ${id}, so that it would be trusted all the same: ${named.from}`,
+    {
+      help: "take it out there first",
+    },
+  );
+}
+
 class Rotation {
   readonly #options: RotationOptions;
 
@@ -121,6 +136,7 @@ class Rotation {
     const own = ownCa(authority);
     const target = targetOf(own, request);
     const id = target?.id ?? "";
+    if (step === "revoke") checkNotConfigured(id, this.#options.meshRoots);
     const holders = this.#holders();
     await serving.settled();
     const identities = step === "taint" || step === "revoke" ? authority.ledger.holdersOf(id, clock.now()) : [];

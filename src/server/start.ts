@@ -1,14 +1,15 @@
 /** What the mesh's configuration says at a start, where there is no last good state to fall back to. */
 import { resolve } from "node:path";
 import type { Diagnostic } from "../core/diagnostic.ts";
-import { effectiveSettings, type FixedSettings, type MeshSettings } from "../mesh/mesh-config.ts";
+import { admitMeshConfig, effectiveSettings, type FixedSettings, type MeshSettings } from "../mesh/mesh-config.ts";
 import { readFolder } from "../sources/folder-source.ts";
+import { meshRootsCheck } from "./mesh-roots-check.ts";
 import { type ConfigurationOrigin, refuseBrokenMesh, refusedMesh, refuseUnknown } from "./source.ts";
 
-/** Throws `invalid-configuration` for one that contradicts the command line. */
-export function refuseContradiction(diagnostics: readonly Diagnostic[]): void {
-  const contradiction = diagnostics.find(({ code }) => code === "GAR0107");
-  if (contradiction !== undefined) throw refusedMesh(contradiction);
+/** Throws `invalid-configuration` for one that contradicts the command line, or names roots that cannot be used. */
+export function refuseUnusableMesh(diagnostics: readonly Diagnostic[]): void {
+  const found = diagnostics.find(({ code }) => code === "GAR0107" || code === "GAR0320");
+  if (found !== undefined) throw refusedMesh(found);
 }
 
 export interface SettledSettings {
@@ -27,5 +28,6 @@ export async function settleSettings(origin: ConfigurationOrigin, settings: Mesh
   refuseBrokenMesh(first, settings.rootNamespace);
   const { trustDomain } = effectiveSettings(settings, first.objects);
   const fixed = { trustDomain, ...given };
+  refuseUnusableMesh(admitMeshConfig(settings, fixed, first.objects, [], meshRootsCheck()).diagnostics);
   return { settings: { ...settings, trustDomain: fixed.trustDomain }, fixed };
 }

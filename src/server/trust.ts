@@ -2,6 +2,7 @@
 import type { Authority } from "../ca/authority.ts";
 import { BundleSequence } from "../ca/bundle-sequence.ts";
 import type { Federation } from "../ca/federation/federation.ts";
+import type { MeshRoots } from "../ca/federation/mesh-roots.ts";
 import type { JwtSvidKeys } from "../ca/jwt-svid-keys.ts";
 import { TrustService } from "../ca/trust-service.ts";
 import { TrustSource } from "../ca/trust-state.ts";
@@ -16,6 +17,8 @@ export interface TrustParts {
   readonly admission: AdmissionOptions;
   /** Undefined where no other trust domain is trusted. */
   readonly federation: Federation | undefined;
+  /** What the mesh's configuration names; it follows the mesh before this does. */
+  readonly meshRoots: MeshRoots;
   readonly mesh: MeshState;
   readonly logger: Logger;
 }
@@ -34,19 +37,22 @@ export interface Trust {
 const WITHDRAWAL_MS = 5_000;
 
 /** Throws `unsafe-permissions` and `invalid-configuration` as to the file of the bundle's number. */
-export function openTrust({ folder, authority, jwtKeys, admission, federation, mesh, logger }: TrustParts): Trust {
+export function openTrust({ folder, authority, jwtKeys, admission, federation, meshRoots, mesh, logger }: TrustParts): Trust {
   const sequence = new BundleSequence(folder);
   const source = new TrustSource({
     trustDomain: authority.trustDomain,
-    own: () => sequence.number({ roots: authority.rootsPem, jwks: jwtKeys.jwks }),
+    own: () => ({ roots: authority.rootsPem, jwks: jwtKeys.jwks }),
+    numbered: (content) => sequence.number(content),
     tainted: () => authority.tainted,
     federated: () => federation?.bundles ?? new Map(),
+    configured: () => meshRoots.roots,
     aliases: () => mesh.current.snapshot.meshConfig.trustDomainAliases,
     logger,
   });
   const service = new TrustService({ current: () => source.current, admit: followerAdmission(admission), clock: admission.clock, logger });
   authority.onChange(() => source.refresh());
   federation?.onChange(() => source.refresh());
+  meshRoots.onChange(() => source.refresh());
   mesh.onChange(() => source.refresh());
   source.onChange(() => service.publish());
   const onWithdrawal = (listener: () => void): void => {

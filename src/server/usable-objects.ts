@@ -4,12 +4,14 @@ import { admitMeshConfig, type FixedSettings } from "../mesh/mesh-config.ts";
 import { ObjectIndex } from "../mesh/object-index.ts";
 import type { MeshSettings } from "../mesh/snapshot.ts";
 import type { ConfigMapObject, MeshObject, SecretObject } from "../policy/model.ts";
+import { meshRootsCheck } from "./mesh-roots-check.ts";
 import { type Checked, SecretCheck } from "./secrets.ts";
 
 export class UsableObjects {
   readonly #settings: MeshSettings;
   readonly #fixed: FixedSettings;
   readonly #check = new SecretCheck();
+  readonly #checkRoots = meshRootsCheck();
   #checked: { readonly of: readonly SecretObject[]; readonly outcome: Checked<SecretObject> } | undefined;
   /** What was admitted of the mesh's configuration last. */
   #configMaps: readonly ConfigMapObject[] = [];
@@ -30,7 +32,7 @@ export class UsableObjects {
   /** Takes the next configuration; returns why not all of it can be used. */
   take(objects: readonly MeshObject[]): readonly Diagnostic[] {
     this.#given = this.#given.next(objects);
-    const admitted = admitMeshConfig(this.#settings, this.#fixed, this.#given.of("ConfigMap"), this.#configMaps);
+    const admitted = admitMeshConfig(this.#settings, this.#fixed, this.#given.of("ConfigMap"), this.#configMaps, this.#checkRoots);
     const secrets = this.#secrets(this.#given.of("Secret"));
     this.#configMaps = admitted.objects;
     this.#usable = this.#given.with("ConfigMap", admitted.objects).with("Secret", secrets.objects);

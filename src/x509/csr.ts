@@ -1,4 +1,5 @@
 /** Certificate requests (PKCS#10, RFC 2986) as the CA reads them. */
+import type { KeyObject } from "node:crypto";
 import { AppError } from "../core/error.ts";
 import { DerReader, TAG } from "./der-reader.ts";
 import { readExtensions } from "./extensions.ts";
@@ -7,7 +8,7 @@ import { hexOf } from "./hex.ts";
 import { OID } from "./oids.ts";
 import { parseOnlyPem } from "./pem.ts";
 import { parsePublicKey } from "./public-key.ts";
-import { readSigned, verifySigned } from "./signed.ts";
+import { readSigned, type Signed, verifySigned, verifySignedAside } from "./signed.ts";
 
 /** What a request may say: a key, whose possession is proved, and the names asked for. Subject and other extensions are for the profile to decide. */
 export interface CertificateRequest {
@@ -44,11 +45,14 @@ function readAttributes(attributes: DerReader): readonly GeneralName[] {
   return names ?? [];
 }
 
-/**
- * A certificate request from its PEM (exactly one block) or its DER, with its signature checked: the sender has the key.
- * Throws `invalid-argument`, also for a key that is not accepted.
- */
-export function parseCsr(input: string | Uint8Array): CertificateRequest {
+/** What a request says, before anybody has looked at its signature. */
+interface Claim {
+  readonly request: CertificateRequest;
+  readonly signed: Signed;
+  readonly key: KeyObject;
+}
+
+function readClaim(input: string | Uint8Array): Claim {
   const limit = typeof input === "string" ? MAX_BYTES * 2 : MAX_BYTES;
   if (input.length > limit) throw new AppError("invalid-argument", `the ${WHAT} is larger than ${MAX_BYTES} bytes`);
   const signed = readSigned(typeof input === "string" ? parseOnlyPem(input, "CERTIFICATE REQUEST") : input, WHAT);
@@ -58,6 +62,25 @@ export function parseCsr(input: string | Uint8Array): CertificateRequest {
   const spki = fields.element(TAG.sequence);
   const names = readAttributes(fields.enter(0xa0));
   fields.finish();
-  if (!verifySigned(signed, parsePublicKey(spki))) throw new AppError("invalid-argument", `the ${WHAT} is not signed by the key it holds`);
-  return { spki, names };
+  return { request: { spki, names }, signed, key: parsePublicKey(spki) };
+}
+
+function proved({ request }: Claim, holds: boolean): CertificateRequest {
+  if (holds) return request;
+  throw new AppError("invalid-argument", `the ${WHAT} is not signed by the key it holds`);
+}
+
+/**
+ * A certificate request from its PEM (exactly one block) or its DER, with its signature checked: the sender has the key.
+ * Throws `invalid-argument`, also for a key that is not accepted.
+ */
+export function parseCsr(input: string | Uint8Array): CertificateRequest {
+  const claim = readClaim(input);
+  return proved(claim, verifySigned(claim.signed, claim.key));
+}
+
+/** The same, with the signature checked on another thread. */
+export async function parseCsrAside(input: string | Uint8Array): Promise<CertificateRequest> {
+  const claim = readClaim(input);
+  return proved(claim, await verifySignedAside(claim.signed, claim.key));
 }

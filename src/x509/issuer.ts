@@ -21,7 +21,7 @@ import { OID } from "./oids.ts";
 import type { Profile, Validity } from "./profile.ts";
 import { keyIdentifier, keyKindOf } from "./public-key.ts";
 import { encodeRevocationList, type RevocationListFields } from "./revocation-list.ts";
-import { assembleSigned, readSigned, verifySigned, writeSigned } from "./signed.ts";
+import { assembleSigned, readSigned, verifySigned, writeSigned, writeSignedAside } from "./signed.ts";
 import { isSigner, type Signer } from "./signer.ts";
 import { encodeTbs, organizationName, randomSerial } from "./tbs.ts";
 
@@ -193,7 +193,7 @@ export class Issuer<Key extends KeyObject | Signer = KeyObject> {
   /** What comes from elsewhere is a signature only once it verifies. */
   async #write(body: Uint8Array): Promise<Uint8Array> {
     const key: KeyObject | Signer = this.#key;
-    if (!isSigner(key)) return writeSigned(body, key);
+    if (!isSigner(key)) return writeSignedAside(body, key);
     const der = assembleSigned(body, this.#algorithm, await key.sign(body));
     if (verifySigned(readSigned(der, "signed text"), key.publicKey)) return der;
     throw new AppError("unavailable", "what the CA's signer answered is not a signature by its key");

@@ -1,9 +1,14 @@
 /** What certificates, certificate requests and revocation lists have in common: `SEQUENCE { body, algorithm, signature }` (RFC 5280 §4.1, RFC 2986 §4.2). */
 import { type KeyObject, sign, verify } from "node:crypto";
+import { promisify } from "node:util";
 import { AppError } from "../core/error.ts";
 import { openDer, TAG } from "./der-reader.ts";
 import { bitString, sequence } from "./der-writer.ts";
 import { SIGNATURE_ALGORITHMS, type SignatureAlgorithm, signatureAlgorithmOf } from "./key-kinds.ts";
+
+/** On a thread of its own, so that whoever serves many callers goes on meanwhile. */
+const signAside = promisify(sign);
+const verifyAside = promisify(verify);
 
 export interface Signed {
   /** Such as `certificate`, for messages. */
@@ -34,15 +39,31 @@ export function writeSigned(body: Uint8Array, key: KeyObject): Uint8Array {
   return assembleSigned(body, algorithm, sign(algorithm.hash, body, key));
 }
 
+/** The same, made on another thread. */
+export async function writeSignedAside(body: Uint8Array, key: KeyObject): Promise<Uint8Array> {
+  const algorithm = signatureAlgorithmOf(key);
+  return assembleSigned(body, algorithm, await signAside(algorithm.hash, body, key));
+}
+
 /** The DER of `body` with a signature that was made of it. */
 export function assembleSigned(body: Uint8Array, { identifier }: SignatureAlgorithm, signature: Uint8Array): Uint8Array {
   return sequence(body, identifier, bitString(signature));
 }
 
+function algorithmOf(signed: Signed): SignatureAlgorithm {
+  const algorithm = SIGNATURE_ALGORITHMS.find(({ identifier }) => Buffer.compare(signed.algorithm, identifier) === 0);
+  if (algorithm !== undefined) return algorithm;
+  throw new AppError("invalid-argument", `the ${signed.what} is not signed with ECDSA, RSA (PKCS #1 v1.5) or Ed25519 and SHA-2`);
+}
+
 /** Whether `key` made the signature. Throws `invalid-argument` for an algorithm that is not accepted, such as those with SHA-1. */
 export function verifySigned(signed: Signed, key: KeyObject): boolean {
-  const algorithm = SIGNATURE_ALGORITHMS.find(({ identifier }) => Buffer.compare(signed.algorithm, identifier) === 0);
-  if (algorithm === undefined)
-    throw new AppError("invalid-argument", `the ${signed.what} is not signed with ECDSA, RSA (PKCS #1 v1.5) or Ed25519 and SHA-2`);
-  return algorithm.keyType === key.asymmetricKeyType && verify(algorithm.hash, signed.body, key, signed.signature);
+  const { keyType, hash } = algorithmOf(signed);
+  return keyType === key.asymmetricKeyType && verify(hash, signed.body, key, signed.signature);
+}
+
+/** The same, found on another thread. */
+export async function verifySignedAside(signed: Signed, key: KeyObject): Promise<boolean> {
+  const { keyType, hash } = algorithmOf(signed);
+  return keyType === key.asymmetricKeyType && (await verifyAside(hash, signed.body, key, signed.signature));
 }

@@ -4,6 +4,7 @@ import { symlinkSync } from "node:fs";
 import { join } from "node:path";
 import { describe, test } from "node:test";
 import { DIAGNOSTICS, type Diagnostic, type DiagnosticCode, type Severity } from "../../src/core/diagnostic.ts";
+import { FakeCa } from "../fakes/fake-ca.ts";
 import { garrison, garrisonUnread } from "./garrison.ts";
 import { allowPaths, meshFiles, OPEN_PATHS, UNUSED_PORTS } from "./mesh.ts";
 import { Place } from "./place.ts";
@@ -56,6 +57,14 @@ interface Mistake {
   readonly at: readonly [line: number, column: number];
   readonly told: RegExp;
 }
+
+/** Its mistake stands in the mesh's configuration, of which there is one: in the file of GAR0107. */
+const IN_THE_MESH_CONFIG = { text: "# see GAR0107.yaml\n" } as const;
+
+const CA = new FakeCa();
+const LEAF = CA.material("spiffe://cluster.local/ns/shop/sa/client").chain;
+const EXPIRED = new FakeCa("expired", Date.now() - 20 * 365 * 86_400_000).rootPem;
+const ROOTS = `    caCertificates:\n${[LEAF, EXPIRED, CA.rootPem, CA.rootPem].map((pem) => `      - pem: ${JSON.stringify(pem)}\n`).join("")}`;
 
 /** A workload with HTTP alone, and a policy whose one rule stands at line 20. */
 function ruled(name: string, port: number, action: string, rule: string): string {
@@ -165,7 +174,9 @@ const MISTAKES = {
     told: /^PeerAuthentication `g106` has a selector in the root namespace, where it is ignored$/,
   },
   GAR0107: {
-    text: "apiVersion: v1\nkind: ConfigMap\nmetadata: { name: istio, namespace: istio-system }\ndata:\n  mesh: |\n    trustDomain: example.org\n",
+    text:
+      "apiVersion: v1\nkind: ConfigMap\nmetadata: { name: istio, namespace: istio-system }\ndata:\n  mesh: |\n    trustDomain: example.org\n" +
+      ROOTS,
     at: [1, 1],
     told: /^`trustDomain` would be `example\.org`, and is `cluster\.local`$/,
   },
@@ -274,6 +285,13 @@ const MISTAKES = {
     text: `${ENTRY}metadata: { name: g301, namespace: shop }\nspec: { address: 127.0.0.1, serviceAccount: client, labels: { app: g301 } }\n---\n${GATEWAY}metadata: { name: g301, namespace: shop }\nspec: { selector: { app: g301 }, servers: [{ port: { number: 20099, protocol: HTTP }, hosts: [a.example.org] }] }\n---\n${ROUTES}metadata: { name: g301, namespace: shop }\nspec: { hosts: [b.example.org], gateways: [g301], http: [{ route: [{ destination: { host: server } }] }] }\n`,
     at: [11, 1],
     told: /^VirtualService `shop\/g301` has no host that its Gateways serve$/,
+  },
+  GAR0320: { ...IN_THE_MESH_CONFIG, at: [8, 9], told: /^`caCertificates\[0\]` cannot be used: a certificate is not a CA's$/ },
+  GAR0321: { ...IN_THE_MESH_CONFIG, at: [9, 9], told: /^a root of `caCertificates\[1\]` has expired \(.*\): nobody is verified by it$/ },
+  GAR0322: {
+    ...IN_THE_MESH_CONFIG,
+    at: [11, 9],
+    told: /^a root of `caCertificates\[3\]` is there already, in `caCertificates\[2\]`$/,
   },
   GAR0401: {
     text: `${RULE}metadata: { name: g401, namespace: shop }\nspec: { host: nobody }\n`,

@@ -61,6 +61,10 @@ export const DIAGNOSTIC_HELP: Readonly<Record<DiagnosticCode, string>> = {
   GAR0232:
     "A connection says an address and a port, and nothing of whom it is meant for: the first service has it. Change the address of the other.",
   GAR0301: "No request reaches these routes: no server of their gateways has such a host, or takes routes of this namespace.",
+  GAR0320:
+    "What one proxy would take and another refuse, or what is no CA's root, is never trusted. The mesh's last valid configuration stays in force; at a start there is none, and `garrison serve` ends.",
+  GAR0321: "It stays in the configuration and does nothing: certificates that it signed are refused.",
+  GAR0322: "Taking it out in one of the places would not end the trust in it.",
   GAR0401: "The rule has no effect. Correct the host, or add the Service or ServiceEntry.",
   GAR0402: "Clients are told to speak plaintext to ports that refuse it: these calls fail. Remove the mode, or open the server's.",
   GAR0403: "Whoever answers is believed, so that encryption proves nothing. Name the certificate authority and the names instead.",

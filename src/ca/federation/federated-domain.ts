@@ -20,7 +20,7 @@ export interface FederatedDomainOptions {
   /** What is trusted of the domain has changed. */
   readonly onChange: () => void;
   /** Fetches the document, with the roots that verify the endpoint. */
-  readonly fetch?: typeof fetchBundle;
+  readonly fetch?: (relation: Relation, roots: string) => Promise<string>;
 }
 
 /** What was fetched last, and what it was fetched by. */

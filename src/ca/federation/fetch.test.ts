@@ -46,7 +46,7 @@ async function ask(
   await once(server, "listening");
   const url = `https://127.0.0.1:${(server.address() as AddressInfo).port}/`;
   const relation: Relation = { trustDomain: parseTrustDomain("west.example"), url, proof, staleAfterMs: 1_000 };
-  return fetchBundle(relation, roots, timeoutMs);
+  return fetchBundle(relation, roots, { timeoutMs });
 }
 
 const webProof = (file: string | undefined = caFile): EndpointProof => ({ profile: "https_web", caFile: file });

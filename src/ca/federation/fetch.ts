@@ -1,6 +1,7 @@
 /** A bundle from the endpoint of another trust domain: HTTPS, no redirects, bounded in size and time (SPIFFE Federation §5). */
 import { readFileSync } from "node:fs";
 import { request } from "node:https";
+import type { LookupFunction } from "node:net";
 import type { PeerCertificate } from "node:tls";
 import { AppError } from "../../core/error.ts";
 import { parseCertificate } from "../../x509/certificate.ts";
@@ -35,8 +36,18 @@ function verification({ proof }: Relation, roots: string) {
   };
 }
 
+export interface FetchBundleOptions {
+  readonly timeoutMs?: number;
+  /** Resolves the endpoint's name; the system does without. */
+  readonly lookup?: LookupFunction;
+}
+
 /** The bundle's document. Throws `unavailable`, `deadline-exceeded`, `permission-denied` and `resource-exhausted`. */
-export function fetchBundle(relation: Relation, roots: string, timeoutMs = TIMEOUT_MS): Promise<string> {
+export function fetchBundle(
+  relation: Relation,
+  roots: string,
+  { timeoutMs = TIMEOUT_MS, lookup }: FetchBundleOptions = {},
+): Promise<string> {
   const signal = AbortSignal.timeout(timeoutMs);
   const { promise, resolve, reject } = Promise.withResolvers<string>();
   const fail = (cause: unknown) => {
@@ -45,7 +56,14 @@ export function fetchBundle(relation: Relation, roots: string, timeoutMs = TIMEO
     return reject(new AppError("unavailable", `the endpoint cannot be asked: ${AppError.from(cause).message.slice(0, 300)}`, { cause }));
   };
   try {
-    const options = { agent: false, signal, headers: { accept: "application/json", "user-agent": "garrison" }, maxHeaderSize: 16_384 };
+    const resolver = lookup === undefined ? {} : { lookup };
+    const options = {
+      agent: false,
+      signal,
+      ...resolver,
+      headers: { accept: "application/json", "user-agent": "garrison" },
+      maxHeaderSize: 16_384,
+    };
     const call = request(relation.url, { ...options, ...verification(relation, roots), rejectUnauthorized: true });
     call.on("error", fail);
     call.on("response", (response) => {

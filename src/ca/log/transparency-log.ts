@@ -2,8 +2,9 @@
  * The tamper-evident record of what was issued: a Merkle tree in files that others' tools read (C2SP tlog-tiles), with a signed
  * checkpoint of every size that was ever answered from.
  *
- * Entries are published in batches: their tiles are on the disk before the checkpoint that covers them, and the checkpoint before
- * `published()` resolves. What a crash leaves beyond the checkpoint is written again, with the same bytes, from the ledger.
+ * Entries are committed in batches: a record of the journal has them with the signed checkpoint of the tree that they make, and is on the disk
+ * before `committed()` resolves. Tiles and the checkpoint's file follow, at once when nothing else is to be done, and five times a second else:
+ * tiles are on the disk before the checkpoint that covers them. A start reads the journal before anything is added.
  */
 import { createPrivateKey, createPublicKey, generateKeyPairSync, type KeyObject } from "node:crypto";
 import { existsSync, mkdirSync, readdirSync, readFileSync } from "node:fs";
@@ -11,10 +12,11 @@ import { join } from "node:path";
 import { AppError } from "../../core/error.ts";
 import type { TrustDomain } from "../../identity/trust-domain.ts";
 import { readPrivateFile, writePrivateFile } from "../state-files.ts";
+import { Journal } from "./journal.ts";
 import { removeFiles, strayPartials, Unsynced } from "./log-files.ts";
 import { type Checkpoint, formatVerifier, type NoteVerifier, noteVerifier, openCheckpoint, signCheckpoint } from "./note.ts";
 import { LogReader } from "./reader.ts";
-import { hashesAt, TILE_WIDTH } from "./tile-paths.ts";
+import { replayJournal, restoreTree } from "./restore.ts";
 import { type TileFile, Tree } from "./tree.ts";
 
 export const CHECKPOINT_FILE = "checkpoint";
@@ -23,6 +25,11 @@ export const VERIFIER_FILE = "verifier";
 export const ARCHIVE_FOLDER = "checkpoints";
 /** Entries that may wait for the disk; beyond them nothing is issued. */
 export const MAX_PENDING = 4096;
+/** Entries that the journal may have and the tiles not; beyond them nothing is issued. */
+const MAX_UNWRITTEN = 16_384;
+/** Between one writing of tiles and the next. */
+const TILES_EVERY_MS = 200;
+const TILES_AGAIN_MS = 1000;
 
 function broken(where: string, message: string, cause?: unknown): AppError {
   return new AppError("invalid-configuration", message, {
@@ -58,21 +65,17 @@ function hasBegun(folder: string): boolean {
   return existsSync(join(folder, CHECKPOINT_FILE)) || (existsSync(archive) && readdirSync(archive).some((name) => name !== "0"));
 }
 
-/** The right edge of a tree as its files have it. */
-function restoreTree(folder: string, size: number): Tree {
-  const reader = new LogReader(folder, size);
-  const levels: (readonly Uint8Array[])[] = [];
-  for (let level = 0; hashesAt(level, size) > 0; level++) {
-    const count = hashesAt(level, size);
-    levels.push(count % TILE_WIDTH === 0 ? [] : reader.tile(level, Math.floor(count / TILE_WIDTH)));
-  }
-  return Tree.restore(size, levels, size % TILE_WIDTH === 0 ? [] : reader.bundle(Math.floor(size / TILE_WIDTH)));
+function cannotWrite(cause?: unknown): AppError {
+  return new AppError("unavailable", "the log of issued certificates cannot be written", {
+    help: "look at the disk of the state folder",
+    cause,
+  });
 }
 
+/** Files on their way to the disk. */
 interface Staged {
   readonly tree: Tree;
   readonly files: readonly TileFile[];
-  readonly entries: number;
   readonly unsynced: Unsynced;
 }
 
@@ -80,11 +83,22 @@ export class TransparencyLog {
   readonly folder: string;
   readonly verifier: NoteVerifier;
   readonly #key: KeyObject;
+  readonly #journal: Journal;
+  /** What is committed. */
   #tree: Tree;
-  /** The files of the tree's right edge, which the next ones replace. */
-  #edge: readonly string[] = [];
+  /** Its checkpoint, signed. */
+  #note = "";
+  /** How much of it is in tiles. */
+  #written: number;
+  /** Its full tiles that are not written yet. */
+  #full: TileFile[] = [];
+  /** The files of the written tree's right edge, which the next ones replace. */
+  #edge: readonly string[];
   #pending: Uint8Array[] = [];
-  #running: Promise<void> | undefined;
+  #committing: Promise<void> | undefined;
+  #writing: Promise<void> | undefined;
+  #nextWriting = 0;
+  #timer: NodeJS.Timeout | undefined;
   #closed = false;
 
   /** Opens the log of a CA's folder, or starts one. Throws `invalid-configuration` when its files are not what its checkpoint says. */
@@ -94,19 +108,21 @@ export class TransparencyLog {
     this.#key = openKey(join(caFolder, "log-key.pem"), isNew);
     this.verifier = noteVerifier(originOf(trustDomain), createPublicKey(this.#key));
     mkdirSync(this.folder, { recursive: true, mode: 0o700 });
-    this.#tree = new Tree();
-    if (!isNew) this.#tree = this.#load();
+    this.#tree = isNew ? new Tree() : this.#load();
+    this.#written = this.#tree.size;
     this.#edge = this.#tree.edge().map(({ path }) => path);
     removeFiles(this.folder, strayPartials(this.folder, this.#tree.edge()));
-    this.#publishNow();
+    this.#replay();
+    this.#publishNow(true);
+    this.#journal = new Journal(this.folder);
   }
 
-  /** How many entries a checkpoint covers. */
+  /** How many entries the tiles have. */
   get size(): number {
-    return this.#tree.size;
+    return this.#written;
   }
 
-  /** The newest checkpoint, signed. */
+  /** The newest checkpoint of the tiles, signed. */
   get checkpoint(): string {
     return readFileSync(join(this.folder, CHECKPOINT_FILE), "utf8");
   }
@@ -117,40 +133,64 @@ export class TransparencyLog {
 
   /** Throws `unavailable` while too much waits for the disk. */
   checkRoom(): void {
-    if (this.#pending.length >= MAX_PENDING)
-      throw new AppError("unavailable", "the log of issued certificates cannot be written", {
-        help: "look at the disk of the state folder",
-      });
+    if (this.#pending.length >= MAX_PENDING || this.#tree.size - this.#written >= MAX_UNWRITTEN) throw cannotWrite();
   }
 
-  /** Adds entries, and begins to publish them; those that come meanwhile are published together. */
+  /** Adds entries, and begins to commit them; those that come meanwhile are committed together. */
   append(entries: readonly Uint8Array[]): void {
     this.#pending.push(...entries);
     // Whoever waits for it is told of a failure.
-    this.published().catch(() => undefined);
+    this.committed().catch(() => undefined);
   }
 
   /** Adds entries, and publishes them before it returns. Throws `unavailable`. Only while nothing else waits. */
   appendNow(entries: readonly Uint8Array[]): void {
-    this.#pending.push(...entries);
-    this.#publishNow();
+    for (const entry of entries) this.#full.push(...this.#tree.add(entry));
+    this.#publishNow(true);
   }
 
-  /** Resolves when a checkpoint on the disk covers all that was added before. Throws `unavailable` when it cannot be written; it is tried again with the next call. */
-  async published(): Promise<void> {
+  /** Resolves when the disk has all that was added before, with a signed checkpoint. Throws `unavailable` when it cannot be written; it is tried again with the next call. */
+  async committed(): Promise<void> {
     const target = this.#tree.size + this.#pending.length;
     while (this.#tree.size < target) {
-      this.#running ??= this.#publish().finally(() => {
-        this.#running = undefined;
+      this.#committing ??= this.#commit().finally(() => {
+        this.#committing = undefined;
+        this.#release();
       });
-      await this.#running;
+      await this.#committing;
       if (this.#closed) throw new AppError("unavailable", "the log is closed");
     }
   }
 
-  /** What waits is published by the next start, from the ledger. */
+  /** Resolves when all that was added before is in the tiles. Throws `unavailable`. */
+  async published(): Promise<void> {
+    const target = this.#tree.size + this.#pending.length;
+    await this.committed();
+    while (this.#written < target) {
+      this.#nextWriting = 0;
+      if (this.#committing === undefined) this.#writeSoon();
+      await (this.#writing ?? this.#committing);
+      if (this.#closed) throw new AppError("unavailable", "the log is closed");
+    }
+  }
+
+  /** What waits is committed by the next start, from the ledger. */
   close(): void {
+    if (this.#closed) return;
     this.#closed = true;
+    clearTimeout(this.#timer);
+    const isIdle = this.#committing === undefined && this.#writing === undefined;
+    try {
+      if (isIdle && this.#written < this.#tree.size) this.#publishNow(false);
+    } catch {
+      // The journal has it.
+    }
+    this.#release();
+  }
+
+  /** Closes the journal, once nobody uses it any more. */
+  #release(): void {
+    if (this.#closed && this.#committing === undefined && this.#writing === undefined) this.#journal.close();
   }
 
   #load(): Tree {
@@ -170,29 +210,88 @@ export class TransparencyLog {
     return tree;
   }
 
-  /** Writes the tiles; nobody counts on them before the checkpoint is put in place. */
-  #stage(): Staged {
+  #replay(): void {
+    try {
+      this.#full.push(...replayJournal(this.#tree, this.folder, this.verifier));
+    } catch (cause) {
+      throw broken(this.folder, AppError.from(cause).message, cause);
+    }
+  }
+
+  #sign(tree: Tree): string {
+    return signCheckpoint({ origin: this.verifier.name, size: tree.size, root: tree.root() }, this.verifier, this.#key);
+  }
+
+  async #commit(): Promise<void> {
     const tree = this.#tree.copy();
-    const entries = this.#pending.length;
-    const files = [...this.#pending.flatMap((entry) => tree.add(entry)), ...tree.edge()];
+    const entries = this.#pending.slice();
+    const full = entries.flatMap((entry) => tree.add(entry));
+    const note = this.#sign(tree);
+    try {
+      await this.#journal.append({ note, entries });
+    } catch (cause) {
+      throw cannotWrite(cause);
+    }
+    if (this.#closed) return;
+    this.#tree = tree;
+    this.#note = note;
+    this.#full.push(...full);
+    this.#pending = this.#pending.slice(entries.length);
+    this.#writeSoon();
+  }
+
+  /** Begins to write tiles, when it is time. Not while a record is on its way to the journal. */
+  #writeSoon(): void {
+    if (this.#writing !== undefined || this.#closed) return;
+    clearTimeout(this.#timer);
+    const wait = this.#nextWriting - performance.now();
+    if (wait > 0) {
+      this.#timer = setTimeout(() => {
+        if (this.#committing === undefined) this.#writeSoon();
+      }, wait).unref();
+      return;
+    }
+    this.#writing = this.#write().finally(() => {
+      this.#writing = undefined;
+      this.#release();
+      if (this.#written < this.#tree.size && this.#committing === undefined) this.#writeSoon();
+    });
+    // Whoever waits for it is told, and it is tried again.
+    this.#writing.catch(() => undefined);
+  }
+
+  async #write(): Promise<void> {
+    const full = this.#full;
+    this.#full = [];
+    try {
+      const staged = this.#stage(this.#tree, full, this.#note, false);
+      this.#journal.turn();
+      await staged.unsynced.sync();
+      if (this.#closed) return;
+      this.#finish(staged);
+      await staged.unsynced.sync();
+      this.#journal.clearOther();
+      this.#nextWriting = performance.now() + TILES_EVERY_MS;
+    } catch (cause) {
+      this.#full.unshift(...full);
+      this.#nextWriting = performance.now() + TILES_AGAIN_MS;
+      throw cannotWrite(cause);
+    }
+  }
+
+  /** Writes the tiles; nobody counts on them before the checkpoint is put in place. */
+  #stage(tree: Tree, full: readonly TileFile[], note: string, archived: boolean): Staged {
+    const files = [...full, ...tree.edge()];
     const unsynced = new Unsynced();
     for (const { path, bytes } of files) unsynced.write(join(this.folder, path), bytes);
-    return { tree, files, entries, unsynced };
-  }
-
-  #stageCheckpoint({ tree, unsynced }: Staged, archived: boolean): void {
-    const { name: origin } = this.verifier;
-    const note = signCheckpoint({ origin, size: tree.size, root: tree.root() }, this.verifier, this.#key);
     unsynced.write(join(this.folder, `${CHECKPOINT_FILE}.new`), note);
-    const fullTiles = (size: number) => Math.floor(size / TILE_WIDTH);
-    if (archived || fullTiles(tree.size) > fullTiles(this.#tree.size))
-      unsynced.write(join(this.folder, ARCHIVE_FOLDER, String(tree.size)), note);
+    if (archived || full.length > 0) unsynced.write(join(this.folder, ARCHIVE_FOLDER, String(tree.size)), note);
+    return { tree, files, unsynced };
   }
 
-  #finish({ tree, files, entries, unsynced }: Staged): void {
+  #finish({ tree, files, unsynced }: Staged): void {
     unsynced.replace(join(this.folder, `${CHECKPOINT_FILE}.new`), join(this.folder, CHECKPOINT_FILE));
-    this.#tree = tree;
-    this.#pending = this.#pending.slice(entries);
+    this.#written = tree.size;
     const now = new Set(files.map(({ path }) => path));
     removeFiles(
       this.folder,
@@ -201,29 +300,14 @@ export class TransparencyLog {
     this.#edge = tree.edge().map(({ path }) => path);
   }
 
-  async #publish(): Promise<void> {
-    try {
-      const staged = this.#stage();
-      this.#stageCheckpoint(staged, false);
-      await staged.unsynced.sync();
-      if (this.#closed) return;
-      this.#finish(staged);
-      await staged.unsynced.sync();
-    } catch (cause) {
-      throw new AppError("unavailable", "the log of issued certificates cannot be written", {
-        help: "look at the disk of the state folder",
-        cause,
-      });
-    }
-  }
-
-  /** At a start: the verifier for others, and a checkpoint for the archive. */
-  #publishNow(): void {
-    const staged = this.#stage();
-    staged.unsynced.write(join(this.folder, VERIFIER_FILE), `${formatVerifier(this.verifier)}\n`);
-    this.#stageCheckpoint(staged, true);
+  /** Everything at once, when nothing is on its way. At a start, with the verifier for others and a checkpoint for the archive. */
+  #publishNow(isStart: boolean): void {
+    this.#note = this.#sign(this.#tree);
+    const staged = this.#stage(this.#tree, this.#full, this.#note, isStart);
+    if (isStart) staged.unsynced.write(join(this.folder, VERIFIER_FILE), `${formatVerifier(this.verifier)}\n`);
     staged.unsynced.syncNow();
     this.#finish(staged);
     staged.unsynced.syncNow();
+    this.#full = [];
   }
 }

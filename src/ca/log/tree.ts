@@ -12,8 +12,8 @@ export interface TileFile {
 /** C2SP tlog-tiles: each entry after its length in two bytes. */
 const MAX_ENTRY = 0xffff;
 
-/** An entry as it stands in its bundle. */
-function withLength(entry: Uint8Array): Uint8Array {
+/** An entry as it stands in its bundle: after its length in two bytes. */
+export function withLength(entry: Uint8Array): Uint8Array {
   const bytes = Buffer.allocUnsafe(2 + entry.length);
   bytes.writeUInt16BE(entry.length);
   bytes.set(entry, 2);

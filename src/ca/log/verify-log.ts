@@ -1,14 +1,16 @@
 /**
  * Checks a log with nothing but its folder, its verifier and, where there is one, the ledger: every tile is made anew from the entries, every
- * checkpoint compared with the tree of its size, every row with its entry. One bundle is in memory at a time.
+ * checkpoint compared with the tree of its size, every row with its entry; so is what the journal has beyond the tiles. One bundle is in memory at a time.
  */
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { AppError } from "../../core/error.ts";
 import type { CertificateRecord } from "../ledger-database.ts";
 import { decodeEntry, type LogEntry } from "./entry.ts";
+import { readJournal } from "./journal.ts";
 import { type Checkpoint, type NoteVerifier, openCheckpoint } from "./note.ts";
 import { flaw, LogReader, readLogFile } from "./reader.ts";
+import { type Replayed, recordsBeyond } from "./restore.ts";
 import { ARCHIVE_FOLDER, CHECKPOINT_FILE } from "./transparency-log.ts";
 import { type TileFile, Tree } from "./tree.ts";
 
@@ -155,35 +157,69 @@ function compareClaims(claims: readonly Claim[], tree: Tree, problems: Problems)
       problems.add(where, `the checkpoint of size ${tree.size} has another root than the entries give`);
 }
 
+/** The entries of tiles and journal, each compared with what else says something of it; the files of the tiles as well. */
+class Walk {
+  readonly tree = new Tree();
+  readonly #problems: Problems;
+  readonly #claims: ReadonlyMap<number, readonly Claim[]>;
+  readonly #rows: RowCheck | undefined;
+
+  constructor(claims: readonly Claim[], rows: RowCheck | undefined, problems: Problems) {
+    this.#problems = problems;
+    this.#claims = Map.groupBy(claims, ({ size }) => size);
+    this.#rows = rows;
+    this.#compareClaims();
+  }
+
+  tiles(folder: string, size: number): void {
+    for (const bytes of new LogReader(folder, size).entries())
+      for (const file of this.#add(bytes)) compareFile(folder, file, this.#problems);
+    for (const file of this.tree.edge()) compareFile(folder, file, this.#problems);
+  }
+
+  journal(records: readonly Replayed[]): void {
+    for (const bytes of records.flatMap(({ entries }) => entries)) this.#add(bytes);
+  }
+
+  /** Answers the files that are full with the entry. */
+  #add(bytes: Uint8Array): readonly TileFile[] {
+    const leaf = this.tree.size;
+    const full = this.tree.add(bytes);
+    this.#compareClaims();
+    const entry = this.#problems.try(`entry ${leaf}`, () => decodeEntry(bytes));
+    if (entry !== undefined) this.#rows?.check(leaf, entry);
+    return full;
+  }
+
+  #compareClaims(): void {
+    compareClaims(this.#claims.get(this.tree.size) ?? [], this.tree, this.#problems);
+  }
+}
+
 /** Everything that is wrong with a log, as far as its own files, kept checkpoints and the ledger can tell. Throws only where there is no checkpoint to begin with. */
 export function verifyLog(input: LogToVerify): LogReport {
   const { folder, verifier } = input;
   const problems = new Problems();
+  // Before the checkpoint: a control plane that runs moves what is in the one into the tiles of the other.
+  const journal = readJournal(folder);
   const newest = openCheckpoint(Buffer.from(readLogFile(folder, CHECKPOINT_FILE)).toString("utf8"), verifier);
-  const claims = [...claimsOf(input, problems), { where: CHECKPOINT_FILE, ...newest }];
-  const bySize = Map.groupBy(claims, ({ size }) => size);
+  const beyond = problems.try("journal", () => recordsBeyond(newest.size, journal, verifier)) ?? [];
+  const last = beyond.at(-1) ?? newest;
+  const own = [{ where: CHECKPOINT_FILE, ...newest }, ...beyond.map((record) => ({ where: "journal", ...record }))];
+  const claims = [...claimsOf(input, problems), ...own];
   for (const { where, size } of claims)
-    if (size > newest.size)
-      problems.add(where, `the log was set back: this checkpoint has ${size} entries, and the log says ${newest.size}`);
+    if (size > last.size) problems.add(where, `the log was set back: this checkpoint has ${size} entries, and the log says ${last.size}`);
   const rows = input.rows === undefined ? undefined : new RowCheck(input.rows, input.retainedSince, problems);
-  const tree = new Tree();
-  compareClaims(bySize.get(0) ?? [], tree, problems);
+  const walk = new Walk(claims, rows, problems);
   problems.try(folder, () => {
-    for (const bytes of new LogReader(folder, newest.size).entries()) {
-      const leaf = tree.size;
-      for (const file of tree.add(bytes)) compareFile(folder, file, problems);
-      compareClaims(bySize.get(tree.size) ?? [], tree, problems);
-      const entry = problems.try(`entry ${leaf}`, () => decodeEntry(bytes));
-      if (entry !== undefined) rows?.check(leaf, entry);
-    }
-    for (const file of tree.edge()) compareFile(folder, file, problems);
+    walk.tiles(folder, newest.size);
+    walk.journal(beyond);
   });
-  const complete = tree.size === newest.size;
   return {
-    size: newest.size,
-    root: Buffer.from(newest.root).toString("base64"),
+    size: last.size,
+    root: Buffer.from(last.root).toString("base64"),
     checkpoints: claims.length,
-    waiting: complete ? (rows?.rest() ?? 0) : 0,
+    waiting: walk.tree.size === last.size ? (rows?.rest() ?? 0) : 0,
     problems: problems.found,
   };
 }

@@ -115,6 +115,7 @@ describe("a CA that another one signs for", () => {
     assert.deepEqual(issued.intermediates.length, 1);
     const row = authority.ledger.find(issued.serial);
     assert.deepEqual([row?.state, row?.notAfter, row?.leaf], ["issued", issued.notAfter, 0]);
+    await authority.log.published();
     assert.match(Buffer.from([...authority.log.reader.entries()][0] ?? []).toString(), new RegExp(`"serial":"${issued.serial}"`));
     assert.equal(authority.status.notAfter !== undefined, true);
     assert.deepEqual(authority.trust.intermediates.length, 1);

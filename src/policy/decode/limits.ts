@@ -36,6 +36,9 @@ export const LIMITS = {
   path: 4095,
   /** Elements of a list of a MeshConfig. */
   meshValues: 256,
+  /** Sources of roots in a MeshConfig, and characters of one in PEM. */
+  caCertificates: 64,
+  roots: 65_536,
   /** Hosts of an egress listener, of a Gateway's server, of a VirtualService. */
   hosts: 4096,
   /** Characters of a value of a Secret: Kubernetes allows 1 MiB of bytes. */

@@ -1,11 +1,12 @@
 /** Istio `mesh.v1alpha1.MeshConfig`, as the ConfigMap `istio` holds it. */
 import { parseTrustDomain, type TrustDomain } from "../../identity/trust-domain.ts";
 import { DEFAULT_MESH_CONFIG, DEFAULT_MESH_TLS, type MeshConfig, NO_PROXY_CONFIG, type PathNormalization } from "../mesh-config.ts";
+import { caCertificates } from "./ca-certificates.ts";
 import { readExtensionProviders } from "./extension-providers.ts";
 import { dnsLabel } from "./kubernetes-name.ts";
 import { LIMITS } from "./limits.ts";
 import { meshTls } from "./mesh-tls.ts";
-import { proxyConfig } from "./proxy-config.ts";
+import { meshProxyConfig } from "./proxy-config.ts";
 import { boolean, type Decoder, type Fields, list, record } from "./reader.ts";
 import { oneOf, only, parsed } from "./refine.ts";
 import { quote } from "./report.ts";
@@ -37,8 +38,6 @@ const autoMtls: Decoder<boolean> = (cursor) => {
 /** What would have to be honoured, and is not. */
 const REFUSED = {
   ca: "the control plane is the mesh's CA: remove the field",
-  caCertificates:
-    "roots of other trust domains come by federation, each bound to its own: name them in the file of `garrison serve --federation`",
   certificates: "certificates are for the identities of workloads only: remove the field",
   configSources: "all configuration comes from the folder: remove the field",
   discoverySelectors: "leave out of the folder what does not belong to the mesh",
@@ -94,6 +93,11 @@ function readOutboundTrafficPolicy(fields: Fields): Pick<MeshConfig, "outboundTr
   return mode === undefined ? {} : { outboundTrafficPolicy: mode };
 }
 
+function readCaCertificates(fields: Fields): Pick<MeshConfig, "caCertificates"> {
+  const sources = fields.optional("caCertificates", caCertificates) ?? [];
+  return sources.length === 0 ? {} : { caCertificates: sources };
+}
+
 /** Every field that concerns security is read or refused by name; the others are told as warnings. */
 export const meshConfig: Decoder<MeshConfig> = record((fields) => {
   const config: MeshConfig = {
@@ -104,7 +108,8 @@ export const meshConfig: Decoder<MeshConfig> = record((fields) => {
     meshMtls: fields.optional("meshMTLS", meshTls) ?? DEFAULT_MESH_TLS,
     enableAutoMtls: fields.optional("enableAutoMtls", autoMtls) ?? DEFAULT_MESH_CONFIG.enableAutoMtls,
     ...readOutboundTrafficPolicy(fields),
-    defaultConfig: fields.optional("defaultConfig", proxyConfig) ?? NO_PROXY_CONFIG,
+    ...readCaCertificates(fields),
+    defaultConfig: fields.optional("defaultConfig", meshProxyConfig) ?? NO_PROXY_CONFIG,
     extensionProviders: readExtensionProviders(fields),
   };
   refuseWhatIsNotHonoured(fields);

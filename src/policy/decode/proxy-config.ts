@@ -1,5 +1,6 @@
 /** Istio `mesh.v1alpha1.ProxyConfig`: `defaultConfig` of the MeshConfig, and the annotation `proxy.istio.io/config`. */
 import { type InterceptionMode, NO_PROXY_CONFIG, type ProxyConfig } from "../mesh-config.ts";
+import { caCertificatesPem } from "./ca-certificates.ts";
 import { yamlText } from "./embedded-yaml.ts";
 import { childOf, type RawMap } from "./raw-node.ts";
 import { type Cursor, type Decoder, type Fields, protoInteger, record, wrong } from "./reader.ts";
@@ -61,7 +62,6 @@ const proxyHeaders: Decoder<true> = record((fields) => {
 });
 
 const REFUSED = {
-  caCertificatesPem: "peers are trusted by the mesh's own root only: remove the field",
   privateKeyProvider: "keys are in the proxy's memory: remove the field",
   connectionSettings: "say what becomes of paths with `pathNormalization` of the MeshConfig; the limits of connections are fixed",
   customConfigFile: "a proxy's configuration comes from the control plane alone: remove the field",
@@ -109,7 +109,7 @@ const interceptionMode: Decoder<InterceptionMode> = (cursor) => {
   return wrong(cursor, "GAR0004", "is not supported: `TPROXY`", "use REDIRECT: applications see connections from their own proxy");
 };
 
-export const proxyConfig: Decoder<ProxyConfig> = record((fields) => {
+function readProxyConfig(fields: Fields): ProxyConfig {
   const mode = fields.optional("interceptionMode", interceptionMode);
   const gateway = fields.optional("gatewayTopology", topology);
   fields.optional("proxyHeaders", proxyHeaders);
@@ -119,6 +119,20 @@ export const proxyConfig: Decoder<ProxyConfig> = record((fields) => {
   fields.tellUnused(UNUSED);
   const numTrustedProxies = gateway?.numTrustedProxies;
   return { numTrustedProxies, tellsDenials, ...(mode === undefined ? {} : { interceptionMode: mode }) };
+}
+
+/** `defaultConfig` of the MeshConfig. */
+export const meshProxyConfig: Decoder<ProxyConfig> = record((fields) => {
+  const roots = fields.optional("caCertificatesPem", caCertificatesPem) ?? [];
+  return { ...readProxyConfig(fields), ...(roots.length === 0 ? {} : { caCertificatesPem: roots }) };
+});
+
+const ONE_WORKLOAD = "roots are the whole mesh's: name them in `caCertificates` of the MeshConfig";
+
+/** Of one workload. */
+const proxyConfig: Decoder<ProxyConfig> = record((fields) => {
+  fields.refuse({ caCertificatesPem: ONE_WORKLOAD });
+  return readProxyConfig(fields);
 });
 
 const PROXY_CONFIG_ANNOTATION = "proxy.istio.io/config";

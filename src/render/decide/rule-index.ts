@@ -27,6 +27,13 @@ const MAX_LENGTH = 256;
 /** So often may each value of the rules stand in the index. */
 const MAX_COPIES = 8;
 
+/** Keys that are not whole are looked up by their length; most texts show already where such a key would end that there is none. */
+interface Length {
+  readonly length: number;
+  /** By the low byte of the character at the inner edge of a key of this length, often a slash: whether any has it. */
+  readonly edges: Uint8Array;
+}
+
 type Buckets<T> = ReadonlyMap<string, T>;
 
 interface Split<T> {
@@ -34,12 +41,16 @@ interface Split<T> {
   readonly whole: Buckets<T>;
   /** By what the text begins with, or ends with; of these lengths only. */
   readonly parts: Buckets<T>;
-  readonly lengths: readonly number[];
+  readonly lengths: readonly Length[];
   readonly rest: T;
 }
 
 function cut(text: string, length: number, side: Dimension["side"]): string {
   return side === "start" ? text.slice(0, length) : text.slice(text.length - length);
+}
+
+function edgeOf(text: string, length: number, side: Dimension["side"]): number {
+  return text.charCodeAt(side === "start" ? length - 1 : text.length - length) & 0xff;
 }
 
 /** The lengths of the keys that are not whole: all, or some of them with the shortest. */
@@ -56,10 +67,20 @@ function put<R>(buckets: Map<string, R[]>, text: string, rule: R): void {
   else if (bucket.at(-1) !== rule) bucket.push(rule);
 }
 
+function withEdges(lengths: readonly number[], keys: Iterable<string>, side: Dimension["side"]): readonly Length[] {
+  const found = lengths.map((length) => ({ length, edges: new Uint8Array(256) }));
+  const byLength = new Map(found.map(({ length, edges }) => [length, edges]));
+  for (const key of keys) {
+    const edges = byLength.get(key.length);
+    if (edges !== undefined) edges[edgeOf(key, key.length, side)] = 1;
+  }
+  return found;
+}
+
 function splitBy<R extends IndexedRule>(rules: readonly R[], dimension: Dimension): Split<R[]> {
   const keys = rules.map(({ condition }) => keysOf(condition, dimension));
   const lengths = lengthsOf(keys);
-  const split = { dimension, whole: new Map<string, R[]>(), parts: new Map<string, R[]>(), lengths, rest: [] as R[] };
+  const split = { dimension, whole: new Map<string, R[]>(), parts: new Map<string, R[]>(), rest: [] as R[] };
   for (const [index, rule] of rules.entries()) {
     const own = keys[index];
     if (own === undefined) split.rest.push(rule);
@@ -68,7 +89,7 @@ function splitBy<R extends IndexedRule>(rules: readonly R[], dimension: Dimensio
       else put(split.parts, cut(text, lengths.findLast((length) => length <= text.length) ?? 0, dimension.side), rule);
     }
   }
-  return split;
+  return { ...split, lengths: withEdges(lengths, split.parts.keys(), dimension.side) };
 }
 
 function sizesOf({ whole, parts }: Split<readonly unknown[]>): readonly number[] {
@@ -144,8 +165,9 @@ function allOf<R extends IndexedRule>(part: Part<R>, context: DecisionContext): 
 function lookUp<T>({ whole, parts, lengths, dimension }: Split<T>, text: string, found: T[]): void {
   const bucket = whole.get(text);
   if (bucket !== undefined) found.push(bucket);
-  for (const length of lengths) {
+  for (const { length, edges } of lengths) {
     if (length > text.length) return;
+    if (edges[edgeOf(text, length, dimension.side)] === 0) continue;
     const part = parts.get(cut(text, length, dimension.side));
     if (part !== undefined) found.push(part);
   }
