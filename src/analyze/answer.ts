@@ -130,9 +130,9 @@ function describeBecause(because: Because): string {
 type Verdict = Pick<Answer, "by" | "audit" | "why"> & { readonly effect: "allow" | "deny" | "unknown" };
 
 /** Offline nobody can be asked: what is honest is what comes of the one answer, and that the other denies. */
-function describeHanging({ asking, decision }: NonNullable<Explanation["hangsOn"]>): string {
+function describeHanging({ asking, decision }: NonNullable<Explanation["hangsOn"]>, ifAllowed?: string): string {
   const rest = decision === undefined ? "it hangs on what is unknown" : `${decision.effect} by ${formatBecause(decision.because)}`;
-  return `would ask provider ${quote(asking.provider)}, by ${formatOrigin(asking.origin)}: deny if it denies; if it allows, ${rest}`;
+  return `would ask provider ${quote(asking.provider)}, by ${formatOrigin(asking.origin)}: deny if it denies; if it allows, ${ifAllowed ?? rest}`;
 }
 
 function toVerdict({ decision, hangsOn }: Explanation): Verdict {
@@ -216,6 +216,19 @@ function ignoredTokens({ policy }: WorkloadView, { tokens }: TestRequest, { toke
   return left.map(({ place }) => `in ${describePlace(place)}: ${why}`);
 }
 
+/** Where an authorizer denies, or would have to be asked, before a token is refused; undefined where all allow. */
+function stoppedByAuthorizer({ ask }: ExplainingEngine, view: WorkloadView, arrival: Arrival): Answer | undefined {
+  if (arrival.kind === "arrived" || arrival.asked === undefined || arrival.listener === undefined) return undefined;
+  const question: Question = { facts: arrival.asked, knows: () => true };
+  const { decision, hangsOn } = explain(ask, view.policy.http, question);
+  const isDenied = decision?.because.kind === "rule" && decision.because.action === "CUSTOM";
+  if (hangsOn === undefined && !isDenied) return undefined;
+  const answered = answerFacts(ask, view, arrival.listener, question);
+  if (hangsOn === undefined) return answered;
+  const rest = arrival.kind === "unknown" ? "it hangs on a token" : `refused: ${arrival.why}`;
+  return { ...answered, why: describeHanging(hangsOn, rest), layers: answered.layers.filter(({ action }) => action === "CUSTOM") };
+}
+
 /** What comes of a request at a workload, and why. Throws `invalid-argument` for a question that has no one meaning. */
 export function answer(engine: ExplainingEngine, view: WorkloadView, given: TestRequest): Answer {
   const { request, service } = askedOf(view, given);
@@ -225,6 +238,8 @@ export function answer(engine: ExplainingEngine, view: WorkloadView, given: Test
   const more = { tokens, ...(service === undefined ? {} : { service }), ...(ignored.length === 0 ? {} : { ignored }) };
   if (arrival.kind === "arrived")
     return { ...answerFacts(engine.ask, view, arrival.listener, { facts: arrival.facts, knows: () => true }), ...more };
+  const stopped = stoppedByAuthorizer(engine, view, arrival);
+  if (stopped !== undefined) return { ...stopped, ...more };
   const { listener, why } = arrival;
   return {
     workload: view.policy.workload,

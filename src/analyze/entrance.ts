@@ -1,6 +1,6 @@
 /** Where a request comes in: a port of a workload, or a server of a gateway; and why it may not. */
-import type { ServerPolicy } from "../compile/gateway-policy.ts";
-import { serverFor } from "../compile/server-choice.ts";
+import type { ClosedServer, ServerPolicy } from "../compile/gateway-policy.ts";
+import { mostSpecific, serverFor } from "../compile/server-choice.ts";
 import type { InboundListener, WorkloadPolicy } from "../compile/workload-policy.ts";
 import { AppError } from "../core/error.ts";
 import { parseSpiffeId } from "../identity/spiffe-id.ts";
@@ -38,6 +38,11 @@ function gatewayEntrances({ gateway }: WorkloadPolicy, request: TestRequest): re
   });
 }
 
+/** What a client speaks at a listener: at a port of HTTP, proxies take HTTP/2 as well. */
+export function spokenAt({ protocol }: Pick<Entrance, "protocol">, request: TestRequest): Entrance["protocol"] {
+  return protocol === "http" && request.protocol === "http2" ? "http2" : protocol;
+}
+
 /** The listener that a request is for. Throws `invalid-argument` where it does not say which of several. */
 export function entranceFor(policy: WorkloadPolicy, request: TestRequest): Entrance | undefined {
   const all: readonly Entrance[] = [...policy.inbound, ...gatewayEntrances(policy, request)];
@@ -53,9 +58,32 @@ function refusedTrustDomain({ trustDomains }: WorkloadPolicy, from: string): str
   return trustDomains.includes(trustDomain) ? undefined : `the trust domain \`${trustDomain}\` is not one of the mesh`;
 }
 
+/** The server that a client of TLS means, where it is one that waits for its Secret; `open`: the one that takes the connection instead. */
+function closedServer(
+  { gateway }: WorkloadPolicy,
+  port: number | undefined,
+  request: TestRequest,
+  open?: ServerPolicy,
+): ClosedServer | undefined {
+  if (!usesTls(request)) return undefined;
+  const waiting = (gateway?.closed ?? []).filter((each) => port === undefined || each.port === port);
+  const named = (names: readonly string[]) => (names.length === 0 ? ["*"] : names);
+  const pairs = [...(open === undefined ? [] : [open]), ...waiting].flatMap((each) =>
+    named(each.serverNames).map((name) => [name, each] as const),
+  );
+  const meant = mostSpecific(new Map(pairs), serverNameOf(request));
+  return waiting.find((each) => each === meant);
+}
+
+function waitsForSecret({ name, secret }: ClosedServer): string {
+  return `server ${quote(name)} stays closed: there is no usable Secret ${quote(secret)} here`;
+}
+
 /** Throws `invalid-argument` for an identity where none can be proved. */
-function refusedByGateway(policy: WorkloadPolicy, { server, serverName = "" }: Entrance, request: TestRequest): string | undefined {
+function refusedByGateway(policy: WorkloadPolicy, { server, serverName = "", port }: Entrance, request: TestRequest): string | undefined {
   const { from } = request;
+  const closed = from === undefined ? closedServer(policy, port, request, server) : undefined;
+  if (closed !== undefined) return waitsForSecret(closed);
   if (server?.security.kind === "plaintext") return usesTls(request) ? "TLS, where the server speaks plaintext" : undefined;
   if (!usesTls(request)) return "no TLS where TLS is required";
   if (server === undefined)
@@ -77,6 +105,8 @@ function refusedByGateway(policy: WorkloadPolicy, { server, serverName = "" }: E
 /** Why there is no connection, or undefined where there is one. */
 export function refusalAt(policy: WorkloadPolicy, entrance: Entrance | undefined, request: TestRequest): string | undefined {
   const { from, port } = request;
+  const closed = entrance === undefined ? closedServer(policy, port, request) : undefined;
+  if (closed !== undefined) return waitsForSecret(closed);
   if (entrance === undefined)
     return port === undefined ? "the workload listens on no port" : `the workload does not listen on port ${port}`;
   if (entrance.isGateway === true) return refusedByGateway(policy, entrance, request);

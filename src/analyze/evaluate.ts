@@ -1,12 +1,16 @@
 /** What comes of a request at a workload, by the decision engine: connection first, then policy. */
+import { clientMayNotSay } from "../compile/reserved-headers.ts";
 import type { CompiledJwtRule, WorkloadPolicy } from "../compile/workload-policy.ts";
 import { AppError } from "../core/error.ts";
+import { matchesHeader } from "../policy/authorizer-headers.ts";
 import { type Asking, type Decision, type Facts, formatBecause, type HttpFacts } from "../policy/decision.ts";
+import { quote } from "../policy/decode/report.ts";
+import { isTakenMethod } from "../policy/http-method.ts";
 import type { PathNormalization } from "../policy/mesh-config.ts";
 import { formatOrigin } from "../policy/origin.ts";
 import { remoteAddress } from "../policy/remote-address.ts";
 import { type AskedHead, headOf, httpFactsOf, withForwarded, withTokens } from "./asked-head.ts";
-import { type Entrance, entranceFor, refusalAt } from "./entrance.ts";
+import { type Entrance, entranceFor, refusalAt, spokenAt } from "./entrance.ts";
 import type { TestCase } from "./test-case.ts";
 import type { TestRequest } from "./test-request.ts";
 import type { Claims } from "./test-token.ts";
@@ -96,28 +100,51 @@ export type Arrival =
       readonly why: string;
       /** Of a token that is refused; absent otherwise. */
       readonly tokens?: TokenVerdict & { readonly kind: "refused" };
+      /** As it is when authorizers are asked, which is before its tokens are looked at; absent where nobody is asked. */
+      readonly asked?: Facts;
     }
   /** It hangs on a token whose issuer's keys nobody here knows. */
-  | { readonly kind: "unknown"; readonly listener: Entrance; readonly why: string; readonly tokens: TokenVerdict }
+  | { readonly kind: "unknown"; readonly listener: Entrance; readonly why: string; readonly tokens: TokenVerdict; readonly asked?: Facts }
   | { readonly kind: "arrived"; readonly listener: Entrance; readonly facts: Facts; readonly tokens?: TokenVerdict };
 
 const UNKNOWN_WHY = "a token is of an issuer whose keys are fetched, and they are not known here";
 const UNKNOWN_HELP =
   "ask a control plane that runs, which has them; or say what the token claims with `jwt`, to ask as of one that its issuer signed";
 
+/** Why proxies answer 400 to the method of a request; undefined where they take it. */
+function refusedMethod(listener: Entrance, request: TestRequest): string | undefined {
+  const spoken = spokenAt(listener, request) === "http" ? "http" : "http2";
+  const { method, headers } = request;
+  if (isTakenMethod(method, spoken, headers.get("content-type") ?? [])) return undefined;
+  return spoken === "http2"
+    ? "proxies answer 400 to `QUERY` without a `content-type`"
+    : `proxies answer 400 to ${quote(method)} over HTTP/1.1; \`protocol: http2\` asks over HTTP/2, where they take any method`;
+}
+
+/** The request as proxies hand it to whoever is asked. */
+function sanitized(policy: WorkloadPolicy, request: TestRequest): TestRequest {
+  if (policy.authorizers === undefined) return request;
+  const reserved = clientMayNotSay(policy);
+  return { ...request, headers: new Map([...request.headers].filter(([name]) => !matchesHeader(reserved, name))) };
+}
+
 /** How far a request of HTTP comes. */
 function arriveByHttp(engine: Arriving, policy: WorkloadPolicy, asked: TestRequest, listener: Entrance): Arrival {
   const refuse = (why: string): Arrival => ({ kind: "refused", listener, why });
-  const request = withForwarded(policy, asked);
+  const request = sanitized(policy, withForwarded(policy, asked));
+  const badMethod = refusedMethod(listener, asked);
+  if (badMethod !== undefined) return refuse(badMethod);
   const path = engine.normalizePath(withTokens(request, engine.tokenOf).path, policy.pathNormalization ?? "BASE");
   if (path === undefined) return refuse("the path is not one that a proxy takes");
   const host = hostOf(policy, request);
   if (!AUTHORITY.test(host)) return refuse("the host is not one that a proxy takes");
+  const seen = (head: AskedHead): Facts => factsOf(listener, request, httpFactsOf(head, host), policy.numTrustedProxies);
+  const asking = policy.authorizers === undefined ? {} : { asked: seen(headOf(withTokens(request, engine.tokenOf), path)) };
   const tokens = authenticate(engine, policy, request, path);
-  if (tokens.kind === "unknown") return { kind: "unknown", listener, why: UNKNOWN_WHY, tokens };
-  if (tokens.kind === "refused") return { kind: "refused", listener, why: tokens.text, tokens };
-  const facts = factsOf(listener, request, httpFactsOf(tokens.head, host), policy.numTrustedProxies);
-  return { kind: "arrived", listener, tokens, facts: tokens.requester === undefined ? facts : { ...facts, requester: tokens.requester } };
+  if (tokens.kind === "unknown") return { kind: "unknown", listener, why: UNKNOWN_WHY, tokens, ...asking };
+  if (tokens.kind === "refused") return { kind: "refused", listener, why: tokens.text, tokens, ...asking };
+  const requester = tokens.requester === undefined ? {} : { requester: tokens.requester };
+  return { kind: "arrived", listener, tokens, facts: { ...seen(tokens.head), ...requester, ...asking } };
 }
 
 /** How far a request comes. Throws `invalid-argument` for a question that has no one meaning. */
@@ -126,7 +153,7 @@ export function arrive(engine: Arriving, policy: WorkloadPolicy, request: TestRe
   const why = refusalAt(policy, listener, request);
   if (listener === undefined || why !== undefined) return { kind: "refused", listener, why: why ?? "" };
   const isHttp = listener.protocol !== "tcp";
-  if (request.protocol !== undefined && (request.protocol === "http") !== isHttp) {
+  if (request.protocol !== undefined && (request.protocol !== "tcp") !== isHttp) {
     throw new AppError(
       "invalid-argument",
       `port ${listener.port} of \`${policy.workload}\` speaks ${listener.protocol}, not ${request.protocol}`,
@@ -140,14 +167,25 @@ export function arrive(engine: Arriving, policy: WorkloadPolicy, request: TestRe
 /** What comes of a request. Throws as `arrive`, and `invalid-argument` where it hangs on what nobody knows. */
 export function evaluate(engine: Engine, policy: WorkloadPolicy, request: TestRequest): Outcome {
   const arrival = arrive(engine, policy, request);
+  const stopped = stoppedByAuthorizer(engine, arrival, request);
+  if (stopped !== undefined) return toOutcome(stopped);
   if (arrival.kind === "unknown") throw new AppError("invalid-argument", arrival.why, { help: UNKNOWN_HELP });
   if (arrival.kind === "refused") {
     const { why, tokens } = arrival;
     return { effect: "refused", by: "", audit: [], why, ...(tokens === undefined ? {} : { status: tokens.status }) };
   }
   const { facts } = arrival;
-  checkAnswers(facts.http === undefined ? engine.asksTcp(facts) : engine.asksHttp(facts), request);
+  checkAnswers(facts.http === undefined ? engine.asksTcp(facts) : engine.asksHttp(facts.asked ?? facts), request);
   return toOutcome(facts.http === undefined ? engine.tcp(facts) : engine.http(facts));
+}
+
+/** Authorizers are asked before tokens are looked at (XD-9): what one denies is no matter of them. Throws where it hangs on one. */
+function stoppedByAuthorizer(engine: Engine, arrival: Arrival, request: TestRequest): Decision | undefined {
+  if (arrival.kind === "arrived" || arrival.asked === undefined) return undefined;
+  const askings = engine.asksHttp(arrival.asked);
+  checkAnswers(askings, request);
+  const denied = askings.find(({ provider }) => request.authorizers?.get(provider) === "deny");
+  return denied && { effect: "deny", because: { kind: "rule", action: "CUSTOM", origin: denied.origin }, audit: [] };
 }
 
 /** Nobody can ask an authorizer here, so that its answer is a part of the question. */

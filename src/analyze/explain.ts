@@ -115,7 +115,9 @@ function decide(
 type CustomFinding = RuleFinding & { readonly provider: string };
 
 function findCustom(ask: AskClause, question: Question, rules: readonly CustomRule[]): readonly CustomFinding[] {
-  return rules.map((rule) => ({ ...findRule(ask, question, rule), provider: rule.provider }));
+  // CUSTOM rules are about the request as it was when authorizers were asked.
+  const asked: Question = { ...question, facts: question.facts.asked ?? question.facts };
+  return rules.map((rule) => ({ ...findRule(ask, asked, rule), provider: rule.provider }));
 }
 
 /** What the authorizers say: a rule that one of them has refused, or the first that nobody has answered; undefined where all allow. */

@@ -14,7 +14,8 @@ export interface TestRequest {
   readonly outsider?: true;
   /** The workload's port; undefined where it has but one. */
   readonly port: number | undefined;
-  readonly protocol: "http" | "tcp" | undefined;
+  /** `http2` is asked over HTTP/2 also where the port's protocol is HTTP; `http` in the version that the port has. */
+  readonly protocol: "http" | "http2" | "tcp" | undefined;
   readonly method: string;
   /** As sent, before normalization. */
   readonly path: string;
@@ -67,7 +68,7 @@ const TOKEN = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,256}$/;
 const method = matching(
   (value) => TOKEN.test(value) && value !== "CONNECT",
   "a method that a test can ask with",
-  "write a method such as `GET`; proxies do not take CONNECT",
+  "write a method such as `GET`, as it is sent; proxies do not take CONNECT",
 );
 
 /**
@@ -173,7 +174,7 @@ export const testRequest: Decoder<TestRequest> = record((fields): TestRequest =>
     from: typeof from === "string" ? from : undefined,
     ...(from === OUTSIDER ? { outsider: true } : {}),
     port: fields.optional("port", integer(1, 65_535)),
-    protocol: fields.optional("protocol", oneOf(["http", "tcp"])),
+    protocol: fields.optional("protocol", oneOf(["http", "http2", "tcp"])),
     method: fields.optional("method", method) ?? "GET",
     path: fields.optional("path", path) ?? "/",
     host: fields.optional("host", host),

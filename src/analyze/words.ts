@@ -13,8 +13,10 @@ function joinedBy(word: "or" | "and", parts: readonly string[]): string {
   return shown.length < 2 ? shown.join("") : `${shown.slice(0, -1).join(", ")} ${word} ${shown.at(-1)}`;
 }
 
-/** `the method`, `the peer's service account`, `the header x-a`. */
+/** `the method`, `the peer's service account`, `the header x-a`; a claim by its key, as claims may stand within claims. */
 function subject({ attribute, argument }: Clause): string {
+  const { when = "", argument: kind } = attributeRow(attribute);
+  if (kind === "claim") return `the claim ${quote(when.replace("…", argument))}`;
   const words = attribute.replace(/[A-Z]/g, (letter) => ` ${letter.toLowerCase()}`).replace(/\b(?:ip|sni)\b/, (word) => word.toUpperCase());
   const owner = attributeRow(attribute).needsMtls === true ? "the peer's" : "the";
   return `${owner} ${words}${argument === "" ? "" : ` ${quote(argument)}`}`;

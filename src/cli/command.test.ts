@@ -47,6 +47,11 @@ describe("parseCommandLine", () => {
     assert.match(formatHelp(command), /\n {2}-f, --folder FOLDER {2}a folder\n/);
   });
 
+  it("takes a negative number for a value, whose meaning is the option's own affair", () => {
+    assert.equal(parseCommandLine(COMMAND, ["folder", "--port", "-1"]).value("port"), "-1");
+    assert.throws(() => parseCommandLine(COMMAND, ["folder", "--verbose", "-1"]), { code: "invalid-argument" });
+  });
+
   for (const [what, argv, message] of [
     ["an unknown option", ["folder", "--prot", "1"], /unknown option '--prot'/],
     ["a value that is missing", ["folder", "--port"], /'--port <value>' argument missing/],

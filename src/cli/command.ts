@@ -54,6 +54,19 @@ function toParserOptions(options: OptionSpecs): Record<string, ParserOption> {
   return Object.fromEntries(entries);
 }
 
+/** `--limit -1` as `--limit=-1`: a number is a value, though it begins like an option. Options themselves never begin with a digit. */
+function withNegatives({ options }: Command, argv: readonly string[]): string[] {
+  const joined: string[] = [];
+  for (const text of argv) {
+    const last = joined.at(-1) ?? "";
+    const [, long, short] = /^--([a-z-]+)$|^-([a-z])$/.exec(last) ?? [];
+    const named = Object.entries(options).find(([name, spec]) => name === long || (short !== undefined && spec.short === short));
+    if (named !== undefined && named[1].type !== "flag" && /^-\d/.test(text)) joined[joined.length - 1] = `--${named[0]}=${text}`;
+    else joined.push(text);
+  }
+  return joined;
+}
+
 /** The command line of one command. Throws `invalid-argument` naming what is wrong. */
 export function parseCommandLine(command: Command, argv: readonly string[]): ParsedArguments {
   const dashes = argv.indexOf("--");
@@ -61,7 +74,12 @@ export function parseCommandLine(command: Command, argv: readonly string[]): Par
   const own = dashes < 0 ? [...argv] : argv.slice(0, dashes);
   let parsed: ReturnType<typeof parseArgs>;
   try {
-    parsed = parseArgs({ args: own, options: toParserOptions(command.options), allowPositionals: true, strict: true });
+    parsed = parseArgs({
+      args: withNegatives(command, own),
+      options: toParserOptions(command.options),
+      allowPositionals: true,
+      strict: true,
+    });
   } catch (error) {
     const [message = ""] = (error instanceof Error ? error.message : String(error)).split(". ");
     throw usageError(command, message.charAt(0).toLowerCase() + message.slice(1));

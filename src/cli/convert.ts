@@ -1,7 +1,8 @@
 import { mkdir, readFile, stat, writeFile } from "node:fs/promises";
 import { basename, dirname, join, relative } from "node:path";
-import { type Document, LineCounter, parseAllDocuments, stringify } from "yaml";
+import { Document, isMap, isNode, isSeq, LineCounter, type Node, parseAllDocuments, stringify, visit } from "yaml";
 import { type Conversion, convert } from "../convert/convert.ts";
+import { withoutLists } from "../convert/lists.ts";
 import type { ConvertedObject, Note } from "../convert/output.ts";
 import { type Diagnostic, formatDiagnostic, formatPlace, type Place } from "../core/diagnostic.ts";
 import { AppError } from "../core/error.ts";
@@ -17,8 +18,8 @@ import { required } from "./options.ts";
 interface InputFile {
   readonly path: string;
   readonly documents: readonly RawNode[];
-  /** Each document as it is written, by the line that it begins in. */
-  readonly texts: ReadonlyMap<number, string>;
+  /** Each document as it is written, by where it begins. */
+  readonly texts: ReadonlyMap<string, string>;
 }
 
 /** What one file becomes. */
@@ -40,8 +41,31 @@ async function readText(path: string): Promise<string> {
   }
 }
 
+type Beginning = Pick<Place, "line" | "column">;
+
+function beginningOf({ line, column }: Beginning): string {
+  return `${line}:${column}`;
+}
+
+/** An item of a list as a document of its own, with its comments; an alias is written out, as its anchor may stand in another item. */
+function itemText(item: Node, list: Document): string {
+  const own = new Document(hasAlias(item) ? item.toJS(list) : item, { version: "1.1", aliasDuplicateObjects: false });
+  return own.toString({ lineWidth: 0 }).trimEnd();
+}
+
+function hasAlias(item: Node): boolean {
+  let count = 0;
+  visit(item, {
+    Alias: () => {
+      count++;
+      return visit.BREAK;
+    },
+  });
+  return count > 0;
+}
+
 /** The documents' own texts: comments, order and quotes are the user's. */
-function textsOf(text: string): ReadonlyMap<number, string> {
+function textsOf(text: string): ReadonlyMap<string, string> {
   const lineCounter = new LineCounter();
   const ends = [0];
   const parsed = parseAllDocuments(text, {
@@ -50,13 +74,24 @@ function textsOf(text: string): ReadonlyMap<number, string> {
     prettyErrors: false,
     uniqueKeys: false,
   }) as readonly Document[];
-  const rows = parsed.flatMap(({ contents, range }): readonly (readonly [number, string])[] => {
+  const beginningAt = (offset: number): string => {
+    const { line, col: column } = lineCounter.linePos(offset);
+    return beginningOf({ line, column });
+  };
+  const rows = parsed.flatMap((document): readonly (readonly [string, string])[] => {
+    const { contents, range } = document;
     const start = ends.at(-1) ?? 0;
     const end = range?.[2] ?? start;
     ends.push(end);
     if (contents === null || contents.range == null) return [];
     const own = text.slice(start, end).replace(/^(?:\s*---[ \t]*\n)+/, "");
-    return [[lineCounter.linePos(contents.range[0]).line, own.replace(/\n(?:---|\.\.\.)\s*$/, "\n").trimEnd()]];
+    const items = isMap(contents) ? contents.get("items") : undefined;
+    const listed = (isSeq(items) ? items.items : [])
+      .filter(isNode)
+      .flatMap((item): readonly (readonly [string, string])[] =>
+        item.range == null ? [] : [[beginningAt(item.range[0]), itemText(item, document)]],
+      );
+    return [[beginningAt(contents.range[0]), own.replace(/\n(?:---|\.\.\.)\s*$/, "\n").trimEnd()], ...listed];
   });
   return new Map(rows);
 }
@@ -65,7 +100,7 @@ async function readInput(path: string, problems: Diagnostic[]): Promise<InputFil
   const text = await readText(path);
   const { documents, diagnostic } = parseYamlDocuments(text, path);
   if (diagnostic !== undefined) problems.push(diagnostic);
-  return { path, documents, texts: textsOf(text) };
+  return { path, documents: withoutLists(documents), texts: textsOf(text) };
 }
 
 async function inputPaths(operand: string, problems: Diagnostic[]): Promise<readonly string[]> {
@@ -91,7 +126,7 @@ function formatObject({ object, notes }: ConvertedObject): string {
 function formatFile(file: InputFile, { objects, passed }: Conversion, onlyConverted: boolean): OutputFile {
   const stays = new Set(passed);
   const parts = file.documents.flatMap((node) => {
-    if (stays.has(node)) return onlyConverted ? [] : [file.texts.get(node.place.line) ?? ""];
+    if (stays.has(node)) return onlyConverted ? [] : [file.texts.get(beginningOf(node.place)) ?? ""];
     return objects.filter(({ source }) => source === node.place).map(formatObject);
   });
   return { path: file.path, text: parts.length === 0 ? "" : `${parts.join("\n---\n")}\n` };

@@ -58,6 +58,12 @@ export interface GatewayListener {
   readonly servers: readonly ServerPolicy[];
 }
 
+/** A server that is not served until the Secret that it names is there; its names lead to no other server. */
+export interface ClosedServer extends Pick<ServerPolicy, "name" | "serverNames">, Pick<GatewayListener, "bind" | "port"> {
+  /** `NAMESPACE/NAME`. */
+  readonly secret: string;
+}
+
 /** The secret with a server's certificate and key. */
 export function certificateSecret(namespace: string, name: string): string {
   return `${namespace}/${name}/certificate`;

@@ -3,7 +3,14 @@ import type { Diagnostic } from "../core/diagnostic.ts";
 import { gatewayKey, type PlacedServer, serversOf } from "../mesh/gateways.ts";
 import type { MeshSnapshot, Workload } from "../mesh/snapshot.ts";
 import type { OutsideTls } from "../policy/gateway.ts";
-import { caSecret, certificateSecret, type GatewayListener, type OutsideSecurity, type ServerPolicy } from "./gateway-policy.ts";
+import {
+  type ClosedServer,
+  caSecret,
+  certificateSecret,
+  type GatewayListener,
+  type OutsideSecurity,
+  type ServerPolicy,
+} from "./gateway-policy.ts";
 import { type Destination, hostRoutes, withMisdirected } from "./gateway-routes.ts";
 import { toUpstream } from "./outbound.ts";
 import type { GatewayPolicy, UpstreamService } from "./workload-policy.ts";
@@ -13,6 +20,7 @@ interface Compilation {
   readonly snapshot: MeshSnapshot;
   readonly workload: Workload;
   readonly diagnostics: Diagnostic[];
+  readonly closed: ClosedServer[];
   readonly forward: (destination: Destination) => string;
 }
 
@@ -35,7 +43,7 @@ function caNameOf({ credentialName, caCredentialName }: OutsideTls, { snapshot, 
 
 /** Tells of a Secret without the part that is asked of it. */
 function hasPart(
-  { snapshot, workload, diagnostics }: Compilation,
+  { snapshot, workload, diagnostics, closed }: Compilation,
   placed: PlacedServer,
   name: string,
   part: "certificate" | "ca",
@@ -43,6 +51,10 @@ function hasPart(
   const secret = snapshot.secrets.get(`${workload.namespace}/${name}`);
   const there = part === "ca" ? secret?.ca !== undefined : secret?.chain !== undefined && secret.key !== undefined;
   if (there) return true;
+  const { bind, port } = placed;
+  const names = hostsOf([placed]);
+  const serverNames = names.includes("*") ? [] : [...new Set(names)];
+  closed.push({ name: nameOf(placed), bind, port, serverNames, secret: `${workload.namespace}/${name}` });
   const keys = part === "ca" ? "`ca.crt`" : "`tls.crt` and `tls.key`";
   diagnostics.push({
     code: "GAR0102",
@@ -152,7 +164,8 @@ export function compileGateway(
     diagnostics.push(...reached.diagnostics);
     return name;
   };
-  const compilation: Compilation = { snapshot, workload, diagnostics, forward };
+  const closed: ClosedServer[] = [];
+  const compilation: Compilation = { snapshot, workload, diagnostics, closed, forward };
   const byAddress = Map.groupBy(servers, ({ bind, port }) => `${bind}_${port}`);
   const listeners = [...byAddress].flatMap(([address, placed]): GatewayListener[] => {
     const [first] = placed;
@@ -160,5 +173,6 @@ export function compileGateway(
     if (first === undefined || compiled.length === 0) return [];
     return [{ name: `gateway_${address}`, bind: first.bind, port: first.port, servers: compiled }];
   });
-  return { gateway: { listeners, services: [...services.values()] }, diagnostics: compilation.diagnostics };
+  const waiting = closed.length === 0 ? {} : { closed };
+  return { gateway: { listeners, services: [...services.values()], ...waiting }, diagnostics: compilation.diagnostics };
 }

@@ -94,4 +94,12 @@ describe("checkReferences", () => {
     );
     assert.deepEqual(told(account, deny([])), []);
   });
+
+  it("tells of such a namespace once, and names what else is in it", () => {
+    const inShopp = Array.from({ length: 9 }, (_, index) => ({ ...deny([]), meta: meta(`shopp/deny-${index}`) }));
+    const warnings = told(...inShopp, { ...deny([]), meta: meta("moon/deny") });
+    assert.equal(warnings.length, 2);
+    assert.match(String(warnings[0]), /`deny-0` .*; so are AuthorizationPolicy `deny-1`, .*`deny-6` and 2 more,/);
+    assert.match(String(warnings[1]), /no object of kind Namespace,/);
+  });
 });

@@ -7,7 +7,7 @@ import type { PublicJwk } from "../policy/jwks.ts";
 import type { MeshTls, OutboundTrafficPolicy, PathNormalization } from "../policy/mesh-config.ts";
 import type { Clause, ClientCertificateFiles, Endpoint, JwtRuleFields, PolicyAction, Protocol, ServerName } from "../policy/model.ts";
 import type { Origin } from "../policy/origin.ts";
-import type { GatewayListener } from "./gateway-policy.ts";
+import type { ClosedServer, GatewayListener } from "./gateway-policy.ts";
 
 /** `STRICT` only mutual TLS, `PERMISSIVE` also plaintext, `DISABLE` only plaintext. */
 export type EffectiveMtls = "STRICT" | "PERMISSIVE" | "DISABLE";
@@ -196,6 +196,8 @@ export interface GatewayPolicy {
   readonly listeners: readonly GatewayListener[];
   /** What routes lead to, each port once; routes name them `HOST:PORT`. */
   readonly services: readonly UpstreamService[];
+  /** Servers that wait for a Secret; absent where none does. */
+  readonly closed?: readonly ClosedServer[];
 }
 
 /** A rule for tokens: every field in force, defaults filled in. Without keys, no token of it is accepted. */

@@ -17,7 +17,7 @@ export interface Conversion {
   readonly passed: readonly RawNode[];
 }
 
-/** Converts documents that belong together. Never throws: what is wrong is a diagnostic. */
+/** Converts documents that belong together, without lists. Never throws: what is wrong is a diagnostic. */
 export function convert(documents: readonly RawNode[], settings: Settings): Conversion {
   const passed = documents.filter((node) => !isOld(node));
   const old = decodeOldObjects(documents.filter(isOld));

@@ -13,13 +13,7 @@ const GROUP = /^(authentication|rbac)\.istio\.io\//;
 
 /** Whether a document is for this conversion; every other one stays as it is. */
 export function isOld(node: RawNode): boolean {
-  return GROUP.test(textOf(childOf(node, "apiVersion")) ?? "") || isListOfOld(node);
-}
-
-/** What `kubectl get -o yaml` prints. */
-function isListOfOld(node: RawNode): boolean {
-  const items = childOf(node, "items");
-  return items?.kind === "list" && items.items.some((item) => GROUP.test(textOf(childOf(item, "apiVersion")) ?? ""));
+  return GROUP.test(textOf(childOf(node, "apiVersion")) ?? "");
 }
 
 /** Everything old, by kind. `refused` are the objects that could not be read. */
@@ -69,11 +63,6 @@ const CLUSTER_SCOPED: ReadonlySet<string> = new Set(["MeshPolicy", "RbacConfig",
 
 function decodeDocument(root: Fields, rows: Readonly<Record<string, Reader>>): undefined {
   const { node, report } = root.cursor;
-  if (isListOfOld(node)) {
-    root.acceptAll();
-    report.add("GAR0002", node.place, "a List is not taken apart", "write its items as documents of their own, with `---` between them");
-    return;
-  }
   const kind = textOf(childOf(node, "kind")) ?? "";
   const row = Object.hasOwn(rows, kind) ? rows[kind] : undefined;
   const apiVersion = textOf(childOf(node, "apiVersion"));

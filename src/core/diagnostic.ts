@@ -49,6 +49,8 @@ export const DIAGNOSTICS = {
   GAR0214: { severity: "warning", title: "a mode is for a port where nothing listens" },
   GAR0215: { severity: "warning", title: "nothing else is in the namespace" },
   GAR0216: { severity: "warning", title: "a document is no object" },
+  GAR0218: { severity: "warning", title: "an annotation is not known" },
+  GAR0219: { severity: "warning", title: "a rule asks for two values of one thing at once" },
   GAR0220: { severity: "error", title: "a Secret cannot be read" },
   GAR0230: { severity: "warning", title: "a setting is for captured workloads alone" },
   GAR0231: { severity: "error", title: "a workload cannot be captured" },

@@ -268,19 +268,34 @@ function nearNamespace(name: string, known: ReadonlySet<string>): string {
   return meant === undefined ? `add an object of kind Namespace with the name \`${name}\`, or name another` : `did you mean \`${meant}\`?`;
 }
 
+function byPlace({ meta: { place: left } }: MeshObject, { meta: { place: right } }: MeshObject): number {
+  if (left.file !== right.file) return left.file < right.file ? -1 : 1;
+  return left.line - right.line || left.column - right.column;
+}
+
+const MAX_NAMED = 6;
+
+/** All objects of one namespace where nobody is, told at the first of them. */
+function inNoNamespace(objects: readonly MeshObject[], known: ReadonlySet<string>): readonly Diagnostic[] {
+  const [first, ...others] = objects;
+  if (first === undefined) return [];
+  const { namespace, place } = first.meta;
+  const names = others.slice(0, MAX_NAMED).map(({ kind, meta }) => `${kind} \`${meta.name}\``);
+  const rest = others.length - names.length;
+  const also =
+    names.length === 0 ? "" : `; so ${others.length === 1 ? "is" : "are"} ${names.join(", ")}${rest > 0 ? ` and ${rest} more` : ""}`;
+  const message = `${first.kind} \`${first.meta.name}\` is in namespace \`${namespace}\`, where nobody is: there is no workload or ServiceAccount in it, and no object of kind Namespace${also}`;
+  const help = `${nearNamespace(namespace, known)}; until then an object that its file held before under this name stays in force`;
+  return [{ code: "GAR0215", message, place, help }];
+}
+
 /** References between objects that lead nowhere, and selectors that select nothing. The objects stay in force. */
 export function checkReferences(snapshot: MeshSnapshot, objects: readonly MeshObject[]): readonly Diagnostic[] {
   const known = inhabitedNamespaces(snapshot);
-  const missingNamespaces = objects
-    .filter(({ kind, meta }) => kind !== "Namespace" && !known.has(meta.namespace))
-    .map(
-      ({ kind, meta: { name, namespace, place } }): Diagnostic => ({
-        code: "GAR0215",
-        message: `${kind} \`${name}\` is in namespace \`${namespace}\`, where nobody is: there is no workload or ServiceAccount in it, and no object of kind Namespace`,
-        place,
-        help: `${nearNamespace(namespace, known)}; until then an object that its file held before under this name stays in force`,
-      }),
-    );
+  const astray = objects.filter(({ kind, meta }) => kind !== "Namespace" && !known.has(meta.namespace)).sort(byPlace);
+  // An object of an API server has no lines, and a status of its own, which says it.
+  const together = Map.groupBy(astray, ({ meta: { namespace, place } }) => (place.line === 0 ? `${namespace} ${place.file}` : namespace));
+  const missingNamespaces = [...together.values()].flatMap((several) => inNoNamespace(several, known));
   const missingAccounts = [...snapshot.workloads.values()]
     .filter((workload) => !snapshot.identities.has(workload.identity))
     .map(

@@ -5,6 +5,8 @@ import { createServer as createHttp2Server } from "node:http2";
 import { createServer as createTcpServer, type Server, type Socket } from "node:net";
 import type { Protocol } from "../policy/model.ts";
 
+const SERVED = "HTTP/1.1 200 OK\r\ncontent-length: 6\r\nconnection: close\r\n\r\nserved";
+
 export class ProvingApplication {
   readonly #http = createHttpServer((_request, response) => response.end("served"));
   readonly #http2 = createHttp2Server((_request, response) => response.end("served"));
@@ -16,6 +18,8 @@ export class ProvingApplication {
   readonly ports = new Map<Protocol, number>();
 
   async listen(): Promise<void> {
+    // Proxies hand on methods of HTTP/2 that Node's parser does not know: it is not the application that is asked here.
+    this.#http.on("clientError", (_error, socket) => socket.end(SERVED));
     const servers: readonly (readonly [Protocol, Server])[] = [
       ["http", this.#http],
       ["http2", this.#http2],

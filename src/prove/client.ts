@@ -3,7 +3,7 @@ import { once } from "node:events";
 import { connect as connectHttp2 } from "node:http2";
 import { connect as connectTcp, type Socket } from "node:net";
 import { connect as connectTls } from "node:tls";
-import type { Entrance } from "../analyze/entrance.ts";
+import { type Entrance, spokenAt } from "../analyze/entrance.ts";
 import type { TestRequest } from "../analyze/test-request.ts";
 import { DENIED_BY_HEADER } from "../policy/denied-by.ts";
 import type { Protocol } from "../policy/model.ts";
@@ -43,6 +43,8 @@ const ALPN = {
   tcp: ["istio"],
 } as const satisfies Record<Protocol, readonly string[]>;
 
+const OUTSIDERS_ALPN = { http: ["http/1.1"], http2: ["h2"], tcp: [] } satisfies Record<Protocol, string[]>;
+
 const PATIENCE_MS = 15_000;
 const PAYLOAD = "hello";
 const MOST_TRIES = 20;
@@ -74,11 +76,12 @@ async function secure(socket: Socket, { listener, request, material }: Question)
   if (material === undefined) return socket;
   const { key, chain, roots } = material;
   const serverName = listener.serverName ?? request.sni;
+  const spoken = spokenAt(listener, request);
   const tls = connectTls({
     socket,
     ...(key === undefined || chain === undefined ? {} : { key, cert: chain }),
     ca: roots,
-    ALPNProtocols: key === undefined ? ["http/1.1"] : [...ALPN[listener.protocol]],
+    ALPNProtocols: key === undefined ? OUTSIDERS_ALPN[spoken] : [...ALPN[spoken]],
     checkServerIdentity: () => undefined,
     ...(serverName === undefined || serverName === "" ? {} : { servername: serverName }),
   });
@@ -184,5 +187,5 @@ export async function ask(question: Question): Promise<Seen> {
   const socket = await secure(tcp, question).catch(() => undefined);
   if (socket === undefined) return { key: undefined, answer: "closed" };
   // A refused handshake can end in the same moment in which the client's half of it does.
-  return { key, ...(socket.destroyed ? { answer: "closed" } : await ASK[listener.protocol](socket, question)) };
+  return { key, ...(socket.destroyed ? { answer: "closed" } : await ASK[spokenAt(listener, question.request)](socket, question)) };
 }

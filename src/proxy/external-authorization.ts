@@ -1,6 +1,6 @@
 /** CUSTOM rules in the embedded proxy: whom a request or connection is asked of, and what comes of the answers. */
 import type { Authorizer } from "../compile/workload-policy.ts";
-import { matchesHeader, reservedHeaders } from "../policy/authorizer-headers.ts";
+import { matchesHeader } from "../policy/authorizer-headers.ts";
 import type { Asking, AuthorizerAnswer } from "../policy/decision.ts";
 import type { StringMatch } from "../policy/pattern.ts";
 import type { AuthorizerClients } from "./authorizer-clients.ts";
@@ -54,11 +54,8 @@ const GONE: Stopped = {
   detail: "the client went before its body was there",
 };
 
-/** Takes out what only authorizers may say. */
-export function withoutReserved(head: RequestHead, authorizers: readonly Authorizer[]): RequestHead {
-  const reserved: readonly StringMatch[] = authorizers.flatMap((authorizer) =>
-    authorizer.kind === "http" ? reservedHeaders(authorizer) : [],
-  );
+/** Takes out what only the proxy may say. */
+export function withoutReserved(head: RequestHead, reserved: readonly StringMatch[]): RequestHead {
   if (reserved.length === 0) return head;
   return { ...head, headers: head.headers.filter((_, index) => !matchesHeader(reserved, head.headers[index & ~1] ?? "")) };
 }

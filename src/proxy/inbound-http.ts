@@ -1,4 +1,6 @@
 /** HTTP from peers: check, authenticate, decide, and only then forward. */
+
+import { clientMayNotSay } from "../compile/reserved-headers.ts";
 import type { AppError } from "../core/error.ts";
 import { type Asking, type Decision, type Facts, formatBecause } from "../policy/decision.ts";
 import { DENIED_BY_HEADER, DENIED_BY_TOKEN, deniedBy } from "../policy/denied-by.ts";
@@ -89,9 +91,9 @@ export class InboundHttp {
     }
     const request = { head, downstream, connection, start };
     // 2. Ask whom rules say to ask, before anything is believed of the request.
-    const { authorizers } = this.#options.state.policy;
-    if (authorizers === undefined) this.#identify(request);
-    else void this.#ask({ ...request, head: withoutReserved(head, authorizers) });
+    const { policy } = this.#options.state;
+    if (policy.authorizers === undefined) this.#identify(request);
+    else void this.#ask({ ...request, head: withoutReserved(head, clientMayNotSay(policy)) });
   }
 
   async #ask(request: Pending): Promise<void> {

@@ -1,4 +1,5 @@
 /** From what a parser understood to a request that may be decided on and forwarded; whatever is ambiguous is refused. */
+import { isTakenMethod } from "../policy/http-method.ts";
 import type { PathNormalization } from "../policy/mesh-config.ts";
 import { normalizePath } from "../render/decide/normalize-path.ts";
 import { type SanitizedRequest, sanitizeRequest, valuesOf } from "./headers.ts";
@@ -105,6 +106,8 @@ export function checkRequest(raw: RawRequest, options: CheckOptions): RequestHea
   if (!TOKEN.test(raw.method)) return refuse(400, "malformed method");
   if (raw.headers.length > 2 * maxHeaders) return refuse(431, `more than ${maxHeaders} headers`);
   const sanitized = sanitizeRequest(raw.headers);
+  if (!isTakenMethod(raw.method, raw.version === "2" ? "http2" : "http", valuesOf(sanitized.headers, "content-type")))
+    return refuse(400, "a method that is not taken");
   const target = raw.version === "2" ? { authority: undefined, path: raw.target } : splitTarget(raw.target);
   const path = normalizePath(target.path, pathNormalization);
   if (path === undefined) return refuse(400, "malformed path");

@@ -73,7 +73,7 @@ describe("a first reading", () => {
     assert.deepEqual(inForce(snapshot), ["a DENY closed"]);
     assert.deepEqual(states(snapshot), { "AuthorizationPolicy shop/a": "closed", "ServiceAccount shop/cart": "refused" });
     assert.deepEqual(told(snapshot), [
-      "a.yaml:4:31: error GAR0003: unknown field `spec.rules[0].tp`\n  help: did you mean `to`?; until then it is closed: it lets nothing through in its scope",
+      "a.yaml:4:31: error GAR0003: unknown field `spec.rules[0].tp`\n  help: did you mean `to`?; until then it is closed: it denies everything that it selects",
       "a.yaml:9:1: error GAR0003: unknown field `tokens`\n  help: the fields here are kind, apiVersion, metadata; until then the object does not exist",
     ]);
   });
@@ -85,7 +85,7 @@ describe("a first reading", () => {
     assert.equal(object?.kind === "AuthorizationPolicy" && object.selector.size, 0);
     assert.deepEqual(inForce(snapshot), ["a DENY closed"]);
     assert.deepEqual(told(snapshot), [
-      "b.yaml:1:1: error GAR0008: AuthorizationPolicy shop/a is defined twice: also at a.yaml:1:1\n  help: remove one of them; until then it is closed: it lets nothing through in its scope",
+      "b.yaml:1:1: error GAR0008: AuthorizationPolicy shop/a is defined twice: also at a.yaml:1:1\n  help: remove one of them; until then it is closed: it denies everything that it selects",
     ]);
   });
 

@@ -6,6 +6,7 @@ import { relative } from "node:path";
 import { type Diagnostic, type Place, severityOf } from "../core/diagnostic.ts";
 import { closedForm, hidesPolicy, isClosedForm } from "../policy/decode/decode.ts";
 import { type MeshObject, objectKey } from "../policy/model.ts";
+import { insteadOf } from "./instead.ts";
 import type { ConfigurationSnapshot, DecodedDocument, FileReading, FolderReading, ObjectState, SourceStatus } from "./snapshot.ts";
 
 /**
@@ -13,12 +14,6 @@ import type { ConfigurationSnapshot, DecodedDocument, FileReading, FolderReading
  * first: neither may put policies out of force for a moment, on a busy machine either, where the writer waits in between.
  */
 export const REMOVAL_HOLD_MS = 300;
-
-const CONSEQUENCES: Readonly<Record<"kept" | "closed" | "refused", string>> = {
-  kept: "until then its last valid form stays in force",
-  closed: "until then it is closed: it lets nothing through in its scope",
-  refused: "until then the object does not exist",
-};
 
 /** Of an error, and of a warning only where it is `always` told. */
 function withConsequence(diagnostic: Diagnostic, consequence: string, always = false): Diagnostic {
@@ -76,7 +71,7 @@ export function settle(
   }
   const closed = others.length === 0 ? first.object : closedDuplicate(documents);
   const status = fallback(key, first.place, closed, previous);
-  const consequence = CONSEQUENCES[status.state === "kept" || status.state === "closed" ? status.state : "refused"];
+  const consequence = `until then ${insteadOf(status)}`;
   const diagnostics = [...told, ...others.map(({ place }) => duplicate(key, place, first.place))];
   return { status, diagnostics: diagnostics.map((diagnostic) => withConsequence(diagnostic, consequence)) };
 }

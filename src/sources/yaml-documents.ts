@@ -171,7 +171,16 @@ class TreeBuilder {
     const raw = isScalar(key) && key.tag === undefined ? scalarNode(key, keyPlace) : undefined;
     const value = raw?.kind === "scalar" ? raw.value : undefined;
     if (typeof value === "string" || Number.isSafeInteger(value)) return { key: String(value), keyPlace };
-    throw new Refusal("GAR0001", keyPlace, "a key is not a string", "write it in quotes");
+    throw this.#notAString(key, keyPlace);
+  }
+
+  /** A bare `n` or `on` is a name to whoever writes it, and true or false to Kubernetes. */
+  #notAString(key: unknown, place: Place): Refusal {
+    const source = isScalar(key) && key.type === "PLAIN" && key.tag === undefined ? (key.source ?? "") : "";
+    const meant = readingOfYaml11(source) ?? (typeof (isScalar(key) ? key.value : undefined) === "boolean" ? "true or false" : undefined);
+    if (meant === undefined) return new Refusal("GAR0001", place, "a key is not a string", "write it in quotes");
+    const help = `write it in quotes: \`"${source}"\``;
+    return new Refusal("GAR0001", place, `the key ${quote(source)} is not a string: Kubernetes reads it as ${meant}`, help);
   }
 }
 

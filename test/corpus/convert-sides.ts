@@ -8,6 +8,7 @@ import { evaluate } from "../../src/analyze/evaluate.ts";
 import type { TestRequest } from "../../src/analyze/test-request.ts";
 import { compileMesh } from "../../src/compile/compile.ts";
 import { convert } from "../../src/convert/convert.ts";
+import { withoutLists } from "../../src/convert/lists.ts";
 import { severityOf } from "../../src/core/diagnostic.ts";
 import { buildSnapshot } from "../../src/mesh/snapshot.ts";
 import { decodeObject } from "../../src/policy/decode/decode.ts";
@@ -50,7 +51,7 @@ export const PLACES: readonly Place[] = [
 export function documentsOf(text: string): readonly RawNode[] {
   const { documents, diagnostic } = parseYamlDocuments(text, "in.yaml");
   assert.equal(diagnostic, undefined);
-  return documents;
+  return withoutLists(documents);
 }
 
 const MESH_OBJECTS = documentsOf(MESH).map((node) => decodeObject(node).object ?? assert.fail("mesh.yaml does not decode"));
@@ -80,7 +81,8 @@ export function newSide(text: string): Side {
 }
 
 export function oldDocuments(text: string): readonly OldDocument[] {
-  return parseAllDocuments(text).map((document) => document.toJS() as OldDocument);
+  const documents = parseAllDocuments(text).map((document) => document.toJS() as OldDocument & { readonly items?: readonly OldDocument[] });
+  return documents.flatMap((document) => document.items ?? [document]);
 }
 
 // === Requests ===

@@ -44,7 +44,7 @@ function compileRuled(rule: unknown, more: string) {
   return { engine: compileDecision(api), diagnostics: own };
 }
 
-const NEVER: ReadonlySet<DiagnosticCode> = new Set(["GAR0207", "GAR0208", "GAR0210", "GAR0211", "GAR0212"]);
+const NEVER: ReadonlySet<DiagnosticCode> = new Set(["GAR0207", "GAR0208", "GAR0210", "GAR0211", "GAR0212", "GAR0219"]);
 
 // === What there is to match ===
 
@@ -97,10 +97,24 @@ function element(fields: readonly Field[]) {
     .map((pairs) => Object.fromEntries(pairs));
 }
 
-const rules = fc.record({ source: fc.option(element(SOURCE)), operation: fc.option(element(OPERATION)) }).map(({ source, operation }) => ({
-  ...(source === null ? {} : { from: [{ source }] }),
-  ...(operation === null ? {} : { to: [{ operation }] }),
-}));
+const KEYS = {
+  "source.principal": "principals",
+  "source.namespace": "namespaces",
+  "source.ip": "ipBlocks",
+  "destination.port": "ports",
+} as const;
+
+const condition = fc
+  .constantFrom(...(Object.keys(KEYS) as readonly (keyof typeof KEYS)[]))
+  .chain((key) => valuesOf(KEYS[key]).map((values) => ({ key, values })));
+
+const rules = fc
+  .record({ source: fc.option(element(SOURCE)), operation: fc.option(element(OPERATION)), when: fc.array(condition, { maxLength: 2 }) })
+  .map(({ source, operation, when }) => ({
+    ...(source === null ? {} : { from: [{ source }] }),
+    ...(operation === null ? {} : { to: [{ operation }] }),
+    ...(when.length === 0 ? {} : { when }),
+  }));
 
 /** Requests that arrive: of an account of the mesh or in plaintext, with a path as the proxy hands it on, at a port that is open. */
 const requests: fc.Arbitrary<Facts> = fc
@@ -145,7 +159,7 @@ describe("a rule that is said never to match", () => {
   });
 
   it("matches nothing that can arrive where its own fields exclude each other, or no port is left", () => {
-    const HOPELESS: ReadonlySet<DiagnosticCode> = new Set(["GAR0211", "GAR0212"]);
+    const HOPELESS: ReadonlySet<DiagnosticCode> = new Set(["GAR0211", "GAR0212", "GAR0219"]);
     let told = 0;
     fc.assert(
       fc.property(rules, requests, (rule, facts) => {

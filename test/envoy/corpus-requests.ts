@@ -111,7 +111,7 @@ function maybe<T>(arbitrary: Arbitrary<T>): Arbitrary<T | undefined> {
   return fc.option(arbitrary, { nil: undefined, freq: 3 });
 }
 
-/** HTTP/1.1 takes known methods only; plaintext has no server name; TCP has no request. */
+/** HTTP/1.1 takes few methods; plaintext has no server name; TCP has no request. */
 export function requestLike(policies: readonly Plain[]): Arbitrary<Plain> {
   const identities = valuesOf(policies, /rincipals?$/).filter((text) => IDENTITY.test(text));
   const peer = related(identities, PRINCIPALS, (text) => fc.constant(text)).map((principal) => `spiffe://${principal}`);
@@ -129,7 +129,8 @@ export function requestLike(policies: readonly Plain[]): Arbitrary<Plain> {
   });
   return drawn.map(({ from, protocol, sourceIp, sni, method, ...rest }) => {
     const connection = { from, port: PORTS[protocol], sourceIp, sni: from === "plaintext" ? undefined : sni };
-    const known = KNOWN_METHODS.find((name) => name === method);
+    // Over HTTP/1.1 the others are refused whatever the policies say: few are enough.
+    const known = KNOWN_METHODS.find((name) => name === method) ?? (rest.headers === undefined ? method : undefined);
     const http = { method: protocol === "http2" ? method : known, ...rest };
     const fields = Object.entries(protocol === "tcp" ? connection : { ...connection, ...http });
     return Object.fromEntries(fields.filter(([, value]) => value !== undefined));

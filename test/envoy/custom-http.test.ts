@@ -9,6 +9,7 @@ import { type AskedOverHttp, type HttpAuthorizerServer, startHttpAuthorizer } fr
 import { FakeCa } from "../fakes/fake-ca.ts";
 import { echo } from "../fakes/http-application.ts";
 import { type Answer, type Call, call, peerAgent } from "../fakes/http-clients.ts";
+import { jwtRule } from "../fixture/tokens.ts";
 import { embeddedSide, envoySide, listening, overHttp, ruleFor, type Side, upstream } from "./custom-sides.ts";
 import { skipWithoutEnvoy } from "./find-envoy.ts";
 import { LOOPBACK } from "./loopback.ts";
@@ -66,7 +67,18 @@ function policyFor(listener: InboundListener, all: readonly Authorizer[]): Workl
   );
   const denied = ruleWhen("deny", 0, clause("path", [{ kind: "suffix", value: "/denied" }]));
   const allow = [ruleWhen("allow", 0, clause("path", [prefix("/")]), clause("method", [exact("TRACE")], { negated: true }))];
-  return policyOf({ inbound: [listener], authorizers: all, http: { custom: [...custom, ...both], audit: [], deny: [denied], allow } });
+  // No token in `x-token` is good: the rule has no key.
+  const token = jwtRule("https://issuer.example", [], {
+    fromHeaders: [{ name: "x-token", prefix: "" }],
+    fromParams: [],
+    outputPayloadToHeader: "x-in-payload",
+  });
+  return policyOf({
+    inbound: [listener],
+    authorizers: all,
+    requestAuthentication: [token],
+    http: { custom: [...custom, ...both], audit: [], deny: [denied], allow },
+  });
 }
 
 const SECOND = { namespace: "photo-ns", policy: "second", rule: 1 };
@@ -187,6 +199,19 @@ inBoth("an authorizer is told method, path, host and Authorization, and nothing 
   assert.ok(question);
   assert.deepEqual([question.method, question.url], ["DELETE", "/plain?q=1"]);
   assert.deepEqual(ownHeaders(question), { host: "photos.example", authorization: "Bearer x" });
+});
+
+inBoth("an authorizer is asked before tokens are looked at, and sees nothing that only a token may write", async (engine) => {
+  const forged = { host: "h", "x-token": "garbage", "x-in-payload": "forged", "x-in-a": "1" };
+  const denied = await ask(engine, { path: "/shown/a?do=deny", headers: forged });
+  assert.deepEqual([denied.answer.status, denied.answer.body.toString(), denied.asked.length], [401, "<b>no</b>", 1]);
+  assert.deepEqual(ownHeaders(denied.asked[0] ?? assert.fail()), { host: "h", "x-in-a": "1" });
+  const allowed = await ask(engine, { path: "/shown/b", headers: forged });
+  assert.deepEqual([allowed.answer.status, allowed.asked.length, allowed.reached], [401, 1, undefined]);
+  assert.match(allowed.answer.body.toString(), /^Jwt /);
+  const { side } = servingOf(engine, "/shown");
+  assert.partialDeepStrictEqual(await side.told("/shown/a"), { effect: "deny", origin: "photo-ns/shown[0]" });
+  assert.equal((await side.told("/shown/b")).effect, "refused");
 });
 
 inBoth("a path prefix and added headers are the provider's", async (engine) => {

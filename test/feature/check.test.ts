@@ -266,6 +266,16 @@ const MISTAKES = {
     at: [1, 1],
     told: /^the document is no object: it has none of `apiVersion`, `kind`, `metadata` and `spec`$/,
   },
+  GAR0218: {
+    text: `${POLICY}metadata:\n  name: g218\n  namespace: shop\n  annotations:\n    istio.io/dry_run: "true"\nspec:\n  rules: []\n`,
+    at: [7, 5],
+    told: /^the annotation `istio\.io\/dry_run` is not known, and has no effect$/,
+  },
+  GAR0219: {
+    text: `${POLICY}metadata: { name: g219, namespace: shop }\nspec:\n  rules:\n    - from: [{ source: { ipBlocks: [10.0.0.0/8] } }]\n      when:\n        - { key: source.ip, values: [192.0.2.7] }\n`,
+    at: [6, 7],
+    told: /^a source of ALLOW rule `shop\/g219\[0\]` never matches: `ipBlocks` must be `10\.0\.0\.0\/8`, and `192\.0\.2\.7` too$/,
+  },
   GAR0230: {
     text: `apiVersion: networking.istio.io/v1\nkind: Sidecar\nmetadata: { name: g230, namespace: shop }\nspec:\n  workloadSelector: { labels: { app: g230 } }\n  egress:\n    - hosts: ["./*"]\n---\n${ENTRY}metadata: { name: g230, namespace: shop }\nspec: { address: 10.9.9.30, serviceAccount: client, labels: { app: g230 } }\n`,
     at: [7, 7],
@@ -373,7 +383,7 @@ describe("garrison check", { timeout: 60_000 }, () => {
       stdout,
       [
         "mesh/GAR0003.yaml:4:9: error GAR0003: unknown field `spec.actoin`",
-        "  help: did you mean `action`?; until then it is closed: it lets nothing through in its scope",
+        "  help: did you mean `action`?; until then it is closed: it allows nothing, and what no other policy allows is denied",
         "mesh/GAR0101.yaml:1:1: warning GAR0101: service `shop/g101` selects no workload: calls to it fail",
         "  help: its selector must match the labels of a workload in the same namespace",
         "2 workloads, 2 services, 3 policies: 1 error, 1 warning",

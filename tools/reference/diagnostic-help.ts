@@ -53,6 +53,9 @@ export const DIAGNOSTIC_HELP: Readonly<Record<DiagnosticCode, string>> = {
     "A typo, perhaps: the object holds for nobody. A namespace exists with an object of its kind, or with a ServiceAccount or workload in it.",
   GAR0216:
     "It is passed over, also at a start. What its file said before stays in force as long as the text is there. Keep files that are not for the mesh elsewhere.",
+  GAR0218:
+    "Istio has no annotation of this name, nor has Garrison, so that what it was to say is not said. Most often it is a typo; with `istio.io/dry-run`, the policy is enforced.",
+  GAR0219: "Fields of one source, of one operation, and all conditions hold at once; only the values of one list are alternatives.",
   GAR0220: "The server of a Gateway that needs it stays closed. Give the account of the control plane a Role for that Secret.",
   GAR0230:
     "Nothing holds by it: these workloads reach services by the listeners of their proxies. Capture their traffic, or take the setting away.",

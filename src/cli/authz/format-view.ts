@@ -71,13 +71,18 @@ function formatPolicy({ action, name, place, closed, dryRun, rules }: Authorizat
 
 /** A server of a gateway: whose TLS, for which hosts. */
 function formatServers({ gateway }: WorkloadView["policy"]): readonly string[] {
-  return (gateway?.listeners ?? []).flatMap((listener) =>
+  const closed = (gateway?.closed ?? []).map(
+    (server) =>
+      `    ${formatAddress(server)} server ${printable(server.name)}: closed, there is no usable Secret ${printable(server.secret)} here`,
+  );
+  const open = (gateway?.listeners ?? []).flatMap((listener) =>
     listener.servers.map(({ name, security, hosts, serverNames }) => {
       const names = serverNames.length > 0 ? serverNames : hosts.map(({ host }) => host);
       const clients = security.kind === "outside" && security.clients !== undefined ? ", with client certificates" : "";
       return `    ${formatAddress(listener)} server ${printable(name)}: ${SERVER_TLS[security.kind]}${clients}, for ${names.map(printable).join(", ") || "no host"}`;
     }),
   );
+  return [...open, ...closed];
 }
 
 /** The protocols that the workload's listeners speak; both where it has none. */

@@ -25,7 +25,7 @@ const FLAGS = {
     value: "PLACE",
     doc: "where it stands: header=NAME, param=NAME, cookie=NAME; Authorization where nothing is said",
   },
-  protocol: { type: "value", value: "PROTOCOL", doc: "http or tcp: what you take the port for" },
+  protocol: { type: "value", value: "PROTOCOL", doc: "http or tcp: what you take the port for; http2 asks over HTTP/2" },
   authorizer: {
     type: "many",
     value: "PROVIDER=ANSWER",

@@ -122,6 +122,6 @@ it("says where two engines disagree, also of what came as expected", async () =>
   const offline = { effect: "refused", by: "", audit: [], why: "Jwt is expired", status: 401 } as const;
   assert.match(
     formatFailure({ ...passed, offline }) ?? "",
-    /as expected, but the engines disagree: Envoy says allow by shop\/open\[0\] with audit rules \[\], the decision engine refused with audit rules \[\] with 401; please report it$/,
+    /as expected, but the engines disagree: Envoy says allow by shop\/open\[0\] with audit rules \[\], the decision engine refused with 401 with audit rules \[\]; please report it$/,
   );
 });

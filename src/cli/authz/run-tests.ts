@@ -76,10 +76,17 @@ export async function runTests(source: ViewSource, tests: readonly TestCase[]): 
   return results;
 }
 
-function words(effect: TestCase["expect"] | Outcome["effect"], by: string | undefined, audit: readonly string[] | undefined): string {
+/** `allow by shop/readers[0]`, `refused with 403`. */
+function words(
+  effect: TestCase["expect"] | Outcome["effect"],
+  by: string | undefined,
+  audit: readonly string[] | undefined,
+  status?: Outcome["status"],
+): string {
+  const answered = status === undefined ? "" : ` with ${status}`;
   const origin = by === undefined || by === "" ? "" : ` by ${by}`;
   const rules = audit === undefined ? "" : ` with audit rules [${audit.join(", ")}]`;
-  return `${effect}${origin}${rules}`;
+  return `${effect}${answered}${origin}${rules}`;
 }
 
 /** Why it came otherwise: the verdict in words, and the rule that came nearest. */
@@ -105,7 +112,7 @@ function triedBy(expected: Expected, { dryRun, effect, by }: Outcome): string {
 /** Two engines that should be one: a defect of one of them. */
 function disagreement(envoy: Outcome, offline: Outcome): string {
   const told = (outcome: Outcome): string =>
-    `${words(outcome.effect, outcome.by, outcome.audit)}${outcome.dryRun === undefined ? "" : `, dry run ${words(outcome.dryRun.effect, outcome.dryRun.by, undefined)}`}${outcome.status === undefined ? "" : ` with ${outcome.status}`}`;
+    `${words(outcome.effect, outcome.by, outcome.audit, outcome.status)}${outcome.dryRun === undefined ? "" : `, dry run ${words(outcome.dryRun.effect, outcome.dryRun.by, undefined)}`}`;
   return `the engines disagree: Envoy says ${told(envoy)}, the decision engine ${told(offline)}; please report it`;
 }
 
@@ -118,7 +125,7 @@ export function formatFailure(one: TestResult): string | undefined {
   if (result === "pass" && differs !== undefined) return `${where}: as expected, but ${differs}`;
   if (result !== "fail" || got === undefined) return undefined;
   const wanted = words(expected.expect, expected.by, expected.audit);
-  const came = words(got.effect, got.by, expected.audit === undefined ? undefined : got.audit);
+  const came = words(got.effect, got.by, expected.audit === undefined ? undefined : got.audit, got.status);
   return [
     `${where}: expected ${wanted}${tried(expected)}, got ${came}${triedBy(expected, got)}`,
     ...(whole === undefined ? [] : whyLines(whole)),

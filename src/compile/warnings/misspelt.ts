@@ -55,12 +55,19 @@ function ofPrincipal(match: Text): Slip | undefined {
   return { why: "an identity is `TRUST-DOMAIN/ns/NAMESPACE/sa/ACCOUNT`", help };
 }
 
+/** Of a text of which a star may be a part, though hardly is: `*admin*` is no search. Any media type, which begins with one, is meant so. */
+function ofText({ value }: Text): Slip | undefined {
+  if (!value.includes("*") || value === "/*") return undefined;
+  return { why: INNER_STAR, help: "write one value for each, or a `*` at one end" };
+}
+
 /** RFC 9110 §9.3 and RFC 5789. */
 const METHODS: ReadonlySet<string> = new Set(["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"]);
 
 /** Another text is a method too, which clients hardly mean. */
 function ofMethod({ kind, value }: Text): Slip | undefined {
   const meant = value.toUpperCase();
+  if (value.includes("*")) return { why: INNER_STAR, help: "write one value for each method" };
   if (kind !== "exact" || value === meant || !METHODS.has(meant)) return undefined;
   return { why: "methods are compared with regard to case", help: `write \`${meant}\`` };
 }
@@ -110,7 +117,8 @@ function ofHost(match: Text): Slip | undefined {
 
 function ofServerName(match: Text): Slip | undefined {
   const name = match.value.replace(/^[a-z]+:\/\//i, "").replace(/\/.*$/, "");
-  return name === match.value ? undefined : { why: "a server name has neither scheme nor path", help: `write ${rewritten(match, name)}` };
+  if (name !== match.value) return { why: "a server name has neither scheme nor path", help: `write ${rewritten(match, name)}` };
+  return ofText(match);
 }
 
 const CHECKS: Partial<Readonly<Record<AttributeKey, (match: Text) => Slip | undefined>>> = {
@@ -119,6 +127,11 @@ const CHECKS: Partial<Readonly<Record<AttributeKey, (match: Text) => Slip | unde
   path: ofPath,
   host: ofHost,
   sni: ofServerName,
+  header: ofText,
+  requestPrincipal: ofText,
+  audience: ofText,
+  presenter: ofText,
+  claim: ofText,
 };
 
 /** `mode`: how paths are normalized; without it, what depends on that is not told. */

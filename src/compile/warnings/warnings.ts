@@ -4,7 +4,7 @@ import type { MeshSnapshot, Workload } from "../../mesh/snapshot.ts";
 import { attributeRow } from "../../policy/attributes.ts";
 import type { AuthorizationPolicyObject, PeerAuthenticationObject, RequestAuthenticationObject } from "../../policy/model.ts";
 import type { CompiledRule, WorkloadPolicy } from "../workload-policy.ts";
-import { contradictions } from "./contradiction.ts";
+import { contradictions, disagreements } from "./contradiction.ts";
 import { allowsAllBut, evadedDenies } from "./evasion.ts";
 import { misspeltValues, wideBlocks } from "./misspelt.ts";
 import { absentCallers } from "./nobody.ts";
@@ -17,7 +17,7 @@ import { emptyAllow, widenedDeny } from "./widened-deny.ts";
 type Compiled = ReadonlyMap<string, WorkloadPolicy>;
 
 /** Of what a rule says, in the order in which they are told. */
-const OF_WORDS = [misspeltValues, wideBlocks, contradictions, absentCallers] as const;
+const OF_WORDS = [misspeltValues, wideBlocks, contradictions, disagreements, absentCallers] as const;
 
 /** Of what comes of a rule at the workloads that it holds for, likewise. */
 const OF_EFFECTS = [

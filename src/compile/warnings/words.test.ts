@@ -39,6 +39,11 @@ describe("values that never match", () => {
     [operation("hosts", "https://a.example/x"), ["GAR0207", "write `a.example`, and paths in `paths`"]],
     [operation("hosts", "a.*.example"), ["GAR0207", "write one value for each host"]],
     [rule("{ when: [{ key: connection.sni, values: ['https://a.example'] }] }"), ["GAR0207", "write `a.example`"]],
+    [
+      rule("{ when: [{ key: connection.sni, values: ['outbound_.*.shop'] }] }"),
+      ["GAR0207", "write one value for each, or a `*` at one end"],
+    ],
+    [operation("methods", "*E*"), ["GAR0207", "write one value for each method"]],
     [source("ipBlocks", "10.1.2.3/16"), ["GAR0209", "write `10.1.0.0/16`, or `10.1.2.3` for the one address"]],
     [source("remoteIpBlocks", "2001:db8::1/32"), ["GAR0209", "write `2001:db8:0:0:0:0:0:0/32`, or `2001:db8::1` for the one address"]],
   ] as const)
@@ -197,6 +202,43 @@ describe("what excludes itself", () => {
       '{ when: [{ key: "request.headers[x-a]", values: [b] }, { key: "request.headers[x-b]", notValues: [b] }] }',
     ])
       assert.deepEqual(rule(text), []);
+  });
+});
+
+describe("what must be two things at once", () => {
+  for (const [text, part] of [
+    ['{ when: [{ key: source.namespace, values: [shop] }, { key: source.namespace, values: [web, "w*"] }] }', "the condition"],
+    ["{ from: [{ source: { namespaces: [shop] } }], when: [{ key: source.namespace, values: [web] }] }", "a source"],
+    ["{ from: [{ source: { ipBlocks: [10.1.0.0/16] } }], when: [{ key: source.ip, values: [10.2.0.0/16] }] }", "a source"],
+    ["{ from: [{ source: { serviceAccounts: [cart] } }], when: [{ key: source.serviceAccount, values: [web/front] }] }", "a source"],
+    [
+      "{ from: [{ source: { principals: [cluster.local/ns/shop/sa/cart] } }], when: [{ key: source.principal, values: [cluster.local/ns/web/sa/front] }] }",
+      "a source",
+    ],
+    ['{ when: [{ key: connection.sni, values: ["*.Example"] }, { key: connection.sni, values: [a.example.org] }] }', "the condition"],
+  ] as const)
+    it(`is told of: ${text}`, () => {
+      const { diagnostics } = meshOf(API + ACCOUNTS + authorizationPolicy("p", `{ action: DENY, rules: [${text}] }`));
+      const found = diagnostics.filter(({ code }) => code === "GAR0219").map(({ message }) => message);
+      assert.equal(found.length, 1, JSON.stringify(diagnostics));
+      assert.match(found[0] ?? "", /^.* of DENY rule `shop\/p\[0\]` never matches: `[a-zA-Z.]+` must be `.+`, and `.+` too$/);
+      assert.ok(found[0]?.startsWith(part) === true, found.join());
+    });
+
+  it("is not what patterns, other names of the trust domain, several elements or several values may be", () => {
+    for (const text of [
+      '{ when: [{ key: source.namespace, values: [shop] }, { key: source.namespace, values: ["s*"] }] }',
+      '{ when: [{ key: "request.headers[x-a]", values: [b] }, { key: "request.headers[x-a]", values: [c] }] }',
+      '{ when: [{ key: connection.sni, values: ["*.EXAMPLE"] }, { key: connection.sni, values: [a.example] }] }',
+      "{ from: [{ source: { ipBlocks: [10.1.0.0/16] } }], when: [{ key: source.ip, values: [10.0.0.0/8, 192.0.2.1] }] }",
+      "{ from: [{ source: { principals: [cluster.local/ns/shop/sa/cart] } }], when: [{ key: source.principal, values: [old.example/ns/shop/sa/cart] }] }",
+      '{ to: [{ operation: { paths: ["/a*"] } }, { operation: { paths: ["/b"] } }] }',
+    ])
+      assert.deepEqual(
+        rule(text).filter((warning) => warning.startsWith("GAR0219")),
+        [],
+        text,
+      );
   });
 });
 

@@ -1,6 +1,7 @@
 /** Kubernetes `metadata`. */
 import type { Place } from "../../core/diagnostic.ts";
 import type { ObjectMeta, WrittenKind } from "../model.ts";
+import { annotationName } from "./annotation-name.ts";
 import { dnsLabel, dnsSubdomain } from "./kubernetes-name.ts";
 import { labels, NO_LABELS } from "./labels.ts";
 import { LIMITS } from "./limits.ts";
@@ -76,7 +77,8 @@ export function metadata(kind: WrittenKind, place: Place): Decoder<ObjectMeta> {
     const meta = {
       labels: fields.optional("labels", nullable(labels, NO_LABELS)) ?? NO_LABELS,
       annotations:
-        fields.optional("annotations", nullable(mapOf(text, annotation(kind), { max: LIMITS.annotations }), NO_LABELS)) ?? NO_LABELS,
+        fields.optional("annotations", nullable(mapOf(annotationName, annotation(kind), { max: LIMITS.annotations }), NO_LABELS)) ??
+        NO_LABELS,
       created: fields.optional("creationTimestamp", nullable(timestamp, 0)) ?? 0,
       place,
     };

@@ -14,20 +14,20 @@ function said(report: ObjectReport, before: readonly Condition[] = []) {
 }
 
 test("an object in force is accepted, with what is to be told of it", () => {
-  assert.deepEqual(said({ state: "current", diagnostics: [] }), ["Accepted True Accepted: the object is in force"]);
-  assert.deepEqual(said({ state: "current", diagnostics: [WARNING] }), [
+  assert.deepEqual(said({ state: "current", instead: undefined, diagnostics: [] }), ["Accepted True Accepted: the object is in force"]);
+  assert.deepEqual(said({ state: "current", instead: undefined, diagnostics: [WARNING] }), [
     "Accepted True Accepted: in force, but GAR0103: the selector selects no workload",
   ]);
 });
 
-for (const [state, consequence] of [
+for (const [state, instead] of [
   ["kept", "its last valid form stays in force"],
-  ["closed", "it is closed: it lets nothing through in its scope"],
-  ["refused", "it is not in force"],
+  ["closed", "it is closed: its mode is STRICT"],
+  ["refused", "the object does not exist"],
 ] as const) {
   test(`an invalid object that is ${state} is not accepted, with the reason and what holds instead`, () => {
-    assert.deepEqual(said({ state, diagnostics: [ERROR, WARNING] }), [
-      `Accepted False Invalid: GAR0003: unknown field \`spec.actoin\`; ${consequence}`,
+    assert.deepEqual(said({ state, instead, diagnostics: [ERROR, WARNING] }), [
+      `Accepted False Invalid: GAR0003: unknown field \`spec.actoin\`; ${instead}`,
     ]);
   });
 }
@@ -40,12 +40,15 @@ for (const [counts, wanted] of [
 ] as const) {
   test(`a policy for ${counts[0]} workloads with ${counts[2]} of ${counts[1]} proxies is ${wanted.split(":")[0]}`, () => {
     const [workloads, connected, enforced] = counts;
-    assert.equal(said({ state: "current", diagnostics: [], enforcement: { workloads, connected, enforced } })?.[1], `Enforced ${wanted}`);
+    assert.equal(
+      said({ state: "current", instead: undefined, diagnostics: [], enforcement: { workloads, connected, enforced } })?.[1],
+      `Enforced ${wanted}`,
+    );
   });
 }
 
 test("what is said already is not written again", () => {
-  const report: ObjectReport = { state: "current", diagnostics: [] };
+  const report: ObjectReport = { state: "current", instead: undefined, diagnostics: [] };
   const written = nextConditions([], report, 3, NOW);
   assert.ok(written);
   assert.equal(nextConditions(readConditions({ conditions: written }), report, 3, NOW + 1000), undefined);
@@ -62,7 +65,7 @@ test("the time of a transition is that of the status, not of the words; others' 
     lastTransitionTime: THEN,
   };
   const other: Condition = { ...accepted, type: "PassedAnalysis" };
-  const next = nextConditions([other, accepted], { state: "current", diagnostics: [] }, 3, NOW);
+  const next = nextConditions([other, accepted], { state: "current", instead: undefined, diagnostics: [] }, 3, NOW);
   assert.deepEqual(
     next?.map(({ type, lastTransitionTime }) => [type, lastTransitionTime]),
     [
@@ -70,7 +73,7 @@ test("the time of a transition is that of the status, not of the words; others' 
       ["Accepted", THEN],
     ],
   );
-  const fallen = nextConditions([accepted], { state: "closed", diagnostics: [ERROR] }, 3, NOW);
+  const fallen = nextConditions([accepted], { state: "closed", instead: undefined, diagnostics: [ERROR] }, 3, NOW);
   assert.equal(fallen?.[0]?.lastTransitionTime, new Date(NOW).toISOString());
 });
 
@@ -80,6 +83,6 @@ test("a status of another shape has no conditions, and a message has an end", ()
     [[], [], []],
   );
   const long = { ...WARNING, message: "x".repeat(10_000) };
-  const [only] = nextConditions([], { state: "current", diagnostics: [long] }, 1, NOW) ?? [];
+  const [only] = nextConditions([], { state: "current", instead: undefined, diagnostics: [long] }, 1, NOW) ?? [];
   assert.equal(only?.message.length, 2_001);
 });

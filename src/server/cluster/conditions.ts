@@ -14,6 +14,8 @@ export interface Condition {
 
 export interface ObjectReport {
   readonly state: ObjectState;
+  /** What holds in its place, in words; undefined where it is in force. */
+  readonly instead: string | undefined;
   readonly diagnostics: readonly Diagnostic[];
   /** Of a policy. */
   readonly enforcement?: { readonly workloads: number; readonly connected: number; readonly enforced: number };
@@ -24,16 +26,11 @@ type Said = Pick<Condition, "type" | "status" | "reason" | "message">;
 /** Longer ones are nobody's to read. */
 const MAX_MESSAGE = 2_000;
 
-const CONSEQUENCES: Readonly<Partial<Record<ObjectState, string>>> = {
-  kept: "its last valid form stays in force",
-  closed: "it is closed: it lets nothing through in its scope",
-};
-
 function texts(diagnostics: readonly Diagnostic[]): string {
   return diagnostics.map(({ code, message }) => `${code}: ${message}`).join("; ");
 }
 
-function accepted({ state, diagnostics }: ObjectReport): Said {
+function accepted({ state, instead, diagnostics }: ObjectReport): Said {
   const errors = diagnostics.filter((each) => severityOf(each) === "error");
   const warnings = diagnostics.filter((each) => severityOf(each) === "warning");
   if (state === "current" || state === "leaving") {
@@ -49,7 +46,7 @@ function accepted({ state, diagnostics }: ObjectReport): Said {
     type: "Accepted",
     status: "False",
     reason: "Invalid",
-    message: `${texts(errors)}; ${CONSEQUENCES[state] ?? "it is not in force"}`,
+    message: `${texts(errors)}; ${instead ?? "it is not in force"}`,
   };
 }
 

@@ -20,6 +20,7 @@ function written(name: string, more: Partial<VersionedObject> = {}): VersionedOb
     generation: 4,
     status: undefined,
     state: "current",
+    instead: undefined,
     ...more,
   };
 }

@@ -61,11 +61,12 @@ export class StatusWriter {
     const selections = new Map(statuses.map(({ object, workloads }) => [object, workloads.length]));
     const proxies = counts();
     return source.written().flatMap((written): readonly Change[] => {
-      const { key, state, uid, generation, status } = written;
+      const { key, state, instead, uid, generation, status } = written;
       const workloads = selections.get(key);
       const { connected, enforced } = proxies.get(key) ?? NOBODY;
       const report: ObjectReport = {
         state,
+        instead,
         diagnostics: byObject.get(key) ?? [],
         ...(workloads === undefined ? {} : { enforcement: { workloads, connected, enforced } }),
       };

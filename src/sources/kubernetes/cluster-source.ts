@@ -6,6 +6,7 @@ import type { Logger } from "../../core/logger.ts";
 import { Ordered } from "../../core/ordered.ts";
 import { decodeObject } from "../../policy/decode/decode.ts";
 import { type MeshObject, objectKey } from "../../policy/model.ts";
+import { insteadOf } from "../instead.ts";
 import { settle } from "../last-good.ts";
 import type { ConfigurationSnapshot, DecodedDocument, ObjectState, SourceStatus } from "../snapshot.ts";
 import type { KubernetesApi } from "./api.ts";
@@ -78,6 +79,8 @@ export interface WrittenObject {
   readonly status: unknown;
   /** What became of this very generation. */
   readonly state: ObjectState;
+  /** What holds in its place, in words; undefined where it is in force. */
+  readonly instead: string | undefined;
 }
 
 function placeOf(kind: WatchedKind, { metadata }: ApiObject): Place {
@@ -201,12 +204,14 @@ class Watching implements ClusterSource {
   #written(kind: WatchedKind, object: ApiObject): readonly WrittenObject[] {
     const { metadata, status, apiVersion } = object.body;
     const key = this.#decoded.get(object.meaning)?.document?.key;
-    const state = key === undefined ? undefined : this.#statuses.get(key)?.state;
-    if (key === undefined || state === undefined || !isPlain(metadata)) return [];
+    const found = key === undefined ? undefined : this.#statuses.get(key);
+    if (key === undefined || found === undefined || !isPlain(metadata)) return [];
     const { uid, generation } = metadata;
     if (typeof uid !== "string" || typeof generation !== "number") return [];
     const [, version = ""] = String(apiVersion).split("/");
-    return [{ key, path: objectPath(kind, version, object.metadata), uid, generation, status, state }];
+    return [
+      { key, path: objectPath(kind, version, object.metadata), uid, generation, status, state: found.state, instead: insteadOf(found) },
+    ];
   }
 
   wantSecrets(names: ReadonlySet<string>): void {
