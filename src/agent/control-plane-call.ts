@@ -143,15 +143,18 @@ class ServerCheck {
 /** How grpc-js words that there is no connection, with the reason inside. */
 const NO_CONNECTION = /^No connection established\. Last error: (?:[A-Za-z]*Error: )?(.*?)\.? Resolution note: /;
 
+function helpFor(reason: string): string {
+  if (/not yet valid|expired/.test(reason)) return "compare the clock of this machine with that of the control plane's";
+  if (/certificate/.test(reason)) return "is the root certificate file the one of this control plane?";
+  return "is the control plane running, and is this its address?";
+}
+
 function explainUnreachable(error: AppError, controlPlane: ControlPlane): AppError {
   const [, reason] = NO_CONNECTION.exec(error.message) ?? [];
   if (reason === undefined) return error;
-  const help = /certificate/.test(reason)
-    ? "is the root certificate file the one of this control plane?"
-    : "is the control plane running, and is this its address?";
   return new AppError("unavailable", `cannot reach the control plane at \`${hostAndPort(controlPlane)}\`: ${reason}`, {
     cause: error.cause,
-    help,
+    help: helpFor(reason),
   });
 }
 

@@ -127,7 +127,13 @@ describe("messages written and read by hand agree with the generated code", () =
   it("for what an agent is to trust, and what it reports", () => {
     const number = fc.nat(2 ** 31);
     const bundle = fc.record({ trustDomain: text, roots: text, jwks: text, sequence: number, refreshHintSeconds: number });
-    const update = fc.record({ nonce: text, bundles: fc.array(bundle, { maxLength: 3 }), tainted: texts, renewWithinMs: number });
+    const update = fc.record({
+      nonce: text,
+      bundles: fc.array(bundle, { maxLength: 3 }),
+      tainted: texts,
+      renewWithinMs: number,
+      revoked: text,
+    });
     const report = fc.record({ workload: text, nonce: text, refusal: text, serial: text, authority: text });
     fc.assert(
       fc.property(update, report, (sent, reported) => {

@@ -22,6 +22,8 @@ export interface TrustClientOptions {
   readonly inUse: () => Pick<TrustReport, "serial" | "authority">;
   /** The stream is gone. */
   readonly onLost: () => void;
+  /** The control plane does not take the certificate: it was revoked while nobody could tell so. */
+  readonly onRefused: () => void;
   readonly timers: Timers;
   /** In [0, 1). */
   readonly random: () => number;
@@ -141,6 +143,7 @@ export class TrustClient {
     this.#attempt = undefined;
     if (this.#closed) return;
     this.#options.onLost();
+    if (failure?.code === "unauthenticated" && attempt.nonce === "") this.#options.onRefused();
     this.#retry(failure ?? new AppError("unavailable", "the stream ended"));
   }
 

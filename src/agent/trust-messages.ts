@@ -19,6 +19,8 @@ export interface TrustUpdate {
   /** Key identifiers, in hex, of authorities whose certificates are to be replaced. */
   readonly tainted: readonly string[];
   readonly renewWithinMs: number;
+  /** The serial number of the certificate in use, where it was revoked; empty otherwise. */
+  readonly revoked: string;
 }
 
 export interface TrustReport {
@@ -49,16 +51,18 @@ export function decodeTrustUpdate(bytes: Uint8Array): TrustUpdate {
   const bundles: ReceivedBundle[] = [];
   const tainted: string[] = [];
   let renewWithinMs = 0;
+  let revoked = "";
   readFields(
     bytes,
     {
       1: (value) => (nonce = textOf(value)),
       2: (value) => bundles.push(bundleOf(value)),
       3: (value) => tainted.push(textOf(value)),
+      5: (value) => (revoked = textOf(value)),
     },
     { 4: (value) => (renewWithinMs = value) },
   );
-  return { nonce, bundles, tainted, renewWithinMs };
+  return { nonce, bundles, tainted, renewWithinMs, revoked };
 }
 
 export function encodeTrustReport({ workload, nonce, refusal, serial, authority }: TrustReport): Buffer {

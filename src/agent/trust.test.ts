@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, it } from "node:test";
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
-import type { ServerDuplexStream } from "@grpc/grpc-js";
+import { type ServerDuplexStream, status } from "@grpc/grpc-js";
 import { FakeCa } from "../../test/fakes/fake-ca.ts";
 import { CONTROL_PLANE_IDENTITY, FakeCsrServer } from "../../test/fakes/fake-csr-server.ts";
 import { until } from "../../test/fakes/processes.ts";
@@ -133,6 +133,28 @@ describe("an agent that follows the trust bundle", () => {
     const { serial, authority } = reports.at(-1) ?? {};
     assert.deepEqual([serial, authority], [(await agent.status()).certificate.serial, tainted[0]]);
     assert.equal(server.requests.length, 2);
+  });
+
+  it("renews when its certificate was revoked, and not for one that it has no more", async () => {
+    await start();
+    await following();
+    const { serial: first = "" } = (await agent.status()).certificate;
+    push({ nonce: "one", bundles: [bundle(server.ca.rootPem)], revoked: first, renewWithinMs: 50 });
+    await until("the new certificate is reported", () => reports.some(({ serial }) => serial !== "" && serial !== first));
+    push({ nonce: "two", bundles: [bundle(server.ca.rootPem)], revoked: first, renewWithinMs: 50 });
+    await answer("two");
+    assert.equal(server.requests.length, 2);
+    assert.ok(logger.messages.some((line) => line.includes("the certificate was revoked: renewing")));
+  });
+
+  it("renews when the control plane does not take its certificate, as after a revocation that it could not be told of", async () => {
+    server.follow = (call) => {
+      calls.push(call);
+      call.on("error", () => undefined);
+      call.once("data", () => call.emit("error", Object.assign(new Error("the certificate is revoked"), { code: status.UNAUTHENTICATED })));
+    };
+    await start();
+    await until("another certificate is asked for", () => server.requests.length > 1);
   });
 
   it("renews when its own certificate leads to none of the roots any more", async () => {

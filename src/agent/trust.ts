@@ -43,13 +43,14 @@ function partOfOthers({ bundles }: TrustUpdate, trustDomain: string, part: "root
   return new Map(others.map((bundle) => [bundle.trustDomain, bundle[part]]));
 }
 
-/** Whether peers with the newest bundle refuse the certificate, or are soon to. */
-function mustBeReplaced(certificate: IssuedCertificate, tainted: readonly string[], time: number): boolean {
+/** Why peers that know the newest refuse the certificate, or are soon to; undefined where they do not. */
+function whyReplace(certificate: IssuedCertificate, { tainted, revoked }: TrustUpdate, time: number): string | undefined {
+  if (certificate.serial === revoked) return "the certificate was revoked";
   const issuers = parseCertificates(certificate.chain).flatMap(({ authorityKeyId }) =>
     authorityKeyId === undefined ? [] : [authorityKeyId],
   );
-  if (issuers.some((id) => tainted.includes(id))) return true;
-  return !leadsToRoots(certificate, time);
+  const isOver = issuers.some((id) => tainted.includes(id)) || !leadsToRoots(certificate, time);
+  return isOver ? "the certificate's authority is being replaced" : undefined;
 }
 
 export class Trust {
@@ -71,6 +72,7 @@ export class Trust {
       take: (update) => this.#take(update),
       inUse: () => this.#inUse,
       onLost: () => manager.trustAnswers(),
+      onRefused: () => void manager.renew().catch(() => undefined),
       timers,
       random,
       logger,
@@ -112,13 +114,14 @@ export class Trust {
   }
 
   /** At a moment of its own, since everybody is told at one. A renewal that fails is tried again by the manager. */
-  #replaceWhereDue({ tainted, renewWithinMs }: TrustUpdate): void {
+  #replaceWhereDue(update: TrustUpdate): void {
     const { manager, now, timers, random, logger } = this.#options;
     this.#cancelRenewal();
     const certificate = manager.valid;
-    if (certificate === undefined || !mustBeReplaced(certificate, tainted, now())) return;
-    const delayMs = Math.round(renewWithinMs * random());
-    logger.log("info", "the certificate's authority is being replaced: renewing", { serial: certificate.serial, inMs: delayMs });
+    const why = certificate === undefined ? undefined : whyReplace(certificate, update, now());
+    if (certificate === undefined || why === undefined) return;
+    const delayMs = Math.round(update.renewWithinMs * random());
+    logger.log("info", `${why}: renewing`, { serial: certificate.serial, inMs: delayMs });
     this.#cancelRenewal = timers.after(delayMs, () => {
       manager.renew().catch(() => undefined);
     });

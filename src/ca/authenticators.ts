@@ -15,9 +15,19 @@ export interface CallerCredentials {
   readonly authorization: readonly string[];
 }
 
+/** The pod that a service account token was made for, in the account's namespace. */
+export interface BoundPod {
+  readonly name: string;
+  readonly uid: string;
+  /** Of a cluster that writes it into its tokens. */
+  readonly node?: string;
+}
+
 /** Who a caller is. */
 export interface Proof {
   readonly identity: SpiffeId;
+  /** Where its token is bound to one. */
+  readonly pod?: BoundPod;
   /** What vouches for it, for the log and the ledger. */
   readonly by: string;
 }
@@ -68,7 +78,10 @@ export function clientCertificateAuthenticator(options: {
 /** Who can tell whose a service account token is: this control plane's own issuer, or a Kubernetes API server. */
 export interface TokenVerifier {
   /** Throws `unauthenticated`; `unavailable` where nobody can tell at the moment. */
-  verify(token: string, expected: { readonly audience: string }): Promise<{ readonly namespace: string; readonly name: string }>;
+  verify(
+    token: string,
+    expected: { readonly audience: string },
+  ): Promise<{ readonly namespace: string; readonly name: string; readonly pod?: BoundPod }>;
 }
 
 /** `authorization: Bearer TOKEN` with a service account token for the audience `istio-ca`. */
@@ -82,8 +95,9 @@ export function tokenAuthenticator(options: { readonly trustDomain: TrustDomain;
       if (others.length > 0) throw refuse("there are several authorization headers");
       const token = BEARER.exec(value)?.[1];
       if (token === undefined) throw refuse("the authorization header is not `Bearer TOKEN`");
-      const { namespace, name } = await options.tokens.verify(token, { audience: AUDIENCE });
-      return { identity: { trustDomain: options.trustDomain, namespace, serviceAccount: name }, by };
+      const { namespace, name, pod } = await options.tokens.verify(token, { audience: AUDIENCE });
+      const identity = { trustDomain: options.trustDomain, namespace, serviceAccount: name };
+      return { identity, by, ...(pod === undefined ? {} : { pod }) };
     },
   };
 }

@@ -132,6 +132,7 @@ describe("Authority.issue()", () => {
         identity: URI,
         caller: "token",
         reason: "permission-denied: the certificate request asks for a name other than the caller's identity",
+        kind: "certificate",
       },
     ]);
   });

@@ -16,6 +16,7 @@ import type { Certified, Certifier, PreparedOrder } from "./certifier.ts";
 import { checkNames, checkSigned, SERVING, WORKLOAD } from "./issue-checks.ts";
 import { KnownIntermediates } from "./known-intermediates.ts";
 import { type IntentId, Ledger } from "./ledger.ts";
+import type { CredentialKind } from "./ledger-database.ts";
 import { reconcile } from "./ledger-log.ts";
 import { encodeEntry } from "./log/entry.ts";
 import { TransparencyLog } from "./log/transparency-log.ts";
@@ -231,9 +232,9 @@ export class Authority {
   }
 
   /** Records that a caller was turned away. Never throws: what cannot be recorded is refused all the same, and logged. */
-  recordRefusal(caller: string, identity: string, error: AppError): void {
+  recordRefusal(caller: string, identity: string, error: AppError, kind: CredentialKind = "certificate"): void {
     try {
-      this.ledger.refuse({ caller, identity, reason: `${error.code}: ${error.message}` }, this.#clock.now());
+      this.ledger.refuse({ caller, identity, reason: `${error.code}: ${error.message}`, kind }, this.#clock.now());
     } catch (cause) {
       this.#logger.log("error", "a refusal was not recorded", { reason: AppError.from(cause).message });
     }

@@ -283,7 +283,7 @@ describe("a caller is refused as unauthenticated", () => {
     await refuses(
       ask(connect(), bearer(`Bearer ${await token()}`), { metadata }),
       status.UNAUTHENTICATED,
-      "request impersonation authentication failure",
+      "request impersonation authentication failure: the caller is no registration authority",
     );
   });
 });

@@ -8,6 +8,7 @@ import { formatSpiffeId, parseSpiffeId, type SpiffeId } from "../identity/spiffe
 import { toGrpcStatus } from "../rpc/status.ts";
 import type { Authenticator, CallerCredentials, Proof } from "./authenticators.ts";
 import type { Authority, RecordedCertificate } from "./authority.ts";
+import { impersonationRefused, type NodeProxies } from "./node-proxies.ts";
 import { servingIdentity } from "./serving.ts";
 
 export interface CertificateServiceOptions {
@@ -19,6 +20,8 @@ export interface CertificateServiceOptions {
   readonly logger: Logger;
   /** SPIFFE IDs of those who may have certificates of every identity of the trust domain: other control planes, which decide who gets one. */
   readonly registrationAuthorities?: ReadonlySet<string>;
+  /** Those who may have certificates of the workloads of their own node. */
+  readonly nodeProxies?: NodeProxies;
 }
 
 type Call = ServerUnaryCall<IstioCertificateRequest, IstioCertificateResponse>;
@@ -48,26 +51,38 @@ async function authenticate(authenticators: readonly Authenticator[], credential
   throw new AppError("unauthenticated", `request authenticate failure (${reasons.join("; ")})`);
 }
 
-function checkCaller({ identity }: Proof, { authority, knows }: CertificateServiceOptions): void {
-  if (formatSpiffeId(identity) === formatSpiffeId(servingIdentity(authority.trustDomain))) {
+function checkNotOwn(identity: SpiffeId, { trustDomain }: Authority): void {
+  if (formatSpiffeId(identity) === formatSpiffeId(servingIdentity(trustDomain)))
     throw new AppError("permission-denied", "the identity of the control plane is not given out");
-  }
+}
+
+function checkCaller({ identity }: Proof, { authority, knows }: CertificateServiceOptions): void {
+  checkNotOwn(identity, authority);
   if (!knows(identity))
     throw new AppError("unauthenticated", `the service account \`${identity.namespace}/${identity.serviceAccount}\` does not exist`);
 }
 
 /**
- * For whom the certificate is, by what Istio's metadata asks for beyond the CSR: the caller, or whom a registration authority names. All else is refused: to pass over it would give
- * the caller another certificate than it asked for.
+ * For whom the certificate is, by what Istio's metadata asks for beyond the CSR: the caller, or whom a registration authority or a node proxy names. All else is refused: to pass over
+ * it would give the caller another certificate than it asked for.
  */
-function subjectOf(caller: Proof, { metadata }: IstioCertificateRequest, registrationAuthorities: ReadonlySet<string>): Proof {
+function subjectOf(
+  caller: Proof,
+  { metadata }: IstioCertificateRequest,
+  { registrationAuthorities, nodeProxies, authority }: CertificateServiceOptions,
+): Proof {
   if (metadata?.CertSigner !== undefined) throw new AppError("invalid-argument", "`CertSigner` is not supported: this CA signs by itself");
   const asked = metadata?.ImpersonatedIdentity;
   if (asked === undefined) return caller;
   const registrar = formatSpiffeId(caller.identity);
-  if (typeof asked !== "string" || !registrationAuthorities.has(registrar))
-    throw new AppError("unauthenticated", "request impersonation authentication failure");
-  return { ...caller, identity: parseSpiffeId(asked), by: `${caller.by} of ${registrar}` };
+  if (typeof asked !== "string") throw impersonationRefused("`ImpersonatedIdentity` is no text");
+  const identity = parseSpiffeId(asked);
+  if (registrationAuthorities?.has(registrar) !== true) {
+    checkNotOwn(identity, authority);
+    if (nodeProxies === undefined) throw impersonationRefused("the caller is no registration authority");
+    nodeProxies.check(caller, identity);
+  }
+  return { ...caller, identity, by: `${caller.by} of ${registrar}` };
 }
 
 function responseOf({ leaf, intermediates, roots }: RecordedCertificate): IstioCertificateResponse {
@@ -100,7 +115,7 @@ class RequestHandler {
     try {
       caller = await authenticate(this.#options.authenticators, credentialsOf(call));
       checkCaller(caller, this.#options);
-      return subjectOf(caller, call.request, this.#options.registrationAuthorities ?? new Set());
+      return subjectOf(caller, call.request, this.#options);
     } catch (error) {
       const refusal = this.#logRefusal(call, caller, error);
       this.#options.authority.recordRefusal(caller?.by ?? "nobody", uriOf(caller), refusal);

@@ -3,15 +3,29 @@ import type { Clock } from "../core/clock.ts";
 import { AppError } from "../core/error.ts";
 import type { TrustDomain } from "../identity/trust-domain.ts";
 import type { Authority } from "./authority.ts";
-import { CERTIFICATE_STATES, type CertificateRecord, type RefusalRecord } from "./ledger-database.ts";
+import type { JwtSvidEntry, JwtSvidRecord } from "./jwt-svid-record.ts";
+import {
+  CERTIFICATE_STATES,
+  type CertificateRecord,
+  CREDENTIAL_KINDS,
+  type CredentialKind,
+  type RefusalRecord,
+} from "./ledger-database.ts";
 import type { LedgerFilter } from "./ledger-query.ts";
+import type { RevokedNote } from "./log/entry.ts";
 import { formatProof } from "./log/proof.ts";
 import type { Block, RevokedRecord } from "./revocations.ts";
 import { parseIdentity, parseSerial } from "./revoke.ts";
 
+/** A certificate, and whether it was revoked. */
+export interface ShownCertificate extends CertificateRecord {
+  readonly revoked?: Pick<RevokedNote, "at" | "reason">;
+}
+
 /** What `garrison ca list` shows. */
 export interface LedgerAnswer {
-  readonly certificates: readonly CertificateRecord[];
+  readonly certificates: readonly ShownCertificate[];
+  readonly jwtSvids: readonly JwtSvidEntry[];
   readonly refusals: readonly RefusalRecord[];
 }
 
@@ -22,23 +36,36 @@ export interface RevocationsAnswer {
 }
 
 const MAX_LIMIT = 10_000;
+const BY_CERTIFICATE = "client certificate";
+
 function timeOf(name: string, text: string): number {
   const time = /^\d{1,15}$/.test(text) ? Number(text) : Number.NaN;
   if (Number.isFinite(time)) return time;
   throw new AppError("invalid-argument", `\`${name}\` is not a time in milliseconds`);
 }
 
+interface LedgerQuery {
+  readonly filter: LedgerFilter;
+  readonly certificates: boolean;
+  readonly jwtSvids: boolean;
+  readonly refusals: boolean;
+}
+
+function kindOf(text: string | null): CredentialKind | undefined {
+  const kind = CREDENTIAL_KINDS.find((each) => each === text);
+  if (text === null || kind !== undefined) return kind;
+  throw new AppError("invalid-argument", `\`${text.slice(0, 100)}\` is not a kind`, { help: `it is ${CREDENTIAL_KINDS.join(" or ")}` });
+}
+
 /** The filter of a query, and what else it asks. Throws `invalid-argument`. */
-function parseQuery(
-  { searchParams }: URL,
-  trustDomain: TrustDomain,
-): { readonly filter: LedgerFilter; readonly refused: boolean; readonly issued: boolean } {
+function parseQuery({ searchParams }: URL, trustDomain: TrustDomain): LedgerQuery {
   const text = (name: string) => searchParams.get(name) ?? undefined;
+  const kind = kindOf(searchParams.get("kind"));
   const [identity, serial, caller, outcome, since, until] = ["identity", "serial", "caller", "outcome", "since", "until"].map(text);
   const known = CERTIFICATE_STATES.find((each) => each === outcome);
-  if (outcome !== undefined && outcome !== "refused" && known === undefined)
+  if (outcome !== undefined && outcome !== "refused" && outcome !== "revoked" && known === undefined)
     throw new AppError("invalid-argument", `\`${outcome.slice(0, 100)}\` is not an outcome`, {
-      help: `it is one of ${[...CERTIFICATE_STATES, "refused"].join(", ")}`,
+      help: `it is one of ${[...CERTIFICATE_STATES, "refused", "revoked"].join(", ")}`,
     });
   const limit = Number(searchParams.get("limit") ?? 100);
   if (!Number.isInteger(limit) || limit < 1 || limit > MAX_LIMIT)
@@ -49,11 +76,26 @@ function parseQuery(
     ...(serial === undefined ? {} : { serial: parseSerial(serial) }),
     ...(caller === undefined ? {} : { caller }),
     ...(known === undefined ? {} : { state: known }),
+    ...(outcome === "revoked" ? { revoked: true } : {}),
+    ...(kind === undefined ? {} : { kind }),
     ...(since === undefined ? {} : { since: timeOf("since", since) }),
     ...(until === undefined ? {} : { until: timeOf("until", until) }),
   };
-  // A refusal has neither serial nor state of a certificate.
-  return { filter, issued: outcome !== "refused", refused: outcome === "refused" || (outcome === undefined && serial === undefined) };
+  // A refusal, and a token, has neither serial nor state of a certificate.
+  const anything = outcome === undefined && serial === undefined;
+  return {
+    filter,
+    certificates: outcome !== "refused" && kind !== "jwt-svid",
+    // They are given for client certificates alone.
+    jwtSvids: (anything || outcome === "issued") && kind !== "certificate" && (caller ?? BY_CERTIFICATE) === BY_CERTIFICATE,
+    refusals: outcome === "refused" || anything,
+  };
+}
+
+/** With what the log says of its end. */
+function shown({ ledger }: Authority, record: CertificateRecord): ShownCertificate {
+  const note = ledger.notes.revoked.get(record.serial);
+  return note === undefined ? record : { ...record, revoked: { at: note.at, reason: note.reason } };
 }
 
 function find(authority: Authority, url: URL): CertificateRecord {
@@ -76,16 +118,17 @@ async function prove(authority: Authority, url: URL): Promise<{ readonly proof: 
 }
 
 /** The routes of a certificate authority. */
-export function authorityRoutes(authority: Authority, clock: Clock) {
+export function authorityRoutes(authority: Authority, jwtSvids: JwtSvidRecord, clock: Clock) {
   return {
     "GET /v1/ca/list": ({ url }: { readonly url: URL }): LedgerAnswer => {
-      const { filter, issued, refused } = parseQuery(url, authority.trustDomain);
+      const { filter, ...asked } = parseQuery(url, authority.trustDomain);
       return {
-        certificates: issued ? authority.ledger.certificates(filter) : [],
-        refusals: refused ? authority.ledger.refusals(filter) : [],
+        certificates: asked.certificates ? authority.ledger.certificates(filter).map((record) => shown(authority, record)) : [],
+        jwtSvids: asked.jwtSvids ? jwtSvids.list(filter) : [],
+        refusals: asked.refusals ? authority.ledger.refusals(filter) : [],
       };
     },
-    "GET /v1/ca/show": ({ url }: { readonly url: URL }): CertificateRecord => find(authority, url),
+    "GET /v1/ca/show": ({ url }: { readonly url: URL }): ShownCertificate => shown(authority, find(authority, url)),
     "GET /v1/ca/revocations": (): RevocationsAnswer => ({
       certificates: authority.revocations.certificates(clock.now()),
       blocks: authority.revocations.blocks,

@@ -31,7 +31,7 @@ async function start(t: TestContext, options: Partial<JwtSvidServiceOptions> = {
       return { token: "a.b.c", id: "1", issuedAt: 1_000, expiresAt: 2_000 };
     },
     jwks: () => "{}",
-    recordRefusal: (_, caller, { code }) => void refused.push(`${caller} ${code}`),
+    recordRefusal: (caller, { code }) => void refused.push(`${caller} ${code}`),
     clock: systemClock,
     logger: silentLogger,
     ...options,

@@ -28,7 +28,7 @@ export interface JwtSvidServiceOptions {
   /** The bundle of the trust domain. */
   readonly jwks: () => string;
   /** Told of each refusal, for the ledger. */
-  readonly recordRefusal: (caller: string, identity: string, error: AppError) => void;
+  readonly recordRefusal: (identity: string, error: AppError) => void;
   readonly clock: Clock;
   readonly logger: Logger;
 }
@@ -83,7 +83,7 @@ export function jwtSvidService(options: JwtSvidServiceOptions) {
       return create(IssueJwtSvidResponseSchema, { token, issuedAtMs: BigInt(issuedAt), expiresAtMs: BigInt(expiresAt) });
     } catch (thrown) {
       const error = AppError.from(thrown);
-      recordRefusal("JWT-SVID", caller ?? "", error);
+      recordRefusal(caller ?? "", error);
       logger.log("warn", "JWT-SVID refused", { identity: caller ?? "", peer: call.getPeer(), code: error.code, reason: error.message });
       throw error;
     }

@@ -1,5 +1,5 @@
 /** Issues JWT-SVIDs (SPIFFE JWT-SVID): short-lived tokens that name a workload, for peers that mutual TLS does not reach. */
-import { randomUUID, sign } from "node:crypto";
+import { hash, type KeyObject, randomUUID, sign } from "node:crypto";
 import type { Clock } from "../core/clock.ts";
 import { AppError } from "../core/error.ts";
 import { formatSpiffeId, type SpiffeId } from "../identity/spiffe-id.ts";
@@ -54,9 +54,7 @@ function checkTtl(ttlSeconds: number): number {
 const encode = (value: object) => Buffer.from(JSON.stringify(value)).toString("base64url");
 
 /** RFC 7515 §5.1 with ES256 (RFC 7518 §3.4). */
-function signToken({ keys }: JwtSvidIssuerOptions, claims: object): string {
-  const { kid, privateKey } = keys.signing;
-  const signed = `${encode({ alg: "ES256", kid, typ: "JWT" })}.${encode(claims)}`;
+function signToken(signed: string, privateKey: KeyObject): string {
   const signature = sign("sha256", Buffer.from(signed), { key: privateKey, dsaEncoding: "ieee-p1363" });
   return `${signed}.${signature.toString("base64url")}`;
 }
@@ -75,6 +73,8 @@ export function issueJwtSvid(options: JwtSvidIssuerOptions, { identity, audience
   const jti = randomUUID();
   const issued = { id: jti, issuedAt: iat * 1000, expiresAt: exp * 1000 };
   // Recorded first: a token that nobody knows of does not exist.
-  options.record.add({ ...issued, identity: subject, audiences: aud });
-  return { ...issued, token: signToken(options, { sub: subject, aud, iat, exp, jti }) };
+  const { kid, privateKey } = options.keys.signing;
+  const signed = `${encode({ alg: "ES256", kid, typ: "JWT" })}.${encode({ sub: subject, aud, iat, exp, jti })}`;
+  options.record.add({ ...issued, identity: subject, audiences: aud, sha256: hash("sha256", signed, "hex") });
+  return { ...issued, token: signToken(signed, privateKey) };
 }

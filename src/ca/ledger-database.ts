@@ -39,9 +39,19 @@ export interface RefusalRecord {
   readonly identity: string;
   readonly caller: string;
   readonly reason: string;
+  /** What was asked for. */
+  readonly kind: CredentialKind;
 }
 
-const VERSION = 4;
+export const CREDENTIAL_KINDS = ["certificate", "jwt-svid"] as const;
+
+export type CredentialKind = (typeof CREDENTIAL_KINDS)[number];
+
+const NOTES = "CREATE TABLE notes (leaf INTEGER PRIMARY KEY, entry TEXT NOT NULL) STRICT;";
+
+const VERSION = 5;
+/** What it was before, and can be looked at. */
+const WITHOUT_NOTES = 4;
 /** No index on the random serials: it would cost every issuance a third of its time for the sake of rare look-ups. */
 const SCHEMA = `
   CREATE TABLE certificates (
@@ -51,8 +61,9 @@ const SCHEMA = `
   ) STRICT;
   CREATE TABLE refusals (
     slot INTEGER PRIMARY KEY, number INTEGER NOT NULL, recorded_at INTEGER NOT NULL,
-    identity TEXT NOT NULL, caller TEXT NOT NULL, reason TEXT NOT NULL
+    identity TEXT NOT NULL, caller TEXT NOT NULL, reason TEXT NOT NULL, kind TEXT NOT NULL DEFAULT 'certificate'
   ) STRICT;
+  ${NOTES}
   PRAGMA user_version = ${VERSION};`;
 /** Certificates come into the log in the order in which they were signed, which is not that of their rows. */
 const LEAVES = "CREATE INDEX IF NOT EXISTS leaves ON certificates(leaf) WHERE leaf IS NOT NULL";
@@ -65,9 +76,13 @@ const FROM_VERSION_2 = `
   ALTER TABLE certificates ADD COLUMN key_id TEXT;`;
 /** There was one authority alone before it could be replaced. */
 const FROM_VERSION_3 = `
-  ALTER TABLE certificates ADD COLUMN authority TEXT;
+  ALTER TABLE certificates ADD COLUMN authority TEXT;`;
+/** The log had certificates alone before it had notes. */
+const FROM_VERSION_4 = `
+  ALTER TABLE refusals ADD COLUMN kind TEXT NOT NULL DEFAULT 'certificate';
+  ${NOTES}
   PRAGMA user_version = ${VERSION};`;
-const STEPS = [FROM_VERSION_1, FROM_VERSION_2, FROM_VERSION_3] as const;
+const STEPS = [FROM_VERSION_1, FROM_VERSION_2, FROM_VERSION_3, FROM_VERSION_4] as const;
 /**
  * EXCLUSIVE: one process at a time, as two control planes must not work on one state folder. Small pages, as each intent
  * writes one to the log; a checkpoint when the log has about 8 MB.
@@ -121,7 +136,7 @@ export function openLedgerForReading(path: string): DatabaseSync {
   try {
     const database = new DatabaseSync(path, { timeout: LOCK_TIMEOUT_MS, readOnly: true });
     const version = database.prepare("PRAGMA user_version").get()?.user_version;
-    if (version !== VERSION) throw otherVersion(path, version);
+    if (version !== VERSION && version !== WITHOUT_NOTES) throw otherVersion(path, version);
     return database;
   } catch (error) {
     throw openFailure(path, error, "stop the control plane of this state folder, or leave the ledger out with --log-only");
@@ -158,5 +173,6 @@ export function refusalRecord(row: Row): RefusalRecord {
     identity: String(row.identity),
     caller: String(row.caller),
     reason: String(row.reason),
+    kind: row.kind === "jwt-svid" ? "jwt-svid" : "certificate",
   };
 }

@@ -4,6 +4,7 @@ import {
   CERTIFICATE_COLUMNS,
   type CertificateRecord,
   type CertificateState,
+  type CredentialKind,
   certificateRecord,
   type RefusalRecord,
   refusalRecord,
@@ -16,6 +17,9 @@ export interface LedgerFilter {
   /** `token`, `client certificate`, `control plane`. */
   readonly caller?: string;
   readonly state?: CertificateState;
+  /** Of certificates, those that were revoked; of refusals, those of this kind. */
+  readonly revoked?: true;
+  readonly kind?: CredentialKind;
   /** Recorded from then on, in milliseconds. */
   readonly since?: number;
   /** Recorded before. */
@@ -30,7 +34,10 @@ const CONDITIONS = {
   state: "state = ?",
   since: "recorded_at >= ?",
   until: "recorded_at < ?",
-} as const satisfies Record<Exclude<keyof LedgerFilter, "limit">, string>;
+  kind: "kind = ?",
+} as const satisfies Record<Exclude<keyof LedgerFilter, "limit" | "revoked">, string>;
+
+const REVOKED = "serial IN (SELECT json_extract(entry, '$.serial') FROM notes WHERE json_extract(entry, '$.type') = 'revoked')";
 
 type Condition = keyof typeof CONDITIONS;
 
@@ -46,14 +53,15 @@ function where(
 /** The newest first. */
 export function queryCertificates(database: DatabaseSync, filter: LedgerFilter): readonly CertificateRecord[] {
   const { sql, values } = where(filter, ["identity", "serial", "caller", "state", "since", "until"]);
-  const statement = database.prepare(`SELECT ${CERTIFICATE_COLUMNS} FROM certificates ${sql} ORDER BY id DESC LIMIT ?`);
+  const revoked = filter.revoked === undefined ? "" : `${sql === "" ? "WHERE" : "AND"} ${REVOKED}`;
+  const statement = database.prepare(`SELECT ${CERTIFICATE_COLUMNS} FROM certificates ${sql} ${revoked} ORDER BY id DESC LIMIT ?`);
   return statement.all(...values, filter.limit).map(certificateRecord);
 }
 
 /** The newest first; `serial` and `state` do not concern them. */
 export function queryRefusals(database: DatabaseSync, filter: LedgerFilter): readonly RefusalRecord[] {
-  const { sql, values } = where(filter, ["identity", "caller", "since", "until"]);
-  const columns = "recorded_at, identity, caller, reason";
+  const { sql, values } = where(filter, ["identity", "caller", "since", "until", "kind"]);
+  const columns = "recorded_at, identity, caller, reason, kind";
   const statement = database.prepare(`SELECT ${columns} FROM refusals ${sql} ORDER BY number DESC LIMIT ?`);
   return statement.all(...values, filter.limit).map(refusalRecord);
 }

@@ -17,8 +17,9 @@ import {
   openLedgerDatabase,
   type RefusalRecord,
 } from "./ledger-database.ts";
+import { LedgerNotes, notesFrom } from "./ledger-notes.ts";
 import { type AuthorityHolder, type LedgerFilter, queryCertificates, queryHolders, queryRefusals } from "./ledger-query.ts";
-import type { LogEntry } from "./log/entry.ts";
+import { isNote, type LogEntry, type Note } from "./log/entry.ts";
 
 export type { CertificateRecord, Intent, RefusalRecord } from "./ledger-database.ts";
 
@@ -80,6 +81,8 @@ export class Ledger {
   /** Intents whose certificates were signed, to be written soon. */
   #issued: Issued[] = [];
   #nextLeaf: number;
+  /** What the log has besides certificates. */
+  readonly notes: LedgerNotes;
   #flushSoon: NodeJS.Immediate | undefined;
   #waiting: Waiting[] = [];
   #untilPrune = 0;
@@ -99,13 +102,14 @@ export class Ledger {
     this.#settle = database.prepare("UPDATE certificates SET state = ?, sha256 = ?, leaf = ?, authority = ? WHERE id = ?");
     this.#choose = database.prepare("UPDATE certificates SET serial = ?, not_before = ?, not_after = ? WHERE id = ?");
     this.#insertRefusal = database.prepare(
-      "INSERT OR REPLACE INTO refusals (slot, number, recorded_at, identity, caller, reason) VALUES (?, ?, ?, ?, ?, ?)",
+      "INSERT OR REPLACE INTO refusals (slot, number, recorded_at, identity, caller, reason, kind) VALUES (?, ?, ?, ?, ?, ?, ?)",
     );
     this.#prune = database.prepare(
       `DELETE FROM certificates WHERE id < (SELECT min(id) FROM certificates) + ${PRUNE_EVERY * 2} AND recorded_at < ?`,
     );
     const last = database.prepare("SELECT leaf FROM certificates WHERE leaf IS NOT NULL ORDER BY leaf DESC LIMIT 1").get();
-    this.#nextLeaf = last === undefined ? 0 : Number(last.leaf) + 1;
+    this.notes = new LedgerNotes(database);
+    this.#nextLeaf = Math.max(last === undefined ? 0 : Number(last.leaf) + 1, this.notes.nextLeaf);
     this.#refusals = Number(database.prepare("SELECT coalesce(max(number) + 1, 0) AS next FROM refusals").get()?.next);
   }
 
@@ -153,18 +157,28 @@ export class Ledger {
     return { row, intent, recordedAt: now };
   }
 
-  /** The leaf of the next certificate: as many as were ever issued. */
+  /** The leaf of the next entry: as many as the log has, or is to have. */
   get nextLeaf(): number {
     return this.#nextLeaf;
   }
 
   /** What the log does not have yet, from the leaf `first` on. */
-  *entriesFrom(first: number): Generator<LogEntry> {
-    const rows = this.#database.prepare(`SELECT ${CERTIFICATE_COLUMNS} FROM certificates WHERE leaf >= ? ORDER BY leaf`).iterate(first);
-    for (const row of rows) {
-      const { serial, identity, caller, notBefore, notAfter, recordedAt, sha256 = "" } = certificateRecord(row);
-      yield { serial, identity, caller, notBefore, notAfter, recordedAt, sha256 };
-    }
+  entriesFrom(first: number): readonly LogEntry[] {
+    const rows = this.#database.prepare(`SELECT ${CERTIFICATE_COLUMNS} FROM certificates WHERE leaf >= ?`).all(first);
+    const certificates = rows.map((row): { readonly leaf: number; readonly entry: LogEntry } => {
+      const { leaf = 0, serial, identity, caller, notBefore, notAfter, recordedAt, sha256 = "" } = certificateRecord(row);
+      return { leaf, entry: { serial, identity, caller, notBefore, notAfter, recordedAt, sha256 } };
+    });
+    const notes = notesFrom(this.#database, first).map(({ leaf, note }) => ({ leaf, entry: note }));
+    return [...certificates, ...notes].sort((a, b) => a.leaf - b.leaf).map(({ entry }) => entry);
+  }
+
+  /** Adds an entry of no certificate to the ledger, and to the log. Throws `unavailable`. */
+  note(note: Note): void {
+    this.flush();
+    write(() => this.notes.add(this.#nextLeaf, note));
+    this.#nextLeaf += 1;
+    this.#onSettled([note]);
   }
 
   /** Puts back what only the log has, as after a power cut, from the leaf `nextLeaf` on; what is older than the ledger keeps stays away. Answers how many rows that were. */
@@ -173,8 +187,14 @@ export class Ledger {
       `INSERT INTO certificates (${CERTIFICATE_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, 'issued', ?, ?, NULL, NULL)`,
     );
     let restored = 0;
-    for (const { serial, identity, caller, notBefore, notAfter, recordedAt, sha256 } of entries) {
+    for (const entry of entries) {
       const leaf = this.#nextLeaf++;
+      if (isNote(entry)) {
+        write(() => this.notes.add(leaf, entry));
+        restored += 1;
+        continue;
+      }
+      const { serial, identity, caller, notBefore, notAfter, recordedAt, sha256 } = entry;
       if (recordedAt < now - RETENTION_MS) continue;
       write(() => insert.run(serial, identity, caller, notBefore, notAfter, recordedAt, sha256, leaf));
       restored += 1;
@@ -194,10 +214,10 @@ export class Ledger {
   }
 
   /** Records a refusal; the newest 10,000 are kept. */
-  refuse(refusal: Omit<RefusalRecord, "recordedAt">, now: number): void {
+  refuse(refusal: Omit<RefusalRecord, "recordedAt" | "kind"> & Partial<Pick<RefusalRecord, "kind">>, now: number): void {
     const number = this.#refusals++;
-    const { identity, caller, reason } = refusal;
-    write(() => this.#insertRefusal.run(number % MAX_REFUSALS, number, now, identity, caller, reason.slice(0, MAX_REASON)));
+    const { identity, caller, reason, kind = "certificate" } = refusal;
+    write(() => this.#insertRefusal.run(number % MAX_REFUSALS, number, now, identity, caller, reason.slice(0, MAX_REASON), kind));
   }
 
   /** The record of one certificate by its serial in hex. */

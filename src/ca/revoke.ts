@@ -97,7 +97,7 @@ export function checkIdentity({ ledger, trustDomain }: Authority, value: string,
       "permission-denied",
       "`istio-system/garrison` is the control plane itself: it would get no other certificate, and not start again",
       {
-        help: "where the CA's key may be known, replace the authority (`garrison ca prepare`); where only the control plane's own, revoke that certificate by `--serial`, and it gets another at once; `--force` does it all the same",
+        help: "where the CA's key may be known, replace the authority (`garrison ca prepare`); where only the control plane's own, revoke that certificate by `--serial`, and it gets another at once; `--force` does it all the same, until `garrison ca unblock`",
       },
     );
   }

@@ -67,6 +67,15 @@ function renewalDelay(lifeMs: number, random: () => number): number {
   return Math.max(1000, lifeMs * (0.45 + 0.1 * random()));
 }
 
+/** A control plane that does not start cannot be asked to give its own identity free. */
+function whyNotStarted(thrown: unknown, identity: string, { revocations }: Authority): unknown {
+  if (!revocations.blocks.some(({ kind, value }) => kind === "identity" && value === identity)) return thrown;
+  return new AppError("permission-denied", AppError.from(thrown).message, {
+    help: "it is the control plane's own: give it free with `garrison ca unblock istio-system/garrison --offline`",
+    cause: thrown,
+  });
+}
+
 /**
  * Issues the first certificate at once, then a new one with a new key at half of each one's life. When a renewal fails, the old
  * certificate stays, `status` says why, and the next attempt is in 30 s. A revoked one is renewed at once. Rejects as `Authority.issueServing` does, the first time only.
@@ -112,7 +121,9 @@ export async function startServing({
     if (!closed) cancel = schedule(next, delay);
   }
 
-  const first = await renew();
+  const first = await renew().catch((thrown: unknown) => {
+    throw whyNotStarted(thrown, status.identity, authority);
+  });
   let last: Promise<void> = Promise.resolve();
   /** One after the other: the newest issuer's certificate is the last to be put in place. */
   function next(): void {

@@ -52,6 +52,7 @@ export class FollowerStream implements TrustFollower {
   #sent: { readonly nonce: string; readonly state: TrustState } | undefined;
   /** Sent last, answered or not. */
   #last: TrustState | undefined;
+  #lastRevoked = "";
   #nonces = 0;
   #holds: TrustState | undefined;
   #refusal = "";
@@ -103,12 +104,14 @@ export class FollowerStream implements TrustFollower {
     this.#last = undefined;
   }
 
-  /** Sends the state, unless an update waits for its answer: what comes next is then sent after it. */
-  offer(state: TrustState, renewWithinMs: number): void {
-    if (this.#ended || this.#sent !== undefined || this.#last === state) return;
+  /** Sends the state, and whether the certificate in use is revoked, unless an update waits for its answer: what comes next is then sent after it. */
+  offer(state: TrustState, renewWithinMs: number, isRevoked: boolean): void {
+    const revoked = isRevoked ? this.#serial : "";
+    if (this.#ended || this.#sent !== undefined || (this.#last === state && (revoked === "" || revoked === this.#lastRevoked))) return;
     this.#nonces += 1;
     this.#sent = { nonce: String(this.#nonces), state };
     this.#last = state;
+    this.#lastRevoked = revoked;
     const bundles = [...state.bundles].map(([trustDomain, { roots, jwks, sequence, refreshHintSeconds }]) => ({
       trustDomain,
       roots,
@@ -116,7 +119,8 @@ export class FollowerStream implements TrustFollower {
       sequence: BigInt(sequence),
       refreshHintSeconds,
     }));
-    this.#call.write(create(TrustUpdateSchema, { nonce: this.#sent.nonce, bundles, tainted: [...state.tainted], renewWithinMs }));
+    const tainted = [...state.tainted];
+    this.#call.write(create(TrustUpdateSchema, { nonce: this.#sent.nonce, bundles, tainted, renewWithinMs, revoked }));
   }
 
   end(reason: AppError | undefined): void {

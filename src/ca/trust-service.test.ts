@@ -48,7 +48,7 @@ class AgentStream {
 
 /** A service over TLS; `current` and `now` may be set while it runs. */
 async function serve(t: TestContext) {
-  const world = { current: stateOf("A"), now: 1_000 };
+  const world = { current: stateOf("A"), now: 1_000, revoked: "" };
   const service = new TrustService({
     current: () => world.current,
     admit: (certificate, workload) => {
@@ -56,6 +56,7 @@ async function serve(t: TestContext) {
       if (workload !== WORKLOAD) throw new AppError("permission-denied", "another's workload");
       return { workload, identity: IDENTITY, expiresAt: 100_000 };
     },
+    isRevoked: (serial) => serial === world.revoked,
     clock: { now: () => world.now },
     logger: silentLogger,
   });
@@ -128,6 +129,29 @@ test("an agent that refuses an update does not hold it, is shown with the reason
   assert.equal(service.followers[0]?.holds, undefined);
   world.now = 11_000;
   assert.equal((await agent.update(2)).bundles[0]?.roots, "A");
+});
+
+test("an agent is told once that its certificate was revoked, again with every other update, and no more when it has another", async (t) => {
+  const { world, service, open } = await serve(t);
+  const agent = open();
+  agent.say({ workload: WORKLOAD, serial: "5e" });
+  const first = await agent.update(1);
+  agent.say({ nonce: first.nonce, serial: "5e" });
+  assert.equal(await service.whenever(() => service.followers[0]?.holds === world.current, 10_000), true);
+  world.revoked = "5e";
+  service.publish();
+  const second = await agent.update(2);
+  assert.deepEqual([first.revoked, second.revoked], ["", "5e"]);
+  agent.say({ nonce: second.nonce, serial: "5e" });
+  service.publish();
+  world.current = stateOf("A", "B");
+  service.publish();
+  const third = await agent.update(3);
+  assert.deepEqual([third.revoked, third.bundles[0]?.roots], ["5e", "AB"]);
+  agent.say({ nonce: third.nonce, serial: "5f" });
+  world.current = stateOf("A");
+  service.publish();
+  assert.equal((await agent.update(4)).revoked, "");
 });
 
 test("nobody follows without a certificate, or for another's workload", async (t) => {

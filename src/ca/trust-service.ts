@@ -12,6 +12,8 @@ export interface TrustServiceOptions {
   readonly current: () => TrustState;
   /** Who opened a stream for a workload. Throws an AppError to refuse. */
   readonly admit: (certificate: Uint8Array | undefined, workload: string) => AdmittedAgent;
+  /** Whether the certificate with this serial number (lower-case hex) is revoked. */
+  readonly isRevoked: (serial: string) => boolean;
   readonly clock: Clock;
   readonly logger: Logger;
 }
@@ -60,7 +62,7 @@ export class TrustService {
     return this.#all();
   }
 
-  /** Trust changed: everybody is told. */
+  /** Trust changed, or something was revoked: everybody whom it concerns is told. */
   publish(): void {
     for (const follower of this.#all()) this.#offer(follower);
     this.#tell();
@@ -147,7 +149,8 @@ export class TrustService {
 
   #offer(follower: FollowerStream): void {
     const spread = Math.max(LEAST_SPREAD_MS, (this.#streams / RENEWALS_PER_SECOND) * 1000);
-    follower.offer(this.#options.current(), Math.ceil(spread));
+    const { current, isRevoked } = this.#options;
+    follower.offer(current(), Math.ceil(spread), isRevoked(follower.serial));
   }
 
   #tick(): void {

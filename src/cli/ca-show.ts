@@ -1,4 +1,4 @@
-import type { CertificateRecord } from "../ca/ledger-database.ts";
+import type { ShownCertificate } from "../ca/http.ts";
 import { callAdmin, controlPlaneSocket } from "./admin-client.ts";
 import { jsonLine } from "./authz/json-line.ts";
 import { type Command, columns } from "./command.ts";
@@ -7,7 +7,7 @@ import { JSON_OPTION, required, STATE_OPTION } from "./options.ts";
 
 const time = (milliseconds: number): string => new Date(milliseconds).toISOString();
 
-function describe({ serial, identity, caller, state, recordedAt, notBefore, notAfter, sha256, leaf }: CertificateRecord): string {
+function describe({ serial, identity, caller, state, recordedAt, notBefore, notAfter, sha256, leaf, revoked }: ShownCertificate): string {
   const rows: (readonly [string, string])[] = [
     ["serial", serial],
     ["identity", identity],
@@ -16,6 +16,7 @@ function describe({ serial, identity, caller, state, recordedAt, notBefore, notA
     ["recorded", time(recordedAt)],
     ["valid", `${time(notBefore)} to ${time(notAfter)}${notAfter < Date.now() ? " (expired)" : ""}`],
   ];
+  if (revoked !== undefined) rows.push(["revoked", `${time(revoked.at)}: ${revoked.reason}`]);
   if (sha256 !== undefined) rows.push(["sha256 of its DER", sha256]);
   if (leaf !== undefined) rows.push(["entry of the log", String(leaf)]);
   return `${columns(rows)}\n`;
@@ -30,7 +31,7 @@ export const command: Command = {
   examples: ["garrison ca show 43a014aa2055bac23f716608b38d8c7f"],
   run: async (parsed) => {
     const query = new URLSearchParams({ serial: parsed.positionals[0] ?? "" });
-    const record = (await callAdmin(controlPlaneSocket(required(parsed, "state")), "GET", `/v1/ca/show?${query}`)) as CertificateRecord;
+    const record = (await callAdmin(controlPlaneSocket(required(parsed, "state")), "GET", `/v1/ca/show?${query}`)) as ShownCertificate;
     process.stdout.write(parsed.flag("json") ? jsonLine(record) : describe(record));
     return EXIT.ok;
   },

@@ -1,13 +1,17 @@
+import { existsSync } from "node:fs";
 import { join } from "node:path";
+import { DatabaseSync } from "node:sqlite";
+import { JWT_SVIDS_FILE, MAX_JWT_SVIDS, rootOfRows } from "../ca/jwt-svid-record.ts";
 import { RETENTION_MS } from "../ca/ledger.ts";
 import { ledgerRows, openLedgerForReading } from "../ca/ledger-database.ts";
+import { noteTexts } from "../ca/ledger-notes.ts";
 import { type LogReport, verifyLog } from "../ca/log/verify-log.ts";
 import { AppError } from "../core/error.ts";
 import { jsonLine } from "./authz/json-line.ts";
 import { caFolder, KEY_OPTION, logVerifier, readTextFile } from "./ca-log.ts";
 import type { Command, ParsedArguments } from "./command.ts";
 import { EXIT } from "./exit.ts";
-import { JSON_OPTION, STATE_OPTION } from "./options.ts";
+import { JSON_OPTION, required, STATE_OPTION } from "./options.ts";
 
 function verify(parsed: ParsedArguments): LogReport {
   const folder = caFolder(parsed);
@@ -15,10 +19,19 @@ function verify(parsed: ParsedArguments): LogReport {
   const input = { folder: join(folder, "log"), verifier: logVerifier(parsed), kept, retainedSince: Date.now() - RETENTION_MS };
   if (parsed.flag("log-only")) return verifyLog({ ...input, rows: undefined });
   const database = openLedgerForReading(join(folder, "ledger.sqlite"));
+  const jwtFile = join(required(parsed, "state"), JWT_SVIDS_FILE);
+  const jwtSvids = existsSync(jwtFile) ? new DatabaseSync(jwtFile, { readOnly: true }) : undefined;
   try {
-    return verifyLog({ ...input, rows: ledgerRows(database) });
+    return verifyLog({
+      ...input,
+      rows: ledgerRows(database),
+      notes: noteTexts(database),
+      jwtSvids: (first, last) => (jwtSvids === undefined ? { count: 0, sha256: "" } : rootOfRows(jwtSvids, first, last)),
+      keptJwtSvids: MAX_JWT_SVIDS,
+    });
   } finally {
     database.close();
+    jwtSvids?.close();
   }
 }
 
@@ -30,14 +43,15 @@ function reportOf(parsed: ParsedArguments): LogReport {
     const { code, message, where = "checkpoint" } = AppError.from(thrown);
     const isFlaw = code === "unauthenticated" || (code === "invalid-configuration" && where === "checkpoint");
     if (!isFlaw) throw thrown;
-    return { size: 0, root: "", checkpoints: 0, waiting: 0, problems: [{ where, message }] };
+    return { size: 0, certificates: 0, root: "", checkpoints: 0, waiting: 0, problems: [{ where, message }] };
   }
 }
 
-function format({ size, root, checkpoints, waiting, problems }: LogReport): string {
+function format({ size, certificates, root, checkpoints, waiting, problems }: LogReport): string {
   if (problems.length > 0) return `${problems.map(({ where, message }) => `${where}: ${message}\n`).join("")}the log does NOT hold\n`;
   const rest = waiting === 0 ? "" : `${waiting} more wait for the next start, and were not handed out\n`;
-  return `the log holds: ${size} certificates, root ${root}, ${checkpoints} checkpoints\n${rest}`;
+  const others = size === certificates ? "" : `${size - certificates} of revocations and JWT-SVIDs, `;
+  return `the log holds: ${certificates} certificates, ${others}root ${root}, ${checkpoints} checkpoints\n${rest}`;
 }
 
 export const command: Command = {

@@ -15,6 +15,7 @@ import { createLogger } from "./log.ts";
 import { SETTINGS_OPTIONS, settingsOf } from "./offline-mesh.ts";
 import { LOG_OPTION, logLevel, parseCount, parseHostPort, required, STATE_OPTION } from "./options.ts";
 import { endRequest } from "./signals.ts";
+import { trustedNodeAccounts } from "./trusted-node-accounts.ts";
 import { version } from "./version.ts";
 
 /** Both from the command line and from the environment. Throws `invalid-argument`. */
@@ -136,7 +137,7 @@ export const command: Command = {
     issuers: {
       type: "value",
       value: "FILE",
-      doc: "issuers outside the mesh that vouch for workloads: OIDC, Kubernetes clusters, GCP and AWS instances",
+      doc: "issuers outside the mesh that vouch for workloads: OIDC, Kubernetes clusters, GCP and AWS instances; an edit takes effect at once",
     },
     "ca-pkcs11": {
       type: "value",
@@ -152,6 +153,11 @@ export const command: Command = {
       type: "many",
       value: "SPIFFE-ID",
       doc: "another control plane, which may have certificates of every identity: it asks with `ImpersonatedIdentity`, as Istio's node proxies do",
+    },
+    "trusted-node-account": {
+      type: "many",
+      value: "NAMESPACE/NAME",
+      doc: "the service account of node proxies, such as istio-system/ztunnel: each may have certificates of the service accounts whose pods run on its own node, by `ImpersonatedIdentity` and a token that is bound to its pod; or CA_TRUSTED_NODE_ACCOUNTS, by commas, as istiod takes it",
     },
     federation: {
       type: "value",
@@ -247,6 +253,7 @@ export const command: Command = {
       ...federationOptions(parsed),
       registrationGraceMs: parseCount("vm-grace", required(parsed, "vm-grace"), 1, 86_400) * 1000,
       registrationAuthorities: parsed.values("registration-authority").map((text) => formatSpiffeId(parseSpiffeId(text))),
+      trustedNodeAccounts: trustedNodeAccounts(parsed.values("trusted-node-account"), config.kind === "kubernetes"),
       jwksAllow: jwksAllow(parsed.values("jwks-allow"), process.env.GARRISON_JWKS_ALLOW),
       logger,
     });

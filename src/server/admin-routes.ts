@@ -122,7 +122,7 @@ export function adminRoutes(context: AdminContext): AdminRoutes {
     "GET /v1/join-tokens": () => context.joinTokens.list(MAX_JOIN_TOKENS),
     "POST /v1/join-tokens": ({ body }) => makeJoinToken(context, body),
     "POST /v1/tokens": ({ body }) => mintToken(context, body),
-    ...authorityRoutes(context.authority, context.clock),
+    ...authorityRoutes(context.authority, context.jwtSvids, context.clock),
     "POST /v1/ca/revoke": context.revoke,
     "POST /v1/ca/rotate": context.rotate,
     "POST /v1/ca/rotate-jwt": context.rotateJwt,

@@ -5,10 +5,10 @@ import { createAlsIntake } from "../audit/als-intake.ts";
 import { createDecisionLogIntake } from "../audit/decision-log-intake.ts";
 import { auditHandler } from "../audit/http.ts";
 import { AuditStore } from "../audit/store.ts";
-import type { TokenVerifier } from "../ca/authenticators.ts";
 import { JoinTokens } from "../ca/join-tokens.ts";
 import { JwtSvidKeys } from "../ca/jwt-svid-keys.ts";
-import { JwtSvidRecord } from "../ca/jwt-svid-record.ts";
+import { JWT_SVIDS_FILE, JwtSvidRecord } from "../ca/jwt-svid-record.ts";
+import { followIntoLog } from "../ca/ledger-follow.ts";
 import { TokenIssuer } from "../ca/service-account-token.ts";
 import { servingIdentity, startServing } from "../ca/serving.ts";
 import { ensurePrivateFolder } from "../ca/state-files.ts";
@@ -54,7 +54,7 @@ import type { RegistrationService } from "./registration/service.ts";
 import { RENDERERS } from "./render.ts";
 import { revocationRoute } from "./revocation.ts";
 import { rotationRoute } from "./rotation.ts";
-import { type ConfigurationOrigin, openSource } from "./source.ts";
+import { type ConfigurationOrigin, type OpenedSource, openSource } from "./source.ts";
 import { refuseUnusableMesh, settleSettings } from "./start.ts";
 import { openTrust } from "./trust.ts";
 import { serviceAt } from "./workloads.ts";
@@ -83,6 +83,8 @@ export interface ControlPlaneOptions extends FederationConfig {
   readonly ca?: CaOptions;
   /** SPIFFE IDs of control planes that may have certificates of every identity. */
   readonly registrationAuthorities?: readonly string[];
+  /** `NAMESPACE/SERVICE-ACCOUNT` of node proxies, which may have certificates of the workloads of their own node; on Kubernetes alone. */
+  readonly trustedNodeAccounts?: readonly string[];
   /** Where the signed list of revoked certificates is served by HTTP; nowhere without. */
   readonly crlListen?: { readonly host: string; readonly port: number };
   /** The address of that list as verifiers reach it. */
@@ -131,7 +133,9 @@ async function openState(options: ControlPlaneOptions, clock: Clock) {
   const tokens = new TokenIssuer({ stateFolder: folder, issuer: `https://${settings.trustDomain}`, clock });
   const joinTokens = new JoinTokens(join(folder, "join-tokens.sqlite"), clock);
   const jwtKeys = new JwtSvidKeys({ stateFolder: folder, clock });
-  const jwtRecord = new JwtSvidRecord(join(folder, "jwt-svids.sqlite"));
+  const jwtRecord = new JwtSvidRecord(join(folder, JWT_SVIDS_FILE));
+  const { ledger, revocations } = authority;
+  const stopFollowing = followIntoLog({ ledger, revocations, jwtSvids: jwtRecord, clock, logger });
   const issuers = openIssuers({
     file: options.issuersFile,
     trustDomain: settings.trustDomain,
@@ -142,9 +146,12 @@ async function openState(options: ControlPlaneOptions, clock: Clock) {
     logger,
   });
   const store = new AuditStore({ file: join(folder, "audit.sqlite"), clock, logger });
-  const close = (): void => {
+  const close = async (): Promise<void> => {
     store.close();
     issuers.close();
+    stopFollowing();
+    // What cannot be written is added by the next start.
+    await authority.log.committed().catch(() => undefined);
     jwtRecord.close();
     joinTokens.close();
     authority.close();
@@ -196,7 +203,7 @@ function addServices(
   mesh: MeshState,
   ads: AdsService,
   admission: AdmissionOptions,
-  verifier: TokenVerifier,
+  { tokens: verifier, cluster }: OpenedSource,
   registration: RegistrationService,
 ): void {
   const { logger, settings } = options;
@@ -212,8 +219,10 @@ function addServices(
   const { trustDomain } = settings;
   const { identities: outside } = issuers;
   const registrationAuthorities = new Set(options.registrationAuthorities ?? []);
+  const accounts = new Set(options.trustedNodeAccounts ?? []);
   addIdentityServices(server, {
     registrationAuthorities,
+    nodeProxies: cluster === undefined || accounts.size === 0 ? undefined : { accounts, pods: cluster.source.pods },
     trustDomain,
     authority,
     joinTokens,
@@ -293,7 +302,7 @@ export async function startControlPlane(given: ControlPlaneOptions): Promise<Con
     cleanup.push(() => stopServer(server));
     cleanup.push(() => ads.close());
     const registration = registrations.serve({ mesh, admission, cluster: source.cluster, replica, clock });
-    addServices(server, options, state, mesh, ads, admission, source.tokens, registration);
+    addServices(server, options, state, mesh, ads, admission, source, registration);
     const trust = openTrust({ ...state, admission, federation, meshRoots, mesh, logger });
     cleanup.push(() => trust.close());
     server.addService(serviceDefinition(TrustBundles), trust.service.implementation);

@@ -10,6 +10,7 @@ import { issueJwtSvid } from "../ca/jwt-svid.ts";
 import type { JwtSvidKeys } from "../ca/jwt-svid-keys.ts";
 import type { JwtSvidRecord } from "../ca/jwt-svid-record.ts";
 import { jwtSvidService } from "../ca/jwt-svid-service.ts";
+import { NodeProxies, type NodeProxiesOptions } from "../ca/node-proxies.ts";
 import type { Clock } from "../core/clock.ts";
 import type { Logger } from "../core/logger.ts";
 import { JwtSvidAuthority, WorkloadDirectory } from "../gen/garrison/v1/identity_pb.js";
@@ -32,10 +33,13 @@ export interface IdentityServicesOptions {
   readonly authority: Authority;
   /** SPIFFE IDs of those who may have certificates of every identity. */
   readonly registrationAuthorities: ReadonlySet<string>;
+  /** Undefined where there are none. */
+  readonly nodeProxies: Omit<NodeProxiesOptions, "knows"> | undefined;
   readonly joinTokens: JoinTokens;
   readonly jwtKeys: JwtSvidKeys;
   readonly jwtRecord: JwtSvidRecord;
-  readonly outside: OutsideIdentities;
+  /** Undefined where nobody outside can vouch for anybody. */
+  readonly outside: OutsideIdentities | undefined;
   readonly verifier: TokenVerifier;
   readonly mesh: MeshState;
   readonly registration: RegistrationService;
@@ -60,11 +64,12 @@ function admission(clock: Clock, logger: Logger) {
 
 /** Adds them to a server. A certificate is the best proof, so that a join token that comes with one is not used up. */
 export function addIdentityServices(server: Server, options: IdentityServicesOptions): void {
-  const { trustDomain, authority, joinTokens, jwtKeys, jwtRecord, outside, verifier, mesh, trust, clock, logger } = options;
+  const { trustDomain, authority, nodeProxies, joinTokens, jwtKeys, jwtRecord, outside, verifier, mesh, trust, clock, logger } = options;
   const knows = (caller: SpiffeId): boolean => mesh.current.snapshot.identities.has(formatSpiffeId(caller));
   const byCertificate = clientCertificateAuthenticator({ trustDomain, trust, clock });
-  const byToken = outside.except(tokenAuthenticator({ trustDomain, tokens: verifier }));
-  const outsiders = (how: "use" | "look") => (outside.isEmpty ? [] : [outside.authenticator(how)]);
+  const byOwnToken = tokenAuthenticator({ trustDomain, tokens: verifier });
+  const byToken = outside?.except(byOwnToken) ?? byOwnToken;
+  const outsiders = (how: "use" | "look") => (outside === undefined ? [] : [outside.authenticator(how)]);
   const joining: JoinAuthenticatorOptions = {
     trustDomain,
     tokens: joinTokens,
@@ -75,6 +80,7 @@ export function addIdentityServices(server: Server, options: IdentityServicesOpt
     logger,
     knows,
     registrationAuthorities: options.registrationAuthorities,
+    ...(nodeProxies === undefined ? {} : { nodeProxies: new NodeProxies({ ...nodeProxies, knows }) }),
     authenticators: [byCertificate, joinTokenAuthenticator(joining, "use"), ...outsiders("use"), byToken],
   });
   const jwtSvids = jwtSvidService({
@@ -82,7 +88,8 @@ export function addIdentityServices(server: Server, options: IdentityServicesOpt
     knows,
     issue: (request) => issueJwtSvid({ trustDomain, keys: jwtKeys, record: jwtRecord, clock }, request),
     jwks: () => jwtKeys.jwks,
-    recordRefusal: (caller, identity, error) => authority.recordRefusal(caller, identity, error),
+    recordRefusal: (identity, error) =>
+      authority.recordRefusal(identity === "" ? "nobody" : byCertificate.name, identity, error, "jwt-svid"),
     clock,
     logger,
   });

@@ -13,11 +13,14 @@ import { AddressGuard } from "../jwks/address-guard.ts";
 import { downloadJwks } from "../jwks/download.ts";
 import { JwksResolver } from "../jwks/resolver.ts";
 import { JwksStore } from "../jwks/store.ts";
+import type { RawNode } from "../policy/decode/raw-node.ts";
 import type { IpBlock } from "../policy/ip-block.ts";
-import { readOperatorFile } from "./operator-file.ts";
+import { followOperatorFile, type OperatorFile } from "./operator-file.ts";
+
+const FILE: Omit<OperatorFile, "file"> = { what: "the file of issuers", option: "--issuers", begin: "issuers" };
 
 export interface IssuersOptions {
-  /** The file; without one nobody outside counts. */
+  /** The file; without one nobody outside counts. An edit takes effect at once; one that cannot be taken changes nothing. */
   readonly file: string | undefined;
   readonly trustDomain: TrustDomain;
   /** The `iss` of this control plane's own tokens. */
@@ -31,16 +34,13 @@ export interface IssuersOptions {
 }
 
 export interface Issuers {
-  readonly identities: OutsideIdentities;
+  /** Undefined without a file. */
+  readonly identities: OutsideIdentities | undefined;
   close(): void;
 }
 
-/** The issuers of a file: all of them or, with every reason, none. Throws `invalid-configuration`, `unsafe-permissions`, `not-found`. */
-function readIssuers(
-  file: string,
-  ownIssuer: string,
-): { readonly issuers: readonly OutsideIssuer[]; readonly warnings: readonly string[] } {
-  const node = readOperatorFile({ file, what: "the file of issuers", option: "--issuers", begin: "issuers" });
+/** The issuers of a document: all of them or, with every reason, none. Throws `invalid-configuration`. */
+function issuersOf(node: RawNode, ownIssuer: string): { readonly issuers: readonly OutsideIssuer[]; readonly warnings: readonly string[] } {
   const { issuers, diagnostics } = decodeIssuers(node, ownIssuer);
   const errors = diagnostics.filter((each) => severityOf(each) === "error");
   if (errors.length > 0)
@@ -48,11 +48,9 @@ function readIssuers(
   return { issuers, warnings: diagnostics.map(formatDiagnostic) };
 }
 
-/** Opens the issuers of a start; they stay the same until the control plane ends, their keys do not. */
+/** Opens the issuers, and follows their file. Throws `invalid-configuration`, `unsafe-permissions`, `not-found`. */
 export function openIssuers({ file, trustDomain, ownIssuer, folder, allowed, clock, logger }: IssuersOptions): Issuers {
-  const { issuers, warnings } = file === undefined ? { issuers: [], warnings: [] } : readIssuers(file, ownIssuer);
-  for (const warning of warnings) logger.log("warn", warning);
-  for (const { name, kind } of issuers) logger.log("info", "an issuer outside vouches for workloads", { name, kind });
+  if (file === undefined) return { identities: undefined, close: () => undefined };
   const guard = new AddressGuard(allowed);
   const keys = new JwksResolver({
     download: (source) => downloadJwks(source, { guard }),
@@ -62,12 +60,30 @@ export function openIssuers({ file, trustDomain, ownIssuer, folder, allowed, clo
     logger,
     onChange: () => undefined,
   });
-  keys.want(issuers.flatMap((issuer) => (issuer.kind === "aws" || issuer.jwks.kind === "inline" ? [] : [issuer.jwks])));
   const joins = new InstanceJoins(join(folder, "instance-joins.sqlite"));
-  const identities = new OutsideIdentities({ trustDomain, issuers, keysOf: (source) => keys.keysOf(source), joins, clock });
+  const identities = new OutsideIdentities({ trustDomain, issuers: [], keysOf: (source) => keys.keysOf(source), joins, clock });
+  const take = (node: RawNode): void => {
+    const { issuers, warnings } = issuersOf(node, ownIssuer);
+    for (const warning of warnings) logger.log("warn", warning);
+    keys.want(issuers.flatMap((issuer) => (issuer.kind === "aws" || issuer.jwks.kind === "inline" ? [] : [issuer.jwks])));
+    identities.replace(issuers);
+    logger.log("info", "issuers outside vouch for workloads", { issuers: issuers.map(({ name, kind }) => `${name} (${kind})`).join() });
+  };
   const close = (): void => {
     keys.close();
     joins.close();
   };
-  return { identities, close };
+  try {
+    const stop = followOperatorFile({ ...FILE, file }, take, logger);
+    return {
+      identities,
+      close() {
+        stop();
+        close();
+      },
+    };
+  } catch (error) {
+    close();
+    throw error;
+  }
 }

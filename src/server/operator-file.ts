@@ -2,6 +2,7 @@
 import { closeSync, fstatSync, openSync, readFileSync } from "node:fs";
 import { formatDiagnostic } from "../core/diagnostic.ts";
 import { AppError } from "../core/error.ts";
+import type { Logger } from "../core/logger.ts";
 import type { RawNode } from "../policy/decode/raw-node.ts";
 import { parseYamlDocuments } from "../sources/yaml-documents.ts";
 
@@ -17,6 +18,7 @@ export interface OperatorFile {
 
 const MAX_BYTES = 4 * 1024 * 1024;
 const OTHERS_WRITE = 0o022;
+const LOOK_MS = 2_000;
 
 /** Asked of the file that is read, whatever the path leads to later. */
 function readText({ file, what, option }: OperatorFile): string {
@@ -42,8 +44,11 @@ function readText({ file, what, option }: OperatorFile): string {
 
 /** Its one YAML document. Throws `not-found`, `unsafe-permissions` or `invalid-configuration`. */
 export function readOperatorFile(given: OperatorFile): RawNode {
-  const { file, what, begin } = given;
-  const { documents, diagnostic } = parseYamlDocuments(readText(given), file);
+  return documentOf(given, readText(given));
+}
+
+function documentOf({ file, what, begin }: OperatorFile, text: string): RawNode {
+  const { documents, diagnostic } = parseYamlDocuments(text, file);
   const [node, ...others] = documents;
   if (diagnostic === undefined && node !== undefined && others.length === 0) return node;
   const why = diagnostic === undefined ? "" : `\n${formatDiagnostic(diagnostic)}`;
@@ -51,4 +56,26 @@ export function readOperatorFile(given: OperatorFile): RawNode {
     where: file,
     help: `begin it with \`${begin}:\``,
   });
+}
+
+/**
+ * Has its document taken, and again whenever it has changed, until the answer is called. What cannot be read or taken later is told once, and changes nothing.
+ * Throws as `readOperatorFile` and `take` do, the first time only.
+ */
+export function followOperatorFile(given: OperatorFile, take: (document: RawNode) => void, logger: Logger): () => void {
+  let taken = readText(given);
+  take(documentOf(given, taken));
+  let problem = "";
+  const timer = setInterval(() => {
+    try {
+      const text = readText(given);
+      if (text !== taken) take(documentOf(given, text));
+      [taken, problem] = [text, ""];
+    } catch (thrown) {
+      const { message } = AppError.from(thrown);
+      if (message !== problem) logger.log("error", `${given.what} cannot be taken, its last form stays in force`, { reason: message });
+      problem = message;
+    }
+  }, LOOK_MS).unref();
+  return () => clearInterval(timer);
 }

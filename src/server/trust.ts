@@ -49,8 +49,16 @@ export function openTrust({ folder, authority, jwtKeys, admission, federation, m
     aliases: () => mesh.current.snapshot.meshConfig.trustDomainAliases,
     logger,
   });
-  const service = new TrustService({ current: () => source.current, admit: followerAdmission(admission), clock: admission.clock, logger });
+  const { revocations } = authority;
+  const service = new TrustService({
+    current: () => source.current,
+    admit: followerAdmission(admission),
+    isRevoked: (serial) => revocations.isRevoked(serial),
+    clock: admission.clock,
+    logger,
+  });
   authority.onChange(() => source.refresh());
+  revocations.onChange(() => service.publish());
   federation?.onChange(() => source.refresh());
   meshRoots.onChange(() => source.refresh());
   mesh.onChange(() => source.refresh());

@@ -15,7 +15,7 @@ export interface Extension {
 export type Extensions = ReadonlyMap<string, Extension>;
 
 /** Key usages as bits of the first byte of the bit string (RFC 5280 §4.2.1.3). */
-export const KEY_USAGE = { digitalSignature: 0x80, keyEncipherment: 0x20, keyCertSign: 0x04, cRLSign: 0x02 } as const;
+export const KEY_USAGE = { digitalSignature: 0x80, keyEncipherment: 0x20, keyAgreement: 0x08, keyCertSign: 0x04, cRLSign: 0x02 } as const;
 
 const MAX_EXTENSIONS = 32;
 

@@ -21,6 +21,8 @@ export type Outcome<T> =
 export interface Credentials {
   readonly token?: string;
   readonly material?: TlsMaterial;
+  /** Whose certificate is asked for, where it is another's: Istio's `ImpersonatedIdentity`. */
+  readonly impersonated?: string;
 }
 
 /** Which workload a proxy says that it is. */
@@ -59,12 +61,13 @@ const deadline = () => ({ deadline: Date.now() + DEADLINE_MS });
 export function requestCertificate(
   controlPlane: ControlPlaneFile,
   csr: string,
-  { token, material }: Credentials,
+  { token, material, impersonated }: Credentials,
 ): Promise<Outcome<readonly string[]>> {
   const { path, requestSerialize, responseDeserialize } = methodDefinition(IstioCertificateService.method.createCertificate);
   const metadata = new Metadata();
   if (token !== undefined) metadata.set("authorization", `Bearer ${token}`);
-  const request = create(IstioCertificateRequestSchema, { csr });
+  const asked = impersonated === undefined ? {} : { metadata: { ImpersonatedIdentity: impersonated } };
+  const request = create(IstioCertificateRequestSchema, { csr, ...asked });
   return withClient(controlPlane, material, (client) => {
     const { promise, resolve } = Promise.withResolvers<Outcome<readonly string[]>>();
     client.makeUnaryRequest(path, requestSerialize, responseDeserialize, request, metadata, deadline(), (error, response) => {

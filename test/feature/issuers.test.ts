@@ -8,6 +8,7 @@ import { describe, type TestContext, test } from "node:test";
 import type { LedgerAnswer } from "../../src/ca/http.ts";
 import { callAdmin } from "../../src/cli/admin-client.ts";
 import { buildCsr, generateKey } from "../../src/x509/csr-builder.ts";
+import { until } from "../fakes/processes.ts";
 import { FakeCloud, instanceDocument } from "../fixture/outside-issuers.ts";
 import { inSeconds, SigningKey } from "../fixture/tokens.ts";
 import { requestCertificate } from "./caller.ts";
@@ -65,7 +66,7 @@ function ask(place: Place, token: string, identity = CLIENT_IDENTITY) {
   return requestCertificate(place.controlPlane(), buildCsr(generateKey(), identity), { token });
 }
 
-describe("an issuer outside the mesh", { timeout: 120_000 }, () => {
+describe("an issuer outside the mesh", { timeout: 300_000 }, () => {
   test("vouches for the workload of its claims: by OIDC, with a command that gets the token", async (t) => {
     const place = new Place(t, meshFiles(UNUSED_PORTS));
     const provider = await Provider.start(t);
@@ -148,6 +149,33 @@ describe("an issuer outside the mesh", { timeout: 120_000 }, () => {
     await first.stop();
     await place.serve(undefined, ["--issuers", file]);
     await startAgent(place, "later", "--token-file", token).line(/its instance has joined already/);
+  });
+
+  test("counts from the edit of the file that adds it to the edit that takes it away; an edit that cannot be taken changes nothing", async (t) => {
+    const place = new Place(t, meshFiles(UNUSED_PORTS));
+    const key = new SigningKey("k1", "RS256");
+    const issuer = (name: string, audience = "istio-ca") => ({
+      name,
+      kind: "oidc",
+      issuer: `https://${name}`,
+      audiences: [audience],
+      jwks: JSON.stringify({ keys: [key.jwk()] }),
+      accounts: [{ when: { sub: "ci" }, account: CLIENT }],
+    });
+    const outcome = async (name: string) =>
+      (await ask(place, key.token({ iss: `https://${name}`, aud: "istio-ca", exp: inSeconds(600), sub: "ci" }))).code;
+    const serve = await place.serve(undefined, ["--issuers", write(place, [issuer("first")])]);
+    assert.deepEqual([await outcome("first"), await outcome("second")], ["OK", "UNAUTHENTICATED"]);
+
+    write(place, [issuer("first"), issuer("second")]);
+    await until("the second counts", async () => (await outcome("second")) === "OK");
+    write(place, [{ ...issuer("first"), audiences: [] }]);
+    await serve.line(/the file of issuers cannot be taken, its last form stays in force .*audiences/);
+    assert.deepEqual([await outcome("first"), await outcome("second")], ["OK", "OK"]);
+    write(place, [issuer("second")]);
+    await until("the first counts no more", async () => (await outcome("first")) === "UNAUTHENTICATED");
+    write(place, []);
+    await until("nobody outside counts", async () => (await outcome("second")) === "UNAUTHENTICATED");
   });
 
   test("is refused at the start with every reason, and where others can write its file", async (t) => {

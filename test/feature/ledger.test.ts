@@ -79,6 +79,14 @@ describe("garrison ca", { timeout: 60_000 }, () => {
     assert.match(stdout, new RegExp(`serial +${serial}\\n.*identity +${CLIENT_IDENTITY}\\n[^]*entry of the log +3\\n$`));
   });
 
+  test("list and show tell what was revoked", async () => {
+    assert.equal((await place.run("ca", "revoke", "--serial", serial, "--reason", "keyCompromise")).exit, 0);
+    const told = lines((await place.run("ca", "list", "--outcome", "revoked")).stdout);
+    assert.equal(told.length, 1);
+    assert.match(told[0] ?? "", new RegExp(`Z revoked {5}${serial} ${CLIENT_IDENTITY} by token, revoked \\S+: keyCompromise$`));
+    assert.match((await place.run("ca", "show", serial)).stdout, /revoked +\S+: keyCompromise\n/);
+  });
+
   test("prove gives a proof that holds for this certificate alone, with nothing but the verifier", async () => {
     const verifier = readFileSync(join(place.state, "ca", "log", "verifier"), "utf8").trim();
     writeFileSync(file("web.tlog-proof"), (await place.run("ca", "prove", serial)).stdout);
@@ -98,17 +106,17 @@ describe("garrison ca", { timeout: 60_000 }, () => {
     writeFileSync(file("kept.txt"), readFileSync(join(place.state, "ca", "log", "checkpoint"), "utf8"));
     assert.match(
       (await place.run("ca", "verify-log", "--log-only", "--checkpoint", file("kept.txt"))).stdout,
-      /^the log holds: 4 certificates, root \S+, \d checkpoints\n$/,
+      /^the log holds: 4 certificates, 1 of revocations and JWT-SVIDs, root \S+, \d checkpoints\n$/,
     );
     assert.equal(await serve.stop(), 0);
     const held = await place.run("ca", "verify-log");
     assert.deepEqual([held.exit, held.stderr], [0, ""]);
-    const bundle = join(place.state, "ca", "log", "tile", "entries", "000.p", "4");
+    const bundle = join(place.state, "ca", "log", "tile", "entries", "000.p", "5");
     const bytes = readFileSync(bundle);
     writeFileSync(bundle, Buffer.from(bytes.toString("latin1").replace("sa/client", "sa/server"), "latin1"));
     const broken = await place.run("ca", "verify-log");
     assert.equal(broken.exit, 1);
-    assert.match(broken.stdout, /^tile\/0\/000\.p\/4: the file is not what the entries give, from byte 32 on\n/m);
+    assert.match(broken.stdout, /^tile\/0\/000\.p\/5: the file is not what the entries give, from byte 32 on\n/m);
     assert.match(
       broken.stdout,
       /^ledger row of leaf 1: `identity` of serial \S+ is `\S+client` in the ledger and `\S+server` in the log\n/m,

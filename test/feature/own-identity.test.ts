@@ -7,6 +7,7 @@ import { callAdmin } from "../../src/cli/admin-client.ts";
 import type { StatusAnswer } from "../../src/cli/status.ts";
 import type { AuthoritiesAnswer } from "../../src/server/authorities.ts";
 import { until } from "../fakes/processes.ts";
+import { garrison } from "./garrison.ts";
 import { CLIENT, meshFiles, UNUSED_PORTS } from "./mesh.ts";
 import { Place } from "./place.ts";
 
@@ -61,6 +62,24 @@ describe("what is revoked by mistake", { timeout: 90_000 }, () => {
     assert.equal(revoked.exit, 1);
     assert.match(revoked.stdout, /the control plane's own certificate is of it and was not renewed/);
     assert.match(revoked.stdout, /nothing was done/);
+  });
+
+  test("and once it has ended, it does not start until it is given free in its folder, which it keeps to itself while it runs", async () => {
+    const own = new Place({ after }, meshFiles(UNUSED_PORTS));
+    const unblock = (...more: readonly string[]) => own.run("ca", "unblock", ...more, "--offline");
+    assert.equal((await unblock(OWN)).exit, 4);
+    const serve = await own.serve();
+    assert.equal((await own.run("ca", "revoke", "--identity", OWN, "--force")).exit, 0);
+    const locked = await unblock(OWN);
+    assert.notEqual(locked.exit, 0);
+    assert.match(locked.stderr, /in use by another process/);
+    await serve.stop();
+    const start = ["serve", "--config", own.config, "--state", own.state, "--listen", "127.0.0.1:0"];
+    assert.match((await garrison(start)).stderr, /`spiffe:\/\/cluster\.local\/ns\/istio-system\/sa\/garrison` is revoked\n.*--offline/);
+    assert.equal((await unblock("shop/client")).exit, 4);
+    assert.match((await unblock(OWN)).stdout, /^spiffe:\/\/cluster\.local\/ns\/istio-system\/sa\/garrison may have certificates again$/m);
+    await own.serve();
+    assert.equal((await own.run("status")).exit, 0);
   });
 
   test("given free again, it is renewed at once, and by the new authority when the old one is revoked", async () => {

@@ -47,6 +47,10 @@ describe("the Workload API of garrison run", { timeout: 120_000 }, () => {
       issued.map(({ identity, audiences }) => [identity, audiences]),
       [[IDENTITY, ["vault"]]],
     );
+    const listed = (await place.run("ca", "list", "--kind", "jwt-svid")).stdout;
+    assert.match(listed, new RegExp(`^\\S+ issued +JWT-SVID \\S+ ${IDENTITY} by client certificate, for vault, until \\S+\n$`));
+    assert.match((await place.run("ca", "list")).stdout, /JWT-SVID/);
+    assert.equal((await place.run("ca", "list", "--kind", "certificate")).stdout.includes("JWT-SVID"), false);
 
     assert.equal(await agent.stop(), 143);
     assert.equal(readdirSync(join(place.state, "run", "shop.client")).includes("workload.sock"), false);

@@ -61,6 +61,8 @@ function makePki(folder: string): void {
   openssl("rsa", "-in", "tokens.key", "-pubout", "-out", "tokens.pub");
 }
 
+type Process = "kube-apiserver" | "kube-controller-manager" | "etcd";
+
 export class ApiServer {
   /** The administrator's. */
   readonly kubeconfig: string;
@@ -83,6 +85,7 @@ export class ApiServer {
     makePki(join(folder, "pki"));
     const server = new ApiServer(folder, await freePort(), await freePort());
     scope.after(async () => {
+      await server.stop("kube-controller-manager");
       await server.stop("kube-apiserver");
       await server.stop("etcd");
       rmSync(folder, { recursive: true, force: true });
@@ -140,8 +143,19 @@ export class ApiServer {
     await until("the API server is ready", () => this.#isReady(), START_TIMEOUT_MS);
   }
 
+  /** Starts the controllers of these names, as the administrator. What they do is awaited by whoever waits for it. */
+  startControllers(names: readonly string[]): void {
+    this.#spawn("kube-controller-manager", [
+      `--kubeconfig=${this.kubeconfig}`,
+      `--controllers=${names.join()}`,
+      "--leader-elect=false",
+      // It serves nobody.
+      "--secure-port=0",
+    ]);
+  }
+
   /** Ends one of the processes and waits for its end. */
-  async stop(name: "kube-apiserver" | "etcd"): Promise<void> {
+  async stop(name: Process): Promise<void> {
     const child = this.#processes.get(name);
     this.#processes.delete(name);
     if (child === undefined || child.exitCode !== null || child.signalCode !== null) return;
@@ -154,7 +168,7 @@ export class ApiServer {
     return join(this.#folder, "pki", name);
   }
 
-  #spawn(name: "kube-apiserver" | "etcd", args: readonly string[]): void {
+  #spawn(name: Process, args: readonly string[]): void {
     const log = openSync(join(this.#folder, `${name}.log`), "a");
     this.#processes.set(name, spawn(assets(name), args, { stdio: ["ignore", log, log] }));
     closeSync(log);

@@ -4,7 +4,7 @@ import { globSync, readFileSync } from "node:fs";
 import type { IncomingMessage } from "node:http";
 import { type RequestOptions, request } from "node:https";
 import { basename, join } from "node:path";
-import { CoreV1Api, KubeConfig, type KubernetesObject, KubernetesObjectApi } from "@kubernetes/client-node";
+import { CoreV1Api, KubeConfig, type KubernetesObject, KubernetesObjectApi, type V1PodStatus } from "@kubernetes/client-node";
 import { parse, parseAllDocuments } from "yaml";
 import { renderChart } from "../../src/install/chart.ts";
 import { type ApiAnswer, type KubernetesApi, openKubernetesApi } from "../../src/sources/kubernetes/api.ts";
@@ -172,15 +172,36 @@ export class Cluster {
   async pod(
     namespace: string,
     name: string,
-    options: { readonly account: string; readonly ip: string; readonly labels?: Record<string, string>; readonly ready?: boolean },
+    options: {
+      readonly account: string;
+      readonly ip: string;
+      readonly labels?: Record<string, string>;
+      readonly ready?: boolean;
+      readonly node?: string;
+      readonly hostNetwork?: boolean;
+    },
   ): Promise<void> {
+    const { account, ip, labels = {}, ready = true, node = "node-1", hostNetwork = false } = options;
     const ports = [{ name: "web", containerPort: 8080 }];
-    const spec = { serviceAccountName: options.account, nodeName: "node-1", containers: [{ name: "app", image: "none", ports }] };
-    await this.#core.createNamespacedPod({ namespace, body: { metadata: { name, labels: options.labels ?? {} }, spec } });
-    const conditions = [{ type: "Ready", status: options.ready === false ? "False" : "True" }];
-    const status = { phase: "Running", podIP: options.ip, conditions };
+    const spec = { serviceAccountName: account, nodeName: node, hostNetwork, containers: [{ name: "app", image: "none", ports }] };
+    await this.#core.createNamespacedPod({ namespace, body: { metadata: { name, labels }, spec } });
+    await this.setPodStatus(namespace, name, {
+      phase: "Running",
+      podIP: ip,
+      conditions: [{ type: "Ready", status: ready ? "True" : "False" }],
+    });
+  }
+
+  /** What a pod's node would write of it. */
+  async setPodStatus(namespace: string, name: string, status: V1PodStatus): Promise<void> {
     const current = await this.#core.readNamespacedPod({ namespace, name });
     await this.#core.replaceNamespacedPodStatus({ namespace, name, body: { ...current, status } });
+  }
+
+  /** The names of the pods with a label. */
+  async podsWith(namespace: string, labelSelector: string): Promise<readonly string[]> {
+    const { items } = await this.#core.listNamespacedPod({ namespace, labelSelector });
+    return items.map(({ metadata }) => metadata?.name ?? "");
   }
 
   /** A token of a service account, bound to a pod where one is named. */

@@ -161,7 +161,7 @@ export interface DecodedIssuers {
 /** The issuers of a document `{issuers: […]}`. They count only where no diagnostic is an error. `ownIssuer`: the `iss` of this control plane's own tokens. */
 export function decodeIssuers(node: RawNode, ownIssuer: string): DecodedIssuers {
   const report = new Report();
-  const document = record((fields) => fields.required("issuers", list(issuer, { min: 1, max: MAX_ISSUERS })));
+  const document = record((fields) => fields.required("issuers", list(issuer, { min: 0, max: MAX_ISSUERS })));
   const cursor = { node, path: "", report };
   const issuers = document(cursor) ?? [];
   checkUnique({ ...cursor, path: "issuers" }, issuers, ownIssuer);

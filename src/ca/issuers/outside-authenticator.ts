@@ -29,21 +29,21 @@ function bearerOf({ authorization }: CallerCredentials): string | undefined {
 /** What a credential outside proves, by its one issuer; undefined for a credential of no configured issuer. */
 export class OutsideIdentities {
   readonly #options: OutsideOptions;
-  readonly #tokens: ReadonlyMap<string, OutsideTokens>;
-  readonly #aws: AwsIssuer | undefined;
+  #tokens: ReadonlyMap<string, OutsideTokens> = new Map();
+  #aws: AwsIssuer | undefined;
 
   constructor(options: OutsideOptions) {
-    const { issuers, keysOf, clock } = options;
     this.#options = options;
+    this.replace(options.issuers);
+  }
+
+  /** From now on these vouch, and no others. */
+  replace(issuers: readonly OutsideIssuer[]): void {
+    const { keysOf, clock } = this.#options;
     this.#aws = issuers.find((issuer) => issuer.kind === "aws");
     this.#tokens = new Map(
       issuers.flatMap((issuer) => (issuer.kind === "aws" ? [] : [[issuer.issuer, new OutsideTokens(issuer, keysOf, clock)]])),
     );
-  }
-
-  /** Nobody outside vouches for anybody. */
-  get isEmpty(): boolean {
-    return this.#options.issuers.length === 0;
   }
 
   /** `use`: for certificates, each document once. `look`: for questions that give nothing away but the workload's own description. */

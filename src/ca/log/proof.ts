@@ -1,6 +1,6 @@
 /** The proof that a certificate is in the log, as a text that needs nothing else to be checked (C2SP tlog-proof). */
 import { AppError } from "../../core/error.ts";
-import { decodeEntry, type LogEntry } from "./entry.ts";
+import { type CertificateEntry, decodeEntry, isNote } from "./entry.ts";
 import { HASH_BYTES, leafHash, rootFromProof } from "./merkle.ts";
 import { type NoteVerifier, openCheckpoint } from "./note.ts";
 
@@ -25,7 +25,7 @@ export function formatProof({ entry, index, hashes, checkpoint }: InclusionProof
 }
 
 /** The entry that a proof proves, under this verifier. Throws `invalid-argument` for a text that is no proof, `unauthenticated` for one that does not hold. */
-export function openProof(text: string, verifier: NoteVerifier): LogEntry {
+export function openProof(text: string, verifier: NoteVerifier): CertificateEntry {
   const bad = new AppError("invalid-argument", "the text is no proof of inclusion", {
     help: `it begins with \`${HEADER}\`, as \`garrison ca prove\` prints it`,
   });
@@ -40,5 +40,7 @@ export function openProof(text: string, verifier: NoteVerifier): LogEntry {
   const proved = rootFromProof(leafHash(entry), Number(at), size, hashes);
   if (proved === undefined || Buffer.compare(proved, root) !== 0)
     throw new AppError("unauthenticated", "the proof does not lead to the root of its checkpoint");
-  return decodeEntry(entry);
+  const decoded = decodeEntry(entry);
+  if (!isNote(decoded)) return decoded;
+  throw new AppError("invalid-argument", "the proof is of an entry that is of no certificate");
 }

@@ -154,7 +154,7 @@ describe("verifyLog()", () => {
       "kept.txt: the log was set back: this checkpoint has 801 entries, and the log says 600",
     ]);
     cpSync(join(later, "ca", "log", "checkpoints"), at("checkpoints"), { recursive: true });
-    assert.match(problems().join(), /^checkpoints\/80[01]: the log was set back/);
+    assert.match(problems().join(), /^checkpoints\/[78]\d\d: the log was set back/);
     rmSync(later, { recursive: true });
   });
 

@@ -6,9 +6,10 @@ import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { AppError } from "../../core/error.ts";
 import type { CertificateRecord } from "../ledger-database.ts";
-import { decodeEntry, type LogEntry } from "./entry.ts";
+import { type CertificateEntry, decodeEntry, isNote, type LogEntry } from "./entry.ts";
 import { readJournal } from "./journal.ts";
 import { type Checkpoint, type NoteVerifier, openCheckpoint } from "./note.ts";
+import { NoteCheck, type NotesToVerify } from "./note-check.ts";
 import { flaw, LogReader, readLogFile } from "./reader.ts";
 import { type Replayed, recordsBeyond } from "./restore.ts";
 import { ARCHIVE_FOLDER, CHECKPOINT_FILE } from "./transparency-log.ts";
@@ -20,7 +21,7 @@ export interface KeptCheckpoint {
   readonly note: string;
 }
 
-export interface LogToVerify {
+export interface LogToVerify extends NotesToVerify {
   readonly folder: string;
   readonly verifier: NoteVerifier;
   /** Kept elsewhere: what tells that the whole folder was set back. */
@@ -33,6 +34,8 @@ export interface LogToVerify {
 
 export interface LogReport {
   readonly size: number;
+  /** Of certificates; the others say what was revoked, and which JWT-SVIDs there were. */
+  readonly certificates: number;
   readonly root: string;
   readonly checkpoints: number;
   /** Rows beyond the log, which the next start adds: they have not been handed out. */
@@ -98,7 +101,7 @@ const FIELDS = [
   "notAfter",
   "recordedAt",
   "sha256",
-] as const satisfies readonly (keyof LogEntry)[];
+] as const satisfies readonly (keyof CertificateEntry)[];
 
 /** Walks the ledger's rows beside the entries. */
 class RowCheck {
@@ -114,7 +117,7 @@ class RowCheck {
     this.#advance();
   }
 
-  check(leaf: number, entry: LogEntry): void {
+  check(leaf: number, entry: CertificateEntry): void {
     const where = `ledger row of leaf ${leaf}`;
     while (this.#next !== undefined && (this.#next.leaf ?? 0) < leaf) {
       this.#problems.add(`ledger row of leaf ${this.#next.leaf}`, `the row of serial ${this.#next.serial} is out of order`);
@@ -163,9 +166,12 @@ class Walk {
   readonly #problems: Problems;
   readonly #claims: ReadonlyMap<number, readonly Claim[]>;
   readonly #rows: RowCheck | undefined;
+  readonly #notes: NoteCheck;
+  certificates = 0;
 
-  constructor(claims: readonly Claim[], rows: RowCheck | undefined, problems: Problems) {
+  constructor(claims: readonly Claim[], rows: RowCheck | undefined, notes: NoteCheck, problems: Problems) {
     this.#problems = problems;
+    this.#notes = notes;
     this.#claims = Map.groupBy(claims, ({ size }) => size);
     this.#rows = rows;
     this.#compareClaims();
@@ -187,8 +193,17 @@ class Walk {
     const full = this.tree.add(bytes);
     this.#compareClaims();
     const entry = this.#problems.try(`entry ${leaf}`, () => decodeEntry(bytes));
-    if (entry !== undefined) this.#rows?.check(leaf, entry);
+    if (entry !== undefined) this.#compareEntry(leaf, entry);
     return full;
+  }
+
+  #compareEntry(leaf: number, entry: LogEntry): void {
+    if (isNote(entry)) {
+      this.#notes.check(leaf, entry);
+      return;
+    }
+    this.certificates += 1;
+    this.#rows?.check(leaf, entry);
   }
 
   #compareClaims(): void {
@@ -210,16 +225,19 @@ export function verifyLog(input: LogToVerify): LogReport {
   for (const { where, size } of claims)
     if (size > last.size) problems.add(where, `the log was set back: this checkpoint has ${size} entries, and the log says ${last.size}`);
   const rows = input.rows === undefined ? undefined : new RowCheck(input.rows, input.retainedSince, problems);
-  const walk = new Walk(claims, rows, problems);
+  const notes = new NoteCheck(input, (where, message) => problems.add(where, message));
+  const walk = new Walk(claims, rows, notes, problems);
   problems.try(folder, () => {
     walk.tiles(folder, newest.size);
     walk.journal(beyond);
   });
+  const waiting = notes.finish(walk.tree.size);
   return {
     size: last.size,
+    certificates: walk.certificates,
     root: Buffer.from(last.root).toString("base64"),
     checkpoints: claims.length,
-    waiting: walk.tree.size === last.size ? (rows?.rest() ?? 0) : 0,
+    waiting: walk.tree.size === last.size ? (rows?.rest() ?? 0) + waiting : 0,
     problems: problems.found,
   };
 }

@@ -121,6 +121,12 @@ describe("a CA that another one signs for", () => {
     assert.deepEqual(authority.trust.intermediates.length, 1);
   });
 
+  test("takes key usages that an SVID may have besides its signature, as istiod writes them for every kind of key", async () => {
+    const usage = "critical,digitalSignature,keyEncipherment,keyAgreement";
+    answer = async (request) => [sign(request, { usage }), ca.text("middle.pem")];
+    assert.equal((await authority.recorded(await issue())).intermediates.length, 1);
+  });
+
   const bad: Readonly<Record<string, readonly [Upstream["request"], RegExp]>> = {
     "the certificate of another key": [async (r) => [sign(r, { csr: buildCsr(generateKey(), URI) }), ca.text("middle.pem")], /another key/],
     "another identity": [
@@ -139,6 +145,14 @@ describe("a CA that another one signs for", () => {
     "one that may sign certificates": [
       async (r) => [sign(r, { usage: "critical,digitalSignature,keyCertSign" }), ca.text("middle.pem")],
       /may sign certificates/,
+    ],
+    "one that may sign other things": [
+      async (r) => [sign(r, { usage: "critical,digitalSignature,nonRepudiation" }), ca.text("middle.pem")],
+      /key usage is not one of a leaf SVID/,
+    ],
+    "one that signs nothing": [
+      async (r) => [sign(r, { usage: "critical,keyAgreement" }), ca.text("middle.pem")],
+      /key usage|not meant|may not/,
     ],
     "one for servers alone": [async (r) => [sign(r, { purposes: "serverAuth" }), ca.text("middle.pem")], /not meant for a client/],
     "one of another root": [async (r) => [sign(r, { signer: "other" }), ca.text("other.pem")], /the certificate .*(root|issuer|trusted)/],

@@ -14,6 +14,7 @@ import { type ApiObject, isPlain } from "./api-objects.ts";
 import { withHealth } from "./entry-health.ts";
 import { objectTree } from "./object-tree.ts";
 import { observe } from "./observed.ts";
+import { PlacedPods } from "./placed-pods.ts";
 import { withProxyConfig } from "./pod-proxy-config.ts";
 import { Reflector, type ReflectorOptions } from "./reflector.ts";
 import { SecretWatches } from "./secret-watches.ts";
@@ -43,6 +44,8 @@ export interface ClusterSource {
   accounts(): readonly Account[];
   /** The WorkloadEntries, as the server has them. */
   entries(): readonly WorkloadEntryFound[];
+  /** Where the pods are. */
+  readonly pods: PlacedPods;
   /** The objects of Istio's kinds, as the server has them, with what became of each. */
   written(): readonly VersionedObject[];
   /** Calls `listener` when the status of such an object was changed. */
@@ -110,6 +113,7 @@ class Watching implements ClusterSource {
   readonly #options: ClusterSourceOptions;
   readonly #reflectors: readonly { readonly kind: WatchedKind; readonly reflector: Reflector }[];
   readonly #secrets: SecretWatches;
+  readonly pods = new PlacedPods(() => this.#objectsOf("Pod"));
   /** What became of each object, what of it is in force, and what is wrong with it. */
   #statuses = new Ordered<SourceStatus>();
   #objects = new Ordered<MeshObject>();
@@ -192,12 +196,17 @@ class Watching implements ClusterSource {
     });
   }
 
+  #objectsOf(name: string): ReadonlyMap<string, ApiObject> | undefined {
+    return this.#reflectors.find(({ kind }) => kind.kind === name)?.reflector.objects;
+  }
+
   accounts(): readonly Account[] {
-    const found = this.#reflectors.find(({ kind }) => kind.kind === "ServiceAccount")?.reflector.objects;
-    return [...(found?.values() ?? [])].flatMap(({ metadata: { namespace, name }, body }): readonly Account[] => {
-      const { uid, deletionTimestamp } = isPlain(body.metadata) ? body.metadata : {};
-      return typeof uid === "string" && deletionTimestamp === undefined ? [{ namespace, name, uid }] : [];
-    });
+    return [...(this.#objectsOf("ServiceAccount")?.values() ?? [])].flatMap(
+      ({ metadata: { namespace, name }, body }): readonly Account[] => {
+        const { uid, deletionTimestamp } = isPlain(body.metadata) ? body.metadata : {};
+        return typeof uid === "string" && deletionTimestamp === undefined ? [{ namespace, name, uid }] : [];
+      },
+    );
   }
 
   /** None for an object of which another form is being told just now. */
@@ -220,6 +229,7 @@ class Watching implements ClusterSource {
 
   /** A burst is one snapshot: what one answer brings is read whole before anything is told. */
   #changed(): void {
+    this.pods.changed();
     if (this.#closed || this.#waiting) return;
     this.#waiting = true;
     const delay = Math.max(0, this.#last + STORM_MS - performance.now());

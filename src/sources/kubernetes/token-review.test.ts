@@ -23,6 +23,27 @@ test("a token that the API server vouches for is its service account's, and the 
   ]);
 });
 
+const EXTRA = {
+  "authentication.kubernetes.io/pod-name": ["payroll-1"],
+  "authentication.kubernetes.io/pod-uid": ["0a-1b"],
+  "authentication.kubernetes.io/node-name": ["node-1"],
+};
+
+test("a token that is bound to a pod says so, with its node where the cluster tells it", async () => {
+  const account = { namespace: "shop", name: "payroll" };
+  const verified = (extra: unknown) => reviewer({ ...GOOD, user: { ...USER, extra } }).verify();
+  assert.deepEqual(await verified(EXTRA), { ...account, pod: { name: "payroll-1", uid: "0a-1b", node: "node-1" } });
+  const { "authentication.kubernetes.io/node-name": _, ...older } = EXTRA;
+  assert.deepEqual(await verified(older), { ...account, pod: { name: "payroll-1", uid: "0a-1b" } });
+  for (const odd of [
+    {},
+    "x",
+    { ...EXTRA, "authentication.kubernetes.io/pod-uid": ["a", "b"] },
+    { ...EXTRA, "authentication.kubernetes.io/pod-name": "payroll-1" },
+  ])
+    assert.deepEqual(await verified(odd), account);
+});
+
 for (const [what, status, reason] of [
   ["is not authenticated", { ...GOOD, authenticated: false }, /does not vouch/],
   ["is not said to be authenticated", { user: USER, audiences: [AUDIENCE] }, /does not vouch/],

@@ -14,6 +14,27 @@ export interface ServiceAccountName {
   readonly name: string;
 }
 
+/** Of a token that was made for a pod: while it is there, in the account's namespace. */
+interface Pod {
+  readonly name: string;
+  readonly uid: string;
+  /** Since Kubernetes 1.30. */
+  readonly node?: string;
+}
+
+const EXTRA = "authentication.kubernetes.io/";
+
+/** What the API server adds to the user's name: lists of one text each. */
+function podOf(extra: unknown): Pod | undefined {
+  const text = (key: string): string | undefined => {
+    const values = isPlain(extra) ? extra[`${EXTRA}${key}`] : undefined;
+    const [value, ...others]: readonly unknown[] = Array.isArray(values) ? values : [];
+    return typeof value === "string" && value !== "" && others.length === 0 ? value : undefined;
+  };
+  const [name, uid, node] = ["pod-name", "pod-uid", "node-name"].map(text);
+  return name === undefined || uid === undefined ? undefined : { name, uid, ...(node === undefined ? {} : { node }) };
+}
+
 function refuse(reason: string): AppError {
   return new AppError("unauthenticated", `the token was refused: ${reason}`);
 }
@@ -35,7 +56,7 @@ export class TokenReviewer {
   }
 
   /** Whose token it is. Throws `unauthenticated`; `unavailable` where the API server does not answer. */
-  async verify(token: string, { audience }: { readonly audience: string }): Promise<ServiceAccountName> {
+  async verify(token: string, { audience }: { readonly audience: string }): Promise<ServiceAccountName & { readonly pod?: Pod }> {
     if (token.length > MAX_TOKEN) throw refuse("it is too long");
     const review = { apiVersion: "authentication.k8s.io/v1", kind: "TokenReview", spec: { token, audiences: [audience] } };
     const { status, body } = await this.#api.call("POST", REVIEWS, review);
@@ -46,6 +67,7 @@ export class TokenReviewer {
     if (!Array.isArray(audiences) || !audiences.includes(audience)) throw refuse("it is for another audience");
     const { groups } = result.user;
     if (!Array.isArray(groups) || !groups.includes(GROUP)) throw refuse("it is of no service account");
-    return accountOf(result.user.username);
+    const pod = podOf(result.user.extra);
+    return { ...accountOf(result.user.username), ...(pod === undefined ? {} : { pod }) };
   }
 }

@@ -2,6 +2,7 @@ import { AppError } from "../../core/error.ts";
 import type { Certificate } from "../certificate.ts";
 import { basicConstraints } from "./basic-constraints.ts";
 import { extendedKeyUsage } from "./extended-key-usage.ts";
+import { foreignKeyUsage } from "./foreign-key-usage.ts";
 import { issuerName } from "./issuer-name.ts";
 import { keyIdentifiers } from "./key-identifiers.ts";
 import { keyUsage } from "./key-usage.ts";
@@ -24,7 +25,7 @@ export const LINTS: readonly Lint[] = [
 ];
 
 /** What holds for leaves of other CAs as well, which may have a subject, and leave out what a leaf needs not say of itself. */
-const FOREIGN_LINTS: readonly Lint[] = [issuerName, validity, spiffeIdentity, keyUsage, extendedKeyUsage];
+const FOREIGN_LINTS: readonly Lint[] = [issuerName, validity, spiffeIdentity, foreignKeyUsage, extendedKeyUsage];
 
 /** The first flaw of a leaf that another CA has signed. */
 export function foreignFlaw(leaf: Certificate, context: LintContext): string | undefined {
