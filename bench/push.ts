@@ -1,7 +1,8 @@
 /**
  * From a cluster's event to what arrives at its proxies: 1,000 services and 2,000 pods, whose API server is played in this process, and
  * so many proxies in another, each with a connection and a certificate of its own. `node --expose-gc bench/push.ts [PROXIES]
- * [isolated|visible] [delta|sotw]`.
+ * [isolated|visible] [delta|sotw] [--kubernetes]`. With `--kubernetes` the API server is a real one (KUBEBUILDER_ASSETS), to which
+ * everything is written, and times count from when its events come.
  */
 import { fork } from "node:child_process";
 import { once } from "node:events";
@@ -9,6 +10,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { parseArgs } from "node:util";
 import { Server } from "@grpc/grpc-js";
 import { type Authority, openAuthority } from "../src/ca/authority.ts";
 import { startServing } from "../src/ca/serving.ts";
@@ -24,11 +26,13 @@ import { MeshState } from "../src/server/mesh-state.ts";
 import { Publisher } from "../src/server/publisher.ts";
 import { RENDERERS } from "../src/server/render.ts";
 import { watchCluster } from "../src/sources/kubernetes/cluster-source.ts";
+import { watchedKinds } from "../src/sources/kubernetes/watched-kinds.ts";
 import { buildCsr, generateKey } from "../src/x509/csr-builder.ts";
 import { ResourceCache } from "../src/xds/cache.ts";
 import { ADS_SERVER_OPTIONS, createAdsService } from "../src/xds/service.ts";
 import { print } from "./harness.ts";
 import { BenchCluster, peerAuthenticationObject, placeOf, policyObject, sliceObject } from "./push/cluster.ts";
+import { RealCluster } from "./push/kubernetes.ts";
 import type { Arrivals, Order, ProxyIdentity } from "./push/messages.ts";
 
 const SETTINGS = {
@@ -75,9 +79,11 @@ async function identities(authority: Authority, count: number): Promise<readonly
   );
 }
 
-const [count = "1000", sight = "isolated", variant = "delta"] = process.argv.slice(2);
+const { values: flags, positionals } = parseArgs({ allowPositionals: true, options: { kubernetes: { type: "boolean", default: false } } });
+const [count = "1000", sight = "isolated", variant = "delta"] = positionals;
 const proxies = Number(count);
-const about = { proxies, sight, variant };
+const about = { proxies, sight, variant, ...(flags.kubernetes ? { server: "kube-apiserver" } : {}) };
+const endings: (() => unknown)[] = [];
 
 const stateFolder = mkdtempSync(join(tmpdir(), "garrison-bench-"));
 const child = fork(join(import.meta.dirname, "push", "proxies.ts"));
@@ -92,7 +98,8 @@ const serving = await startServing({
   clock: systemClock,
   logger: silentLogger,
 });
-const cluster = new BenchCluster(sight === "visible");
+const scope = { after: (end: () => unknown) => void endings.unshift(end) };
+const cluster = flags.kubernetes ? await RealCluster.start(scope, sight === "visible", now) : new BenchCluster(sight === "visible");
 const mesh = new MeshState(SETTINGS, silentLogger);
 const cache = new ResourceCache();
 const publisher = new Publisher(cache, RENDERERS, mesh.current, silentLogger);
@@ -100,7 +107,7 @@ mesh.onChange((view) => publisher.publish(view));
 const source = await watchCluster({
   api: cluster.api,
   logger: silentLogger,
-  rootNamespace: DEFAULT_ROOT_NAMESPACE,
+  kinds: watchedKinds(DEFAULT_ROOT_NAMESPACE),
   onSnapshot: (snapshot) => mesh.apply(snapshot),
 });
 const ads = createAdsService({
@@ -181,10 +188,10 @@ interface Outcome {
   readonly bytes: number;
 }
 
-async function oneChange(change: () => void): Promise<Outcome> {
+async function oneChange(change: () => Promise<number>): Promise<Outcome> {
   await settled();
-  const [began, cpu] = [now(), cpuSeconds()];
-  change();
+  const cpu = cpuSeconds();
+  const began = await change();
   await sleep(QUIET_MS);
   let all = await arrivals();
   for (let more = await arrivals(); ; more = await arrivals()) {
@@ -210,7 +217,7 @@ async function oneChange(change: () => void): Promise<Outcome> {
 }
 
 /** The best of some turns, since the machine has others to serve. */
-async function change(what: string, edit: (turn: number) => void): Promise<void> {
+async function change(what: string, edit: (turn: number) => Promise<number>): Promise<void> {
   const turns: Outcome[] = [];
   for (let turn = 1; turn <= 5; turn++) turns.push(await oneChange(() => edit(turn)));
   turns.sort((left, right) => left.lastMs - right.lastMs);
@@ -230,7 +237,7 @@ async function churn(seconds: number): Promise<void> {
   for (let turn = 0; turn < seconds * 10; turn++) {
     const due = began + turn * 100;
     if (due > now()) await sleep(due - now());
-    cluster.tell("endpointslices", sliceObject((turn % 100) * 10, turn % 200 >= 100));
+    void cluster.tell("endpointslices", sliceObject((turn % 100) * 10, turn % 200 >= 100));
     if (turn % 20 === 19) {
       const counted = await arrivals();
       total.responses += counted.responses;
@@ -264,4 +271,5 @@ try {
   serving.close();
   authority.close();
   rmSync(stateFolder, { recursive: true });
+  for (const end of endings) await end();
 }

@@ -4,8 +4,8 @@ import { FakeKubernetesApi } from "../../test/fakes/fake-kubernetes-api.ts";
 const SERVICES = 1000;
 const SERVICES_OF_A_NAMESPACE = 10;
 
-type ApiObject = {
-  readonly metadata: { readonly name: string; readonly namespace?: string };
+export type ApiObject = {
+  readonly metadata: { readonly name: string; readonly namespace?: string; readonly labels?: Readonly<Record<string, string>> };
   readonly [field: string]: unknown;
 };
 
@@ -53,7 +53,7 @@ function podObject(pod: number): ApiObject {
   const { namespace, name, account } = placeOf(pod);
   const spec = {
     serviceAccountName: account,
-    containers: [{ name: "app", ports: [{ name: "http", containerPort: 8080 }] }],
+    containers: [{ name: "app", image: "app", ports: [{ name: "http", containerPort: 8080 }] }],
   };
   const status = {
     phase: "Running",
@@ -117,22 +117,27 @@ function sidecarObjects(visible: boolean): readonly ApiObject[] {
   return [...new Set(numbers(SERVICES).map(namespaceOf))].map((namespace) => object(namespace, "default", egress(["./*"])));
 }
 
+/** All objects, by the plural of their kind. */
+export function clusterObjects(visible: boolean): Readonly<Record<string, readonly ApiObject[]>> {
+  const namespaces = [...new Set(numbers(SERVICES).map(namespaceOf)), "istio-system"];
+  return {
+    namespaces: namespaces.map((name) => object("", name, {})),
+    serviceaccounts: numbers(SERVICES).map((app) => object(namespaceOf(app), `app-${app}`, {})),
+    services: numbers(SERVICES).map(serviceObject),
+    pods: numbers(SERVICES * 2).map(podObject),
+    endpointslices: numbers(SERVICES).map((app) => sliceObject(app)),
+    sidecars: sidecarObjects(visible),
+    authorizationpolicies: [policyObject(-1, "/all"), ...numbers(SERVICES).map((app) => policyObject(app, "/api"))],
+    peerauthentications: [peerAuthenticationObject("STRICT")],
+  };
+}
+
 /** An API server that has the cluster, and whose watches the benchmark feeds. */
 export class BenchCluster {
   readonly api = new FakeKubernetesApi();
 
   constructor(visible: boolean) {
-    const namespaces = [...new Set(numbers(SERVICES).map(namespaceOf)), "istio-system"];
-    const lists: Readonly<Record<string, readonly ApiObject[]>> = {
-      namespaces: namespaces.map((name) => object("", name, {})),
-      serviceaccounts: numbers(SERVICES).map((app) => object(namespaceOf(app), `app-${app}`, {})),
-      services: numbers(SERVICES).map(serviceObject),
-      pods: numbers(SERVICES * 2).map(podObject),
-      endpointslices: numbers(SERVICES).map((app) => sliceObject(app)),
-      sidecars: sidecarObjects(visible),
-      authorizationpolicies: [policyObject(-1, "/all"), ...numbers(SERVICES).map((app) => policyObject(app, "/api"))],
-      peerauthentications: [peerAuthenticationObject("STRICT")],
-    };
+    const lists = clusterObjects(visible);
     this.api.answer = (path) => {
       const [, resource = ""] = /\/v1\/(?:namespaces\/[^/]+\/)?([a-z]+)\?/.exec(path) ?? [];
       return {
@@ -145,8 +150,10 @@ export class BenchCluster {
     };
   }
 
-  /** An event of a watch. */
-  tell(resource: string, object: ApiObject): void {
+  /** An event of a watch, now. */
+  async tell(resource: string, object: ApiObject): Promise<number> {
+    const at = Number(process.hrtime.bigint()) / 1e6;
     this.api.watches.findLast(({ path }) => path.includes(`/${resource}?`))?.send({ type: "MODIFIED", object });
+    return at;
   }
 }

@@ -31,6 +31,8 @@ export interface AgentOptions {
   readonly tokenFile?: string;
   /** Instead of a file. */
   readonly token?: TokenSource;
+  /** The cluster that issues the token, where there are several. */
+  readonly cluster?: string;
   /** 0700; made where it is missing. */
   readonly runFolder: string;
   readonly proxy: ProxyChoice;
@@ -42,6 +44,8 @@ export interface AgentOptions {
   readonly outputCertificates?: string;
   /** Who is told of each renewal. */
   readonly renewalSignal?: RenewalSignal;
+  /** Where the workload's questions of DNS are answered, on loopback, and the file (of resolv.conf's form) with the servers that are asked for other names. */
+  readonly dns?: { readonly port: number; readonly resolvConf: string };
   /** Where the node's probes are answered, and which of the application's. */
   readonly health?: { readonly host: string; readonly port: number; readonly probes: AppProbes };
   /** Run beside the proxy; its end is the agent's. */

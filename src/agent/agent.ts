@@ -13,6 +13,7 @@ import { type Renewal, startAdmin } from "./admin.ts";
 import { type AgentOptions, proxyNode } from "./agent-options.ts";
 import { createCertificateClient } from "./certificate-client.ts";
 import { CertificateManager } from "./certificate-manager.ts";
+import type { Names, NamesOptions } from "./dns/names.ts";
 import { FileSecrets } from "./file-secrets.ts";
 import { createIdentityServices, type IdentityServices } from "./identity-services.ts";
 import { residentBytes } from "./memory.ts";
@@ -100,6 +101,13 @@ function registrationOf(
   return { registration, admitted };
 }
 
+/** Undefined where it is not asked for: then nothing of it is in memory. */
+async function answerNames(dns: AgentOptions["dns"], options: Omit<NamesOptions, "port" | "resolvConf">): Promise<Names | undefined> {
+  if (dns === undefined) return undefined;
+  const { startNames } = await import("./dns/names.ts");
+  return startNames({ ...options, ...dns });
+}
+
 /**
  * Starts an agent: its sockets serve when this resolves, the rest follows as it becomes possible (no proxy without a
  * certificate, no command without a proxy). Throws what the operator must put right: a run folder that others may enter
@@ -114,12 +122,21 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
   const adminSocket = socketPath(folder, "agent.sock");
   const files = sdsFiles === undefined || sdsFiles.length === 0 ? undefined : new FileSecrets({ folders: sdsFiles, timers, logger });
   const store = new SecretStore(identity, files);
-  const request = createCertificateClient({ identity, controlPlane, rootCertificateFile, token, ttlSeconds, clock });
+  const request = createCertificateClient({
+    identity,
+    controlPlane,
+    rootCertificateFile,
+    token,
+    cluster: options.cluster,
+    ttlSeconds,
+    clock,
+  });
   const manager = new CertificateManager({ request, clock, timers, random, logger });
   manager.subscribe((certificate) => store.update(certificate));
   // The sockets first: whoever has them has the folder, and may write there.
   const sds = await SdsServer.start({ socket: sdsSocket, store, timers, logger });
   let services: IdentityServices | undefined;
+  let names: Names | undefined;
   let agent: RunningAgent | undefined;
   try {
     const toCommand = (signal: NodeJS.Signals) => agent?.signalCommand(signal);
@@ -128,15 +145,18 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     const drainMs = options.drainMs ?? DRAIN_MS;
     const supervisor = program === undefined ? undefined : new ProxySupervisor({ program, clock, timers, random, logger, drainMs });
     const { takeJwks } = services;
+    const now = () => clock.now();
+    names = await answerNames(options.dns, { ...options, certificate: () => manager.valid, now, timers, random });
     const registration = registrationOf({ ...options, timers, random }, manager);
-    const trust = new Trust({ ...options, ...registration, manager, sds, takeJwks, now: () => clock.now(), timers, random });
-    agent = new RunningAgent({ options, manager, supervisor, sds, files, services, trust, registration, timers });
+    const trust = new Trust({ ...options, ...registration, manager, sds, takeJwks, now, timers, random });
+    agent = new RunningAgent({ options, manager, supervisor, sds, files, services, names, trust, registration, timers });
     await agent.serve(adminSocket);
     await agent.answerProbes();
   } catch (error) {
     sds.close();
     files?.close();
     services?.close();
+    names?.close();
     throw error;
   }
   logger.log("info", "agent started", {
@@ -156,6 +176,8 @@ interface Parts {
   readonly sds: SdsServer;
   readonly files: FileSecrets | undefined;
   readonly services: IdentityServices;
+  /** Undefined where its questions of DNS are not captured. */
+  readonly names: Names | undefined;
   readonly trust: Trust;
   readonly registration: Registered | undefined;
   readonly timers: Timers;
@@ -177,22 +199,24 @@ class RunningAgent implements Agent {
 
   /** Opens the admin socket and lets the certificate, the proxy and the command follow one another. */
   async serve(adminSocket: string): Promise<void> {
-    const { manager, services, registration } = this.#parts;
+    const { manager, services, names, registration } = this.#parts;
+    const admitted = registration?.admitted ?? Promise.resolve();
     this.#admin = await startAdmin(adminSocket, { status: () => this.status(), renew: () => this.renew() });
     const cancel = manager.subscribe(() => {
       cancel();
-      const admitted = registration?.admitted ?? Promise.resolve();
       admitted.then(() => this.#runProxy()).catch((thrown) => this.#giveUp(thrown));
     });
+    manager.subscribe(() => void admitted.then(() => names?.follow()));
     manager.start(services.earlier);
   }
 
   /** And the command when it serves. */
   async #runProxy(): Promise<void> {
-    const { supervisor } = this.#parts;
+    const { supervisor, names } = this.#parts;
     if (this.#stopped !== undefined) return;
     supervisor?.start();
-    await supervisor?.whenReady();
+    // The command resolves names at once.
+    await Promise.all([supervisor?.whenReady(), names?.had]);
     this.#runCommand();
   }
 
@@ -205,7 +229,7 @@ class RunningAgent implements Agent {
   }
 
   async status(): Promise<AgentStatus> {
-    const { options, manager, supervisor, sds, services, trust, registration } = this.#parts;
+    const { options, manager, supervisor, sds, services, names, trust, registration } = this.#parts;
     const certificate = certificateStatus(manager.state, manager.expiresSoon);
     const proxy =
       supervisor === undefined || options.proxy.kind === "none"
@@ -220,13 +244,14 @@ class RunningAgent implements Agent {
       workload: options.workload,
       identity: options.identity,
       pid: process.pid,
-      ready: certified && (supervisor === undefined || proxy.state === "ready"),
+      ready: certified && (supervisor === undefined || proxy.state === "ready") && (names?.ready ?? true),
       certificate,
       trustPushed: trust.current,
       proxy,
       ...(registration === undefined ? {} : { registration: registration.registration.status }),
       sdsStreams: sds.streams,
       workloadApi: services.status(),
+      ...(names === undefined ? {} : { dns: names.status() }),
       memory: { ...(agentBytes === undefined ? {} : { agent: agentBytes }), ...(proxyBytes === undefined ? {} : { proxy: proxyBytes }) },
     };
   }
@@ -278,7 +303,7 @@ class RunningAgent implements Agent {
   }
 
   async #stopAll(status: number): Promise<void> {
-    const { options, manager, supervisor, sds, files, services, trust, registration } = this.#parts;
+    const { options, manager, supervisor, sds, files, services, names, trust, registration } = this.#parts;
     options.logger.log("info", "agent stopping", { workload: options.workload });
     // First, while everything still answers: from here on nobody is sent here.
     await registration?.registration.leave();
@@ -291,6 +316,7 @@ class RunningAgent implements Agent {
     sds.close();
     files?.close();
     services.close();
+    names?.close();
     this.#admin?.close();
     this.#admin?.closeAllConnections();
     this.#probes?.close();

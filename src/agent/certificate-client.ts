@@ -20,6 +20,8 @@ export interface CertificateClientOptions {
   readonly rootCertificateFile: string;
   /** Asked at each call (AG-6): tokens are replaced long before they expire. */
   readonly token: TokenSource;
+  /** The cluster that issues it, where there are several. */
+  readonly cluster?: string | undefined;
   /** 0 for the control plane's default. */
   readonly ttlSeconds: number;
   readonly clock: Clock;
@@ -73,7 +75,7 @@ async function requestWith(
   roots: string | undefined,
 ): Promise<IssuedCertificate> {
   const { identity, controlPlane, rootCertificateFile, clock, ttlSeconds, deadlineMs = DEADLINE_MS } = options;
-  const metadata = bearer(await tokenOf(options.token, certificate !== undefined));
+  const metadata = bearer(await tokenOf(options.token, certificate !== undefined), options.cluster);
   const privateKey = generateKey();
   const call = { controlPlane, rootCertificateFile, certificate, roots, metadata, deadlineMs };
   const elements = await callControlPlane(call, CREATE_CERTIFICATE, { csr: buildCsr(privateKey, identity), ttlSeconds });

@@ -89,10 +89,10 @@ describe("the life of a certificate", () => {
   it("keeps its serial when other roots come, and roots that were pushed are not replaced by those of an answer", async () => {
     const told: (readonly [string, string])[] = [];
     manager.subscribe(({ serial, roots }) => told.push([serial, roots]));
-    manager.trust("pushed before the first");
+    manager.trust({ roots: "pushed before the first" });
     await started();
-    manager.trust("pushed");
-    manager.trust("pushed");
+    manager.trust({ roots: "pushed" });
+    manager.trust({ roots: "pushed" });
     await manager.renew();
     manager.trustAnswers();
     await manager.renew();

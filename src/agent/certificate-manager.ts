@@ -8,7 +8,7 @@ import type { Clock } from "../core/clock.ts";
 import { AppError } from "../core/error.ts";
 import type { Logger } from "../core/logger.ts";
 import type { IssuedCertificate } from "./issued-certificate.ts";
-import { rootsVersion } from "./secrets.ts";
+import { serverRootsVersion, type Trusted } from "./secrets.ts";
 import { runAt, type Timers } from "./timers.ts";
 
 /** What came of one request for a certificate. `retryAfterMs` is the least wait that the control plane asks for. */
@@ -65,8 +65,8 @@ export class CertificateManager {
   #expiresSoon = false;
   /** Those that the control plane pushed, which are newer than any answer of its. */
   #roots: string | undefined;
-  /** Of other trust domains; only a push tells of them. */
-  #otherRoots: Pick<IssuedCertificate, "otherRoots"> = {};
+  /** Of other trust domains, and what is revoked; only a push tells of them. */
+  #pushed: Pick<IssuedCertificate, "otherRoots" | "revocationLists"> = {};
   #inFlight: Promise<IssuedCertificate> | undefined;
   #cancelAttempt = () => {};
   #cancelWarnings = () => {};
@@ -113,15 +113,15 @@ export class CertificateManager {
     return this.#inFlight;
   }
 
-  /** Takes other roots for its certificates, of now and to come, and tells the listeners of it. */
-  trust(roots: string, otherRoots: ReadonlyMap<string, string> = new Map()): void {
+  /** Takes other roots for its certificates, of now and to come, and what is revoked, and tells the listeners of it. */
+  trust({ roots, otherRoots = new Map(), revocationLists = "" }: Trusted): void {
     this.#roots = roots;
-    this.#otherRoots = otherRoots.size === 0 ? {} : { otherRoots };
+    this.#pushed = { ...(otherRoots.size === 0 ? {} : { otherRoots }), ...(revocationLists === "" ? {} : { revocationLists }) };
     const state = this.#state;
     if (state.kind === "starting" || state.kind === "stopped" || state.certificate === undefined) return;
-    if (rootsVersion(state.certificate) === rootsVersion({ roots, ...this.#otherRoots })) return;
-    const { otherRoots: _, ...rest } = state.certificate;
-    const certificate = { ...rest, roots, ...this.#otherRoots };
+    if (serverRootsVersion(state.certificate) === serverRootsVersion({ roots, ...this.#pushed })) return;
+    const { otherRoots: _, revocationLists: __, ...rest } = state.certificate;
+    const certificate = { ...rest, roots, ...this.#pushed };
     this.#state = { ...state, certificate };
     for (const listener of this.#listeners) listener(certificate);
   }
@@ -154,7 +154,7 @@ export class CertificateManager {
       .catch((thrown): CertificateAnswer => ({ kind: "failed", error: AppError.from(thrown), retryAfterMs: 0 }));
     if (this.#state.kind === "stopped") throw new AppError("unavailable", "the agent is stopping");
     if (answer.kind === "issued")
-      return this.#adopt({ ...answer.certificate, roots: this.#roots ?? answer.certificate.roots, ...this.#otherRoots });
+      return this.#adopt({ ...answer.certificate, roots: this.#roots ?? answer.certificate.roots, ...this.#pushed });
     this.#fail(answer);
     throw answer.error;
   }

@@ -41,6 +41,8 @@ export interface WorkloadDescription {
   readonly identity: string;
   readonly address: string;
   readonly egress: readonly EgressService[];
+  /** Whether its agent is to answer its questions of DNS. */
+  readonly dnsCapture: boolean;
 }
 
 function egressOf(bytes: Uint8Array): EgressService {
@@ -61,12 +63,17 @@ export const DESCRIBE_WORKLOAD: ClientMethod<string, WorkloadDescription> = {
   responseDeserialize: (bytes) => {
     let [workload, identity, address] = ["", "", ""];
     const egress: EgressService[] = [];
-    readFields(bytes, {
-      1: (value) => (workload = textOf(value)),
-      2: (value) => (identity = textOf(value)),
-      3: (value) => (address = textOf(value)),
-      4: (value) => egress.push(egressOf(value)),
-    });
-    return { workload, identity, address, egress };
+    let dnsCapture = false;
+    readFields(
+      bytes,
+      {
+        1: (value) => (workload = textOf(value)),
+        2: (value) => (identity = textOf(value)),
+        3: (value) => (address = textOf(value)),
+        4: (value) => egress.push(egressOf(value)),
+      },
+      { 5: (value) => (dnsCapture = value !== 0) },
+    );
+    return { workload, identity, address, egress, dnsCapture };
   },
 };

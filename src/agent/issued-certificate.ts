@@ -15,6 +15,8 @@ export interface IssuedCertificate {
   readonly roots: string;
   /** PEM of the roots of other trust domains, by their names; each verifies identities of its own domain alone. Absent where there are none. */
   readonly otherRoots?: ReadonlyMap<string, string>;
+  /** PEM of lists that name revoked certificates of the own trust domain's servers, one of each of its CAs. Absent where there are none. */
+  readonly revocationLists?: string;
   /** A SPIFFE ID. */
   readonly identity: string;
   /** Lower-case hex. */

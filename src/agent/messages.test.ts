@@ -115,7 +115,7 @@ describe("messages written and read by hand agree with the generated code", () =
         assert.deepEqual(unknown, create(RegistrationReportSchema, { group, address }));
         const asked = fromBinary(DescribeGroupRequestSchema, DESCRIBE_GROUP.requestSerialize({ group, address }));
         assert.deepEqual(asked, create(DescribeGroupRequestSchema, { group, address }));
-        const answer = { workload: group, identity: detail, address, captured: leaving };
+        const answer = { workload: group, identity: detail, address, captured: leaving, dnsCapture: healthy };
         const bytes = toBinary(DescribeGroupResponseSchema, create(DescribeGroupResponseSchema, answer));
         assert.deepEqual(DESCRIBE_GROUP.responseDeserialize(Buffer.from(bytes)), answer);
       }),
@@ -133,6 +133,7 @@ describe("messages written and read by hand agree with the generated code", () =
       tainted: texts,
       renewWithinMs: number,
       revoked: text,
+      revocationList: text,
     });
     const report = fc.record({ workload: text, nonce: text, refusal: text, serial: text, authority: text });
     fc.assert(
@@ -197,6 +198,9 @@ describe("messages written and read by hand agree with the generated code", () =
     assert.deepEqual(encodeKeyAndChain("default", "chain", "key"), Buffer.from(toBinary(SecretSchema, identity)));
     const roots = create(SecretSchema, { name: "ROOTCA", type: { case: "validationContext", value: { trustedCa: inline("roots") } } });
     assert.deepEqual(encodeTrustedRoots("ROOTCA", "roots"), Buffer.from(toBinary(SecretSchema, roots)));
+    const listed = { trustedCa: inline("roots"), crl: inline("lists"), onlyVerifyLeafCertCrl: true };
+    const servers = create(SecretSchema, { name: "ROOTCA-SERVERS", type: { case: "validationContext", value: listed } });
+    assert.deepEqual(encodeTrustedRoots("ROOTCA-SERVERS", "roots", "lists"), Buffer.from(toBinary(SecretSchema, servers)));
   });
 
   it("for a certificate request and its answer", () => {

@@ -12,6 +12,8 @@ export interface GroupDescription {
   readonly address: string;
   /** Its connections are to be redirected to its proxy. */
   readonly captured: boolean;
+  /** Its questions of DNS are to be answered by its agent. */
+  readonly dnsCapture: boolean;
 }
 
 export const DESCRIBE_GROUP: ClientMethod<{ readonly group: string; readonly address: string }, GroupDescription> = {
@@ -23,13 +25,13 @@ export const DESCRIBE_GROUP: ClientMethod<{ readonly group: string; readonly add
     ]),
   responseDeserialize: (bytes) => {
     let [workload, identity, address] = ["", "", ""];
-    let captured = false;
+    let [captured, dnsCapture] = [false, false];
     readFields(
       bytes,
       { 1: (value) => (workload = textOf(value)), 2: (value) => (identity = textOf(value)), 3: (value) => (address = textOf(value)) },
-      { 4: (value) => (captured = value !== 0) },
+      { 4: (value) => (captured = value !== 0), 5: (value) => (dnsCapture = value !== 0) },
     );
-    return { workload, identity, address, captured };
+    return { workload, identity, address, captured, dnsCapture };
   },
 };
 

@@ -152,10 +152,17 @@ export function encodeBoundRoots(name: string, bundles: ReadonlyMap<string, stri
   ]);
 }
 
-/** `Secret` with a `CertificateValidationContext`; PEM. */
-export function encodeTrustedRoots(name: string, roots: string): Buffer {
+/** `Secret` with a `CertificateValidationContext`; PEM. With revocation lists a leaf is refused that one names, or whose issuer has none. */
+export function encodeTrustedRoots(name: string, roots: string, revocationLists = ""): Buffer {
+  const revoked: Message =
+    revocationLists === ""
+      ? []
+      : [
+          [7, inline(revocationLists)],
+          [14, true],
+        ];
   return encodeMessage([
     [1, name],
-    [4, [[1, inline(roots)]]],
+    [4, [[1, inline(roots)], ...revoked]],
   ]);
 }

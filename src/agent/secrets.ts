@@ -14,11 +14,26 @@ function digestOf(text: string): string {
   return createHash("sha256").update(text).digest("hex").slice(0, 16);
 }
 
-type Trusted = Pick<IssuedCertificate, "roots" | "otherRoots">;
+/** The roots by which servers of the mesh are verified: with lists of those that are revoked, which callers need not be, since policies refuse them and say so. */
+export const SERVER_ROOTS = "ROOTCA-SERVERS";
+
+export type Trusted = Pick<IssuedCertificate, "roots" | "otherRoots" | "revocationLists">;
 
 /** The version of the secret of these roots. */
 export function rootsVersion({ roots, otherRoots }: Trusted): string {
   return digestOf(otherRoots === undefined ? roots : JSON.stringify([roots, [...otherRoots]]));
+}
+
+/** The version of the secret of the same with what is revoked. */
+export function serverRootsVersion({ revocationLists = "", ...trusted }: Trusted): string {
+  return revocationLists === "" ? rootsVersion(trusted) : digestOf(rootsVersion(trusted) + revocationLists);
+}
+
+/** Envoy's validator of bound roots knows no lists. */
+function encodeServerRoots(trustDomain: string, certificate: Trusted): Buffer {
+  const { roots, otherRoots, revocationLists = "" } = certificate;
+  if (otherRoots !== undefined || revocationLists === "") return encodeRoots(SERVER_ROOTS, trustDomain, certificate);
+  return encodeTrustedRoots(SERVER_ROOTS, roots, revocationLists);
 }
 
 /** With roots of other domains each is bound to its own: in one heap, any of them could sign any identity. */
@@ -43,6 +58,7 @@ function secretsOf(certificate: IssuedCertificate): readonly NamedSecret[] {
   return [
     ...["default", identity].map((name) => ({ name, version: serial, body: encodeKeyAndChain(name, chain, key) })),
     ...["ROOTCA", trustDomainOf(identity)].map((name) => ({ name, version, body: encodeRoots(name, trustDomain, certificate) })),
+    { name: SERVER_ROOTS, version: serverRootsVersion(certificate), body: encodeServerRoots(trustDomain, certificate) },
     systemRoots(roots),
   ];
 }
@@ -57,7 +73,7 @@ export class SecretStore {
   readonly #listeners = new Set<() => void>();
 
   constructor(identity: string, files?: FileSecrets) {
-    this.#names = ["default", "ROOTCA", identity, trustDomainOf(identity), SYSTEM_ROOTS];
+    this.#names = ["default", "ROOTCA", SERVER_ROOTS, identity, trustDomainOf(identity), SYSTEM_ROOTS];
     this.#files = files;
     files?.subscribe(() => this.#tell());
   }

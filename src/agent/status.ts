@@ -1,6 +1,7 @@
 /** What an agent says of itself: plain JSON without a secret. Times are ISO 8601. */
 import type { ErrorCode } from "../core/error.ts";
 import type { CertificateState } from "./certificate-manager.ts";
+import type { NamesStatus } from "./dns/names.ts";
 import type { ProxyState } from "./proxy-supervisor.ts";
 import type { RegistrationStatus } from "./registration.ts";
 
@@ -33,7 +34,7 @@ export interface AgentStatus {
   /** A SPIFFE ID. */
   readonly identity: string;
   readonly pid: number;
-  /** Whether the certificate is valid and the proxy serves. */
+  /** Whether the certificate is valid, the proxy serves, and names are known where they are answered. */
   readonly ready: boolean;
   readonly certificate: CertificateStatus;
   /** Whether the trust bundle in force is the one that the control plane pushed last, over a stream that is open. */
@@ -43,6 +44,8 @@ export interface AgentStatus {
   readonly registration?: RegistrationStatus;
   /** Open SDS streams. */
   readonly sdsStreams: number;
+  /** Absent where questions of DNS are not answered. */
+  readonly dns?: NamesStatus;
   readonly workloadApi: { readonly socket: string; readonly streams: number };
   /** Resident bytes. */
   readonly memory: { readonly agent?: number; readonly proxy?: number };

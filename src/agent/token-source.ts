@@ -76,9 +76,10 @@ function checkToken(token: string, otherwise: string): string {
   });
 }
 
-/** A call's metadata. */
-export function bearer(token: string | undefined): Metadata {
+/** A call's metadata. `cluster`: whose token it is, by Istio's name for that; undefined where there is but one. */
+export function bearer(token: string | undefined, cluster?: string): Metadata {
   const metadata = new Metadata();
   if (token !== undefined) metadata.set("authorization", `Bearer ${token}`);
+  if (cluster !== undefined) metadata.set("clusterid", cluster);
   return metadata;
 }

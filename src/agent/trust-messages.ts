@@ -21,6 +21,8 @@ export interface TrustUpdate {
   readonly renewWithinMs: number;
   /** The serial number of the certificate in use, where it was revoked; empty otherwise. */
   readonly revoked: string;
+  /** PEM of lists by which clients refuse servers of the mesh; empty for none. */
+  readonly revocationList: string;
 }
 
 export interface TrustReport {
@@ -52,6 +54,7 @@ export function decodeTrustUpdate(bytes: Uint8Array): TrustUpdate {
   const tainted: string[] = [];
   let renewWithinMs = 0;
   let revoked = "";
+  let revocationList = "";
   readFields(
     bytes,
     {
@@ -59,10 +62,11 @@ export function decodeTrustUpdate(bytes: Uint8Array): TrustUpdate {
       2: (value) => bundles.push(bundleOf(value)),
       3: (value) => tainted.push(textOf(value)),
       5: (value) => (revoked = textOf(value)),
+      6: (value) => (revocationList = textOf(value)),
     },
     { 4: (value) => (renewWithinMs = value) },
   );
-  return { nonce, bundles, tainted, renewWithinMs, revoked };
+  return { nonce, bundles, tainted, renewWithinMs, revoked, revocationList };
 }
 
 export function encodeTrustReport({ workload, nonce, refusal, serial, authority }: TrustReport): Buffer {

@@ -6,7 +6,7 @@ import type { AgentOptions } from "./agent-options.ts";
 import type { CertificateManager } from "./certificate-manager.ts";
 import { type IssuedCertificate, leadsToRoots } from "./issued-certificate.ts";
 import type { SdsServer } from "./sds-server.ts";
-import { rootsVersion } from "./secrets.ts";
+import { rootsVersion, SERVER_ROOTS, serverRootsVersion } from "./secrets.ts";
 import type { Timers } from "./timers.ts";
 import { TrustClient } from "./trust-client.ts";
 import type { ReceivedBundle, TrustReport, TrustUpdate } from "./trust-messages.ts";
@@ -103,14 +103,18 @@ export class Trust {
     const otherRoots = partOfOthers(update, trustDomain, "roots");
     const version = rootsVersion({ roots, ...(otherRoots.size === 0 ? {} : { otherRoots }) });
     const changed = manager.valid !== undefined && rootsVersion(manager.valid) !== version;
-    manager.trust(roots, otherRoots);
+    manager.trust({ roots, otherRoots, revocationLists: update.revocationList });
     takeJwks(jwks, partOfOthers(update, trustDomain, "jwks"));
     if (changed) {
       const words = { sequence, roots: parseCertificates(roots).length, others: [...otherRoots.keys()].join() };
       logger.log("info", "the trust bundle is taken", words);
     }
     this.#replaceWhereDue(update);
-    await sds.whenAccepted("ROOTCA", version, ACCEPTANCE_TIMEOUT_MS);
+    const { valid } = manager;
+    await Promise.all([
+      sds.whenAccepted("ROOTCA", version, ACCEPTANCE_TIMEOUT_MS),
+      valid === undefined ? undefined : sds.whenAccepted(SERVER_ROOTS, serverRootsVersion(valid), ACCEPTANCE_TIMEOUT_MS),
+    ]);
   }
 
   /** At a moment of its own, since everybody is told at one. A renewal that fails is tried again by the manager. */

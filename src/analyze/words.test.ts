@@ -31,6 +31,10 @@ describe("describeRule", () => {
       '{ when: [{ key: "request.headers[x-v]", values: ["1", "2", "3"] }, { key: source.ip, notValues: ["10.0.0.0/8"] }] }',
       "allows if the header `x-v` is `1`, `2` or `3` and the source IP is not `10.0.0.0/8`",
     ],
+    [
+      '{ when: [{ key: "request.auth.claims[realm][roles]", values: [admin] }] }',
+      "allows if the claim `request.auth.claims[realm][roles]` is `admin`",
+    ],
     ['{ from: [{ source: { serviceAccounts: ["web"] } }] }', "allows if the peer's service account is `shop/web`"],
   ];
   for (const [rule, sentence] of SENTENCES)

@@ -21,6 +21,7 @@ const UNDERSTOOD: readonly (readonly [Record<string, string | undefined>, AuditF
   [{ since: "2026-11-22 10:00" }, { since: NOON }],
   [{ until: "2026-11-22" }, { until: NOON - 36_000_000 }],
   [{ workload: "photo-ns/photo-backend" }, { workload: "photo-ns/photo-backend" }],
+  [{ workload: "photo-ns/photo-backend@west-1.example" }, { workload: "photo-ns/photo-backend@west-1.example" }],
   [{ service: "photo-ns/photo-backend" }, { service: "photo-ns/photo-backend" }],
   [{ caller: "photo-ns/photo-frontend" }, { caller: { kind: "service-account", namespace: "photo-ns", name: "photo-frontend" } }],
   [{ caller: "spiffe://cluster.local/ns/a/sa/b" }, { caller: { kind: "spiffe-id", id: "spiffe://cluster.local/ns/a/sa/b" } }],

@@ -48,6 +48,12 @@ function parseObjectName(flag: string, text: string): string {
   }
 }
 
+/** Of another cluster, with its name: `NAMESPACE/NAME@CLUSTER`. */
+function parseWorkload(text: string): string {
+  const [, own = text, cluster = ""] = /^([^@]*)(@[-._a-zA-Z0-9]{1,128})$/.exec(text) ?? [];
+  return parseObjectName("workload", own) + cluster;
+}
+
 function parseCaller(text: string): CallerFilter {
   if (text === "none") return { kind: "none" };
   if (text.startsWith("spiffe:")) {
@@ -90,7 +96,7 @@ function parseWhole(flag: string, text: string, least: number, most: number): nu
 const FLAGS = {
   since: (text, now) => ({ since: parseMoment("since", text, now) }),
   until: (text, now) => ({ until: parseMoment("until", text, now) }),
-  workload: (text) => ({ workload: parseObjectName("workload", text) }),
+  workload: (text) => ({ workload: parseWorkload(text) }),
   service: (text) => ({ service: parseObjectName("service", text) }),
   caller: (text) => ({ caller: parseCaller(text) }),
   effect: (text) => ({ effect: parseEffect(text) }),

@@ -13,6 +13,8 @@ export interface CallerCredentials {
   readonly certificate: Uint8Array | undefined;
   /** Every value of the metadata `authorization`. */
   readonly authorization: readonly string[];
+  /** Every value of the metadata `clusterid`, which names the cluster that issued the token; it proves nothing. */
+  readonly cluster?: readonly string[];
 }
 
 /** The pod that a service account token was made for, in the account's namespace. */
@@ -22,6 +24,9 @@ export interface BoundPod {
   /** Of a cluster that writes it into its tokens. */
   readonly node?: string;
 }
+
+/** Istio's metadata in which an agent names its cluster. */
+export const CLUSTER_METADATA = "clusterid";
 
 /** Who a caller is. */
 export interface Proof {
@@ -77,11 +82,14 @@ export function clientCertificateAuthenticator(options: {
 
 /** Who can tell whose a service account token is: this control plane's own issuer, or a Kubernetes API server. */
 export interface TokenVerifier {
-  /** Throws `unauthenticated`; `unavailable` where nobody can tell at the moment. */
+  /**
+   * `cluster`: whose token it is said to be. The answer's `cluster` is another one than the configuration's own that vouches for it. Throws
+   * `unauthenticated`; `unavailable` where nobody can tell at the moment.
+   */
   verify(
     token: string,
-    expected: { readonly audience: string },
-  ): Promise<{ readonly namespace: string; readonly name: string; readonly pod?: BoundPod }>;
+    expected: { readonly audience: string; readonly cluster?: string },
+  ): Promise<{ readonly namespace: string; readonly name: string; readonly cluster?: string; readonly pod?: BoundPod }>;
 }
 
 /** `authorization: Bearer TOKEN` with a service account token for the audience `istio-ca`. */
@@ -89,14 +97,19 @@ export function tokenAuthenticator(options: { readonly trustDomain: TrustDomain;
   const by = "token";
   return {
     name: by,
-    async authenticate({ authorization }) {
+    async authenticate({ authorization, cluster: clusters = [] }) {
       const [value, ...others] = authorization;
       if (value === undefined) return undefined;
       if (others.length > 0) throw refuse("there are several authorization headers");
       const token = BEARER.exec(value)?.[1];
       if (token === undefined) throw refuse("the authorization header is not `Bearer TOKEN`");
-      const { namespace, name, pod } = await options.tokens.verify(token, { audience: AUDIENCE });
+      const [named = "", ...more] = clusters;
+      if (more.length > 0) throw refuse("several clusters are named");
+      const from = named === "" ? {} : { cluster: named };
+      const { namespace, name, cluster, pod } = await options.tokens.verify(token, { audience: AUDIENCE, ...from });
       const identity = { trustDomain: options.trustDomain, namespace, serviceAccount: name };
+      // A pod's name says nothing in another cluster than its own, where one of that name may be on any node.
+      if (cluster !== undefined) return { identity, by: `${by} of cluster ${cluster}` };
       return { identity, by, ...(pod === undefined ? {} : { pod }) };
     },
   };

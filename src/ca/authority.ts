@@ -11,6 +11,7 @@ import { parseCsrAside } from "../x509/csr.ts";
 import type { LeafRequest } from "../x509/issuer.ts";
 import { formatPem } from "../x509/pem.ts";
 import type { Profile } from "../x509/profile.ts";
+import { authorityId } from "./authority-id.ts";
 import type { CaSource, Certification, SignerStatus } from "./ca-source.ts";
 import type { Certified, Certifier, PreparedOrder } from "./certifier.ts";
 import { checkNames, checkSigned, SERVING, WORKLOAD } from "./issue-checks.ts";
@@ -190,6 +191,19 @@ export class Authority {
     const { issuer, others = [] } = this.#signing;
     if (issuer !== undefined) return (await Promise.all([issuer, ...others].map((each) => this.#lists.list(each)))).join("");
     throw new AppError("invalid-argument", "another CA signs the certificates, and it alone can sign a list of those that are revoked");
+  }
+
+  /**
+   * The lists by which a client may refuse this CA's servers, as PEM: one of every authority that has issued what has not expired, since TLS libraries refuse whoever's issuer has none. Empty where
+   * there cannot be one of each. Rejects as `revocationList` does.
+   */
+  async pushedRevocationLists(): Promise<string> {
+    const { issuer, others = [] } = this.#signing;
+    if (issuer === undefined) return "";
+    const issuers = [issuer, ...others].filter(({ certificate }) => this.#clock.now() < certificate.notAfter);
+    const ids = issuers.map(({ certificate }) => authorityId(certificate));
+    if (this.own === undefined && this.ledger.hasIssuedBeside(ids, this.#clock.now())) return "";
+    return (await Promise.all(issuers.map((each) => this.#lists.pushed(each)))).join("");
   }
 
   get status(): AuthorityStatus {

@@ -6,7 +6,7 @@ import type { Logger } from "../core/logger.ts";
 import { type IstioCertificateRequest, type IstioCertificateResponse, IstioCertificateResponseSchema } from "../gen/istio/v1/auth/ca_pb.js";
 import { formatSpiffeId, parseSpiffeId, type SpiffeId } from "../identity/spiffe-id.ts";
 import { toGrpcStatus } from "../rpc/status.ts";
-import type { Authenticator, CallerCredentials, Proof } from "./authenticators.ts";
+import { type Authenticator, type CallerCredentials, CLUSTER_METADATA, type Proof } from "./authenticators.ts";
 import type { Authority, RecordedCertificate } from "./authority.ts";
 import { impersonationRefused, type NodeProxies } from "./node-proxies.ts";
 import { servingIdentity } from "./serving.ts";
@@ -33,7 +33,8 @@ export interface CertificateService {
 
 function credentialsOf(call: Call): CallerCredentials {
   const raw = call.getAuthContext()?.sslPeerCertificate?.raw;
-  return { certificate: raw, authorization: call.metadata.get("authorization").map((value) => value.toString()) };
+  const valuesOf = (name: string): readonly string[] => call.metadata.get(name).map((value) => value.toString());
+  return { certificate: raw, authorization: valuesOf("authorization"), cluster: valuesOf(CLUSTER_METADATA) };
 }
 
 /** Every authenticator's reason is told: each is a fixed phrase that helps its owner and nobody else (`TokenFlaw`, chain reasons). */

@@ -242,6 +242,14 @@ export class Ledger {
     return queryHolders(this.#database, authority, now);
   }
 
+  /** Whether anything that has not expired at `now` was issued by an authority that is none of these, or that is not known. */
+  hasIssuedBeside(authorities: readonly string[], now: number): boolean {
+    this.flush();
+    const known = authorities.map(() => "?").join();
+    const sql = `SELECT 1 FROM certificates WHERE state = 'issued' AND not_after >= ? AND (authority IS NULL OR authority NOT IN (${known})) LIMIT 1`;
+    return this.#database.prepare(sql).get(now, ...authorities) !== undefined;
+  }
+
   /** Names the authority of all that were issued before there were several. */
   attribute(authority: string): void {
     this.flush();

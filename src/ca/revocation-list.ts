@@ -10,6 +10,12 @@ import type { Revocations } from "./revocations.ts";
  */
 const LIFE_MS = 7 * 24 * 3600 * 1000;
 
+/**
+ * Lists that are pushed to proxies are replaced by a push. Their times must refuse nobody: Envoy verifies nothing by a list that is out of date, or not
+ * in force yet by its own clock. They last as long as the authority, and begin before they were made.
+ */
+const PUSHED_BACKDATE_MS = 3_600_000;
+
 interface SignedList {
   readonly pem: string;
   readonly renewAt: number;
@@ -30,21 +36,27 @@ export class RevocationListSigner {
     });
   }
 
+  /** A list of `issuer` for proxies, as PEM, never kept. Rejects as `list` does. */
+  async pushed(issuer: AnyIssuer): Promise<string> {
+    const now = this.#clock.now();
+    return this.#sign(issuer, now - PUSHED_BACKDATE_MS, issuer.certificate.notAfter);
+  }
+
   /** The list of `issuer` as PEM. Rejects with `unavailable` when its number cannot be recorded or the key not reached, `invalid-argument` when the issuer may sign none. */
   async list(issuer: AnyIssuer): Promise<string> {
     const now = this.#clock.now();
     const known = this.#signed.get(issuer);
     if (known !== undefined && now < known.renewAt) return known.pem;
     const changes = this.#changes;
-    const der = await issuer.certifyRevocationList({
-      number: this.#revocations.nextListNumber(),
-      thisUpdate: now,
-      nextUpdate: now + LIFE_MS,
-      revoked: this.#revocations.certificates(now),
-    });
-    const signed = { pem: formatPem("X509 CRL", der), renewAt: now + LIFE_MS / 2 };
+    const signed = { pem: await this.#sign(issuer, now, now + LIFE_MS), renewAt: now + LIFE_MS / 2 };
     // What was revoked while it was signed is in the next one.
     if (changes === this.#changes) this.#signed.set(issuer, signed);
     return signed.pem;
+  }
+
+  async #sign(issuer: AnyIssuer, thisUpdate: number, nextUpdate: number): Promise<string> {
+    const number = this.#revocations.nextListNumber();
+    const revoked = this.#revocations.certificates(this.#clock.now());
+    return formatPem("X509 CRL", await issuer.certifyRevocationList({ number, thisUpdate, nextUpdate, revoked }));
   }
 }

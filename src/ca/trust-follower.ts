@@ -119,8 +119,15 @@ export class FollowerStream implements TrustFollower {
       sequence: BigInt(sequence),
       refreshHintSeconds,
     }));
-    const tainted = [...state.tainted];
-    this.#call.write(create(TrustUpdateSchema, { nonce: this.#sent.nonce, bundles, tainted, renewWithinMs, revoked }));
+    const update = {
+      nonce: this.#sent.nonce,
+      bundles,
+      tainted: [...state.tainted],
+      renewWithinMs,
+      revoked,
+      revocationList: state.revocationLists,
+    };
+    this.#call.write(create(TrustUpdateSchema, update));
   }
 
   end(reason: AppError | undefined): void {

@@ -28,6 +28,7 @@ function open({ aliases = [], configured = new Map(), federated = new Map() }: W
     own: () => ({ roots: own.rootPem, jwks: "{}" }),
     numbered: (content) => ({ ...content, sequence: 7, refreshHintSeconds: 300 }),
     tainted: () => new Set(),
+    revocationLists: () => "lists",
     federated: () => federated,
     configured: () => configured,
     aliases: () => aliases,
@@ -71,6 +72,17 @@ test("a root of another domain stands in a bundle of that domain, with what is f
     "west.example: west, added",
     "east.example: own",
   ]);
+});
+
+test("what is revoked is told where the mesh's CA is the only one, since whose issuer has no list is refused", () => {
+  const listsOf = (world: World) => {
+    const source = open(world);
+    source.close();
+    return source.current.revocationLists;
+  };
+  assert.equal(listsOf({ aliases: [OLD] }), "lists");
+  for (const domain of [EAST, OLD, WEST]) assert.equal(listsOf({ aliases: [OLD], configured: new Map([[domain, added.rootPem]]) }), "");
+  assert.equal(listsOf({ federated: new Map([[WEST, { roots: west.rootPem, ...SIGNED }]]) }), "");
 });
 
 test("what others vouch for is never among the roots of the CA, whose rotation is told by those", () => {

@@ -15,6 +15,8 @@ export interface TrustState {
   readonly roots: ReadonlySet<string>;
   /** Key identifiers of authorities whose certificates are to be replaced. */
   readonly tainted: ReadonlySet<string>;
+  /** PEM of lists by which clients refuse servers of the mesh; empty for none. */
+  readonly revocationLists: string;
 }
 
 export interface TrustSourceOptions {
@@ -24,6 +26,8 @@ export interface TrustSourceOptions {
   /** The bundle of the mesh's own trust domain with its number. */
   readonly numbered: (content: Pick<TrustBundle, "roots" | "jwks">) => TrustBundle;
   readonly tainted: () => ReadonlySet<string>;
+  /** Those of the mesh's own CA. */
+  readonly revocationLists: () => string;
   /** Of other trust domains. */
   readonly federated: () => TrustBundles;
   /** PEM by trust domain: what the mesh's configuration names, of other domains and beside the CA's roots of its own names. */
@@ -110,7 +114,13 @@ export class TrustSource {
       const next = this.#build();
       const bundle = ({ bundles }: TrustState) => bundles.get(this.#options.trustDomain);
       const sameOwn = bundle(next)?.sequence === bundle(this.#current)?.sequence;
-      if (sameOwn && sameBundles(next.bundles, this.#current.bundles) && sameSet(next.tainted, this.#current.tainted)) return;
+      if (
+        sameOwn &&
+        sameBundles(next.bundles, this.#current.bundles) &&
+        sameSet(next.tainted, this.#current.tainted) &&
+        next.revocationLists === this.#current.revocationLists
+      )
+        return;
       this.#current = next;
     } catch (thrown) {
       this.#options.logger.log("error", "the trust bundle cannot be told", { reason: AppError.from(thrown).message });
@@ -124,7 +134,7 @@ export class TrustSource {
   }
 
   #build(): TrustState {
-    const { trustDomain, own, numbered, federated, configured, aliases, tainted } = this.#options;
+    const { trustDomain, own, numbered, federated, configured, aliases, tainted, revocationLists } = this.#options;
     const [{ roots, jwks }, more] = [own(), configured()];
     const bundle = numbered({ roots: joinRoots(roots, more.get(trustDomain)), jwks });
     const names = aliases().map((alias): [TrustDomain, TrustBundle] => {
@@ -138,6 +148,8 @@ export class TrustSource {
       bundles: new Map([...others, ...(bound ? names : []), [trustDomain, bundle]]),
       roots: new Set(parseCertificates(roots).map(authorityId)),
       tainted: tainted(),
+      // Whose issuer has no list is refused: with other CAs beside the mesh's there is none.
+      revocationLists: bound || more.has(trustDomain) ? "" : revocationLists(),
     };
   }
 }

@@ -1,15 +1,20 @@
 /** What `garrison run` and `garrison agent` share: their options, and the agent's process. */
+import { resolve } from "node:path";
 import { AGENT_SIGNALS, startAgent } from "../agent/agent.ts";
 import type { AgentOptions, ProxyChoice } from "../agent/agent-options.ts";
 import { parseAppProbes } from "../agent/app-probes.ts";
 import { parseSignal, type RenewalSignal } from "../agent/renewal-signal.ts";
+import { parseNumber } from "../capture/options.ts";
 import { AppError } from "../core/error.ts";
+import { CAPTURE_DNS_PORT } from "../render/envoy/names.ts";
 import { garrisonCommand } from "./child.ts";
 import type { OptionSpecs, ParsedArguments } from "./command.ts";
 import { chooseProxy, PROXY_OPTION } from "./find-envoy.ts";
 import { LOG_OPTION, logLevel, parseHostPort, required } from "./options.ts";
 import { onParentEnd } from "./signals.ts";
 import { WORKLOAD_API_OPTIONS, workloadApi } from "./workload-api-options.ts";
+
+const HIGHEST_PORT = 65_535;
 
 /** In the order of the help page, between who the workload is and where its state lies. */
 export const AGENT_OPTIONS = {
@@ -33,6 +38,12 @@ export const AGENT_OPTIONS = {
     value: "HOST:PORT",
     doc: "answer the node's probes there: /healthz/ready, and the application's by --app-probes",
   },
+  "dns-port": {
+    type: "value",
+    value: "PORT",
+    doc: "answer the workload's questions of DNS there, on loopback; without it at 15053 where the workload says `ISTIO_META_DNS_CAPTURE`",
+  },
+  "resolv-conf": { type: "value", value: "FILE", doc: "the DNS servers for names outside the mesh", default: "/etc/resolv.conf" },
   "app-probes": {
     type: "value",
     value: "JSON",
@@ -78,10 +89,21 @@ function healthOf(parsed: ParsedArguments): Pick<AgentOptions, "health"> {
   });
 }
 
-type OwnOptions = Pick<AgentOptions, "health" | "proxy" | "workloadApi" | "sdsFiles" | "outputCertificates" | "renewalSignal" | "command">;
+/** `captured`: what the workload's object says. */
+function dnsOf(parsed: ParsedArguments, captured: boolean): Pick<AgentOptions, "dns"> {
+  const port = parsed.value("dns-port");
+  if (port === undefined && !captured) return {};
+  const resolvConf = resolve(required(parsed, "resolv-conf"));
+  return { dns: { port: port === undefined ? CAPTURE_DNS_PORT : parseNumber("--dns-port", port, 1, HIGHEST_PORT), resolvConf } };
+}
+
+type OwnOptions = Pick<
+  AgentOptions,
+  "dns" | "health" | "proxy" | "workloadApi" | "sdsFiles" | "outputCertificates" | "renewalSignal" | "command"
+>;
 
 /** What the shared options say. Throws `invalid-argument`, `not-found`. */
-export async function agentFlags(parsed: ParsedArguments): Promise<OwnOptions> {
+export async function agentFlags(parsed: ParsedArguments, { dnsCapture }: { readonly dnsCapture: boolean }): Promise<OwnOptions> {
   const outputCertificates = parsed.value("output-certs");
   const signal = renewalSignal(parsed);
   return {
@@ -89,6 +111,7 @@ export async function agentFlags(parsed: ParsedArguments): Promise<OwnOptions> {
     workloadApi: await workloadApi(parsed),
     sdsFiles: parsed.values("sds-files"),
     ...healthOf(parsed),
+    ...dnsOf(parsed, dnsCapture),
     ...(outputCertificates === undefined ? {} : { outputCertificates }),
     ...(signal === undefined ? {} : { renewalSignal: signal }),
     ...(parsed.rest.length > 0 ? { command: parsed.rest } : {}),

@@ -25,6 +25,6 @@ export const command: Command = {
     const logger = createLogger(logLevel(parsed));
     const signals = new AgentSignals();
     const place = await remoteWorkload(parsed, signals.asked, logger);
-    return place === undefined ? EXIT.ok : signals.run({ ...place, ...(await agentFlags(parsed)), logger });
+    return place === undefined ? EXIT.ok : signals.run({ ...place, ...(await agentFlags(parsed, place)), logger });
   },
 };

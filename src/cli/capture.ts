@@ -99,19 +99,22 @@ export const command: Command = {
   },
   examples: [
     "garrison capture",
+    "garrison capture --dns-port 15053",
     "garrison capture --exclude-outbound-ranges 10.0.0.0/8 --exclude-inbound-ports 22 --dry-run",
     "garrison capture --undo",
   ],
   run: async (parsed) => {
     const undo = parsed.flag("undo");
-    const rules = undo ? REMOVE_RULES : captureRules(optionsOf(parsed));
+    const options = optionsOf(parsed);
+    const rules = undo ? REMOVE_RULES : captureRules(options);
     if (parsed.flag("dry-run")) {
       process.stdout.write(rules);
       return EXIT.ok;
     }
     await ownIpv6Source(undo ? "delete" : "replace");
     await run("nft", ["-f", "-"], rules);
-    process.stdout.write(undo ? "nothing is captured any more\n" : "outgoing TCP goes to port 15001, incoming to port 15006\n");
+    const dns = options.dnsPort === undefined ? "" : `, questions of DNS to port ${options.dnsPort}`;
+    process.stdout.write(undo ? "nothing is captured any more\n" : `outgoing TCP goes to port 15001, incoming to port 15006${dns}\n`);
     return EXIT.ok;
   },
 };

@@ -5,7 +5,7 @@ import { checkCluster, clusterChecks } from "./check-cluster.ts";
 import type { Command, ParsedArguments } from "./command.ts";
 import { EXIT, type ExitCode } from "./exit.ts";
 import { KUBECONFIG_OPTION, NAMESPACE_OPTION } from "./install-options.ts";
-import { loadMesh, type OfflineMesh, SETTINGS_OPTIONS } from "./offline-mesh.ts";
+import { FOLDER_OPTIONS, loadMesh, type OfflineMesh } from "./offline-mesh.ts";
 import { JSON_OPTION } from "./options.ts";
 
 function plural(count: number, word: string): string {
@@ -52,12 +52,13 @@ export const command: Command = {
     proxy: { type: "flag", doc: "whether the proxies there are" },
     kubeconfig: KUBECONFIG_OPTION,
     namespace: NAMESPACE_OPTION,
-    ...SETTINGS_OPTIONS,
+    ...FOLDER_OPTIONS,
     json: JSON_OPTION,
   },
   examples: [
     "garrison check mesh",
     "garrison check examples/photo/mesh --json",
+    "garrison check mesh --federation federation.yaml",
     "garrison check --pre",
     "garrison check --kubernetes --proxy",
   ],

@@ -5,9 +5,10 @@ import { injectObject } from "../capture/inject/inject.ts";
 import { isPlain, listOf, type Plain, plainOf, textOf } from "../capture/inject/plain.ts";
 import { AppError } from "../core/error.ts";
 import { parseTrustDomain } from "../identity/trust-domain.ts";
+import { DEFAULT_CLUSTER_NAME } from "../server/cluster/place.ts";
 import type { Command, OptionSpecs, ParsedArguments } from "./command.ts";
 import { EXIT } from "./exit.ts";
-import { parseHostPort, required } from "./options.ts";
+import { clusterName, parseHostPort, required } from "./options.ts";
 
 const MAX_BYTES = 16 * 1024 * 1024;
 const IMAGE = /^[a-z0-9][A-Za-z0-9./_:@-]{0,510}$/;
@@ -29,7 +30,10 @@ export function injectOptions(parsed: ParsedArguments, trustDomain: string): Inj
   if (!IMAGE.test(image)) throw new AppError("invalid-argument", `\`${image.slice(0, 200)}\` is not the name of an image`);
   const controlPlane = required(parsed, "inject-control-plane");
   parseHostPort(controlPlane);
-  return { image, controlPlane, trustDomain: parseTrustDomain(trustDomain) };
+  const cluster = parsed.value("cluster");
+  // What is not named is the control plane's own, which agents need not say.
+  const elsewhere = cluster === undefined || cluster === DEFAULT_CLUSTER_NAME ? {} : { cluster: clusterName(cluster) };
+  return { image, controlPlane, trustDomain: parseTrustDomain(trustDomain), ...elsewhere };
 }
 
 function readInput(file: string): string {
@@ -69,7 +73,12 @@ export const command: Command = {
   options: {
     filename: { type: "value", short: "f", value: "FILE", doc: "YAML with any objects; - is standard input" },
     ...INJECT_OPTIONS,
+    cluster: { type: "value", value: "NAME", doc: "the cluster whose pods they are, where the control plane serves several" },
     "trust-domain": { type: "value", value: "NAME", doc: "the control plane's trust domain", default: "cluster.local" },
+    "dns-capture": {
+      type: "flag",
+      doc: "agents answer DNS where pods do not say otherwise, as `ISTIO_META_DNS_CAPTURE` of the MeshConfig has it",
+    },
   },
   examples: [
     "garrison inject -f app.yaml --inject-image registry.example/garrison:0.1.0 | kubectl apply -f -",
@@ -77,7 +86,7 @@ export const command: Command = {
   ],
   run: async (parsed) => {
     const file = required(parsed, "filename");
-    const options = injectOptions(parsed, required(parsed, "trust-domain"));
+    const options = { ...injectOptions(parsed, required(parsed, "trust-domain")), dnsCapture: parsed.flag("dns-capture") };
     const texts = parseAllDocuments(readInput(file)).flatMap((document) => {
       const [error] = document.errors;
       if (error !== undefined) throw new AppError("invalid-configuration", `the file is not YAML: ${error.message}`, { where: file });

@@ -52,6 +52,11 @@ const COMMANDS: Readonly<Record<string, CommandEntry>> = {
   "ca verify-log": { summary: "check the log of issued certificates, with nothing running", load: () => import("./ca-verify-log.ts") },
   "ca verify-proof": { summary: "check the proof of a certificate, with nothing running", load: () => import("./ca-verify-proof.ts") },
   "ca request": { summary: "print a certificate request for a CA key in a token", load: () => import("./ca-request.ts") },
+  clusters: { summary: "show the clusters of the mesh, and how it stands with each", load: () => import("./clusters.ts") },
+  "clusters create-remote-secret": {
+    summary: "give a control plane elsewhere an account in this cluster, and print the Secret for it",
+    load: () => import("./clusters-create-remote-secret.ts"),
+  },
   "federation list": { summary: "show the trust domains that are federated with", load: () => import("./federation-list.ts") },
   "federation bundle": {
     summary: "print this trust domain's bundle, for the operator of another one",

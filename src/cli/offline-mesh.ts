@@ -1,6 +1,7 @@
 /** A folder of YAML compiled as `garrison serve` would, with nothing running. */
 import { type CompiledMesh, compileMesh } from "../compile/compile.ts";
 import { UNKNOWN_KEYS } from "../compile/request-authentication.ts";
+import { trustDomainsOf } from "../compile/trust-domains.ts";
 import { type Diagnostic, severityOf } from "../core/diagnostic.ts";
 import { DEFAULT_TRUST_DOMAIN, parseTrustDomain } from "../identity/trust-domain.ts";
 import { admitMeshConfig, type FixedSettings } from "../mesh/mesh-config.ts";
@@ -10,8 +11,9 @@ import {
   DEFAULT_CLUSTER_DOMAIN,
   DEFAULT_ROOT_NAMESPACE,
   type MeshSettings,
-  NOTHING_REVOKED,
+  type MeshSnapshot,
 } from "../mesh/snapshot.ts";
+import { readRelations } from "../server/federation.ts";
 import { fetchedDomains, meshRootsCheck } from "../server/mesh-roots-check.ts";
 import { SecretCheck } from "../server/secrets.ts";
 import { brokenMeshConfig } from "../sources/broken-mesh-config.ts";
@@ -35,6 +37,16 @@ export const SETTINGS_OPTIONS = {
   },
 } as const satisfies Readonly<Record<string, OptionSpec>>;
 
+/** SETTINGS_OPTIONS, and what else a folder does not say. */
+export const FOLDER_OPTIONS = {
+  ...SETTINGS_OPTIONS,
+  federation: {
+    type: "value",
+    value: "FILE",
+    doc: "the file of `garrison serve --federation`: its trust domains are known, as when each one's bundle has been fetched",
+  },
+} as const satisfies Readonly<Record<string, OptionSpec>>;
+
 /** What a command line says of the mesh (SETTINGS_OPTIONS), and what of that the MeshConfig may not contradict. Throws `invalid-argument`. */
 export function settingsOf(parsed: ParsedArguments): { readonly settings: MeshSettings; readonly fixed: FixedSettings } {
   const [trustDomain, rootNamespace] = [parsed.value("trust-domain"), parsed.value("root-namespace")];
@@ -53,15 +65,22 @@ export interface OfflineMesh extends CompiledMesh {
   readonly brokenMeshConfig: Diagnostic | undefined;
 }
 
-/** Compiles a folder with the settings of a command line (SETTINGS_OPTIONS). Throws `not-found` where there is no such folder. */
+/** What a control plane would fetch is taken for fetched: nothing is asked here. Throws what the operator must put right. */
+function federate(snapshot: MeshSnapshot, file: string | undefined): MeshSnapshot {
+  const relations = file === undefined ? [] : readRelations(file, trustDomainsOf(snapshot));
+  return { ...snapshot, federated: [...relations.map(({ trustDomain }) => trustDomain), ...fetchedDomains(snapshot)] };
+}
+
+/**
+ * Compiles a folder with the settings of a command line (FOLDER_OPTIONS). Throws `not-found` where there is no such folder, and what is wrong with the file of
+ * the federation.
+ */
 export async function loadMesh(folder: string, parsed: ParsedArguments): Promise<OfflineMesh> {
   const { settings, fixed } = settingsOf(parsed);
   const configuration = await readFolder(existingFolder(folder));
   const { objects: admitted, diagnostics: refused } = admitMeshConfig(settings, fixed, configuration.objects, [], meshRootsCheck());
   const { objects, diagnostics: unusable } = new SecretCheck().check(admitted);
-  // What a control plane would fetch is taken for fetched: nothing is asked here.
-  const { settings: effective, meshConfig } = buildSnapshot(settings, objects);
-  const snapshot = buildSnapshot(settings, objects, NOTHING_REVOKED, fetchedDomains({ settings: effective, meshConfig }));
+  const snapshot = federate(buildSnapshot(settings, objects), parsed.value("federation"));
   const compiled = compileMesh(snapshot, UNKNOWN_KEYS);
   const broken = brokenMeshConfig(configuration, settings.rootNamespace) ?? refused.find((each) => severityOf(each) === "error");
   const diagnostics = [

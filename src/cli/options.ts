@@ -70,3 +70,11 @@ export function parseCount(name: string, text: string, least: number, most: numb
 export function tellNothing(parsed: ParsedArguments, what: string): void {
   if (!parsed.flag("json")) process.stderr.write(`${what}\n`);
 }
+
+/** A key of a Secret, which is how clusters are named. Throws `invalid-argument`. */
+export function clusterName(text: string): string {
+  if (/^[-._a-zA-Z0-9]{1,128}$/.test(text)) return text;
+  throw new AppError("invalid-argument", `\`${text.slice(0, 200)}\` is not the name of a cluster`, {
+    help: "names are of letters, digits, `-`, `_` and `.`, at most 128 of them",
+  });
+}

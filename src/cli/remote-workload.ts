@@ -14,7 +14,7 @@ import { controlPlaneIdentity } from "../identity/control-plane.ts";
 import { formatSpiffeId } from "../identity/spiffe-id.ts";
 import { parseTrustDomain } from "../identity/trust-domain.ts";
 import type { OptionSpecs, ParsedArguments } from "./command.ts";
-import { parseHostPort, required } from "./options.ts";
+import { clusterName, parseHostPort, required } from "./options.ts";
 import { runFolderOf } from "./run-folders.ts";
 
 export const REMOTE_OPTIONS = {
@@ -31,14 +31,18 @@ export const REMOTE_OPTIONS = {
     value: "TOKEN",
     doc: "a token for one use (`garrison token join`); or GARRISON_JOIN_TOKEN, which other users cannot see",
   },
+  cluster: { type: "value", value: "NAME", doc: "the cluster that issues the token, where the control plane serves several" },
   "trust-domain": { type: "value", value: "NAME", doc: "the control plane's trust domain", default: "cluster.local" },
 } as const satisfies OptionSpecs;
 
 /** Who the workload is and whom its agent asks. */
 export type WorkloadPlace = Pick<
   AgentOptions,
-  "workload" | "identity" | "address" | "controlPlane" | "rootCertificateFile" | "token" | "runFolder" | "env"
->;
+  "workload" | "identity" | "address" | "controlPlane" | "rootCertificateFile" | "token" | "cluster" | "runFolder" | "env"
+> & {
+  /** Whether its questions of DNS are to be answered. */
+  readonly dnsCapture: boolean;
+};
 
 const DEADLINE_MS = 10_000;
 /** Whether no waiting mends it. A pod has its token before the control plane has heard of it; whoever joins by a token for one use is known already. */
@@ -67,10 +71,18 @@ function tokenSource(parsed: ParsedArguments): Joining {
   });
 }
 
+/** Throws `invalid-argument`. */
+function clusterOf(parsed: ParsedArguments): string | undefined {
+  const name = parsed.value("cluster");
+  return name === undefined ? undefined : clusterName(name);
+}
+
 /** Which control plane is asked, and how this workload proves who it is. */
 export interface Remote extends Joining {
   readonly controlPlane: ControlPlane;
   readonly rootCertificateFile: string;
+  /** The cluster whose token it is, where there are several. */
+  readonly cluster: string | undefined;
 }
 
 /** Throws `invalid-argument`. */
@@ -78,7 +90,8 @@ export function remoteControlPlane(parsed: ParsedArguments): Remote {
   const { host, port } = parseHostPort(required(parsed, "control-plane"));
   const identity = formatSpiffeId(controlPlaneIdentity(parseTrustDomain(required(parsed, "trust-domain"))));
   const controlPlane: ControlPlane = { address: host, port, identity };
-  return { controlPlane, rootCertificateFile: resolve(required(parsed, "root-ca")), ...tokenSource(parsed) };
+  const rootCertificateFile = resolve(required(parsed, "root-ca"));
+  return { controlPlane, rootCertificateFile, cluster: clusterOf(parsed), ...tokenSource(parsed) };
 }
 
 /** One call, with the certificate of an earlier run where there is one that is good. */
@@ -102,8 +115,8 @@ export async function untilAnswered<T>(asking: Asking, ask: (call: RemoteCall) =
     const certificate = earlierCertificate(parsed);
     try {
       return await ask(async (method, request) => {
-        const { controlPlane, rootCertificateFile, source } = remote;
-        const metadata = bearer(await source(certificate !== undefined));
+        const { controlPlane, rootCertificateFile, cluster, source } = remote;
+        const metadata = bearer(await source(certificate !== undefined), cluster);
         return callControlPlane({ controlPlane, rootCertificateFile, certificate, metadata, deadlineMs: DEADLINE_MS }, method, request);
       });
     } catch (thrown) {
@@ -124,14 +137,18 @@ function earlierCertificate(parsed: ParsedArguments) {
   return folder === undefined ? undefined : readCertificateFiles(resolve(folder), Date.now());
 }
 
+/** What an agent is told of its control plane. */
+export function remotePlace({ controlPlane, rootCertificateFile, cluster, source: token }: Remote) {
+  return { controlPlane, rootCertificateFile, token, ...(cluster === undefined ? {} : { cluster }) };
+}
+
 /** The workload of this machine; undefined where a signal came first. Waits for a control plane that is away. Throws what no waiting mends. */
 export async function remoteWorkload(parsed: ParsedArguments, asked: AbortSignal, logger: Logger): Promise<WorkloadPlace | undefined> {
   const remote = remoteControlPlane(parsed);
   const asking = { parsed, remote, asked, logger, what: "who this workload is" };
   const described = await untilAnswered(asking, (call) => call(DESCRIBE_WORKLOAD, parsed.value("workload") ?? ""));
   if (described === undefined) return undefined;
-  const { workload, identity, address, egress } = described;
-  const { controlPlane, rootCertificateFile, source: token } = remote;
+  const { workload, identity, address, egress, dnsCapture } = described;
   const runFolder = runFolderOf(required(parsed, "state"), workload);
-  return { workload, identity, address, controlPlane, rootCertificateFile, token, runFolder, env: serviceEnvironment(egress) };
+  return { workload, identity, address, ...remotePlace(remote), runFolder, env: serviceEnvironment(egress), dnsCapture };
 }

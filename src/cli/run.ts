@@ -62,12 +62,15 @@ async function localWorkload(parsed: ParsedArguments): Promise<WorkloadPlace> {
     token,
     runFolder: runFolderOf(state, chosen.workload),
     env: serviceEnvironment(chosen.egress),
+    dnsCapture: chosen.dnsCapture,
   };
 }
 
 /** Options that mean nothing without a control plane on another machine would be passed over in silence. */
 function refuseRemoteOptions(parsed: ParsedArguments): void {
-  const given = (["root-ca", "token-file", "token-command", "join-token"] as const).find((name) => parsed.value(name) !== undefined);
+  const given = (["root-ca", "token-file", "token-command", "join-token", "cluster"] as const).find(
+    (name) => parsed.value(name) !== undefined,
+  );
   if (given !== undefined)
     throw new AppError("invalid-argument", `\`--${given}\` is for a control plane on another machine`, {
       help: "say --control-plane HOST:PORT",
@@ -97,6 +100,6 @@ export const command: Command = {
     if (!remote) refuseRemoteOptions(parsed);
     const place = remote ? await remoteWorkload(parsed, signals.asked, logger) : await localWorkload(parsed);
     if (place === undefined) return EXIT.ok;
-    return signals.run({ ...place, ...(await agentFlags(parsed)), logger });
+    return signals.run({ ...place, ...(await agentFlags(parsed, place)), logger });
   },
 };

@@ -2,8 +2,9 @@ import { parsePkcs11Uri } from "../ca/pkcs11/uri.ts";
 import { AppError } from "../core/error.ts";
 import { formatSpiffeId, parseSpiffeId } from "../identity/spiffe-id.ts";
 import { DEFAULT_TRUST_DOMAIN } from "../identity/trust-domain.ts";
+import { isDnsLabel } from "../policy/decode/kubernetes-name.ts";
 import { type IpBlock, parseIpBlock } from "../policy/ip-block.ts";
-import type { ClusterPlace } from "../server/cluster/place.ts";
+import { type ClusterPlace, DEFAULT_CLUSTER_NAME } from "../server/cluster/place.ts";
 import { type ControlPlaneOptions, startControlPlane } from "../server/control-plane.ts";
 import type { CaOptions } from "../server/open-ca.ts";
 import type { ConfigurationOrigin } from "../server/source.ts";
@@ -13,7 +14,7 @@ import { EXIT } from "./exit.ts";
 import { INJECT_OPTIONS, injectOptions } from "./inject.ts";
 import { createLogger } from "./log.ts";
 import { SETTINGS_OPTIONS, settingsOf } from "./offline-mesh.ts";
-import { LOG_OPTION, logLevel, parseCount, parseHostPort, required, STATE_OPTION } from "./options.ts";
+import { clusterName, LOG_OPTION, logLevel, parseCount, parseHostPort, required, STATE_OPTION } from "./options.ts";
 import { endRequest } from "./signals.ts";
 import { trustedNodeAccounts } from "./trusted-node-accounts.ts";
 import { version } from "./version.ts";
@@ -84,7 +85,7 @@ function objectName(option: string, text: string): ClusterPlace["service"] {
 }
 
 /** What makes sense on Kubernetes alone. */
-const OF_CLUSTERS = ["webhooks", "ca-secret", "citadel"] as const;
+const OF_CLUSTERS = ["webhooks", "ca-secret", "citadel", "remote-clusters"] as const;
 
 /** Throws `invalid-argument`. */
 function clusterPlace(parsed: ParsedArguments, config: ConfigurationOrigin): ClusterPlace {
@@ -105,8 +106,22 @@ function clusterPlace(parsed: ParsedArguments, config: ConfigurationOrigin): Clu
     webhooks: webhooks === undefined ? undefined : parseHostPort(webhooks),
     caSecret: caSecret === undefined ? undefined : objectName("ca-secret", caSecret),
     citadel: citadelNamespaces(parsed.values("citadel")),
+    name: clusterName(required(parsed, "cluster")),
+    ...otherClusters(parsed),
     ...injectionOf(parsed),
   };
+}
+
+/** Throws `invalid-argument`. */
+function otherClusters(parsed: ParsedArguments): Pick<ClusterPlace, "others"> {
+  const namespace = parsed.value("remote-clusters");
+  if (namespace === undefined) return {};
+  if (!isDnsLabel(namespace))
+    throw new AppError("invalid-argument", `\`${namespace}\` of \`--remote-clusters\` is not the name of a namespace`, {
+      help: "it is the namespace of the Secrets that name the clusters, such as istio-system",
+    });
+  const timeoutMs = parseCount("remote-cluster-timeout", required(parsed, "remote-cluster-timeout"), 0, 3_600) * 1_000;
+  return { others: { namespace, timeoutMs } };
 }
 
 function injectionOf(parsed: ParsedArguments): Pick<ClusterPlace, "injection"> {
@@ -207,6 +222,18 @@ export const command: Command = {
       type: "many",
       value: "NAMESPACE",
       doc: "Citadel mode for this namespace, `*` for all: each service account gets a Secret `istio.NAME` with a key and certificates. Whoever may read Secrets there can then be any of its accounts (deploy/kubernetes/citadel-rbac.yaml)",
+    },
+    cluster: { type: "value", value: "NAME", doc: "this cluster's name among several", default: DEFAULT_CLUSTER_NAME },
+    "remote-clusters": {
+      type: "value",
+      value: "NAMESPACE",
+      doc: "take in other clusters: those whose kubeconfigs are in Secrets of this namespace with the label istio/multiCluster=true",
+    },
+    "remote-cluster-timeout": {
+      type: "value",
+      value: "SECONDS",
+      doc: "how long a start waits for other clusters that do not answer; then it serves without them",
+      default: "30",
     },
     "vm-grace": {
       type: "value",

@@ -1,7 +1,9 @@
 import type { AuthorityStatus } from "../ca/authority.ts";
 import type { ServingStatus } from "../ca/serving.ts";
+import type { ClusterStatus } from "../server/cluster/cluster-status.ts";
 import type { MeshStatus, PolicyStatus, ProxyStatus, WorkloadStatus } from "../server/status.ts";
 import { callAdmin, controlPlaneSocket } from "./admin-client.ts";
+import { describeCluster } from "./clusters/format.ts";
 import type { Command } from "./command.ts";
 import { EXIT } from "./exit.ts";
 import { JSON_OPTION, required, STATE_OPTION } from "./options.ts";
@@ -15,6 +17,8 @@ export interface StatusAnswer extends MeshStatus {
   readonly uptimeSeconds: number;
   readonly ca: AuthorityStatus;
   readonly serving: ServingStatus;
+  /** None where the configuration is a folder. */
+  readonly clusters: readonly ClusterStatus[];
 }
 
 function describeProxy(proxy: ProxyStatus): string {
@@ -78,6 +82,7 @@ export function formatStatus(status: StatusAnswer): string {
     `garrison ${status.version} on ${status.listen}, trust domain ${status.trustDomain}, up ${Math.round(status.uptimeSeconds)} s, ${Math.round(status.rssBytes / 2 ** 20)} MiB, configuration ${status.generation}`,
     ...describeCa(status.ca),
     ...describeServing(status.serving),
+    ...(status.clusters.length > 1 ? ["", "Clusters:", ...status.clusters.flatMap(describeCluster).map((line) => `  ${line}`)] : []),
     "",
     "Workloads:",
     ...orNone(workloads),

@@ -8,7 +8,7 @@ import type { Command, ParsedArguments } from "./command.ts";
 import { EXIT } from "./exit.ts";
 import { createLogger } from "./log.ts";
 import { logLevel, parseHostPort, required, STATE_OPTION } from "./options.ts";
-import { REMOTE_OPTIONS, type RemoteCall, remoteControlPlane, untilAnswered, type WorkloadPlace } from "./remote-workload.ts";
+import { REMOTE_OPTIONS, type RemoteCall, remoteControlPlane, remotePlace, untilAnswered, type WorkloadPlace } from "./remote-workload.ts";
 import { runFolderOf } from "./run-folders.ts";
 
 const CONNECT_MS = 5_000;
@@ -59,7 +59,7 @@ function checkCapture(captured: boolean, proxy: string): void {
 }
 
 /** What this machine will be; undefined where a signal came first. */
-async function describe(parsed: ParsedArguments, asked: AbortSignal, proxy: string, logger: Logger): Promise<JoinedPlace | undefined> {
+async function describe(parsed: ParsedArguments, asked: AbortSignal, logger: Logger): Promise<JoinedPlace | undefined> {
   const group = required(parsed, "group");
   const { host, port } = parseHostPort(required(parsed, "control-plane"));
   const remote = remoteControlPlane(parsed);
@@ -69,13 +69,11 @@ async function describe(parsed: ParsedArguments, asked: AbortSignal, proxy: stri
   };
   const described = await untilAnswered({ parsed, remote, asked, logger, what: "what this machine is to be" }, ask);
   if (described === undefined) return undefined;
-  const { workload, identity, address, captured } = described;
-  checkCapture(captured, proxy);
+  const { workload, identity, address, captured, dnsCapture } = described;
   logger.log("info", "this machine joins", { group, workload, identity, address });
   const runFolder = runFolderOf(required(parsed, "state"), workload);
-  const { controlPlane, rootCertificateFile, source: token } = remote;
   const membership = { group, captured, execProbes: parsed.flag("exec-probes") };
-  return { workload, identity, address, controlPlane, rootCertificateFile, token, runFolder, env: {}, membership };
+  return { workload, identity, address, ...remotePlace(remote), runFolder, env: {}, dnsCapture, membership };
 }
 
 export const command: Command = {
@@ -106,8 +104,10 @@ export const command: Command = {
       throw new AppError("invalid-argument", "`garrison vm join` runs no command", { help: "start the application by itself" });
     const logger = createLogger(logLevel(parsed));
     const signals = new AgentSignals();
-    const flags = await agentFlags(parsed);
-    const place = await describe(parsed, signals.asked, flags.proxy.kind, logger);
-    return place === undefined ? EXIT.ok : signals.run({ ...place, ...flags, logger });
+    const place = await describe(parsed, signals.asked, logger);
+    if (place === undefined) return EXIT.ok;
+    const flags = await agentFlags(parsed, place);
+    checkCapture(place.membership.captured, flags.proxy.kind);
+    return signals.run({ ...place, ...flags, logger });
   },
 };

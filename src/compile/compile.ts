@@ -11,6 +11,7 @@ import { checkCustom } from "./custom-status.ts";
 import { compileGateway } from "./gateway.ts";
 import { checkGateways } from "./gateway-status.ts";
 import { compileInbound } from "./inbound.ts";
+import { type NameTable, nameTable } from "./names.ts";
 import { compileOutbound } from "./outbound.ts";
 import { checkServices } from "./outbound-status.ts";
 import { compileRequestAuthentication, type JwksLookup, NO_REMOTE_KEYS } from "./request-authentication.ts";
@@ -35,22 +36,29 @@ export interface CompiledMesh {
   readonly policies: ReadonlyMap<string, WorkloadPolicy>;
   readonly statuses: readonly ObjectStatus[];
   readonly diagnostics: readonly Diagnostic[];
+  /** What the agent of a workload (`NAMESPACE/NAME`) answers to questions of DNS; found when it is asked for. Undefined for no workload. */
+  namesOf(workload: string): NameTable | undefined;
 }
 
 const NO_LISTENERS = { listeners: [], diagnostics: [] } as const;
 const USUAL_TLS = JSON.stringify(DEFAULT_MESH_CONFIG.meshMtls);
 
+/** By content: equal parts of two states of the mesh are made one object, whichever of the two it is. */
+const isUsualTls = narrow(({ meshConfig }): boolean => JSON.stringify(meshConfig.meshMtls) === USUAL_TLS);
+
 /** What the mesh's configuration says of every proxy, where it is not the usual. */
-function meshWideOf({ meshConfig }: MeshSnapshot, { numTrustedProxies, tellsDenials }: Workload): Partial<WorkloadPolicy> {
-  const { pathNormalization, meshMtls } = meshConfig;
+function meshWideOf(snapshot: MeshSnapshot, { numTrustedProxies, tellsDenials }: Workload): Partial<WorkloadPolicy> {
+  const { pathNormalization, meshMtls } = snapshot.meshConfig;
   return {
     ...(pathNormalization === DEFAULT_MESH_CONFIG.pathNormalization ? {} : { pathNormalization }),
     ...(numTrustedProxies === 0 ? {} : { numTrustedProxies }),
     ...(tellsDenials ? { tellsDenials: true } : {}),
-    // By content: equal parts of two states of the mesh are made one object, whichever of the two it is.
-    ...(JSON.stringify(meshMtls) === USUAL_TLS ? {} : { tls: meshMtls }),
+    ...(isUsualTls(snapshot) ? {} : { tls: meshMtls }),
   };
 }
+
+/** Apart from what policies say, which changes more often. */
+const inboundOf = derived(compileInbound);
 
 /** What one workload enforces. */
 function compileWorkload(
@@ -60,7 +68,7 @@ function compileWorkload(
 ): { readonly policy: WorkloadPolicy; readonly diagnostics: readonly Diagnostic[] } {
   const { gateway, diagnostics } = compileGateway(snapshot, workload);
   // A gateway has no application of its own.
-  const inbound = gateway === undefined ? compileInbound(snapshot, workload) : NO_LISTENERS;
+  const inbound = gateway === undefined ? inboundOf(snapshot, workload) : NO_LISTENERS;
   const outbound = gateway === undefined ? compileOutbound(snapshot, workload) : NO_LISTENERS;
   const { capture, diagnostics: ofCapture } = compileCapture(snapshot, workload, gateway !== undefined);
   const requestAuthentication = compileRequestAuthentication(snapshot, workload, keysOf);
@@ -145,9 +153,10 @@ export class MeshCompiler {
     this.#watchAll(snapshot.workloads);
     const policies = this.#compileStale(now, snapshot.workloads);
     const { time } = this.#history;
+    // Of a state that is past, nothing was kept.
+    const asOfThen = (): MeshSnapshot => (this.#history.time === time ? now : new History().advance(snapshot));
     const judged = once(() => {
-      // Of a state that is past, nothing was kept.
-      const at = this.#history.time === time ? now : new History().advance(snapshot);
+      const at = asOfThen();
       const judgements = policyObjects(snapshot).map((policy) => this.#judgement(at, policy));
       const ofWorkloads = [...snapshot.workloads.values()].flatMap((workload) => this.#workload(at, workload).diagnostics);
       const told = distinct([...ofWorkloads, ...checkMesh(at, policies, judgements)]);
@@ -156,6 +165,10 @@ export class MeshCompiler {
     return {
       snapshot,
       policies,
+      namesOf: (key) => {
+        const workload = snapshot.workloads.get(key);
+        return workload && nameTable(asOfThen(), workload);
+      },
       get statuses() {
         return judged().statuses;
       },

@@ -50,7 +50,7 @@ const workload: fc.Arbitrary<MeshObject> = fc
       ({
         ...workloadEntry(name, { address, serviceAccount: app }),
         labels: labels({ app }),
-        proxyConfig: { numTrustedProxies: undefined, tellsDenials: undefined, interceptionMode },
+        proxyConfig: { numTrustedProxies: undefined, tellsDenials: undefined, interceptionMode, dnsCapture: app !== "z" },
       }) as MeshObject,
   );
 const service: fc.Arbitrary<ServiceObject> = fc
@@ -249,14 +249,11 @@ class Mesh {
     else this.kid = given.kid;
   }
 
-  compiledBy(
-    compile: (snapshot: MeshSnapshot, keysOf: JwksLookup) => CompiledMesh,
-    snapshot = buildSnapshot(this.settings, this.objects),
-  ): Omit<CompiledMesh, "snapshot"> {
+  compiledBy(compile: (snapshot: MeshSnapshot, keysOf: JwksLookup) => CompiledMesh, snapshot = buildSnapshot(this.settings, this.objects)) {
     const { kid } = this;
     const keysOf: JwksLookup = ({ url }) => [{ kty: "EC", kid: `${url} ${kid}` } as unknown as PublicJwk];
-    const { policies, statuses, diagnostics } = compile(snapshot, keysOf);
-    return { policies, statuses, diagnostics };
+    const { policies, statuses, diagnostics, namesOf } = compile(snapshot, keysOf);
+    return { policies, statuses, diagnostics, names: new Map([...policies.keys()].map((workload) => [workload, namesOf(workload)])) };
   }
 }
 
@@ -268,7 +265,7 @@ class Following {
   #index = ObjectIndex.of([]);
   #parts: SnapshotParts | undefined;
 
-  compiled(mesh: Mesh): Omit<CompiledMesh, "snapshot"> {
+  compiled(mesh: Mesh): ReturnType<Mesh["compiledBy"]> {
     const { settings: given } = mesh;
     this.#index = this.#index.next(mesh.objects);
     const snapshot = nextSnapshot(given, this.#index, NOTHING_REVOKED, NOBODY_FEDERATED, this.#parts);

@@ -2,7 +2,7 @@
 import type { EndpointSliceObject, ServiceObject, SliceEndpoint } from "../policy/model.ts";
 import { narrow } from "./recording.ts";
 import { objectsIn } from "./selection.ts";
-import type { MeshSnapshot, Workload } from "./snapshot.ts";
+import { type MeshSnapshot, type Workload, workloadKey } from "./snapshot.ts";
 
 /** Where one port of a service is served. */
 export interface SlicedEndpoint {
@@ -41,26 +41,30 @@ const podNamed = narrow((snapshot, key: string): Workload | undefined => {
  * Who is at an address. "unknown": a pod that has not been seen yet, or with another address than its slice says (one of another
  * family, of an earlier life): until that is known, nothing may be sent there, since nothing says how.
  */
-function whoIsAt(snapshot: MeshSnapshot, namespace: string, { address, pod }: SliceEndpoint): Workload | undefined | "unknown" {
+function whoIsAt(
+  snapshot: MeshSnapshot,
+  { meta: { namespace }, cluster }: EndpointSliceObject,
+  { address, pod }: SliceEndpoint,
+): Workload | undefined | "unknown" {
   if (pod === undefined) return podAt(snapshot, address);
-  const named = podNamed(snapshot, `${namespace}/${pod}`);
+  const named = podNamed(snapshot, workloadKey(namespace, pod, cluster));
   return named?.address === address ? named : "unknown";
 }
 
 /** Those that are ready; where none is, those that still answer while they end, as every kube-proxy does (KEP-1669). */
-function usable(candidates: readonly { readonly endpoint: SliceEndpoint; readonly port: number }[]) {
+function usable<T extends { readonly endpoint: SliceEndpoint }>(candidates: readonly T[]): readonly T[] {
   const ready = candidates.filter(({ endpoint }) => endpoint.ready);
   return ready.length > 0 ? ready : candidates.filter(({ endpoint }) => endpoint.draining);
 }
 
 /** Where the service's port of this name is served. */
 export function sliceEndpoints(snapshot: MeshSnapshot, service: ServiceObject, portName: string): readonly SlicedEndpoint[] {
-  const candidates = slicesOf(snapshot, service).flatMap(({ endpoints, ports }) => {
-    const port = ports.get(portName);
-    return port === undefined ? [] : endpoints.map((endpoint) => ({ endpoint, port }));
+  const candidates = slicesOf(snapshot, service).flatMap((slice) => {
+    const port = slice.ports.get(portName);
+    return port === undefined ? [] : slice.endpoints.map((endpoint) => ({ slice, endpoint, port }));
   });
-  return usable(candidates).flatMap(({ endpoint, port }) => {
-    const workload = whoIsAt(snapshot, service.meta.namespace, endpoint);
+  return usable(candidates).flatMap(({ slice, endpoint, port }) => {
+    const workload = whoIsAt(snapshot, slice, endpoint);
     return workload === "unknown" ? [] : [{ address: endpoint.address, port, workload }];
   });
 }
@@ -73,8 +77,15 @@ export function hasSliceEndpoints(snapshot: MeshSnapshot, service: ServiceObject
 /** The ports of a workload to which a service without a selector leads, by the names of the service's ports. */
 export function sliceWorkloadPorts(snapshot: MeshSnapshot, service: ServiceObject, workload: Workload): ReadonlyMap<string, number> {
   const { address, namespace, name } = workload;
-  const leadsHere = (endpoint: SliceEndpoint): boolean =>
-    endpoint.address === address && (endpoint.pod === undefined || (endpoint.pod === name && service.meta.namespace === namespace));
-  const slices = slicesOf(snapshot, service).filter(({ endpoints }) => endpoints.some(leadsHere));
+  const leadsHere = ({ cluster }: EndpointSliceObject, endpoint: SliceEndpoint): boolean =>
+    endpoint.address === address &&
+    (endpoint.pod === undefined || (endpoint.pod === name && service.meta.namespace === namespace && cluster === workload.cluster));
+  const slices = slicesOf(snapshot, service).filter((slice) => slice.endpoints.some((endpoint) => leadsHere(slice, endpoint)));
   return new Map(slices.flatMap(({ ports }) => [...ports]));
+}
+
+/** The names of their own that endpoints of a headless service have below it, by address (a StatefulSet's pods). */
+export function endpointHostnames(snapshot: MeshSnapshot, service: ServiceObject): ReadonlyMap<string, string> {
+  const endpoints = slicesOf(snapshot, service).flatMap((slice) => slice.endpoints);
+  return new Map(endpoints.flatMap(({ address, hostname }) => (hostname === undefined ? [] : [[address, hostname] as const])));
 }

@@ -8,24 +8,28 @@ function sameItems(left: readonly unknown[], right: readonly unknown[]): boolean
   return left.length === right.length && left.every((value, index) => value === right[index]);
 }
 
-/**
- * Paired from both ends, so that one that is put in or taken out leaves all others their partners. Where nothing can be taken over,
- * `after` itself: it may be shared.
- */
+/** Where nothing can be taken over, `after` itself: it may be shared. */
 function reconcileArrays(before: readonly unknown[], after: readonly unknown[]): readonly unknown[] {
+  const merged =
+    before.length === after.length ? after.map((value, index) => reconcile(before[index], value)) : pairedFromEnds(before, after);
+  return [before, after].find((list) => sameItems(merged, list)) ?? merged;
+}
+
+/** Of lists of two lengths: what was put in or taken out leaves all others their partners. */
+function pairedFromEnds(before: readonly unknown[], after: readonly unknown[]): readonly unknown[] {
   const shorter = Math.min(before.length, after.length);
   const merged = [...after];
   const isPartner = (left: number, right: number): boolean => {
-    merged[right] = reconcile(before[left], after[right]);
-    return merged[right] === before[left];
+    const [partner, value] = [before[left], after[right]];
+    const kept = reconcile(partner, value);
+    if (kept === partner) merged[right] = kept;
+    return kept === partner;
   };
   let first = 0;
   while (first < shorter && isPartner(first, first)) first++;
-  if (first === before.length && first === after.length) return before;
   let last = 0;
   while (last < shorter - first && isPartner(before.length - 1 - last, after.length - 1 - last)) last++;
-  for (let index = first; index < after.length - last; index++) merged[index] = reconcile(before[index], after[index]);
-  return sameItems(merged, after) ? after : merged;
+  return merged;
 }
 
 /** Order counts. */
@@ -64,6 +68,22 @@ function reconcileObjects(before: Readonly<Record<string, unknown>>, after: Read
 export function reconcile<T>(before: unknown, after: T): T;
 export function reconcile(before: unknown, after: unknown): unknown {
   if (Object.is(before, after)) return before;
+  if (!isObject(before) || !isObject(after)) return after;
+  const known = made.get(after);
+  if (known?.before === before) return known.merged;
+  const merged = merge(before, after);
+  made.set(after, { before, merged });
+  return merged;
+}
+
+function isObject(value: unknown): value is object {
+  return typeof value === "object" && value !== null;
+}
+
+/** What became of an object the last time. Several that share a part before and after share what becomes of it. */
+const made = new WeakMap<object, { readonly before: object; readonly merged: unknown }>();
+
+function merge(before: object, after: object): unknown {
   if (Array.isArray(before) && Array.isArray(after)) return reconcileArrays(before, after);
   if (before instanceof Map && after instanceof Map) return reconcileMaps(before, after);
   if (before instanceof Set && after instanceof Set) return reconcileSets(before, after);

@@ -5,7 +5,7 @@ import type { EgressListener, EntryEndpoint, Selector, ServiceEntryObject, Servi
 import { hasSliceEndpoints, type SlicedEndpoint, sliceEndpoints, sliceWorkloadPorts } from "./endpoint-slices.ts";
 import { narrow } from "./recording.ts";
 import { selectorMatches, workloadsOfNamespace, workloadsOfService } from "./selection.ts";
-import { egressHostMatches, serviceHost, serviceKey, workloadPortOf } from "./services.ts";
+import { egressHostMatches, selectorIn, serviceHost, serviceKey, workloadPortOf } from "./services.ts";
 import type { MeshSettings, MeshSnapshot, Workload } from "./snapshot.ts";
 
 export interface MeshService {
@@ -172,15 +172,15 @@ export const reachedServices = narrow((snapshot, { hosts }: EgressListener, name
 
 // === Endpoints ===
 
-/** The labels by which a service selects workloads; undefined for one with endpoints of its own. */
-function selectorOf({ service, entry }: MeshService): Selector | undefined {
-  if (service !== undefined) return service.selector;
+/** The labels by which a service selects workloads of a cluster; undefined for one with endpoints of its own. */
+function selectorOf({ service, entry }: MeshService, cluster?: string): Selector | undefined {
+  if (service !== undefined) return selectorIn(service, cluster);
   return entry?.endpoints.kind === "selected" ? entry.endpoints.selector : undefined;
 }
 
 /** Whether a workload serves a service: of the same namespace, by a selector that is not empty. */
 function selectsWorkload(service: MeshService, workload: Workload): boolean {
-  const selector = selectorOf(service);
+  const selector = selectorOf(service, workload.cluster);
   if (selector === undefined || selector.size === 0) return false;
   return service.namespace === workload.namespace && selectorMatches(selector, workload.labels);
 }
@@ -189,7 +189,7 @@ function selectsWorkload(service: MeshService, workload: Workload): boolean {
 export function servedPort(snapshot: MeshSnapshot, mesh: MeshService, port: ServicePort, workload: Workload): number | undefined {
   if (selectsWorkload(mesh, workload)) return workloadPortOf(port, workload);
   const { service, namespace } = mesh;
-  if (service?.bySlices !== true || service.selector.size > 0 || namespace !== workload.namespace) return undefined;
+  if (service?.bySlices !== true || selectorIn(service, workload.cluster).size > 0 || namespace !== workload.namespace) return undefined;
   return sliceWorkloadPorts(snapshot, service, workload).get(port.name);
 }
 

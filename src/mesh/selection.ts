@@ -3,6 +3,7 @@ import type { ObjectMeta, Selector, ServiceObject, SidecarObject, TargetRef } fr
 import { inNamespace, workloadsIn } from "./by-namespace.ts";
 import { byAge } from "./order.ts";
 import { narrow } from "./recording.ts";
+import { selectorIn } from "./services.ts";
 import type { MeshSnapshot, Workload } from "./snapshot.ts";
 
 /** Whether every label of the selector is on the workload; an empty selector selects all. */
@@ -16,9 +17,11 @@ export const workloadsOfNamespace = narrow(({ workloads }, namespace: string): r
 
 /** Workloads that a Service selects: same namespace, non-empty selector (a Service without one selects nothing). */
 export const workloadsOfService = narrow((snapshot, service: ServiceObject): readonly Workload[] => {
-  if (service.selector.size === 0) return [];
   const all = workloadsOfNamespace(snapshot, service.meta.namespace);
-  return all.filter((workload) => selectorMatches(service.selector, workload.labels));
+  return all.filter((workload) => {
+    const selector = selectorIn(service, workload.cluster);
+    return selector.size > 0 && selectorMatches(selector, workload.labels);
+  });
 });
 
 /** The snapshot's lists of objects that hold for workloads. */

@@ -1,10 +1,20 @@
 /** Names and ports of services. */
-import type { EgressHost, ServiceObject, ServicePort } from "../policy/model.ts";
+import type { EgressHost, Selector, ServiceObject, ServicePort } from "../policy/model.ts";
 import type { MeshSettings, Workload } from "./snapshot.ts";
 
 /** `NAMESPACE/NAME`. */
 export function serviceKey(service: ServiceObject): string {
   return `${service.meta.namespace}/${service.meta.name}`;
+}
+
+/** The labels by which it selects the workloads of a cluster; `cluster` is undefined for the configuration's own. */
+export function selectorIn(service: ServiceObject, cluster: string | undefined): Selector {
+  return (cluster === undefined ? undefined : service.elsewhere?.get(cluster)?.selector) ?? service.selector;
+}
+
+/** The virtual addresses by which clients in a cluster call it: each cluster gives out its own, and another's mean nothing there. */
+export function addressesIn({ addresses, elsewhere }: ServiceObject, cluster: string | undefined): readonly string[] {
+  return (cluster === undefined ? addresses : elsewhere?.get(cluster)?.addresses) ?? [];
 }
 
 /** `NAME.NAMESPACE.svc.DOMAIN`. */

@@ -31,10 +31,12 @@ export type { MeshSettings } from "./mesh-config.ts";
 /** One place where an application runs, with the identity it must prove. */
 export interface Workload {
   readonly kind: "WorkloadEntry" | "Pod";
-  /** `NAMESPACE/NAME`. */
+  /** `NAMESPACE/NAME`; of another cluster's pod `NAMESPACE/NAME@CLUSTER`. */
   readonly key: string;
   readonly namespace: string;
   readonly name: string;
+  /** Where it runs, if not in the configuration's own cluster. */
+  readonly cluster?: string;
   readonly address: string;
   readonly ports: ReadonlyMap<string, number>;
   /** Whether services may lead to it. */
@@ -55,6 +57,10 @@ export interface Workload {
   readonly captured?: true;
   /** Of one whose agent says how its application is. */
   readonly health?: WorkloadHealth;
+  /** Its agent answers its questions of DNS. */
+  readonly dnsCapture?: true;
+  /** Services without an address have one for it, by which its captured connections tell them. */
+  readonly autoAllocates?: true;
   readonly place: Place;
 }
 
@@ -62,7 +68,7 @@ export interface MeshSnapshot {
   /** What holds, of the command line and the mesh's configuration. */
   readonly settings: MeshSettings;
   readonly meshConfig: MeshConfig;
-  /** By `NAMESPACE/NAME`. */
+  /** By `Workload.key`. */
   readonly workloads: ReadonlyMap<string, Workload>;
   /** By `NAMESPACE/NAME`. */
   readonly workloadGroups: ReadonlyMap<string, WorkloadGroupObject>;
@@ -121,6 +127,21 @@ export function isCaptured({ meta, proxyConfig }: WorkloadEntryObject | PodObjec
   return said === "REDIRECT";
 }
 
+/** Pods of one name in two clusters are two workloads. No name of Kubernetes' has an `@`. `cluster`: undefined for the configuration's own. */
+export function workloadKey(namespace: string, name: string, cluster: string | undefined): string {
+  return cluster === undefined ? `${namespace}/${name}` : `${namespace}/${name}@${cluster}`;
+}
+
+/** Addresses are given unless it is said that they are not, as in Istio since 1.25; one that no name leads to is of no use. */
+export function namesOf(
+  { proxyConfig }: WorkloadEntryObject | PodObject,
+  defaultConfig: MeshConfig["defaultConfig"],
+): Pick<Workload, "dnsCapture" | "autoAllocates"> {
+  if (!(proxyConfig?.dnsCapture ?? defaultConfig.dnsCapture)) return {};
+  const allocates = proxyConfig?.dnsAutoAllocate ?? defaultConfig.dnsAutoAllocate ?? true;
+  return { dnsCapture: true, ...(allocates ? { autoAllocates: true } : {}) };
+}
+
 function toWorkload(
   object: WorkloadEntryObject | PodObject,
   trustDomain: MeshSettings["trustDomain"],
@@ -136,9 +157,11 @@ function toWorkload(
   const tellsDenials = object.proxyConfig?.tellsDenials ?? defaultConfig.tellsDenials ?? false;
   const isGateway = annotations.get(TEMPLATES)?.split(",").includes("gateway") === true;
   const shared = kind === "Pod" && object.hostNetwork === true ? ({ hostNetwork: true } as const) : {};
-  const captured = isCaptured(object, defaultConfig) ? { captured: true as const } : {};
+  const captured = isCaptured(object, defaultConfig) ? { captured: true as const, ...namesOf(object, defaultConfig) } : {};
+  const cluster = kind === "Pod" ? object.cluster : undefined;
   const own = { labels, serviceAccount, identity, isGateway, numTrustedProxies, tellsDenials, ...captured, ...health, place, ...shared };
-  return { kind, key: `${namespace}/${name}`, namespace, name, address, ports, ready, ...own };
+  const elsewhere = cluster === undefined ? {} : { cluster };
+  return { kind, key: workloadKey(namespace, name, cluster), namespace, name, ...elsewhere, address, ports, ready, ...own };
 }
 
 interface Made {
@@ -289,6 +312,21 @@ function inNoNamespace(objects: readonly MeshObject[], known: ReadonlySet<string
   return [{ code: "GAR0215", message, place, help }];
 }
 
+/** Workloads that ask for names or addresses by which nobody would call: their traffic is not captured, or their questions are not. */
+function uselessNames({ workloads }: MeshSnapshot, objects: readonly MeshObject[]): readonly Diagnostic[] {
+  return objects.flatMap((object) => {
+    if (object.kind !== "WorkloadEntry" && object.kind !== "Pod") return [];
+    const { dnsCapture, dnsAutoAllocate } = object.proxyConfig ?? {};
+    const key = workloadKey(object.meta.namespace, object.meta.name, object.kind === "Pod" ? object.cluster : undefined);
+    if ((!dnsCapture && !dnsAutoAllocate) || workloads.get(key)?.dnsCapture) return [];
+    const message = dnsCapture
+      ? `workload \`${key}\` says \`ISTIO_META_DNS_CAPTURE\`, and its traffic is not captured: its agent answers no DNS`
+      : `workload \`${key}\` says \`ISTIO_META_DNS_AUTO_ALLOCATE\` without \`ISTIO_META_DNS_CAPTURE\`: no name leads to such an address`;
+    const help = dnsCapture ? "say `sidecar.istio.io/interceptionMode: REDIRECT` of it too, or remove the word" : "say both, or neither";
+    return [{ code: "GAR0340" as const, message, place: object.meta.place, help }];
+  });
+}
+
 /** References between objects that lead nowhere, and selectors that select nothing. The objects stay in force. */
 export function checkReferences(snapshot: MeshSnapshot, objects: readonly MeshObject[]): readonly Diagnostic[] {
   const known = inhabitedNamespaces(snapshot);
@@ -306,7 +344,7 @@ export function checkReferences(snapshot: MeshSnapshot, objects: readonly MeshOb
         help: "add the ServiceAccount: without it the workload gets no certificate",
       }),
     );
-  return [...missingNamespaces, ...missingAccounts, ...groupsOfNobody(snapshot)];
+  return [...missingNamespaces, ...missingAccounts, ...groupsOfNobody(snapshot), ...uselessNames(snapshot, objects)];
 }
 
 function groupsOfNobody({ workloadGroups, identities, settings: { trustDomain } }: MeshSnapshot): readonly Diagnostic[] {

@@ -40,6 +40,10 @@ export interface ProxyConfig {
   readonly interceptionMode?: InterceptionMode;
   /** Of the mesh's `defaultConfig` alone. */
   readonly caCertificatesPem?: readonly RootsSource[];
+  /** Istio's `ISTIO_META_DNS_CAPTURE`: the agent answers the workload's questions of DNS; absent leaves it to the mesh, and that is not. */
+  readonly dnsCapture?: boolean;
+  /** Istio's `ISTIO_META_DNS_AUTO_ALLOCATE`: services without an address are given one; absent leaves it to the mesh, and that is, with capture. */
+  readonly dnsAutoAllocate?: boolean;
 }
 
 /** What becomes of captured traffic to a destination that nothing describes (Istio `OutboundTrafficPolicy.mode`). */

@@ -62,8 +62,19 @@ export interface ServiceObject {
   readonly ports: readonly ServicePort[];
   /** Virtual addresses (`clusterIPs`), by which captured traffic tells the service; absent for a headless one, and where none are said. */
   readonly addresses?: readonly string[];
+  /** Said to have no address (`clusterIP: None`): its name means its workloads. */
+  readonly headless?: true;
   /** It is a cluster's: where it is served is what EndpointSlices say, whatever its selector. */
   readonly bySlices?: true;
+  /** What other clusters say of the Service of this name, by the cluster's name; absent where there is but one cluster. */
+  readonly elsewhere?: ReadonlyMap<string, ServiceElsewhere>;
+}
+
+/** A Service of the same name in another cluster: what of it is that cluster's own. */
+export interface ServiceElsewhere {
+  readonly selector: Selector;
+  /** By which clients in that cluster call it. */
+  readonly addresses?: readonly string[];
 }
 
 /** One address of an EndpointSlice. */
@@ -76,12 +87,16 @@ export interface SliceEndpoint {
   readonly draining: boolean;
   /** Name of the pod of the same namespace; undefined where it is said to be none. */
   readonly pod: string | undefined;
+  /** Its own name below a headless service's; absent where it has none. */
+  readonly hostname?: string;
 }
 
 /** Kubernetes `discovery.k8s.io/v1` EndpointSlice: a part of where a Service of its namespace is served, as its cluster says. */
 export interface EndpointSliceObject {
   readonly kind: "EndpointSlice";
   readonly meta: ObjectMeta;
+  /** The cluster whose it is, where that is not the configuration's own: its pods are meant. */
+  readonly cluster?: string;
   /** Name of the Service. */
   readonly service: string;
   readonly endpoints: readonly SliceEndpoint[];
@@ -138,6 +153,8 @@ export interface ConfigMapObject {
 export interface PodObject {
   readonly kind: "Pod";
   readonly meta: ObjectMeta;
+  /** The cluster that it runs in, where that is not the configuration's own. */
+  readonly cluster?: string;
   readonly address: string;
   /** TCP ports of its containers, by name. */
   readonly ports: ReadonlyMap<string, number>;

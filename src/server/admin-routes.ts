@@ -19,6 +19,7 @@ import type { XdsConnection } from "../xds/connection.ts";
 import type { AdminRoute, AdminRoutes } from "./admin.ts";
 
 import { authoritiesAnswer } from "./authorities.ts";
+import type { ClusterStatus } from "./cluster/cluster-status.ts";
 import { makeJoinToken } from "./join-token-route.ts";
 
 import type { MeshState } from "./mesh-state.ts";
@@ -50,6 +51,8 @@ export interface AdminContext {
   readonly trust: Trust;
   /** Undefined where no other trust domain is trusted. */
   readonly federation: Federation | undefined;
+  /** Of the mesh; none where the configuration is a folder. */
+  readonly clusters: () => readonly ClusterStatus[];
   readonly meshRoots: MeshRoots;
   readonly audit: AuditHandler;
 }
@@ -113,6 +116,7 @@ export function adminRoutes(context: AdminContext): AdminRoutes {
       uptimeSeconds: process.uptime(),
       ca: context.authority.status,
       serving: context.serving.status,
+      clusters: context.clusters(),
       ...meshStatus(mesh.current, context.connections()),
     }),
     "GET /v1/workloads": () => workloadSummaries(mesh.current),
@@ -129,6 +133,7 @@ export function adminRoutes(context: AdminContext): AdminRoutes {
     "GET /v1/ca/authorities": () =>
       authoritiesAnswer(context.authority, context.trust, context.meshRoots, context.connections(), context.clock),
     "GET /v1/ca/trust": () => trustStatus(context.trust, context.connections()),
+    "GET /v1/clusters": () => context.clusters(),
     "GET /v1/federation": () => [...(context.federation?.statuses ?? []), ...context.meshRoots.statuses],
     "GET /v1/federation/bundle": () => ({ bundle: formatBundle(context.trust.source.own) }),
     "GET /v1/mtls": context.mtls,

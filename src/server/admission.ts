@@ -18,9 +18,12 @@ export interface NodeClaim {
   readonly metadata: Readonly<Record<string, unknown>> | undefined;
 }
 
+/** A pod's name with its cluster's is the longest. */
+const MAX_FIELD = 400;
+
 function textField(node: NodeClaim, name: string): string {
   const value = node.metadata?.[name];
-  if (typeof value === "string" && value.length > 0 && value.length <= 253) return value;
+  if (typeof value === "string" && value.length > 0 && value.length <= MAX_FIELD) return value;
   throw new AppError("invalid-argument", `the node's metadata has no \`${name}\``, {
     help: "start the proxy with the bootstrap that `garrison run` writes",
   });

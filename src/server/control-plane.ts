@@ -16,6 +16,7 @@ import { namedSecrets } from "../compile/gateway-secrets.ts";
 import { type Clock, systemClock } from "../core/clock.ts";
 import type { Logger } from "../core/logger.ts";
 import { AccessLogService } from "../gen/envoy/service/accesslog/v3/als_pb.js";
+import { NameTables } from "../gen/garrison/v1/names_pb.js";
 import { DecisionLog } from "../gen/garrison/v1/proxy_pb.js";
 import { TrustBundles } from "../gen/garrison/v1/trust_pb.js";
 import { formatSpiffeId } from "../identity/spiffe-id.ts";
@@ -30,10 +31,10 @@ import type { XdsEvent } from "../xds/connection.ts";
 import { ADS_SERVER_OPTIONS, type AdsService, createAdsService } from "../xds/service.ts";
 import { serveAdmin } from "./admin.ts";
 import { adminRoutes } from "./admin-routes.ts";
-import { type AdmissionOptions, reporterAdmission, streamAdmission } from "./admission.ts";
+import { type AdmissionOptions, followerAdmission, reporterAdmission, streamAdmission } from "./admission.ts";
 import { openCaSecret } from "./cluster/ca-secret.ts";
 import { startClusterDuties } from "./cluster/duties.ts";
-import { type ClusterPlace, DEFAULT_CLUSTER_PLACE, serviceNames } from "./cluster/place.ts";
+import { type ClusterPlace, DEFAULT_CLUSTER_NAME, DEFAULT_CLUSTER_PLACE, serviceNames } from "./cluster/place.ts";
 import { newReplica } from "./cluster/replica.ts";
 import { openSharedState } from "./cluster/shared-state.ts";
 import { serveCrl } from "./crl-listener.ts";
@@ -47,6 +48,7 @@ import { bindServer, formatHostPort } from "./listen.ts";
 import { followMesh, openMeshRoots } from "./mesh-roots.ts";
 import type { MeshState } from "./mesh-state.ts";
 import { mtlsRoute } from "./mtls.ts";
+import { NamesService } from "./names/names-service.ts";
 import { type CaOptions, openCa } from "./open-ca.ts";
 import { Publisher } from "./publisher.ts";
 import { openRegistrations } from "./registration/open.ts";
@@ -203,7 +205,7 @@ function addServices(
   mesh: MeshState,
   ads: AdsService,
   admission: AdmissionOptions,
-  { tokens: verifier, cluster }: OpenedSource,
+  { tokens: verifier, cluster, ownCluster }: OpenedSource,
   registration: RegistrationService,
 ): void {
   const { logger, settings } = options;
@@ -230,6 +232,7 @@ function addServices(
     jwtRecord,
     outside,
     verifier,
+    ownCluster,
     mesh,
     registration,
     trust,
@@ -289,6 +292,7 @@ export async function startControlPlane(given: ControlPlaneOptions): Promise<Con
       tokens: state.tokens,
       rootNamespace: settings.rootNamespace,
       api,
+      clusters: { own: place.name ?? DEFAULT_CLUSTER_NAME, others: place.others },
       ...(options.signal === undefined ? {} : { signal: options.signal }),
     });
     cleanup.push(() => source.close());
@@ -306,6 +310,15 @@ export async function startControlPlane(given: ControlPlaneOptions): Promise<Con
     const trust = openTrust({ ...state, admission, federation, meshRoots, mesh, logger });
     cleanup.push(() => trust.close());
     server.addService(serviceDefinition(TrustBundles), trust.service.implementation);
+    const names = new NamesService({
+      tableOf: (workload) => mesh.current.namesOf(workload),
+      admit: followerAdmission(admission),
+      clock,
+      logger,
+    });
+    mesh.onChange(() => names.publish());
+    cleanup.push(() => names.close());
+    server.addService(serviceDefinition(NameTables), names.implementation);
     const port = await bindServer(server, options.listen, serverCredentials(serving.material));
     const listen = { host: options.listen.host, port };
     if (options.crlListen !== undefined) {
@@ -326,7 +339,7 @@ export async function startControlPlane(given: ControlPlaneOptions): Promise<Con
       authority,
       serving,
       clock,
-      revoke: revocationRoute({ authority, accounts: () => mesh.current.snapshot.identities, ads, clock, logger }),
+      revoke: revocationRoute({ authority, accounts: () => mesh.current.snapshot.identities, ads, trust, clock, logger }),
       mtls: mtlsRoute({ mesh, store: state.store, clock, connections: () => ads.connections() }),
       rotateJwt: jwtRotationRoute({ keys: state.jwtKeys, trust, connections: () => ads.connections(), logger }),
       rotate: rotationRoute({
@@ -344,6 +357,7 @@ export async function startControlPlane(given: ControlPlaneOptions): Promise<Con
       connections: () => ads.connections(),
       trust,
       federation,
+      clusters: source.clusters,
       meshRoots,
       audit: auditHandler(state.store, { clock }),
     });

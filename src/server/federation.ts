@@ -27,7 +27,8 @@ export interface FederationConfig {
   readonly bundleEndpoint?: BundleEndpointConfig;
 }
 
-function readRelations(file: string, names: readonly string[]): readonly Relation[] {
+/** The relations of a file; `names` are the mesh's own. Throws `not-found`, `unsafe-permissions` and `invalid-configuration`. */
+export function readRelations(file: string, names: readonly string[]): readonly Relation[] {
   const node = readOperatorFile({ file, what: "the federation's file", option: "--federation", begin: "federatesWith" });
   const { relations, diagnostics } = decodeRelations(node, dirname(resolve(file)), names);
   if (diagnostics.length === 0) return relations;

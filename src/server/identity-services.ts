@@ -41,6 +41,8 @@ export interface IdentityServicesOptions {
   /** Undefined where nobody outside can vouch for anybody. */
   readonly outside: OutsideIdentities | undefined;
   readonly verifier: TokenVerifier;
+  /** The name of the configuration's own cluster; undefined where there are no clusters. */
+  readonly ownCluster: string | undefined;
   readonly mesh: MeshState;
   readonly registration: RegistrationService;
   readonly trust: AdmissionOptions["trust"];
@@ -99,6 +101,8 @@ export function addIdentityServices(server: Server, options: IdentityServicesOpt
     authenticators: looking,
     boundWorkload: (credentials) => boundWorkload(joining, credentials),
     workloads: () => workloadSummaries(mesh.current),
+    qualified: (workload, cluster) =>
+      options.ownCluster === undefined || cluster === "" || cluster === options.ownCluster ? workload : `${workload}@${cluster}`,
   });
   const queued = admission(clock, logger);
   server.addService(serviceDefinition(IstioCertificateService), queued({ ...csr }));

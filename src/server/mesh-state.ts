@@ -36,7 +36,7 @@ export interface MeshView extends CompiledMesh {
   readonly kept: ReadonlySet<string>;
 }
 
-/** Between one look at all diagnostics and the next, in milliseconds: a look at a large mesh takes as long as a push. */
+/** From a change to a look at all diagnostics, in milliseconds: a look at a large mesh takes as long as a push, and pushes go first. */
 const TELL_MS = 500;
 
 /** What of a state does not come from compiling. */
@@ -52,6 +52,7 @@ function viewOf(compiled: CompiledMesh, { generation, kept, before }: Given): Me
     generation,
     snapshot: compiled.snapshot,
     policies: compiled.policies,
+    namesOf: compiled.namesOf,
     get kept() {
       return kept();
     },
@@ -80,7 +81,6 @@ export class MeshState {
   #current: MeshView;
   #given: Given = { generation: 0, kept: () => new Set(), before: () => [] };
   #told: ReadonlySet<string> = new Set();
-  #toldAt = Number.NEGATIVE_INFINITY;
   #telling: NodeJS.Timeout | undefined;
 
   /** `keysOf`: the keys of tokens that were fetched by now. `fixed`: what no configuration may change. `revoked` and `federated`: of now. */
@@ -125,14 +125,10 @@ export class MeshState {
 
   /** After what proxies are sent. While changes keep coming, the newest state speaks for those before it. */
   #tellSoon(): void {
-    this.#telling ??= setTimeout(
-      () => {
-        this.#telling = undefined;
-        this.#toldAt = performance.now();
-        this.#tell(this.#current);
-      },
-      Math.max(0, this.#toldAt + TELL_MS - performance.now()),
-    ).unref();
+    this.#telling ??= setTimeout(() => {
+      this.#telling = undefined;
+      this.#tell(this.#current);
+    }, TELL_MS).unref();
   }
 
   /** The same configuration with what is revoked, and who is federated with, at this moment. */

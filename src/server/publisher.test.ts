@@ -6,9 +6,11 @@ import type { MeshObject } from "../policy/model.ts";
 import { ResourceCache, resource } from "../xds/cache.ts";
 import { CLUSTER, ENDPOINTS, EXTENSION, LISTENER } from "../xds/types.ts";
 import { MeshState } from "./mesh-state.ts";
-import { formatProxyView, type ProxyView, Publisher } from "./publisher.ts";
+import { formatProxyView, type ProxyView, Publisher, type Slices } from "./publisher.ts";
 import { RENDERERS } from "./render.ts";
 
+/** As if rendering took no time. */
+const AT_ONCE: Slices = { ms: 1, now: () => 0, next: () => assert.fail("there was more to do") };
 const TYPE = "type.googleapis.com/test";
 const CART: ProxyView = { workload: "shop/cart", kind: "envoy" };
 const PAY: ProxyView = { workload: "shop/pay", kind: "envoy" };
@@ -42,7 +44,7 @@ function setUp() {
     rendered.push(`${kind} ${policy.workload}`);
     return new Map([[TYPE, new Map([["r", resource("r", Buffer.from(JSON.stringify(policy)))]])]]);
   };
-  const publisher = new Publisher(cache, { envoy: render("envoy"), embedded: render("embedded") }, state.current, silentLogger);
+  const publisher = new Publisher(cache, { envoy: render("envoy"), embedded: render("embedded") }, state.current, silentLogger, AT_ONCE);
   state.onChange((mesh) => publisher.publish(mesh));
   return { cache, state, rendered, publisher };
 }
@@ -78,7 +80,7 @@ describe("Publisher", () => {
     const cache = new ResourceCache();
     const state = new MeshState(SETTINGS, silentLogger);
     state.apply({ objects: [...WORKLOADS, SERVICE, denyAll("cart")], diagnostics: [] });
-    const publisher = new Publisher(cache, RENDERERS, state.current, silentLogger);
+    const publisher = new Publisher(cache, RENDERERS, state.current, silentLogger, AT_ONCE);
     state.onChange((mesh) => publisher.publish(mesh));
     const key = formatProxyView(CART);
     publisher.connected(key);
@@ -99,7 +101,7 @@ describe("Publisher", () => {
     const state = new MeshState(SETTINGS, silentLogger);
     const twin = { ...workloadEntry("shop/twin", { address: "10.0.0.3" }), labels: labels({ app: "cart" }) } as MeshObject;
     state.apply({ objects: [...WORKLOADS, twin, SERVICE], diagnostics: [] });
-    const publisher = new Publisher(cache, RENDERERS, state.current, silentLogger);
+    const publisher = new Publisher(cache, RENDERERS, state.current, silentLogger, AT_ONCE);
     const [one, other] = (["shop/cart", "shop/twin"] as const).map((workload) => {
       const key = formatProxyView({ workload, kind: "envoy" });
       publisher.connected(key);
@@ -131,7 +133,7 @@ describe("Publisher", () => {
       if (policy.workload === "shop/cart" && policy.http.deny.length > 0) throw new Error("cannot");
       return new Map([[TYPE, new Map([["r", resource("r", Buffer.from(JSON.stringify(policy)))]])]]);
     };
-    const publisher = new Publisher(cache, { envoy: render, embedded: render }, state.current, silentLogger);
+    const publisher = new Publisher(cache, { envoy: render, embedded: render }, state.current, silentLogger, AT_ONCE);
     for (const view of [CART, PAY]) publisher.connected(formatProxyView(view));
     const before = cache.get(formatProxyView(CART));
     const other = cache.get(formatProxyView(PAY));

@@ -41,7 +41,21 @@ interface Published {
   policy: WorkloadPolicy | undefined;
   /** A digest of the secrets that were rendered with it. */
   secrets: string;
+  /** It could not be rendered, so that the proxy has an older one. */
+  failed: boolean;
 }
+
+/** How a push to many is cut, so that the first of them do not wait for the last, and what proxies answer is heard in between. */
+export interface Slices {
+  /** Milliseconds until others have their turn. */
+  readonly ms: number;
+  /** Milliseconds on any clock that only goes forward. */
+  readonly now: () => number;
+  /** Calls back when they have had it. */
+  readonly next: (resume: () => void) => void;
+}
+
+const SLICES: Slices = { ms: 5, now: () => performance.now(), next: (resume) => void setImmediate(resume) };
 
 function digestOf(secrets: readonly GatewaySecret[]): string {
   const contents = secrets.map((secret) => (secret.kind === "certificate" ? { ...secret, key: secret.key.reveal() } : secret));
@@ -54,24 +68,30 @@ export class Publisher {
   readonly #cache: ResourceCache;
   readonly #renderers: Renderers;
   readonly #logger: Logger;
+  readonly #slices: Slices;
   readonly #published = new Map<string, Published>();
+  /** The views that have not been looked at since they may have changed; who waits longest comes first. */
+  readonly #waiting = new Set<string>();
+  #pushing = false;
   #mesh: MeshView;
 
-  constructor(cache: ResourceCache, renderers: Renderers, mesh: MeshView, logger: Logger) {
+  constructor(cache: ResourceCache, renderers: Renderers, mesh: MeshView, logger: Logger, slices: Slices = SLICES) {
     this.#cache = cache;
     this.#renderers = renderers;
     this.#logger = logger;
+    this.#slices = slices;
     this.#mesh = mesh;
   }
 
-  /** A stream of this key opens: from now on its resources are kept. */
+  /** A stream of this key opens: from now on its resources are kept. It begins with the newest. */
   connected(key: string): void {
     const entry = this.#published.get(key);
     if (entry !== undefined) {
       entry.streams += 1;
+      if (this.#waiting.delete(key)) this.#render(key, entry, false);
       return;
     }
-    const added: Published = { view: parseProxyView(key), streams: 1, policy: undefined, secrets: "" };
+    const added: Published = { view: parseProxyView(key), streams: 1, policy: undefined, secrets: "", failed: false };
     this.#published.set(key, added);
     this.#render(key, added, true);
   }
@@ -82,30 +102,68 @@ export class Publisher {
     entry.streams -= 1;
     if (entry.streams > 0) return;
     this.#published.delete(key);
+    this.#waiting.delete(key);
     this.#cache.delete(key);
   }
 
-  /** A new state of the mesh: only the views whose own policy changed are rendered and pushed. */
+  /**
+   * A new state of the mesh: only the views whose own policy changed are rendered and pushed, slice by slice. From here on none of them
+   * counts as having its resources until it has been looked at. What a state before has not come to is done by this one; whoever
+   * waits keeps his place, so that states that follow one another fast leave nobody out.
+   */
   publish(mesh: MeshView): void {
     this.#mesh = mesh;
-    for (const [key, entry] of this.#published) this.#render(key, entry, false);
+    for (const [key, entry] of this.#published) {
+      if (this.#mayDiffer(entry)) {
+        this.#waiting.add(key);
+        this.#cache.outdate(key);
+      } else if (this.#waiting.delete(key) && !entry.failed) this.#cache.confirm(key);
+    }
+    if (!this.#pushing) this.#push();
+  }
+
+  /** The compiler keeps what is the same. Secrets, which gateways have, are no part of it. */
+  #mayDiffer({ view, policy: before }: Published): boolean {
+    const policy = this.#mesh.policies.get(view.workload);
+    return policy !== before || policy?.gateway !== undefined;
+  }
+
+  #push(): void {
+    const { ms, now, next } = this.#slices;
+    const end = now() + ms;
+    this.#pushing = true;
+    for (const key of this.#waiting) {
+      this.#waiting.delete(key);
+      const entry = this.#published.get(key);
+      if (entry !== undefined) this.#render(key, entry, false);
+      if (now() >= end) break;
+    }
+    this.#pushing = this.#waiting.size > 0;
+    if (this.#pushing) next(() => this.#push());
+  }
+
+  /** One that cannot be rendered keeps what it has, does not count as having the newest, and no other waits for it. */
+  #render(key: string, entry: Published, first: boolean): void {
+    try {
+      this.#renderOne(key, entry, first);
+    } catch (error) {
+      entry.failed = true;
+      this.#logger.log("error", "a policy cannot be rendered", { workload: entry.view.workload, reason: AppError.from(error).message });
+    }
   }
 
   /** A workload that is gone gets nothing, so its proxy closes its listeners. */
-  #render(key: string, entry: Published, first: boolean): void {
+  #renderOne(key: string, entry: Published, first: boolean): void {
     const policy = this.#mesh.policies.get(entry.view.workload);
-    // The compiler keeps what is the same. Secrets are no part of it.
-    if (!first && policy === entry.policy && policy?.gateway === undefined) return;
     const secrets = policy === undefined ? [] : gatewaySecrets(this.#mesh.snapshot, policy);
     const digest = digestOf(secrets);
     const same = !first && policy === entry.policy && digest === entry.secrets;
     [entry.policy, entry.secrets] = [policy, digest];
-    if (same) return;
-    try {
-      this.#cache.set(key, policy === undefined ? NOTHING : this.#renderers[entry.view.kind](policy, secrets, entry));
-    } catch (error) {
-      // One workload that cannot be rendered keeps what it has, and no other waits for it.
-      this.#logger.log("error", "a policy cannot be rendered", { workload: entry.view.workload, reason: AppError.from(error).message });
+    if (same) {
+      if (!entry.failed) this.#cache.confirm(key);
+      return;
     }
+    this.#cache.set(key, policy === undefined ? NOTHING : this.#renderers[entry.view.kind](policy, secrets, entry));
+    entry.failed = false;
   }
 }

@@ -5,6 +5,9 @@ import type { Clock } from "../core/clock.ts";
 import type { Logger } from "../core/logger.ts";
 import type { AdsService } from "../xds/service.ts";
 
+import { parseProxyView } from "./publisher.ts";
+import type { Trust } from "./trust.ts";
+
 /** What `garrison ca revoke` shows. */
 export interface RevocationAnswer extends RevocationResult {
   readonly proxies: {
@@ -23,6 +26,7 @@ export interface RevocationOptions {
   /** SPIFFE IDs of the service accounts that there are. */
   readonly accounts: () => ReadonlySet<string>;
   readonly ads: Pick<AdsService, "connections" | "whenAcked">;
+  readonly trust: Pick<Trust, "revocationsTold">;
   readonly clock: Clock;
   readonly logger: Logger;
   /** Milliseconds to wait for proxies. */
@@ -32,7 +36,7 @@ export interface RevocationOptions {
 const DEFAULT_WAIT_MS = 5_000;
 
 /** The route `POST /v1/ca/revoke`. The proxies were told when `revoke` returned: whatever publishes listens to the revocations. */
-export function revocationRoute({ authority, accounts, ads, clock, logger, waitMs = DEFAULT_WAIT_MS }: RevocationOptions) {
+export function revocationRoute({ authority, accounts, ads, trust, clock, logger, waitMs = DEFAULT_WAIT_MS }: RevocationOptions) {
   return async ({ body }: { readonly body: unknown }): Promise<RevocationAnswer> => {
     const request = decodeRevocation(body);
     if (request.kind === "identity" && request.force !== true) checkIdentity(authority, request.value, accounts());
@@ -42,7 +46,11 @@ export function revocationRoute({ authority, accounts, ads, clock, logger, waitM
     logger.log("warn", "revoked", { kind, value, reason, certificates: result.revoked.length });
     const keys = [...new Set(ads.connections().map(({ key }) => key))];
     const states = await Promise.all(keys.map(async (key) => ({ key, state: await ads.whenAcked(key, waitMs) })));
-    const waiting = states.filter(({ state }) => state === "pending" || state === "rejected").map(({ key, state }) => `${key} (${state})`);
+    const late = new Set(await trust.revocationsTold(waitMs));
+    const waiting = states.flatMap(({ key, state }) => {
+      if (state === "pending" || state === "rejected") return [`${key} (${state})`];
+      return late.has(parseProxyView(key).workload) ? [`${key} (calls its server all the same)`] : [];
+    });
     const proxies = { connected: keys.length, acknowledged: keys.length - waiting.length, waiting };
     return { ...result, proxies, tookMs: performance.now() - began };
   };

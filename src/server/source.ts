@@ -8,8 +8,13 @@ import { brokenMeshConfig } from "../sources/broken-mesh-config.ts";
 import { watchFolder } from "../sources/folder-watcher.ts";
 import { type KubernetesApi, openKubernetesApi } from "../sources/kubernetes/api.ts";
 import { type ClusterSource, watchCluster } from "../sources/kubernetes/cluster-source.ts";
+import type { RemoteClusters } from "../sources/kubernetes/remote/remote-clusters.ts";
 import { TokenReviewer } from "../sources/kubernetes/token-review.ts";
+import { watchedKinds } from "../sources/kubernetes/watched-kinds.ts";
 import type { ConfigurationSnapshot } from "../sources/snapshot.ts";
+import { type ClusterStatus, ownStatus } from "./cluster/cluster-status.ts";
+import { ClusterTokens } from "./cluster/cluster-tokens.ts";
+import { OtherClusters, type OtherClustersPlace } from "./cluster/other-clusters.ts";
 import type { Configuration } from "./mesh-state.ts";
 
 export type ConfigurationOrigin =
@@ -27,6 +32,8 @@ export interface SourceOptions {
   readonly rootNamespace: string;
   /** Undefined without a cluster. */
   readonly api: KubernetesApi | undefined;
+  /** The name of the own cluster, and where others are named; without, there is but one. */
+  readonly clusters: { readonly own: string; readonly others: OtherClustersPlace | undefined };
   /** Ends the wait for a cluster. */
   readonly signal?: AbortSignal;
 }
@@ -35,6 +42,8 @@ export interface SourceOptions {
 export interface OpenedCluster {
   readonly api: KubernetesApi;
   readonly source: ClusterSource;
+  /** Undefined where there are no others. */
+  readonly others: RemoteClusters | undefined;
 }
 
 export interface OpenedSource {
@@ -45,6 +54,10 @@ export interface OpenedSource {
   wantSecrets(names: ReadonlySet<string>): void;
   /** Undefined for a folder. */
   readonly cluster: OpenedCluster | undefined;
+  /** Undefined for a folder. */
+  readonly ownCluster: string | undefined;
+  /** All clusters of the mesh, the own one first; none for a folder. */
+  clusters(): readonly ClusterStatus[];
   close(): Promise<void>;
 }
 
@@ -88,25 +101,47 @@ async function openFolder(folder: string, { logger, apply, tokens, rootNamespace
     await watcher.close();
     throw error;
   }
-  return { name: folder, tokens, wantSecrets: () => undefined, cluster: undefined, close: () => watcher.close() };
+  return {
+    name: folder,
+    tokens,
+    wantSecrets: () => undefined,
+    cluster: undefined,
+    ownCluster: undefined,
+    clusters: () => [],
+    close: () => watcher.close(),
+  };
 }
 
-/** A cluster vouches for its own service accounts: no token of another issuer is taken. */
+/** The own cluster vouches for its own service accounts, and others for theirs: no token of another issuer is taken. */
 async function openCluster(api: KubernetesApi, options: SourceOptions): Promise<OpenedSource> {
-  const { logger, apply, rootNamespace, signal } = options;
-  const cluster = await watchCluster({ api, logger, rootNamespace, onSnapshot: apply, ...(signal === undefined ? {} : { signal }) });
+  const { logger, apply, rootNamespace, signal, clusters } = options;
+  const ended = signal === undefined ? {} : { signal };
+  const { own, others: place } = clusters;
+  const others = place && new OtherClusters({ api, place, own, rootNamespace, logger, apply, ...ended });
+  const close = async (): Promise<void> => {
+    await others?.close();
+    await cluster?.close();
+  };
+  const onSnapshot = others === undefined ? apply : (snapshot: ConfigurationSnapshot) => others.take(snapshot);
+  let cluster: ClusterSource | undefined;
   try {
+    cluster = await watchCluster({ api, logger, kinds: watchedKinds(rootNamespace), onSnapshot, ...ended });
     refuseBrokenMesh(cluster.current, rootNamespace);
+    await others?.start();
   } catch (error) {
-    await cluster.close();
+    await close();
     throw error;
   }
+  const source = cluster;
+  const reviewer = new TokenReviewer(api);
   return {
     name: "kubernetes",
-    tokens: new TokenReviewer(api),
-    wantSecrets: (names) => cluster.wantSecrets(names),
-    cluster: { api, source: cluster },
-    close: () => cluster.close(),
+    tokens: new ClusterTokens({ name: own, own: reviewer, others: others?.clusters }),
+    wantSecrets: (names) => source.wantSecrets(names),
+    cluster: { api, source, others: others?.clusters },
+    ownCluster: own,
+    clusters: () => [ownStatus(own, source), ...(others?.clusters.statuses ?? [])],
+    close,
   };
 }
 

@@ -4,6 +4,7 @@ import { BundleSequence } from "../ca/bundle-sequence.ts";
 import type { Federation } from "../ca/federation/federation.ts";
 import type { MeshRoots } from "../ca/federation/mesh-roots.ts";
 import type { JwtSvidKeys } from "../ca/jwt-svid-keys.ts";
+import { PushedRevocations } from "../ca/pushed-revocations.ts";
 import { TrustService } from "../ca/trust-service.ts";
 import { TrustSource } from "../ca/trust-state.ts";
 import type { Logger } from "../core/logger.ts";
@@ -31,6 +32,8 @@ export interface Trust {
    * certificates of that root have to end, or proxies would go on with what they are.
    */
   onWithdrawal(listener: () => void): void;
+  /** Resolves when every agent has the lists of what was revoked by now, or after the time; with the workloads that have not. */
+  revocationsTold(timeoutMs: number): Promise<readonly string[]>;
   close(): void;
 }
 
@@ -39,6 +42,7 @@ const WITHDRAWAL_MS = 5_000;
 /** Throws `unsafe-permissions` and `invalid-configuration` as to the file of the bundle's number. */
 export function openTrust({ folder, authority, jwtKeys, admission, federation, meshRoots, mesh, logger }: TrustParts): Trust {
   const sequence = new BundleSequence(folder);
+  const lists = new PushedRevocations({ authority, clock: admission.clock, logger });
   const source = new TrustSource({
     trustDomain: authority.trustDomain,
     own: () => ({ roots: authority.rootsPem, jwks: jwtKeys.jwks }),
@@ -46,6 +50,7 @@ export function openTrust({ folder, authority, jwtKeys, admission, federation, m
     tainted: () => authority.tainted,
     federated: () => federation?.bundles ?? new Map(),
     configured: () => meshRoots.roots,
+    revocationLists: () => lists.lists,
     aliases: () => mesh.current.snapshot.meshConfig.trustDomainAliases,
     logger,
   });
@@ -61,6 +66,7 @@ export function openTrust({ folder, authority, jwtKeys, admission, federation, m
   revocations.onChange(() => service.publish());
   federation?.onChange(() => source.refresh());
   meshRoots.onChange(() => source.refresh());
+  lists.onChange(() => source.refresh());
   mesh.onChange(() => source.refresh());
   source.onChange(() => service.publish());
   const onWithdrawal = (listener: () => void): void => {
@@ -72,9 +78,18 @@ export function openTrust({ folder, authority, jwtKeys, admission, federation, m
       if (withdrawn) void service.whenever(() => service.followers.every(({ holds }) => holds === current), WITHDRAWAL_MS).then(listener);
     });
   };
+  const revocationsTold = async (timeoutMs: number): Promise<readonly string[]> => {
+    await lists.settled();
+    const { current } = source;
+    if (current.revocationLists === "") return [];
+    const late = () => service.followers.filter(({ holds }) => holds?.revocationLists !== current.revocationLists);
+    await service.whenever(() => late().length === 0, timeoutMs);
+    return late().map(({ workload }) => workload);
+  };
   const close = () => {
+    lists.close();
     source.close();
     service.close();
   };
-  return { source, service, onWithdrawal, close };
+  return { source, service, onWithdrawal, revocationsTold, close };
 }

@@ -1,7 +1,7 @@
 /** `garrison.v1.WorkloadDirectory`: what an agent on another machine must know of its own workload. */
 import { create } from "@bufbuild/protobuf";
 import type { ServerUnaryCall, sendUnaryData } from "@grpc/grpc-js";
-import type { Authenticator, CallerCredentials } from "../ca/authenticators.ts";
+import { type Authenticator, type CallerCredentials, CLUSTER_METADATA } from "../ca/authenticators.ts";
 import { AppError } from "../core/error.ts";
 import {
   type DescribeWorkloadRequest,
@@ -18,14 +18,17 @@ export interface WorkloadDirectoryOptions {
   /** The workload that a join token is bound to. */
   readonly boundWorkload: (credentials: CallerCredentials) => string | undefined;
   readonly workloads: () => readonly WorkloadSummary[];
+  /** The name here of a workload that is `NAMESPACE/NAME` in its own cluster. */
+  readonly qualified: (workload: string, cluster: string) => string;
 }
 
 type Call = ServerUnaryCall<DescribeWorkloadRequest, DescribeWorkloadResponse>;
 
 /** What a call brings along. */
 export function credentialsOf(call: Pick<Call, "metadata" | "getAuthContext">): CallerCredentials {
-  const authorization = call.metadata.get("authorization").map((value) => value.toString());
-  return { certificate: call.getAuthContext()?.sslPeerCertificate?.raw, authorization };
+  const valuesOf = (name: string): readonly string[] => call.metadata.get(name).map((value) => value.toString());
+  const certificate = call.getAuthContext()?.sslPeerCertificate?.raw;
+  return { certificate, authorization: valuesOf("authorization"), cluster: valuesOf(CLUSTER_METADATA) };
 }
 
 /** Who calls. Throws `unauthenticated` with why each proof was refused. */
@@ -59,14 +62,16 @@ function choose(own: readonly WorkloadSummary[], identity: string, wanted: strin
 }
 
 async function describe(
-  { authenticators, boundWorkload, workloads }: WorkloadDirectoryOptions,
+  { authenticators, boundWorkload, workloads, qualified }: WorkloadDirectoryOptions,
   call: Call,
 ): Promise<DescribeWorkloadResponse> {
   const credentials = credentialsOf(call);
   const identity = formatSpiffeId(await identityOfCaller(authenticators, credentials));
   const own = workloads().filter((summary) => summary.identity === identity);
-  const { workload, address, egress } = choose(own, identity, call.request.workload || (boundWorkload(credentials) ?? ""));
-  return create(DescribeWorkloadResponseSchema, { workload, identity, address, egress: [...egress] });
+  const wanted =
+    call.request.workload === "" ? (boundWorkload(credentials) ?? "") : qualified(call.request.workload, credentials.cluster?.[0] ?? "");
+  const { workload, address, egress, dnsCapture } = choose(own, identity, wanted);
+  return create(DescribeWorkloadResponseSchema, { workload, identity, address, egress: [...egress], dnsCapture });
 }
 
 /** The service's handlers, for `server.addService(serviceDefinition(WorkloadDirectory), …)`. */

@@ -20,6 +20,8 @@ export interface WorkloadSummary {
   readonly identity: string;
   readonly address: string;
   readonly egress: readonly EgressSummary[];
+  /** Whether its agent is to answer its questions of DNS. */
+  readonly dnsCapture: boolean;
   /** Where its proxy accepts peers. */
   readonly ingress: readonly { readonly name: string; readonly host: string; readonly port: number }[];
 }
@@ -44,12 +46,13 @@ function listenersOf(mesh: MeshView, workload: string): readonly { readonly name
 
 /** Every workload of the mesh. */
 export function workloadSummaries(mesh: MeshView): readonly WorkloadSummary[] {
-  return [...mesh.snapshot.workloads.values()].map(({ key, namespace, serviceAccount, identity, address }) => ({
+  return [...mesh.snapshot.workloads.values()].map(({ key, namespace, serviceAccount, identity, address, dnsCapture = false }) => ({
     workload: key,
     serviceAccount: `${namespace}/${serviceAccount}`,
     identity,
     address,
     egress: egressOf(mesh, key),
+    dnsCapture,
     ingress: listenersOf(mesh, key).map(({ name, bind, port }) => ({ name, host: bind, port })),
   }));
 }

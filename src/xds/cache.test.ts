@@ -43,6 +43,30 @@ test("an equal set tells nobody and does not replace the one that is there", () 
   assert.equal(cache.get("a"), first);
 });
 
+test("a set that may have to be replaced is not current until another or an equal one is set, or it is confirmed, and that is told", () => {
+  const cache = new ResourceCache();
+  assert.equal(cache.isCurrent("a"), false);
+  const set = setOf({ T: { x: "1" } });
+  cache.set("a", set);
+  assert.equal(cache.isCurrent("a"), true);
+  const seen = watched(cache, "a");
+  for (const settle of [
+    () => cache.confirm("a"),
+    () => cache.set("a", setOf({ T: { x: "1" } })),
+    () => cache.set("a", setOf({ T: { x: "2" } })),
+  ]) {
+    cache.outdate("a");
+    assert.equal(cache.isCurrent("a"), false);
+    settle();
+    assert.equal(cache.isCurrent("a"), true);
+  }
+  cache.confirm("a");
+  assert.deepEqual(seen, [new Set(), new Set(), new Set(["T"])]);
+  cache.outdate("a");
+  cache.delete("a");
+  assert.equal(cache.isCurrent("a"), false);
+});
+
 test("a deleted key is gone without a word, and all of it is news when it comes back", () => {
   const cache = new ResourceCache();
   cache.set("a", setOf({ T: { x: "1" } }));

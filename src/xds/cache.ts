@@ -40,11 +40,34 @@ export function versionOf(resources: ResourcesOfType): string {
   return version;
 }
 
+/** What is otherwise in the second of two maps. */
+export interface MapChange {
+  /** Those that are new, or of another version. */
+  readonly made: readonly Resource[];
+  readonly gone: readonly string[];
+}
+
+const changes = new WeakMap<ResourcesOfType, { readonly before: ResourcesOfType; readonly change: MapChange }>();
+const NO_CHANGE: MapChange = { made: [], gone: [] };
+
+function compare(before: ResourcesOfType, after: ResourcesOfType): MapChange {
+  const made = [...after.values()].filter(({ name, version }) => before.get(name)?.version !== version);
+  return { made, gone: [...before.keys()].filter((name) => !after.has(name)) };
+}
+
+/** Found once for all who have the one map and are to have the other. */
+export function changeBetween(before: ResourcesOfType, after: ResourcesOfType): MapChange {
+  if (before === after) return NO_CHANGE;
+  const known = changes.get(after);
+  if (known?.before === before) return known.change;
+  const change = compare(before, after);
+  changes.set(after, { before, change });
+  return change;
+}
+
 function differs(before: ResourcesOfType, after: ResourcesOfType): boolean {
-  if (before === after) return false;
-  if (before.size !== after.size) return true;
-  for (const [name, { version }] of after) if (before.get(name)?.version !== version) return true;
-  return false;
+  const { made, gone } = changeBetween(before, after);
+  return made.length + gone.length > 0;
 }
 
 function changedTypes(before: ResourceSet, after: ResourceSet): ReadonlySet<string> {
@@ -52,9 +75,12 @@ function changedTypes(before: ResourceSet, after: ResourceSet): ReadonlySet<stri
   return new Set([...typeUrls].filter((typeUrl) => differs(resourcesOf(before, typeUrl), resourcesOf(after, typeUrl))));
 }
 
+const NO_TYPES: ReadonlySet<string> = new Set();
+
 /** Immutable sets by key; whoever watches a key is told of the types that changed there, and of nothing else. */
 export class ResourceCache {
   readonly #sets = new Map<string, ResourceSet>();
+  readonly #outdated = new Set<string>();
   readonly #listeners = new Map<string, Set<CacheListener>>();
 
   get(key: string): ResourceSet | undefined {
@@ -65,18 +91,42 @@ export class ResourceCache {
     return this.#sets.has(key);
   }
 
+  /** Whether there is a set of which nobody has said that another may have to take its place. */
+  isCurrent(key: string): boolean {
+    return this.#sets.has(key) && !this.#outdated.has(key);
+  }
+
+  /** Another set may have to take the place of this one: until it is there, or this one confirmed, nobody counts as having all of it. */
+  outdate(key: string): void {
+    this.#outdated.add(key);
+  }
+
+  /** The set is what it should be. */
+  confirm(key: string): void {
+    if (this.#outdated.delete(key)) this.#tell(key, NO_TYPES);
+  }
+
   /** Replaces the set as a whole. An equal one changes nothing and is not kept. */
   set(key: string, set: ResourceSet): void {
     const before = this.#sets.get(key);
     const changed = before === undefined ? "all" : changedTypes(before, set);
-    if (changed !== "all" && changed.size === 0) return;
+    if (changed !== "all" && changed.size === 0) {
+      this.confirm(key);
+      return;
+    }
+    this.#outdated.delete(key);
     this.#sets.set(key, set);
+    this.#tell(key, changed);
+  }
+
+  #tell(key: string, changed: ChangedTypes): void {
     for (const listener of [...(this.#listeners.get(key) ?? [])]) listener(changed);
   }
 
   /** Forgets the key. Streams that are open keep what they have, and get nothing more until it is set again; an empty set is what withdraws everything. */
   delete(key: string): void {
     this.#sets.delete(key);
+    this.#outdated.delete(key);
   }
 
   /** Returns what ends the watch. */

@@ -34,7 +34,10 @@ export interface XdsConnection {
   readonly connectedAt: number;
   /** When the identity that opened the stream ends. */
   readonly expiresAt: number | undefined;
-  /** `acked` only when the client runs every resource of its set, those included for which it has not asked yet. */
+  /**
+   * `acked` only when the client runs every resource of its set, those included for which it has not asked yet, and when the set is the
+   * newest: one that may have to be replaced is `pending`.
+   */
   readonly state: AckState;
   /** Resources of the client's set whose newest version it did not say that it runs. */
   readonly behind: readonly ResourceName[];

@@ -1,14 +1,9 @@
 /** The incremental variant of ADS (xDS protocol, "Incremental xDS"). */
-import { create, toBinary } from "@bufbuild/protobuf";
-import { AnySchema } from "@bufbuild/protobuf/wkt";
-import {
-  type DeltaDiscoveryRequest,
-  DeltaDiscoveryResponseSchema,
-  ResourceSchema,
-} from "../gen/envoy/service/discovery/v3/discovery_pb.js";
+import { BinaryWriter, WireType } from "@bufbuild/protobuf/wire";
+import type { DeltaDiscoveryRequest } from "../gen/envoy/service/discovery/v3/discovery_pb.js";
 import type { Push } from "./push.ts";
 import type { Subscription } from "./subscription.ts";
-import { asBuffer, type ResponseHeader, type Variant } from "./variant.ts";
+import { asBuffer, type ResponseHeader, type Variant, writeAny, writeText } from "./variant.ts";
 
 function* strings(request: DeltaDiscoveryRequest): Iterable<string> {
   yield* request.resourceNamesSubscribe;
@@ -30,22 +25,24 @@ function subscribe(subscription: Subscription, request: DeltaDiscoveryRequest, f
   if (first) subscription.resume(request.initialResourceVersions);
 }
 
+/** Fields of `DeltaDiscoveryResponse` and of its `Resource`. */
+const RESPONSE = { systemVersionInfo: 1, resources: 2, typeUrl: 4, nonce: 5, removedResources: 6 } as const;
+const RESOURCE = { version: 1, resource: 2, name: 3 } as const;
+
 function encode({ typeUrl, nonce, version }: ResponseHeader, push: Push): Buffer {
-  const resources = push.resources.map((resource) =>
-    create(ResourceSchema, {
-      name: resource.name,
-      version: resource.version,
-      resource: create(AnySchema, { typeUrl, value: resource.body }),
-    }),
-  );
-  const response = create(DeltaDiscoveryResponseSchema, {
-    typeUrl,
-    nonce,
-    systemVersionInfo: version,
-    resources,
-    removedResources: [...push.removed],
-  });
-  return asBuffer(toBinary(DeltaDiscoveryResponseSchema, response));
+  const writer = new BinaryWriter();
+  writeText(writer, RESPONSE.systemVersionInfo, version);
+  for (const resource of push.resources) {
+    writer.tag(RESPONSE.resources, WireType.LengthDelimited).fork();
+    writeText(writer, RESOURCE.version, resource.version);
+    writeAny(writer, RESOURCE.resource, typeUrl, resource.body);
+    writeText(writer, RESOURCE.name, resource.name);
+    writer.join();
+  }
+  writeText(writer, RESPONSE.typeUrl, typeUrl);
+  writeText(writer, RESPONSE.nonce, nonce);
+  for (const name of push.removed) writer.tag(RESPONSE.removedResources, WireType.LengthDelimited).string(name);
+  return asBuffer(writer.finish());
 }
 
 export const deltaVariant: Variant<DeltaDiscoveryRequest> = { name: "delta", strings, resumes, isCurrent: () => true, subscribe, encode };

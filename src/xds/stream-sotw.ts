@@ -1,10 +1,9 @@
 /** The state-of-the-world variant of ADS (xDS protocol, "The xDS transport Protocol"). */
-import { create, toBinary } from "@bufbuild/protobuf";
-import { AnySchema } from "@bufbuild/protobuf/wkt";
-import { type DiscoveryRequest, DiscoveryResponseSchema } from "../gen/envoy/service/discovery/v3/discovery_pb.js";
+import { BinaryWriter } from "@bufbuild/protobuf/wire";
+import type { DiscoveryRequest } from "../gen/envoy/service/discovery/v3/discovery_pb.js";
 import type { Push } from "./push.ts";
 import type { Subscription } from "./subscription.ts";
-import { asBuffer, type ResponseHeader, type Variant } from "./variant.ts";
+import { asBuffer, type ResponseHeader, type Variant, writeAny, writeText } from "./variant.ts";
 
 function* strings(request: DiscoveryRequest): Iterable<string> {
   yield* request.resourceNames;
@@ -22,10 +21,16 @@ function subscribe(subscription: Subscription, request: DiscoveryRequest, first:
   if (first) subscription.claim(request.versionInfo);
 }
 
+/** Fields of `DiscoveryResponse`. */
+const RESPONSE = { versionInfo: 1, resources: 2, typeUrl: 4, nonce: 5 } as const;
+
 function encode({ typeUrl, nonce, version }: ResponseHeader, push: Push): Buffer {
-  const resources = push.resources.map(({ body }) => create(AnySchema, { typeUrl, value: body }));
-  const response = create(DiscoveryResponseSchema, { typeUrl, nonce, versionInfo: version, resources });
-  return asBuffer(toBinary(DiscoveryResponseSchema, response));
+  const writer = new BinaryWriter();
+  writeText(writer, RESPONSE.versionInfo, version);
+  for (const { body } of push.resources) writeAny(writer, RESPONSE.resources, typeUrl, body);
+  writeText(writer, RESPONSE.typeUrl, typeUrl);
+  writeText(writer, RESPONSE.nonce, nonce);
+  return asBuffer(writer.finish());
 }
 
 export const sotwVariant: Variant<DiscoveryRequest> = {

@@ -124,7 +124,7 @@ export class AdsStream<Request extends DiscoveryRequestBase> implements XdsStrea
 
   get state(): AckState {
     const subscriptions = [...this.#subscriptions.values()];
-    if (!this.#owner.cache.has(this.key) || subscriptions.some(({ isPending }) => isPending)) return "pending";
+    if (!this.#owner.cache.isCurrent(this.key) || subscriptions.some(({ isPending }) => isPending)) return "pending";
     // Before what is behind: of a listener that was refused, nobody asks for the filters.
     if (subscriptions.some(({ state }) => state === "rejected")) return "rejected";
     return this.behind.length > 0 ? "pending" : "acked";

@@ -169,3 +169,21 @@ test("nothing is sent twice: a history without requests or refusals costs one re
   }
   assert.equal(model.responses, 4);
 });
+
+test("a cluster that came and went before what is gone was looked at is removed", () => {
+  const subscription = new Subscription(CLUSTER, "delta");
+  const push = (texts: Readonly<Record<string, string>>, phase: Phase): readonly string[] | undefined => {
+    const resources: ResourcesOfType = new Map(Object.entries(texts).map(([name, text]) => [name, resource(name, Buffer.from(text))]));
+    const next = subscription.next(resources, versionOf(resources), phase);
+    if (next === undefined) return undefined;
+    subscription.commit(next, "n", versionOf(resources), 0);
+    subscription.answer("n", undefined, 0);
+    return [...next.resources.map(({ name }) => `+${name}`), ...next.removed.map((name) => `-${name}`)];
+  };
+  subscription.subscribeByDefault();
+  assert.deepEqual([push({ a: "1" }, "make"), push({ a: "1" }, "break")], [["+a"], undefined]);
+  subscription.touch();
+  assert.deepEqual(push({ a: "1", b: "1" }, "make"), ["+b"]);
+  subscription.touch();
+  assert.deepEqual([push({ a: "1" }, "make"), push({ a: "1" }, "break")], [undefined, ["-b"]]);
+});

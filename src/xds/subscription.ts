@@ -3,6 +3,7 @@ import type { ResourcesOfType } from "./cache.ts";
 import type { AckState, TypeStatus } from "./connection.ts";
 import { Interest } from "./interest.ts";
 import type { Answer, Push } from "./push.ts";
+import { Told } from "./told.ts";
 import { FIRST_ANSWER_ONLY, type Phase, removedLast, WILDCARD_TYPES } from "./types.ts";
 import { Verdicts } from "./verdicts.ts";
 
@@ -13,16 +14,11 @@ interface Outstanding {
   readonly at: number;
 }
 
-/** In place of a version: the client was told that there is no such resource. */
-const ABSENT = "";
-/** In place of a version: what the client has is not known, so it is told. No hash looks like this. */
-const UNKNOWN = "?";
-
 export class Subscription {
   readonly typeUrl: string;
   readonly #variant: "delta" | "sotw";
   readonly #interest: Interest;
-  readonly #told = new Map<string, string>();
+  readonly #told = new Told();
   readonly #verdicts: Verdicts;
   /** Parts of a refused response, to be tried apart: one bad resource must not hold up the good ones beside it. */
   readonly #retries: (readonly string[])[] = [];
@@ -91,7 +87,8 @@ export class Subscription {
 
   #wantAll(): void {
     this.#interest.addAll();
-    this.forget(this.#told.keys());
+    this.#told.lookAtAll();
+    this.forget(this.#told.names);
     this.#owesAnswer = true;
     this.touch();
   }
@@ -102,12 +99,12 @@ export class Subscription {
     else if (!this.#interest.isWildcard(name)) this.#drop(name);
     else {
       this.#owesAnswer = false;
-      for (const told of [...this.#told.keys()]) if (!this.#interest.covers(told)) this.#drop(told);
+      for (const told of this.#told.names) if (!this.#interest.covers(told)) this.#drop(told);
     }
   }
 
   #drop(name: string): void {
-    this.#told.delete(name);
+    this.#told.drop(name);
     if (this.#verdicts.drop(name)) this.#offerRest();
   }
 
@@ -122,7 +119,7 @@ export class Subscription {
   resume(versions: Readonly<Record<string, string>>): void {
     for (const [name, version] of Object.entries(versions)) {
       if (!this.#interest.covers(name)) continue;
-      this.#told.set(name, version);
+      this.#told.claim(name, version);
       this.#verdicts.claim(name, version);
       this.#owesAnswer = false;
     }
@@ -137,7 +134,7 @@ export class Subscription {
   #doubt(names: readonly string[]): void {
     for (const name of names) {
       if (!this.#interest.covers(name)) continue;
-      this.#told.set(name, UNKNOWN);
+      this.#told.doubt(name);
       this.touch();
     }
   }
@@ -151,12 +148,7 @@ export class Subscription {
 
   /** Of these, what the client has is told again. */
   forget(names: Iterable<string>): void {
-    for (const name of [...names]) {
-      const version = this.#told.get(name);
-      if (version === undefined || version === ABSENT) continue;
-      this.#told.set(name, UNKNOWN);
-      this.touch();
-    }
+    for (const name of [...names]) if (this.#told.forget(name)) this.touch();
   }
 
   // === what it is told ===
@@ -192,7 +184,7 @@ export class Subscription {
   #settleClaim(resources: ResourcesOfType, version: string): void {
     if (this.#claimedVersion === version) {
       for (const resource of resources.values()) {
-        this.#told.set(resource.name, resource.version);
+        this.#told.claim(resource.name, resource.version);
         this.#verdicts.claim(resource.name, resource.version);
       }
       this.#owesAnswer = false;
@@ -209,36 +201,29 @@ export class Subscription {
   }
 
   #nextChange(resources: ResourcesOfType, phase: Phase): Push | undefined {
-    const wanted = this.#interest.select(resources);
-    const made = phase === "make" ? wanted.filter(({ name, version }) => this.#told.get(name) !== version) : [];
-    const gone = phase === "break" || !removedLast(this.typeUrl) ? this.#gone(resources) : [];
+    const made = phase === "make" ? this.#told.newsOf(resources, this.#interest) : [];
+    const gone = phase === "break" || !removedLast(this.typeUrl) ? this.#told.goneFrom(resources) : [];
     if (made.length === 0 && gone.length === 0 && !(phase === "make" && this.#owesAnswer)) return undefined;
     if (FIRST_ANSWER_ONLY.has(this.typeUrl) && made.length > 0) {
       this.#due.make = true;
+      this.#told.lookAtAll();
       return { resources: made.slice(0, 1), removed: [], news: made.slice(0, 1).map(({ name }) => name) };
     }
     const news = made.map(({ name }) => name);
-    if (this.#complete) return { resources: wanted, removed: this.#gone(resources), news };
+    if (this.#complete) return { resources: this.#interest.select(resources), removed: [...gone, ...this.#told.goneFrom(resources)], news };
     if (this.#variant === "delta" || made.length > 0) return { resources: made, removed: gone, news };
     this.#tellRemoved(gone);
     for (const name of gone) this.#verdicts.drop(name); // state of the world has no words for it: only the parent resource can stop referring to these
     return undefined;
   }
 
-  #gone(resources: ResourcesOfType): readonly string[] {
-    return [...this.#told].flatMap(([name, version]) => (version === ABSENT || resources.has(name) ? [] : [name]));
-  }
-
   #tellRemoved(names: readonly string[]): void {
-    for (const name of names) {
-      if (this.#interest.names.has(name)) this.#told.set(name, ABSENT);
-      else this.#told.delete(name);
-    }
+    this.#told.removed(names, (name) => this.#interest.names.has(name));
   }
 
   /** The push goes out under this nonce. */
   commit(push: Push, nonce: string, version: string, at: number): void {
-    for (const resource of push.resources) this.#told.set(resource.name, resource.version);
+    this.#told.sent(push.resources);
     this.#tellRemoved(push.removed);
     this.#owesAnswer = false;
     this.#sent = { version, nonce, at };
@@ -314,12 +299,11 @@ export class Subscription {
   }
 
   status(): TypeStatus {
-    const resources = [...this.#told.values()].filter((version) => version !== ABSENT).length;
     const { typeUrl, state } = this;
     return {
       typeUrl,
       state,
-      resources,
+      resources: this.#told.size,
       sent: this.#sent,
       acked: this.#acked,
       nacked: this.#nacked,

@@ -122,6 +122,7 @@ export class FakeAgent {
     const secrets = new Map([
       ["default", { case: "tlsCertificate", value: { certificateChain: inline(chain), privateKey: inline(key) } } as const],
       ["ROOTCA", { case: "validationContext", value: { trustedCa: inline(roots) } } as const],
+      ["ROOTCA-SERVERS", { case: "validationContext", value: { trustedCa: inline(roots) } } as const],
       ["file-root:system", { case: "validationContext", value: { trustedCa: inline(systemRoots) } } as const],
     ]);
     const answer = (stream: AdsStream, { resourceNames, typeUrl, responseNonce }: DiscoveryRequest): void => {

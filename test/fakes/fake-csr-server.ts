@@ -4,6 +4,7 @@ import type { PeerCertificate } from "node:tls";
 import { create } from "@bufbuild/protobuf";
 import { Metadata, Server, type ServerDuplexStream, type ServerUnaryCall, type sendUnaryData, type status } from "@grpc/grpc-js";
 import { AggregatedDiscoveryService } from "../../src/gen/envoy/service/discovery/v3/ads_pb.js";
+import { type NamesReport, type NamesUpdate, NameTables } from "../../src/gen/garrison/v1/names_pb.js";
 import { TrustBundles, type TrustReport, type TrustUpdate } from "../../src/gen/garrison/v1/trust_pb.js";
 import {
   type IstioCertificateRequest,
@@ -50,6 +51,8 @@ export class FakeCsrServer {
   answer: (request: SeenRequest) => CsrAnswer;
   /** Who serves the streams of agents that follow the trust bundle; without it, there is no such service. */
   follow: ((call: ServerDuplexStream<TrustReport, TrustUpdate>) => void) | undefined;
+  /** Who serves the streams of agents that follow names; without it, there is no such service. */
+  followNames: ((call: ServerDuplexStream<NamesReport, NamesUpdate>) => void) | undefined;
   readonly #material: RotatingTlsMaterial;
   #server: Server | undefined;
   #port = 0;
@@ -78,6 +81,7 @@ export class FakeCsrServer {
       serviceDefinition(AggregatedDiscoveryService),
       fakeAds(this.resources, (serial) => this.adsStreams.push(serial)),
     );
+    if (this.followNames !== undefined) server.addService(serviceDefinition(NameTables), { Follow: this.followNames });
     if (this.follow !== undefined) server.addService(serviceDefinition(TrustBundles), { Follow: this.follow });
     this.#port = await new Promise<number>((resolve, reject) => {
       server.bindAsync(`127.0.0.1:${this.#port}`, serverCredentials(this.#material), (error, port) =>

@@ -23,6 +23,8 @@ export interface Credentials {
   readonly material?: TlsMaterial;
   /** Whose certificate is asked for, where it is another's: Istio's `ImpersonatedIdentity`. */
   readonly impersonated?: string;
+  /** The cluster that issued the token. */
+  readonly cluster?: string;
 }
 
 /** Which workload a proxy says that it is. */
@@ -61,11 +63,12 @@ const deadline = () => ({ deadline: Date.now() + DEADLINE_MS });
 export function requestCertificate(
   controlPlane: ControlPlaneFile,
   csr: string,
-  { token, material, impersonated }: Credentials,
+  { token, material, impersonated, cluster }: Credentials,
 ): Promise<Outcome<readonly string[]>> {
   const { path, requestSerialize, responseDeserialize } = methodDefinition(IstioCertificateService.method.createCertificate);
   const metadata = new Metadata();
   if (token !== undefined) metadata.set("authorization", `Bearer ${token}`);
+  if (cluster !== undefined) metadata.set("clusterid", cluster);
   const asked = impersonated === undefined ? {} : { metadata: { ImpersonatedIdentity: impersonated } };
   const request = create(IstioCertificateRequestSchema, { csr, ...asked });
   return withClient(controlPlane, material, (client) => {

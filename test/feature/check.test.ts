@@ -84,7 +84,7 @@ function elsewhere(text: string): string {
 }
 
 /** What no folder has: they are told of a cluster alone (`test/kube`). */
-type OfClusters = "GAR0220";
+type OfClusters = "GAR0220" | "GAR0360" | "GAR0361" | "GAR0362" | "GAR0363" | "GAR0364";
 
 /** One mistake for each code, in a file of its own. */
 const MISTAKES = {
@@ -302,6 +302,11 @@ const MISTAKES = {
     ...IN_THE_MESH_CONFIG,
     at: [11, 9],
     told: /^a root of `caCertificates\[3\]` is there already, in `caCertificates\[2\]`$/,
+  },
+  GAR0340: {
+    text: `${ENTRY}metadata:\n  name: g340\n  namespace: shop\n  annotations:\n    proxy.istio.io/config: |\n      proxyMetadata: { ISTIO_META_DNS_CAPTURE: "true" }\nspec: { address: 10.9.9.40, serviceAccount: client }\n`,
+    at: [1, 1],
+    told: /^workload `shop\/g340` says `ISTIO_META_DNS_CAPTURE`, and its traffic is not captured: its agent answers no DNS$/,
   },
   GAR0401: {
     text: `${RULE}metadata: { name: g401, namespace: shop }\nspec: { host: nobody }\n`,

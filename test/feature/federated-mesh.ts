@@ -22,6 +22,8 @@ interface Ports extends MeshPorts {
   readonly asOwn: number;
 }
 
+/** Agents whose control plane was away come back further and further apart. */
+const SETTLED_MS = 60_000;
 const SERVER = "ns/shop/sa/server";
 
 const server = ({ inbound, application }: Ports, other: string) => `${account("server")}${service(inbound)}${sidecar(
@@ -40,6 +42,8 @@ spec:
       to: [{ operation: { paths: ["/by-name"] } }]
     - from: [{ source: { trustDomains: ["${other}"] } }]
       to: [{ operation: { paths: ["/by-domain"] } }]
+    - from: [{ source: { principals: ["${other}/billing/API"] } }]
+      to: [{ operation: { paths: ["/by-own-form"] } }]
     - from: [{ source: { trustDomains: ["elsewhere.example"] } }]
       to: [{ operation: { paths: ["/elsewhere"] } }]
 `;
@@ -145,7 +149,7 @@ export class FederatedMesh {
   }
 
   untilState(state: FederatedDomainStatus["state"]): Promise<void> {
-    return until(`the other bundle is ${state}`, async () => (await this.statuses())[0]?.state === state);
+    return until(`the other bundle is ${state}`, async () => (await this.statuses())[0]?.state === state, SETTLED_MS);
   }
 
   /** The mesh's own CA, in the hands of somebody who signs what it never would. */
@@ -170,6 +174,6 @@ export class FederatedMesh {
   }
 
   untilAnswer(path: string, status: number): Promise<void> {
-    return until(`${this.trustDomain} gets ${status} for ${path}`, async () => (await this.ask(path)) === status);
+    return until(`${this.trustDomain} gets ${status} for ${path}`, async () => (await this.ask(path)) === status, SETTLED_MS);
   }
 }

@@ -120,10 +120,15 @@ function tryListen(port: number): Promise<Server | undefined> {
   return listening;
 }
 
-/** A free port of the loopback interface that no outgoing connection takes by chance. */
+/** Free until somebody listens there: no other may be given them meanwhile. */
+const given = new Set<number>();
+
+/** A free port of the loopback interface that no outgoing connection takes by chance, each time another one. */
 export async function pickPort(): Promise<number> {
   for (;;) {
     const port = LOWEST + Math.floor(Math.random() * (HIGHEST - LOWEST));
+    if (given.has(port)) continue;
+    given.add(port);
     const server = await tryListen(port);
     if (server === undefined) continue;
     server.close();

@@ -102,6 +102,11 @@ export class ApiServer {
     return `https://127.0.0.1:${this.#port}`;
   }
 
+  /** PEM of the root by which the server is known. */
+  get root(): string {
+    return readFileSync(this.#pki("ca.crt"), "utf8");
+  }
+
   /** A kubeconfig of this server for another user; its path. */
   writeKubeconfig(name: string, user: Readonly<Record<string, string>>): string {
     const file = join(this.#folder, `${name}.kubeconfig`);

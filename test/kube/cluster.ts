@@ -7,6 +7,7 @@ import { basename, join } from "node:path";
 import { CoreV1Api, KubeConfig, type KubernetesObject, KubernetesObjectApi, type V1PodStatus } from "@kubernetes/client-node";
 import { parse, parseAllDocuments } from "yaml";
 import { renderChart } from "../../src/install/chart.ts";
+import type { JsonObject } from "../../src/install/template.ts";
 import { type ApiAnswer, type KubernetesApi, openKubernetesApi } from "../../src/sources/kubernetes/api.ts";
 import { until } from "../fakes/processes.ts";
 import type { Scope } from "../feature/garrison.ts";
@@ -16,8 +17,8 @@ const CRDS = join(import.meta.dirname, "..", "..", "deploy", "helm", "garrison",
 const HOME = "garrison-system";
 
 /** A template of the chart, as it is installed. */
-function chartText(name: string): string {
-  return renderChart(HOME).texts.get(name) ?? "";
+function chartText(name: string, values: readonly JsonObject[] = []): string {
+  return renderChart(HOME, values).texts.get(name) ?? "";
 }
 
 /** An object as a file has it. */
@@ -62,6 +63,11 @@ export class Cluster {
     return cluster;
   }
 
+  /** A template of the chart with other values than it has. */
+  applyTemplate(name: string, values: JsonObject): Promise<void> {
+    return this.apply(chartText(name, [values]));
+  }
+
   /** A cluster with nothing of ours. */
   static async bare(scope: Scope): Promise<Cluster> {
     return new Cluster(await ApiServer.start(scope));
@@ -69,7 +75,7 @@ export class Cluster {
 
   /** As they stand in their files: the client library would drop what it does not know. `labels`: others than ours. */
   async installSchemas(plurals: readonly string[], { labels }: { readonly labels?: Readonly<Record<string, string>> } = {}): Promise<void> {
-    const api = await this.#api();
+    const api = await this.api();
     const paths = await Promise.all(
       plurals.map(async (plural) => {
         const definition = parse(readFileSync(join(CRDS, `${plural}.yaml`), "utf8")) as {
@@ -88,10 +94,10 @@ export class Cluster {
 
   /** What the API server would say to a new object, fields that it does not know refused; it is not kept. */
   async tryOut(object: Manifest): Promise<ApiAnswer> {
-    return (await this.#api()).call("POST", `${collectionOf(object)}?dryRun=All&fieldValidation=Strict`, object);
+    return (await this.api()).call("POST", `${collectionOf(object)}?dryRun=All&fieldValidation=Strict`, object);
   }
 
-  #api(): Promise<KubernetesApi> {
+  api(): Promise<KubernetesApi> {
     return openKubernetesApi({ file: this.server.kubeconfig });
   }
 
@@ -117,7 +123,7 @@ export class Cluster {
 
   /** An object as it is kept. */
   async read<T>(path: string): Promise<T> {
-    return (await (await this.#api()).call("GET", path)).body as T;
+    return (await (await this.api()).call("GET", path)).body as T;
   }
 
   async create(object: KubernetesObject): Promise<void> {

@@ -48,11 +48,12 @@ export class CapturedMesh {
     chmodSync(place.folder, 0o755);
   }
 
-  async serve(): Promise<void> {
+  async serve(): Promise<GarrisonProcess> {
     const listen = `${this.#controlPlane.address}:${CONTROL_PLANE_PORT}`;
     const args = ["serve", "--config", this.place.config, "--listen", listen, "--state", this.place.state];
     const served = new GarrisonProcess(this.place, args, { prefix: this.#controlPlane.prefix() });
     await served.line(/ control plane serves /);
+    return served;
   }
 
   /** Captures the host's traffic and starts the workload's agent with Envoy; ready when Envoy is. */

@@ -2,6 +2,8 @@
 import { type ChildProcess, execFile, execFileSync, spawn } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { once } from "node:events";
+import { mkdirSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { until } from "../fakes/processes.ts";
 import type { Result, Scope } from "../feature/garrison.ts";
 
@@ -27,6 +29,14 @@ export class Host {
     this.#namespace = namespace;
     this.name = name;
     this.address = address;
+  }
+
+  /** Whom programs here ask for names (resolv.conf(5)); of those that start from now on. */
+  resolvesBy(text: string): void {
+    const folder = join("/etc/netns", this.#namespace);
+    mkdirSync(folder, { recursive: true });
+    this.#scope.after(() => rmSync(folder, { recursive: true, force: true }));
+    writeFileSync(join(folder, "resolv.conf"), text);
   }
 
   /** What runs a program here, as root or as another user. */

@@ -68,6 +68,15 @@ export const DIAGNOSTIC_HELP: Readonly<Record<DiagnosticCode, string>> = {
     "What one proxy would take and another refuse, or what is no CA's root, is never trusted. The mesh's last valid configuration stays in force; at a start there is none, and `garrison serve` ends.",
   GAR0321: "It stays in the configuration and does nothing: certificates that it signed are refused.",
   GAR0322: "Taking it out in one of the places would not end the trust in it.",
+  GAR0360:
+    "Nothing of that cluster is in force, or what was in force before. Make its Secret anew; nothing in a kubeconfig may run a program, read a file or turn a check off.",
+  GAR0361: "Clients see the ports of the first cluster alone. Make the Services the same, or give one of them another name.",
+  GAR0362:
+    "Packets for that address go to the other cluster's pod, so this one has no identity here. Give the clusters ranges of their own.",
+  GAR0363:
+    "What was seen of it last stays in force. Its API server is away, or its account has not the rights that it needs, or its token has ended.",
+  GAR0364: "Pods of different networks reach each other by gateways, which are not supported. Federate two meshes instead.",
+  GAR0340: "A name leads to an address by which the proxy tells the service: both need captured traffic. Capture it, or remove the word.",
   GAR0401: "The rule has no effect. Correct the host, or add the Service or ServiceEntry.",
   GAR0402: "Clients are told to speak plaintext to ports that refuse it: these calls fail. Remove the mode, or open the server's.",
   GAR0403: "Whoever answers is believed, so that encryption proves nothing. Name the certificate authority and the names instead.",

@@ -1,4 +1,5 @@
 /** Istio's annotations of a pod -> the arguments of `garrison capture`, and the resources of the proxy. */
+import { parse } from "yaml";
 import { AppError } from "../../core/error.ts";
 import { parseChoice, parsePorts, parseRanges } from "../options.ts";
 import { type Plain, plainOf, textOf } from "./plain.ts";
@@ -73,5 +74,28 @@ export function checkInterceptionMode(pod: Plain): void {
   if (mode === "" || mode === "REDIRECT") return;
   throw new AppError("invalid-configuration", `annotation \`${MODE}: ${mode.slice(0, 50)}\` is not supported`, {
     help: "an injected pod is captured by REDIRECT: remove the annotation",
+  });
+}
+
+const PROXY_CONFIG = "proxy.istio.io/config";
+const DNS_CAPTURE = "ISTIO_META_DNS_CAPTURE";
+const MAX_ALIASES = 10;
+
+function parsedConfig(text: string): unknown {
+  try {
+    return parse(text, { maxAliasCount: MAX_ALIASES });
+  } catch (cause) {
+    throw new AppError("invalid-configuration", `annotation \`${PROXY_CONFIG}\` is not YAML`, { cause });
+  }
+}
+
+/** Whether the pod's agent is to answer its questions of DNS; undefined where it does not say. Throws `invalid-configuration`. */
+export function capturesDns(annotations: Plain): boolean | undefined {
+  const text = textOf(annotations, PROXY_CONFIG);
+  const said = plainOf(text === "" ? {} : parsedConfig(text), "proxyMetadata")[DNS_CAPTURE];
+  if (said === undefined) return undefined;
+  if (said === "true" || said === "false") return said === "true";
+  throw new AppError("invalid-configuration", `\`${DNS_CAPTURE}\` of annotation \`${PROXY_CONFIG}\` is neither "true" nor "false"`, {
+    help: "write it in quotes",
   });
 }

@@ -1,4 +1,5 @@
 /** What a pod gets: an init container that captures its traffic, and a native sidecar with the agent and Envoy. */
+import { CAPTURE_DNS_PORT } from "../../render/envoy/names.ts";
 import { DEFAULT_CAPTURE, PROBE_PORT } from "../options.ts";
 import type { Plain } from "./plain.ts";
 
@@ -8,6 +9,19 @@ export interface InjectOptions {
   /** `HOST:PORT` of the control plane. */
   readonly controlPlane: string;
   readonly trustDomain: string;
+  /** The cluster whose pods they are, where the control plane serves several. */
+  readonly cluster?: string;
+  /** Whether agents answer DNS where pods do not say it: `ISTIO_META_DNS_CAPTURE` of the MeshConfig. */
+  readonly dnsCapture?: boolean;
+}
+
+/** What a pod's annotations come to. */
+export interface PodSettings {
+  /** Arguments of `garrison capture`. */
+  readonly capture: readonly string[];
+  /** Its agent answers DNS. */
+  readonly dnsCapture: boolean;
+  readonly resources: Plain;
 }
 
 export const INIT_CONTAINER = "garrison-capture";
@@ -39,11 +53,11 @@ export const VOLUMES: readonly Plain[] = [
 const LOCKED = { allowPrivilegeEscalation: false, privileged: false, readOnlyRootFilesystem: true };
 
 /** Root of its own container, with the one capability that the rules of the pod's network need. */
-export function captureContainer({ image }: InjectOptions, args: readonly string[]): Plain {
+export function captureContainer({ image }: InjectOptions, { capture, dnsCapture }: PodSettings): Plain {
   return {
     name: INIT_CONTAINER,
     image,
-    args: ["capture", ...args],
+    args: ["capture", ...capture, ...dnsArguments(dnsCapture)],
     resources: { requests: { cpu: "10m", memory: "64Mi" }, limits: { cpu: "2", memory: "256Mi" } },
     securityContext: {
       ...LOCKED,
@@ -55,17 +69,28 @@ export function captureContainer({ image }: InjectOptions, args: readonly string
   };
 }
 
-function agentArguments({ controlPlane, trustDomain }: InjectOptions, probes: Readonly<Record<string, Plain>>): readonly string[] {
+/** Of both: whatever the mesh says later, what is redirected has to be answered. */
+function dnsArguments(dnsCapture: boolean): readonly string[] {
+  return dnsCapture ? [`--dns-port=${CAPTURE_DNS_PORT}`] : [];
+}
+
+function agentArguments(
+  { controlPlane, trustDomain, cluster }: InjectOptions,
+  { dnsCapture }: PodSettings,
+  probes: Readonly<Record<string, Plain>>,
+): readonly string[] {
   return [
     "agent",
     `--control-plane=${controlPlane}`,
     `--trust-domain=${trustDomain}`,
+    ...(cluster === undefined ? [] : [`--cluster=${cluster}`]),
     `--root-ca=${ROOTS_FOLDER}/root-cert.pem`,
     `--token-file=${TOKEN_FOLDER}/istio-token`,
     "--workload=$(POD_NAMESPACE)/$(POD_NAME)",
     "--proxy=envoy",
     `--state=${STATE_FOLDER}/state`,
     `--health-listen=0.0.0.0:${PROBE_PORT}`,
+    ...dnsArguments(dnsCapture),
     ...(Object.keys(probes).length === 0 ? [] : [`--app-probes=${escaped(JSON.stringify(probes))}`]),
   ];
 }
@@ -80,20 +105,20 @@ function fieldOfPod(name: string, fieldPath: string): Plain {
 }
 
 /** It starts before the application and ends after it: an init container that stays (Kubernetes 1.29 and newer). */
-export function sidecarContainer(options: InjectOptions, probes: Readonly<Record<string, Plain>>, resources: Plain): Plain {
+export function sidecarContainer(options: InjectOptions, settings: PodSettings, probes: Readonly<Record<string, Plain>>): Plain {
   const { proxyUid, proxyGid } = DEFAULT_CAPTURE;
   const ready = { httpGet: { path: "/healthz/ready", port: PROBE_PORT } };
   return {
     name: SIDECAR,
     image: options.image,
     restartPolicy: "Always",
-    args: agentArguments(options, probes),
+    args: agentArguments(options, settings, probes),
     env: [fieldOfPod("POD_NAME", "metadata.name"), fieldOfPod("POD_NAMESPACE", "metadata.namespace")],
     ports: [{ name: "garrison-health", containerPort: PROBE_PORT, protocol: "TCP" }],
     // The application starts when the proxy is ready, and no sooner.
     startupProbe: { ...ready, periodSeconds: 1, failureThreshold: 600, timeoutSeconds: 3 },
     readinessProbe: { ...ready, periodSeconds: 15, failureThreshold: 4, timeoutSeconds: 3 },
-    resources,
+    resources: settings.resources,
     securityContext: { ...LOCKED, runAsUser: proxyUid, runAsGroup: proxyGid, runAsNonRoot: true, capabilities: { drop: ["ALL"] } },
     volumeMounts: [
       { name: TOKEN_VOLUME, mountPath: TOKEN_FOLDER, readOnly: true },

@@ -42,6 +42,13 @@ describe("an injected pod", () => {
     assert.equal(plainOf(plainOf(pod, "metadata"), "labels")["security.istio.io/tlsMode"], "istio");
   });
 
+  it("names its cluster where it is not the control plane's own", () => {
+    const injection = injectPod(podOf(), { ...OPTIONS, cluster: "west" });
+    const args = injection.kind === "skipped" ? [] : listOf(container(injection.pod, SIDECAR), "args").map(String);
+    assert.ok(args.includes("--cluster=west"));
+    assert.ok(!listOf(container(injected(podOf()), SIDECAR), "args").some((text) => String(text).startsWith("--cluster")));
+  });
+
   it("is what it was, besides", () => {
     const own = podOf({ volumes: [{ name: "data" }], serviceAccountName: "cart" }, { labels: { app: "cart" }, generateName: "cart-" });
     const pod = injected(own);
@@ -102,6 +109,24 @@ describe("an injected pod", () => {
       assert.throws(() => injectPod(podOf({}, { annotations }), OPTIONS), told);
     });
   }
+
+  it("has its DNS answered by its agent where it says so, or the mesh does", () => {
+    const said = (value: string) => ({ annotations: { "proxy.istio.io/config": `proxyMetadata: { ISTIO_META_DNS_CAPTURE: ${value} }` } });
+    for (const [metadata, dnsCapture, expected] of [
+      [{}, false, false],
+      [{}, true, true],
+      [said('"true"'), false, true],
+      [said('"false"'), true, false],
+      [{ annotations: { "proxy.istio.io/config": "concurrency: 2" } }, true, true],
+    ] as const) {
+      const injection = injectPod(podOf({}, metadata), { ...OPTIONS, dnsCapture });
+      const pod = injection.kind === "injected" ? injection.pod : {};
+      for (const name of [INIT_CONTAINER, SIDECAR])
+        assert.equal(listOf(container(pod, name), "args").includes("--dns-port=15053"), expected);
+    }
+    for (const value of ["true", "yes", "'1'"]) assert.throws(() => injected(podOf({}, said(value))), /is neither "true" nor "false"/);
+    assert.throws(() => injected(podOf({}, { annotations: { "proxy.istio.io/config": "{" } })), /is not YAML/);
+  });
 
   it("runs nothing of its own as the proxy's user, which nobody captures", () => {
     for (const spec of [

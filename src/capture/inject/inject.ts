@@ -1,7 +1,15 @@
 /** A pod -> the pod with its agent and proxy. Pure, for files and for the webhook alike; twice is the same as once. */
 import { AppError } from "../../core/error.ts";
-import { captureArguments, checkInterceptionMode, proxyResources } from "./annotations.ts";
-import { captureContainer, INIT_CONTAINER, type InjectOptions, SIDECAR, sidecarContainer, VOLUMES } from "./containers.ts";
+import { captureArguments, capturesDns, checkInterceptionMode, proxyResources } from "./annotations.ts";
+import {
+  captureContainer,
+  INIT_CONTAINER,
+  type InjectOptions,
+  type PodSettings,
+  SIDECAR,
+  sidecarContainer,
+  VOLUMES,
+} from "./containers.ts";
 import { listOf, type Plain, plainOf, textOf } from "./plain.ts";
 import { rewriteProbes } from "./probes.ts";
 
@@ -64,8 +72,13 @@ export function injectPod(pod: Plain, options: InjectOptions): Injection {
   const own = { containers: listOf(spec, "containers"), probes: {} };
   const { containers, probes } = rewrites ? rewriteProbes(own.containers) : own;
   const first = rewrites ? rewriteProbes(listOf(spec, "initContainers")) : { containers: listOf(spec, "initContainers"), probes: {} };
-  const sidecar = sidecarContainer(options, { ...probes, ...first.probes }, proxyResources(annotations));
-  const initContainers = [captureContainer(options, captureArguments(annotations)), sidecar, ...first.containers];
+  const settings: PodSettings = {
+    capture: captureArguments(annotations),
+    dnsCapture: capturesDns(annotations) ?? options.dnsCapture ?? false,
+    resources: proxyResources(annotations),
+  };
+  const sidecar = sidecarContainer(options, settings, { ...probes, ...first.probes });
+  const initContainers = [captureContainer(options, settings), sidecar, ...first.containers];
   const volumes = [...listOf(spec, "volumes"), ...VOLUMES];
   return { kind: "injected", pod: { ...pod, metadata: injectedMeta(metadata), spec: { ...spec, initContainers, containers, volumes } } };
 }

@@ -4,12 +4,12 @@ import { formatDiagnostic, severityOf } from "../../core/diagnostic.ts";
 import { AppError } from "../../core/error.ts";
 import { callAdmin, controlPlaneSocket } from "../admin-client.ts";
 import type { OptionSpec, ParsedArguments } from "../command.ts";
-import { loadMesh, SETTINGS_OPTIONS } from "../offline-mesh.ts";
+import { FOLDER_OPTIONS, loadMesh } from "../offline-mesh.ts";
 import { required, STATE_OPTION } from "../options.ts";
 
 export const SOURCE_OPTIONS = {
   folder: { type: "value", short: "f", value: "FOLDER", doc: "ask this folder of YAML, with nothing running" },
-  ...SETTINGS_OPTIONS,
+  ...FOLDER_OPTIONS,
   state: { ...STATE_OPTION, doc: "without --folder: ask the control plane with this state folder" },
 } as const satisfies Readonly<Record<string, OptionSpec>>;
 

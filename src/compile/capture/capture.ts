@@ -1,5 +1,6 @@
 /** Captured workloads: whatever they call, and whatever they are called at, goes through their proxies. */
 import type { Diagnostic } from "../../core/diagnostic.ts";
+import { type AddressFamily, familyOf } from "../../mesh/auto-addresses.ts";
 import { type Client, clientOf } from "../../mesh/destination-rules.ts";
 import { derived } from "../../mesh/recording.ts";
 import { sidecarOf } from "../../mesh/selection.ts";
@@ -19,11 +20,19 @@ interface Outbound {
 }
 
 /** Once for all workloads that see the same. */
-const outboundBy = derived((snapshot, sidecar: SidecarObject | undefined, client: Client): Outbound => {
-  const known = knownServices(snapshot, sidecar, client.namespace);
-  const peers = capturedPeers(snapshot, known, knowsEverything(sidecar));
-  return { ...capturedServices(snapshot, client, known), peers };
-});
+const outboundBy = derived(
+  (
+    snapshot,
+    sidecar: SidecarObject | undefined,
+    client: Client,
+    cluster: string | undefined,
+    given: AddressFamily | undefined,
+  ): Outbound => {
+    const known = knownServices(snapshot, sidecar, client.namespace);
+    const peers = capturedPeers(snapshot, known, knowsEverything(sidecar));
+    return { ...capturedServices(snapshot, { client, cluster, given }, known), peers };
+  },
+);
 
 function isLoopback(address: string): boolean {
   return address.startsWith("127.") || address === "::1";
@@ -62,8 +71,10 @@ export function compileCapture(
 ): { readonly capture?: CapturePolicy; readonly diagnostics: readonly Diagnostic[] } {
   if (!workload.captured) return { diagnostics: isGateway ? [] : unused(snapshot, workload) };
   if (isGateway || isLoopback(workload.address)) return { diagnostics: [notCaptured(workload, isGateway)] };
-  const { services, peers, diagnostics } = outboundBy(snapshot, sidecarOf(snapshot, workload), clientOf(snapshot, workload));
-  const unknown = sidecarOf(snapshot, workload)?.outboundTrafficPolicy ?? snapshot.meshConfig.outboundTrafficPolicy ?? "ALLOW_ANY";
+  const given = workload.autoAllocates ? familyOf(workload.address) : undefined;
+  const sidecar = sidecarOf(snapshot, workload);
+  const { services, peers, diagnostics } = outboundBy(snapshot, sidecar, clientOf(snapshot, workload), workload.cluster, given);
+  const unknown = sidecar?.outboundTrafficPolicy ?? snapshot.meshConfig.outboundTrafficPolicy ?? "ALLOW_ANY";
   const ports = portsWithOwnMode(snapshot, workload).map((port) => ({ port, mtls: effectiveMtls(snapshot, workload, port) }));
   const otherPorts = { mtls: effectiveMtls(snapshot, workload, OTHER_PORTS), ports };
   return { capture: { unknown, services, peers, otherPorts }, diagnostics };

@@ -1,7 +1,9 @@
 /** Services by the addresses at which captured traffic calls them. */
 import type { Diagnostic } from "../../core/diagnostic.ts";
+import { type AddressFamily, autoAddressOf } from "../../mesh/auto-addresses.ts";
 import type { Client } from "../../mesh/destination-rules.ts";
 import { endpointsOf, type MeshService } from "../../mesh/registry.ts";
+import { addressesIn } from "../../mesh/services.ts";
 import type { MeshSnapshot } from "../../mesh/snapshot.ts";
 import { toUpstream } from "../outbound.ts";
 import type { CapturedService } from "../workload-policy.ts";
@@ -12,8 +14,17 @@ export interface CapturedServices {
   readonly diagnostics: readonly Diagnostic[];
 }
 
-function addressesOf({ service, entry }: MeshService): readonly string[] {
-  return service?.addresses ?? entry?.addresses ?? [];
+/** Whose calls are captured. */
+interface Caller {
+  readonly client: Client;
+  /** Undefined for the configuration's own. */
+  readonly cluster: string | undefined;
+  /** The family of the addresses that services without one are given; undefined where they are given none. */
+  readonly given: AddressFamily | undefined;
+}
+
+function addressesOf({ service, entry }: MeshService, cluster: string | undefined): readonly string[] {
+  return service === undefined ? (entry?.addresses ?? []) : addressesIn(service, cluster);
 }
 
 /** A Service that selects nothing and of which nobody says where it is: what is called there is none of the mesh's affair. */
@@ -33,15 +44,21 @@ function claimed(service: MeshService, address: string, owner: string): Diagnost
 
 /**
  * Each port once, and each address and port to one service, the first of the registry: nothing in a connection says which
- * of two was meant. An entry without an address is told by its name; of headless Services the pods are (`peers.ts`).
+ * of two was meant. An entry without an address is told by its name, and by the address that it is given; of headless
+ * Services the pods are told (`peers.ts`).
  */
-export function capturedServices(snapshot: MeshSnapshot, client: Client, known: readonly KnownService[]): CapturedServices {
+export function capturedServices(
+  snapshot: MeshSnapshot,
+  { client, cluster, given }: Caller,
+  known: readonly KnownService[],
+): CapturedServices {
   const owners = new Map<string, string>();
   const services: CapturedService[] = [];
   const diagnostics: Diagnostic[] = [];
   for (const each of known.filter((candidate) => !isElsewhere(snapshot, candidate))) {
     const { service, ports } = each;
-    const declared = addressesOf(service);
+    const declared = addressesOf(service, cluster);
+    const own = given === undefined ? undefined : autoAddressOf(snapshot, service, given);
     for (const port of ports) {
       const free = declared.filter((address) => {
         const owner = owners.get(`${address} ${port.port}`);
@@ -49,10 +66,12 @@ export function capturedServices(snapshot: MeshSnapshot, client: Client, known: 
         else owners.set(`${address} ${port.port}`, service.key);
         return owner === undefined;
       });
-      if (free.length === 0 && (declared.length > 0 || service.service !== undefined)) continue;
-      const { upstream, diagnostics: own } = toUpstream(snapshot, client, { service, port });
-      services.push({ addresses: free, upstream });
-      diagnostics.push(...own);
+      const isNamed = declared.length === 0 && service.service === undefined;
+      if (free.length === 0 && own === undefined && !isNamed) continue;
+      const { upstream, diagnostics: told } = toUpstream(snapshot, client, { service, port });
+      if (own !== undefined) services.push({ addresses: [own], upstream });
+      if (free.length > 0 || isNamed) services.push({ addresses: free, upstream });
+      diagnostics.push(...told);
     }
   }
   return { services, diagnostics };

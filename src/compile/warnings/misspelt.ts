@@ -1,7 +1,7 @@
 /** Values that are written as no connection or request has them. They are told whatever the rule reaches. */
 import type { Diagnostic } from "../../core/diagnostic.ts";
 import { AppError } from "../../core/error.ts";
-import { parseSpiffeId } from "../../identity/spiffe-id.ts";
+import { isSpiffeIdOf, parseSpiffeId } from "../../identity/spiffe-id.ts";
 import type { AttributeKey } from "../../policy/attributes.ts";
 import { quote } from "../../policy/decode/report.ts";
 import type { IpBlock } from "../../policy/ip-block.ts";
@@ -173,10 +173,18 @@ function gather(clauses: readonly Clause[], check: (attribute: AttributeKey, val
   return [...found.values()];
 }
 
+/** Other trust domains name their workloads as they like. */
+function isForeign(attribute: AttributeKey, value: ValueMatch, federated: readonly string[]): boolean {
+  if (attribute !== "principal" || value.kind !== "exact") return false;
+  return federated.some((trustDomain) => isSpiffeIdOf(`spiffe://${value.value}`, trustDomain));
+}
+
 /** Values that nothing has. */
 export function misspeltValues({ policy, rule, name, place, snapshot }: PlacedRule): readonly Diagnostic[] {
-  const mode = snapshot.meshConfig.pathNormalization;
-  return gather(clausesOf(rule), (attribute, value) => slipOf(attribute, value, mode)).map(({ why, help, negated, field, texts }) => ({
+  const { federated, meshConfig } = snapshot;
+  const check = (attribute: AttributeKey, value: ValueMatch) =>
+    isForeign(attribute, value, federated) ? undefined : slipOf(attribute, value, meshConfig.pathNormalization);
+  return gather(clausesOf(rule), check).map(({ why, help, negated, field, texts }) => ({
     code: "GAR0207",
     message: `${policy.action} rule ${name} has ${named([...texts])} in \`${field}\`, which ${negated ? "excludes nothing" : "never matches what is meant"}: ${why}`,
     place,

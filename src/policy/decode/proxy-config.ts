@@ -24,23 +24,31 @@ const topology: Decoder<Pick<ProxyConfig, "numTrustedProxies">> = record((fields
   return { numTrustedProxies };
 });
 
-/** Istio hands `proxyMetadata` on to proxies and does not read it: what is Garrison's own stands there. */
-const TELLS_DENIALS = "GARRISON_DENIED_BY_HEADER";
+type Metadata = Pick<ProxyConfig, "tellsDenials" | "dnsCapture" | "dnsAutoAllocate">;
 
-const METADATA_HELP = "of `proxyMetadata`, Garrison reads `GARRISON_DENIED_BY_HEADER` alone";
+/** Istio hands `proxyMetadata` on to its proxies: what is Garrison's own stands there too. */
+const METADATA = {
+  GARRISON_DENIED_BY_HEADER: "tellsDenials",
+  ISTIO_META_DNS_CAPTURE: "dnsCapture",
+  ISTIO_META_DNS_AUTO_ALLOCATE: "dnsAutoAllocate",
+} as const satisfies Record<string, keyof Metadata>;
 
-const proxyMetadata: Decoder<boolean | undefined> = (cursor) => {
-  let told: "true" | "false" | undefined;
-  record((fields) => {
-    told = fields.optional(TELLS_DENIALS, oneOf(["true", "false"]));
-    if (cursor.node.kind === "map") fields.tellUnused(unusedKeys(cursor.node), METADATA_HELP);
-    return true;
-  })(cursor);
-  return told === undefined ? undefined : told === "true";
-};
+const METADATA_HELP = `of \`proxyMetadata\`, Garrison reads ${Object.keys(METADATA)
+  .map((key) => `\`${key}\``)
+  .join(", ")} alone`;
+
+const proxyMetadata: Decoder<Partial<Metadata>> = record((fields) => {
+  const { node } = fields.cursor;
+  const said = Object.entries(METADATA).flatMap(([key, name]) => {
+    const value = fields.optional(key, oneOf(["true", "false"]));
+    return value === undefined ? [] : [[name, value === "true"] as const];
+  });
+  if (node.kind === "map") fields.tellUnused(unusedKeys(node), METADATA_HELP);
+  return Object.fromEntries(said);
+});
 
 function unusedKeys({ entries }: RawMap): readonly string[] {
-  return entries.map(({ key }) => key).filter((key) => key !== TELLS_DENIALS);
+  return entries.map(({ key }) => key).filter((key) => !Object.hasOwn(METADATA, key));
 }
 
 const UNUSED_HEADERS = [
@@ -113,12 +121,12 @@ function readProxyConfig(fields: Fields): ProxyConfig {
   const mode = fields.optional("interceptionMode", interceptionMode);
   const gateway = fields.optional("gatewayTopology", topology);
   fields.optional("proxyHeaders", proxyHeaders);
-  const tellsDenials = fields.optional("proxyMetadata", proxyMetadata);
+  const { tellsDenials, ...metadata } = fields.optional("proxyMetadata", proxyMetadata) ?? {};
   fields.optional("controlPlaneAuthPolicy", only(["MUTUAL_TLS"], "proxies reach the control plane by mutual TLS"));
   fields.refuse(REFUSED);
   fields.tellUnused(UNUSED);
   const numTrustedProxies = gateway?.numTrustedProxies;
-  return { numTrustedProxies, tellsDenials, ...(mode === undefined ? {} : { interceptionMode: mode }) };
+  return { numTrustedProxies, tellsDenials, ...metadata, ...(mode === undefined ? {} : { interceptionMode: mode }) };
 }
 
 /** `defaultConfig` of the MeshConfig. */

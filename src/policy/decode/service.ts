@@ -4,6 +4,7 @@ import { dnsLabel, portName } from "./kubernetes-name.ts";
 import { labels, NO_LABELS } from "./labels.ts";
 import { LIMITS } from "./limits.ts";
 import { protocolOfPort, unsaid } from "./port-protocol.ts";
+import { childOf } from "./raw-node.ts";
 import { type Decoder, type Fields, integer, list, record, text, wrong } from "./reader.ts";
 import { ipAddress, only } from "./refine.ts";
 
@@ -79,11 +80,17 @@ const clusterIp: Decoder<readonly string[]> = (cursor) => {
 };
 
 /** Captured traffic names a service by its virtual address; everybody else goes to the endpoints themselves. */
-function readAddresses(fields: Fields): { readonly addresses?: readonly string[] } {
+function readAddresses(fields: Fields): Pick<ServiceObject, "addresses" | "headless"> {
   const first = fields.optional("clusterIP", clusterIp) ?? [];
   const all = (fields.optional("clusterIPs", list(clusterIp, { max: 2 })) ?? []).flat();
   const addresses = [...new Set([...first, ...all])];
-  return addresses.length === 0 ? {} : { addresses };
+  if (addresses.length > 0) return { addresses };
+  return isNone(fields) ? { headless: true } : {};
+}
+
+function isNone({ cursor: { node } }: Fields): boolean {
+  const said = childOf(node, "clusterIP");
+  return said?.kind === "scalar" && said.value === "None";
 }
 
 const spec = record((fields) => {

@@ -5,6 +5,8 @@ import { type IpAddress, parseIpAddress } from "../../policy/ip-block.ts";
 import { foldCase } from "./matchers.ts";
 
 const SCHEME = "spiffe://";
+/** Of a principal. */
+const DOMAIN = /^([a-z0-9._-]+)\//;
 
 /** Identities that were looked at already: a few peers send all the requests. When there are more, each is looked at anew. */
 const identities = new Map<string, SpiffeId | undefined>();
@@ -49,6 +51,11 @@ export class DecisionContext {
       this.#principal = peer?.startsWith(SCHEME) === true ? peer.slice(SCHEME.length) : undefined;
     }
     return this.#principal;
+  }
+
+  /** The peer's trust domain, whatever the form of its name there; undefined for plaintext. */
+  get trustDomain(): string | undefined {
+    return DOMAIN.exec(this.principal ?? "")?.[1];
   }
 
   /** The peer as a workload identity; undefined for plaintext, and for a SPIFFE ID of another form. */

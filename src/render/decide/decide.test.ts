@@ -161,11 +161,16 @@ describe("peer attributes", () => {
       assert.equal(matches(clause(attribute, [value], { negated: true }), { peer: undefined }), true);
     });
   }
-  test("a peer of another form than a workload's matches only principals", () => {
+  test("a peer of another form than a workload's matches principals and trust domains alone", () => {
     const peer = "spiffe://cluster.local/ns/photo-ns/sa/photo-frontend/extra";
     assert.equal(matches(clause("principal", ["cluster.local/*"]), { peer }), true);
     assert.equal(matches(clause("namespace", ["*"]), { peer }), false);
-    assert.equal(matches(clause("trustDomain", ["*"]), { peer }), false);
+    assert.equal(
+      matches(clause("serviceAccount", [{ kind: "service-account", namespace: "photo-ns", name: "photo-frontend" }]), { peer }),
+      false,
+    );
+    assert.equal(matches(clause("trustDomain", ["cluster.local"]), { peer }), true);
+    assert.equal(matches(clause("trustDomain", ["cluster.local"]), { peer: "spiffe://cluster.local.evil/x" }), false);
   });
 });
 

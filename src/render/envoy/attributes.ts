@@ -59,9 +59,14 @@ function principal(match: StringMatch): PrincipalInit {
 }
 
 /** The five-segment form, whole: stricter than Istio, whose expressions find `/ns/NAMESPACE/` anywhere in a URI. */
-function identity(parts: { readonly trustDomain?: string; readonly namespace?: string; readonly serviceAccount?: string }): PrincipalInit {
-  const { trustDomain = `${TRUST_DOMAIN}+`, namespace = `${NAME}+`, serviceAccount = `${NAME}+` } = parts;
-  return authenticated(regexMatcher(`${SCHEME}${trustDomain}/ns/${namespace}/sa/${serviceAccount}`));
+function identity(parts: { readonly namespace?: string; readonly serviceAccount?: string }): PrincipalInit {
+  const { namespace = `${NAME}+`, serviceAccount = `${NAME}+` } = parts;
+  return authenticated(regexMatcher(`${SCHEME}${TRUST_DOMAIN}+/ns/${namespace}/sa/${serviceAccount}`));
+}
+
+/** Whatever the path: workloads of a domain that is federated with are of it by any name. */
+function ofTrustDomain(trustDomain: string): PrincipalInit {
+  return authenticated(regexMatcher(`${SCHEME}${trustDomain}/${ANYTHING}`));
 }
 
 function serviceAccount(value: ValueMatch): PrincipalInit {
@@ -132,7 +137,7 @@ export const ENVOY_ATTRIBUTES = {
   principal: { side: "principal", match: (value) => principal(asString(value)) },
   namespace: { side: "principal", match: (value) => identity({ namespace: regexPart(asString(value), NAME) }) },
   serviceAccount: { side: "principal", match: serviceAccount },
-  trustDomain: { side: "principal", match: (value) => identity({ trustDomain: regexPart(asString(value), TRUST_DOMAIN) }) },
+  trustDomain: { side: "principal", match: (value) => ofTrustDomain(regexPart(asString(value), TRUST_DOMAIN)) },
   sourceIp: { side: "principal", match: (value) => ({ identifier: { case: "directRemoteIp", value: cidr(value) } }) },
   remoteIp: { side: "principal", match: remoteIp },
   host: { side: "permission", match: (value) => header(":authority", value, true) },

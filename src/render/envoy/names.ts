@@ -15,6 +15,8 @@ export const PAYLOAD_KEY = "payload";
 
 /** The secret with the roots to trust. */
 export const ROOTS_SECRET = "ROOTCA";
+/** The same for the verification of servers, with what is revoked. */
+export const SERVER_ROOTS_SECRET = "ROOTCA-SERVERS";
 
 /** The secret with the roots that the machine trusts, for servers outside the mesh. */
 export const SYSTEM_ROOTS_SECRET = "file-root:system";
@@ -32,3 +34,6 @@ export const OUTSIDE_LOG = "/outside";
 /** Istio's ports, to which the connections of captured workloads are redirected (XD-1). */
 export const CAPTURE_OUTBOUND_PORT = 15001;
 export const CAPTURE_INBOUND_PORT = 15006;
+
+/** Istio's port, where an agent answers captured questions of DNS (AG-11). */
+export const CAPTURE_DNS_PORT = 15053;

@@ -18,7 +18,7 @@ import { DEFAULT_MESH_TLS, type MeshTls } from "../../policy/mesh-config.ts";
 import type { Protocol } from "../../policy/model.ts";
 import { namedConfig } from "./any.ts";
 import { agentSecret } from "./config-source.ts";
-import { IDENTITY_SECRET, ROOTS_SECRET } from "./names.ts";
+import { IDENTITY_SECRET, ROOTS_SECRET, SERVER_ROOTS_SECRET } from "./names.ts";
 import { type StringMatcherInit, stringMatcher } from "./string-matcher.ts";
 
 /** What a sidecar offers in a mesh handshake, so that a PERMISSIVE port tells mesh traffic from the application's own TLS (XD-2). */
@@ -50,6 +50,8 @@ export function tlsParameters({ minVersion, cipherSuites, ecdhCurves }: MeshTls)
 }
 
 interface ContextOptions {
+  /** The secret of the roots. */
+  readonly roots: string;
   readonly alpn: readonly string[];
   /** The names that a peer may have. */
   readonly peers: readonly StringMatcherInit[];
@@ -57,7 +59,7 @@ interface ContextOptions {
 }
 
 /** The workload's own certificate, the mesh's roots, and the names that a peer may have. */
-function commonContext({ alpn, peers, tls }: ContextOptions): MessageInitShape<typeof CommonTlsContextSchema> {
+function commonContext({ roots, alpn, peers, tls }: ContextOptions): MessageInitShape<typeof CommonTlsContextSchema> {
   return {
     tlsParams: tlsParameters(tls),
     alpnProtocols: [...alpn],
@@ -66,7 +68,7 @@ function commonContext({ alpn, peers, tls }: ContextOptions): MessageInitShape<t
       case: "combinedValidationContext",
       value: {
         defaultValidationContext: { matchTypedSubjectAltNames: peers.map(uri) },
-        validationContextSdsSecretConfig: agentSecret(ROOTS_SECRET),
+        validationContextSdsSecretConfig: agentSecret(roots),
       },
     },
   };
@@ -87,7 +89,7 @@ const serverSocket = keptWith(
     if (trustDomains.length === 0) throw new AppError("internal", "an inbound listener has no trust domain to accept");
     const peers = trustDomains.map((domain) => stringMatcher({ kind: "prefix", value: `spiffe://${domain}/` }));
     const context = namedConfig("envoy.transport_sockets.tls", DownstreamTlsContextSchema, {
-      commonTlsContext: commonContext({ alpn: protocol === "tcp" ? [] : SERVER_ALPN, peers, tls }),
+      commonTlsContext: commonContext({ roots: ROOTS_SECRET, alpn: protocol === "tcp" ? [] : SERVER_ALPN, peers, tls }),
       requireClientCertificate: true,
       sessionTicketKeysType: { case: "disableStatelessSessionResumption", value: true },
       disableStatefulSessionResumption: true,
@@ -113,7 +115,7 @@ export function clientTls({ identities, sni, protocol }: ServerName, tls: MeshTl
   if (identities.length === 0) throw new AppError("internal", "an endpoint has no identity to prove");
   const peers = identities.map((value) => stringMatcher({ kind: "exact", value }));
   const context = namedConfig("envoy.transport_sockets.tls", UpstreamTlsContextSchema, {
-    commonTlsContext: commonContext({ alpn: CLIENT_ALPN[protocol], peers, tls }),
+    commonTlsContext: commonContext({ roots: SERVER_ROOTS_SECRET, alpn: CLIENT_ALPN[protocol], peers, tls }),
     sni,
     maxSessionKeys: 0,
   });

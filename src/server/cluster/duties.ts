@@ -19,6 +19,7 @@ import { type AdmissionHandlers, serveWebhooks } from "../webhook/webhook-server
 import { Citadel } from "./citadel.ts";
 import type { ClusterPlace } from "./place.ts";
 import { proxyCounts } from "./proxy-counts.ts";
+import { RemoteRoots } from "./remote-roots.ts";
 import { StatusWriter } from "./status-writer.ts";
 
 export interface ClusterDutiesOptions {
@@ -46,8 +47,10 @@ export interface ClusterDuties {
 const NAME = "garrison";
 
 /** What is served to the API server, by the path of its webhook configuration. */
-function handlersOf({ injection }: ClusterPlace): AdmissionHandlers {
-  return { "/validate": validate, ...(injection === undefined ? {} : { "/inject": inject(injection) }) };
+function handlersOf({ injection }: ClusterPlace, mesh: MeshState): AdmissionHandlers {
+  if (injection === undefined) return { "/validate": validate };
+  const dnsCapture = (): boolean => mesh.current.snapshot.meshConfig.defaultConfig.dnsCapture ?? false;
+  return { "/validate": validate, "/inject": inject(() => ({ ...injection, dnsCapture: dnsCapture() })) };
 }
 
 /** None where it is not asked for. */
@@ -64,7 +67,7 @@ export async function startClusterDuties(options: ClusterDutiesOptions): Promise
   const { api, source } = cluster;
   const { namespace } = place.service;
   const listen = place.webhooks;
-  const webhooks = listen === undefined ? undefined : await serveWebhooks({ listen, material, handlers: handlersOf(place), logger });
+  const webhooks = listen === undefined ? undefined : await serveWebhooks({ listen, material, handlers: handlersOf(place, mesh), logger });
   if (webhooks !== undefined) logger.log("info", "webhooks served", { listen: `${listen?.host}:${webhooks.port}` });
 
   const lease: Lease = new Lease({ api, logger, namespace, name: NAME, holder: replica, onChange: () => refresh() });
@@ -86,18 +89,19 @@ export async function startClusterDuties(options: ClusterDutiesOptions): Promise
   const namespaces = (): readonly string[] =>
     source.current.objects.filter(({ kind }) => kind === "Namespace").map(({ meta }) => meta.name);
   const rootMaps = new RootConfigMaps({ api, logger, namespaces, roots, mayWrite });
+  const remoteRoots = cluster.others === undefined ? [] : [new RemoteRoots({ clusters: cluster.others, roots, mayWrite, logger })];
   const citadel = startCitadel(options, mayWrite);
   const graceMs = options.registrationGraceMs;
   const sweeper = new EntrySweeper({ api, source, alive: () => reports.alive, mayWrite, graceMs, logger });
   const refresh = (): void => {
-    for (const each of [statuses, bundles, rootMaps, ...citadel]) each.refresh();
+    for (const each of [statuses, bundles, rootMaps, ...remoteRoots, ...citadel]) each.refresh();
   };
 
   authority.onChange(refresh);
   source.onStatus(() => statuses.refresh());
   mesh.onChange(() => {
     statuses.refresh();
-    for (const each of [rootMaps, ...citadel]) each.refresh();
+    for (const each of [rootMaps, ...remoteRoots, ...citadel]) each.refresh();
   });
   authority.revocations.onChange(() => {
     for (const each of citadel) each.refresh();
@@ -108,7 +112,7 @@ export async function startClusterDuties(options: ClusterDutiesOptions): Promise
   });
   return {
     close: async () => {
-      await Promise.all([statuses, bundles, rootMaps, reports, sweeper, ...citadel].map((each) => each.close()));
+      await Promise.all([statuses, bundles, rootMaps, reports, sweeper, ...remoteRoots, ...citadel].map((each) => each.close()));
       // Last: as long as this replica may still write, no other does.
       await lease.close();
       await webhooks?.close();

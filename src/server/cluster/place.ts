@@ -1,5 +1,9 @@
 /** How a control plane stands in its cluster. */
 import type { InjectOptions } from "../../capture/inject/containers.ts";
+import type { OtherClustersPlace } from "./other-clusters.ts";
+
+/** What Istio calls a cluster that nobody has named. */
+export const DEFAULT_CLUSTER_NAME = "Kubernetes";
 
 interface ObjectName {
   readonly namespace: string;
@@ -15,6 +19,10 @@ export interface ClusterPlace {
   readonly caSecret: ObjectName | undefined;
   /** The namespaces whose service accounts get a Secret with a key and certificates; `*` for all; none: nobody does. */
   readonly citadel: readonly string[];
+  /** This cluster's name among several; `Kubernetes` without, as Istio's. */
+  readonly name?: string;
+  /** Where other clusters are named; without, there is but this one. */
+  readonly others?: OtherClustersPlace;
   /** What pods get; without, none is injected. */
   readonly injection?: InjectOptions;
 }

@@ -9,7 +9,7 @@ import {
   DescribeGroupResponseSchema,
 } from "../../gen/garrison/v1/registration_pb.js";
 import { formatSpiffeId } from "../../identity/spiffe-id.ts";
-import { isCaptured, type MeshSnapshot } from "../../mesh/snapshot.ts";
+import { isCaptured, type MeshSnapshot, namesOf } from "../../mesh/snapshot.ts";
 import { toGrpcStatus } from "../../rpc/status.ts";
 import { credentialsOf, identityOfCaller } from "../workload-directory.ts";
 import { admitMember } from "./claim.ts";
@@ -29,8 +29,11 @@ async function describe({ authenticators, snapshot }: DescribeGroupOptions, call
   const { group, address } = call.request;
   const admitted = admitMember(now, { identity, group, address, peer: call.getPeer() });
   const { workload, address: canonical } = admitted.member;
-  const captured = isCaptured(registeredEntry(admitted.group, admitted.member, undefined), now.meshConfig.defaultConfig);
-  return create(DescribeGroupResponseSchema, { workload, identity, address: canonical, captured });
+  const entry = registeredEntry(admitted.group, admitted.member, undefined);
+  const { defaultConfig } = now.meshConfig;
+  const captured = isCaptured(entry, defaultConfig);
+  const dnsCapture = captured && namesOf(entry, defaultConfig).dnsCapture === true;
+  return create(DescribeGroupResponseSchema, { workload, identity, address: canonical, captured, dnsCapture });
 }
 
 /** The handler, for `server.addService(serviceDefinition(WorkloadRegistration), …)`. */

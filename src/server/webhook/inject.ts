@@ -5,11 +5,11 @@ import { AppError } from "../../core/error.ts";
 import type { AdmissionHandler } from "./admission-review.ts";
 
 /** Which pods are asked about, the webhook's configuration says. One whose annotations cannot be honoured is not made. */
-export function inject(options: InjectOptions): AdmissionHandler {
+export function inject(options: () => InjectOptions): AdmissionHandler {
   return ({ kind, operation, object }) => {
     if (object === undefined || kind.kind !== "Pod" || operation !== "CREATE") return { allowed: true };
     try {
-      const injection = injectPod(object, options);
+      const injection = injectPod(object, options());
       if (injection.kind === "skipped") return { allowed: true, warnings: [`the pod is not injected: ${injection.reason}`] };
       const { metadata, spec } = injection.pod;
       return {

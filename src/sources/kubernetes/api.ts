@@ -2,7 +2,6 @@
 
 import type { IncomingMessage } from "node:http";
 import { Agent, type RequestOptions, request } from "node:https";
-import type { KubeConfig } from "@kubernetes/client-node";
 import { AppError } from "../../core/error.ts";
 
 /** What reflectors and reviews need of an API server; a fake stands in for it in tests. */
@@ -68,12 +67,12 @@ async function* linesOf(incoming: IncomingMessage, where: string): AsyncGenerato
   }
 }
 
-async function wholeBody(incoming: IncomingMessage, where: string): Promise<unknown> {
+async function wholeBody(incoming: IncomingMessage, where: string, maxBody: number): Promise<unknown> {
   const chunks: Buffer[] = [];
   let length = 0;
   for await (const chunk of incoming) {
     length += chunk.length;
-    if (length > API_LIMITS.body) throw new AppError("resource-exhausted", "the answer of the API server is too long", { where });
+    if (length > maxBody) throw new AppError("resource-exhausted", "the answer of the API server is too long", { where });
     chunks.push(chunk);
   }
   const text = Buffer.concat(chunks).toString("utf8");
@@ -91,33 +90,54 @@ interface Sent {
   readonly contentType?: ContentType | undefined;
 }
 
-/** Credentials are asked for with each request (tokens expire); connections are kept for as long as the TLS material stays. */
-class KubeConfigApi implements KubernetesApi {
-  readonly #config: KubeConfig;
-  readonly #server: string;
+export interface HttpsApiOptions {
+  /** Its URL. */
+  readonly server: string;
+  /** TLS material and headers, asked for with each request, as tokens expire. */
+  readonly credentials: () => Promise<RequestOptions>;
+  /** Milliseconds for one request and its whole answer; 30 s without. */
+  readonly callMs?: number;
+  /** Bytes of one answer; a page of the largest objects without. */
+  readonly maxBody?: number;
+}
+
+/** Connections are kept for as long as the TLS material stays. */
+export class HttpsApi implements KubernetesApi {
+  /** Its URL, without a slash at the end. */
+  readonly server: string;
+  readonly #credentials: () => Promise<RequestOptions>;
+  readonly #callMs: number;
+  readonly #maxBody: number;
   #agent: { readonly key: string; readonly agent: Agent } | undefined;
 
-  constructor(config: KubeConfig, server: string) {
-    this.#config = config;
-    this.#server = server.replace(/\/+$/, "");
+  constructor({ server, credentials, callMs = API_LIMITS.callMs, maxBody = API_LIMITS.body }: HttpsApiOptions) {
+    this.#credentials = credentials;
+    this.server = server.replace(/\/+$/, "");
+    this.#callMs = callMs;
+    this.#maxBody = maxBody;
+  }
+
+  /** Ends the connections that are kept. */
+  close(): void {
+    this.#agent?.agent.destroy();
+    this.#agent = undefined;
   }
 
   async call(method: ApiMethod, path: string, body?: unknown, contentType?: ContentType): Promise<ApiAnswer> {
-    const signal = AbortSignal.timeout(API_LIMITS.callMs);
-    const where = this.#server + path.split("?", 1)[0];
+    const signal = AbortSignal.timeout(this.#callMs);
+    const where = this.server + path.split("?", 1)[0];
     try {
       const incoming = await this.#send({ method, path, body, contentType }, signal);
-      return { status: incoming.statusCode ?? 0, body: await wholeBody(incoming, where) };
+      return { status: incoming.statusCode ?? 0, body: await wholeBody(incoming, where, this.#maxBody) };
     } catch (error) {
       if (error instanceof AppError) throw error;
-      if (signal.aborted)
-        throw new AppError("deadline-exceeded", `the API server did not answer within ${API_LIMITS.callMs} ms`, { where });
+      if (signal.aborted) throw new AppError("deadline-exceeded", `the API server did not answer within ${this.#callMs} ms`, { where });
       throw unavailable(where, error);
     }
   }
 
   async watch(path: string, signal: AbortSignal): Promise<WatchAnswer> {
-    const where = this.#server + path.split("?", 1)[0];
+    const where = this.server + path.split("?", 1)[0];
     const head = AbortSignal.any([signal, AbortSignal.timeout(API_LIMITS.callMs)]);
     try {
       const incoming = await this.#send({ method: "GET", path }, signal, head);
@@ -140,7 +160,7 @@ class KubeConfigApi implements KubernetesApi {
       ...(payload === undefined ? {} : { "content-type": contentType ?? "application/json", "content-length": Buffer.byteLength(payload) }),
     };
     return new Promise((resolve, reject) => {
-      const outgoing = request(this.#server + path, { ...options, method, headers, signal }, (incoming) => {
+      const outgoing = request(this.server + path, { ...options, method, headers, signal }, (incoming) => {
         head.removeEventListener("abort", late);
         resolve(incoming);
       });
@@ -152,8 +172,7 @@ class KubeConfigApi implements KubernetesApi {
   }
 
   async #options(): Promise<RequestOptions> {
-    const options: RequestOptions = {};
-    await this.#config.applyToHTTPSOptions(options);
+    const options = await this.#credentials();
     const { ca, cert, key, servername } = options;
     const material = { ca, cert, key, ...(servername === undefined ? {} : { servername }) };
     const known = JSON.stringify(material);
@@ -169,7 +188,7 @@ export interface KubeConfigSource {
 }
 
 /** The API server of a kubeconfig's current context. Throws `invalid-configuration`, `not-found`. */
-export async function openKubernetesApi({ file }: KubeConfigSource): Promise<KubernetesApi> {
+export async function openKubernetesApi({ file }: KubeConfigSource): Promise<HttpsApi> {
   // Loaded only where Kubernetes is used: the library is 80 MB of memory.
   const { KubeConfig } = await import("@kubernetes/client-node");
   const config = new KubeConfig();
@@ -190,5 +209,10 @@ export async function openKubernetesApi({ file }: KubeConfigSource): Promise<Kub
   if (!cluster.server.startsWith("https://")) {
     throw new AppError("invalid-configuration", `the API server \`${cluster.server}\` is not reached by TLS`, { where });
   }
-  return new KubeConfigApi(config, cluster.server);
+  const credentials = async (): Promise<RequestOptions> => {
+    const options: RequestOptions = {};
+    await config.applyToHTTPSOptions(options);
+    return options;
+  };
+  return new HttpsApi({ server: cluster.server, credentials });
 }

@@ -5,6 +5,7 @@ import { until } from "../../../test/fakes/processes.ts";
 import { silentLogger } from "../../core/logger.ts";
 import type { ConfigurationSnapshot } from "../snapshot.ts";
 import { watchCluster } from "./cluster-source.ts";
+import { watchedKinds } from "./watched-kinds.ts";
 
 const CONFIG_MAPS = "/api/v1/namespaces/istio-system/configmaps?fieldSelector=metadata.name%3Distio&";
 const POLICIES = "/apis/security.istio.io/v1/authorizationpolicies";
@@ -26,7 +27,7 @@ function setUp(items: readonly unknown[], configMaps: readonly unknown[] = []) {
     const source = await watchCluster({
       api,
       logger: silentLogger,
-      rootNamespace: "istio-system",
+      kinds: watchedKinds("istio-system"),
       onSnapshot: (snapshot) => void snapshots.push(snapshot),
     });
     t.after(() => source.close());
@@ -123,7 +124,7 @@ test("the wait for the first state can be ended", async () => {
   const opening = watchCluster({
     api,
     logger: silentLogger,
-    rootNamespace: "istio-system",
+    kinds: watchedKinds("istio-system"),
     onSnapshot: () => assert.fail(),
     signal: ended.signal,
   });

@@ -18,7 +18,7 @@ import { PlacedPods } from "./placed-pods.ts";
 import { withProxyConfig } from "./pod-proxy-config.ts";
 import { Reflector, type ReflectorOptions } from "./reflector.ts";
 import { SecretWatches } from "./secret-watches.ts";
-import { objectPath, type WatchedKind, watchedKinds } from "./watched-kinds.ts";
+import { objectPath, type WatchedKind } from "./watched-kinds.ts";
 
 /** Between one snapshot and the next while changes keep coming; the first change is told at once. */
 const STORM_MS = 50;
@@ -26,10 +26,13 @@ const STORM_MS = 50;
 export interface ClusterSourceOptions {
   readonly api: KubernetesApi;
   readonly logger: Logger;
-  /** Where the mesh's configuration is. */
-  readonly rootNamespace: string;
+  readonly kinds: readonly WatchedKind[];
+  /** The name of a cluster that is not the configuration's own: its pods and what leads to them are told by it. */
+  readonly cluster?: string;
   /** Called with the first snapshot before `watchCluster` resolves, and then with each that differs. */
   readonly onSnapshot: (snapshot: ConfigurationSnapshot) => void;
+  /** When `problem` begins or ends. */
+  readonly onProblem?: () => void;
   /** Ends the wait for the first snapshot. */
   readonly signal?: AbortSignal;
   readonly limits?: ReflectorOptions["limits"];
@@ -38,6 +41,8 @@ export interface ClusterSourceOptions {
 export interface ClusterSource {
   /** What is in force now. */
   readonly current: ConfigurationSnapshot;
+  /** Why something of it cannot be watched at the moment; undefined while all can. */
+  readonly problem: string | undefined;
   /** Takes in these Secrets, by `NAMESPACE/NAME`, and no others. Nothing waits for them. */
   wantSecrets(names: ReadonlySet<string>): void;
   /** The service accounts that are, without those that are being deleted. */
@@ -86,17 +91,23 @@ export interface WrittenObject {
   readonly instead: string | undefined;
 }
 
-function placeOf(kind: WatchedKind, { metadata }: ApiObject): Place {
+function placeOf(kind: WatchedKind, { metadata }: ApiObject, cluster: string | undefined): Place {
   const name = metadata.namespace === "" ? metadata.name : `${metadata.namespace}/${metadata.name}`;
   // No line: the message says which field.
-  return { file: `${kind.kind} ${name}`, line: 0, column: 0 };
+  return { file: `${kind.kind} ${name}${cluster === undefined ? "" : ` of cluster ${cluster}`}`, line: 0, column: 0 };
 }
 
-function decode(kind: WatchedKind, object: ApiObject): DecodedDocument | undefined {
-  const place = placeOf(kind, object);
+/** What is a cluster's own, with its name. */
+function ofCluster(observed: MeshObject, cluster: string): MeshObject {
+  return observed.kind === "Pod" || observed.kind === "EndpointSlice" ? { ...observed, cluster } : observed;
+}
+
+function decode(kind: WatchedKind, object: ApiObject, cluster: string | undefined): DecodedDocument | undefined {
+  const place = placeOf(kind, object, cluster);
   if (kind.reading === "decoded") return withHealth({ ...decodeObject(objectTree(object.body, place)), place }, object.body);
-  const observed = observe(kind.kind, object, place);
-  if (observed === undefined) return undefined;
+  const found = observe(kind.kind, object, place);
+  if (found === undefined) return undefined;
+  const observed = cluster === undefined ? found : ofCluster(found, cluster);
   const document = { valid: true, key: objectKey(observed), claim: undefined, place };
   if (observed.kind !== "Pod") return { ...document, object: observed, diagnostics: [] };
   const { pod, diagnostics } = withProxyConfig(observed, place);
@@ -133,22 +144,31 @@ class Watching implements ClusterSource {
 
   constructor(options: ClusterSourceOptions) {
     this.#options = options;
-    const { api, logger, limits, rootNamespace } = options;
+    const { api, logger, limits, kinds } = options;
     const onChange = (): void => this.#changed();
+    const onProblem = (): void => this.#problemChanged();
     const onStatus = (): void => {
       for (const listener of this.#statusListeners) listener();
     };
     const more = limits === undefined ? {} : { limits };
     this.#secrets = new SecretWatches({ api, logger, onChange, ...more });
-    this.#reflectors = watchedKinds(rootNamespace).map((kind) => ({
+    this.#reflectors = kinds.map((kind) => ({
       kind,
-      reflector: new Reflector({ api, kind, logger, onChange, onStatus, ...more }),
+      reflector: new Reflector({ api, kind, logger, onChange, onStatus, onProblem, ...more }),
     }));
   }
 
   get current(): ConfigurationSnapshot {
     if (this.#current === undefined) throw new AppError("internal", "the cluster has not been read yet");
     return this.#current;
+  }
+
+  get problem(): string | undefined {
+    return this.#reflectors.map(({ reflector }) => reflector.problem).find((problem) => problem !== undefined);
+  }
+
+  #problemChanged(): void {
+    if (!this.#closed) this.#options.onProblem?.();
   }
 
   async start(): Promise<this> {
@@ -285,7 +305,7 @@ class Watching implements ClusterSource {
   #decode(kind: WatchedKind, object: ApiObject): DecodedDocument | undefined {
     const known = this.#decoded.get(object.meaning);
     if (known !== undefined) return known.document;
-    const document = decode(kind, object);
+    const document = decode(kind, object, this.#options.cluster);
     this.#decoded.set(object.meaning, { document });
     return document;
   }
@@ -326,5 +346,11 @@ class Watching implements ClusterSource {
  * seen last stays in force. Throws `unavailable` when `signal` ends the wait.
  */
 export function watchCluster(options: ClusterSourceOptions): Promise<ClusterSource> {
-  return new Watching(options).start();
+  return beginWatching(options).first;
+}
+
+/** The same, with the source at once: it has no state before `first`. */
+export function beginWatching(options: ClusterSourceOptions): { readonly source: ClusterSource; readonly first: Promise<ClusterSource> } {
+  const source = new Watching(options);
+  return { source, first: source.start() };
 }

@@ -95,3 +95,16 @@ test("a service by another's DNS name, and one without a TCP port, are left out"
 test("a namespace is in none", () => {
   assert.deepEqual(observed("Namespace", {})?.meta, { ...META, namespace: "" });
 });
+
+test("an address of a slice has the name of its own that the slice says, where it says one", () => {
+  const metadata = { name: "db-x", namespace: "shop", resourceVersion: "1", labels: { "kubernetes.io/service-name": "db" } };
+  const endpoints = [
+    { addresses: ["10.0.0.7"], hostname: "db-0", targetRef: { kind: "Pod", name: "db-0" } },
+    { addresses: ["10.0.0.8"], targetRef: { kind: "Pod", name: "other" } },
+  ];
+  const slice = observed("EndpointSlice", { metadata, addressType: "IPv4", endpoints, ports: [{ name: "sql", port: 5432 }] });
+  assert.deepEqual(slice?.kind === "EndpointSlice" && slice.endpoints, [
+    { address: "10.0.0.7", ready: true, draining: false, pod: "db-0", hostname: "db-0" },
+    { address: "10.0.0.8", ready: true, draining: false, pod: "other" },
+  ]);
+});

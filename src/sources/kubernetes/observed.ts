@@ -94,11 +94,13 @@ function addressesOf(spec: unknown): Pick<ServiceObject, "addresses"> {
 /** Conditions that are not said: ready, and not ending (discovery.k8s.io/v1 EndpointConditions). */
 function sliceEndpoint(endpoint: Plain): readonly SliceEndpoint[] {
   const { addresses, conditions, targetRef } = endpoint;
+  const hostname = text(endpoint, "hostname");
   const address = Array.isArray(addresses) ? addresses[0] : undefined;
   if (typeof address !== "string" || parseIpAddress(address) === undefined) return [];
   const ready = child(conditions, "ready") !== false;
   const draining = child(conditions, "terminating") === true && child(conditions, "serving") !== false;
-  return [{ address, ready, draining, pod: text(targetRef, "kind") === "Pod" ? text(targetRef, "name") : undefined }];
+  const pod = text(targetRef, "kind") === "Pod" ? text(targetRef, "name") : undefined;
+  return [{ address, ready, draining, pod, ...(hostname === "" ? {} : { hostname }) }];
 }
 
 /** The label of the Service that a slice is of. */

@@ -35,7 +35,7 @@ export interface ReflectorOptions {
   readonly onChange: () => void;
   /** After a change of the status alone, of kinds that are decoded. */
   readonly onStatus?: () => void;
-  /** When the objects cannot be watched any more, or could not from the start. */
+  /** When the objects cannot be watched any more, or could not from the start, and when they can be again. */
   readonly onProblem?: () => void;
   /** In [0, 1): spreads the attempts of several replicas. */
   readonly random?: () => number;
@@ -153,10 +153,12 @@ export class Reflector {
   }
 
   #works(): void {
-    if (this.#problem !== undefined) this.#options.logger.log("info", "objects are watched", { kind: this.#options.kind.kind });
+    const mended = this.#problem !== undefined;
+    if (mended) this.#options.logger.log("info", "objects are watched", { kind: this.#options.kind.kind });
     this.#problem = undefined;
     this.#backoff.reset();
     this.#missingSince = undefined;
+    if (mended) this.#options.onProblem?.();
   }
 
   /** The first version of the kind that the server has. */

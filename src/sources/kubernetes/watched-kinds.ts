@@ -91,6 +91,15 @@ export function webhookKinds(name: string): readonly WatchedKind[] {
   return kinds.map(([kind, resource]) => ({ ...core(kind, resource), group: "admissionregistration.k8s.io", reading: "decoded", only }));
 }
 
+/** What counts of another cluster: who runs there and where. Policies and the mesh's configuration are of the own cluster alone. */
+export const REMOTE_KINDS: readonly WatchedKind[] = [
+  core("Namespace", "namespaces"),
+  core("ServiceAccount", "serviceaccounts"),
+  core("Service", "services"),
+  core("Pod", "pods"),
+  ENDPOINT_SLICES,
+];
+
 /** `rootNamespace` is where the mesh's configuration is. */
 export function watchedKinds(rootNamespace: string): readonly WatchedKind[] {
   const only = { namespace: rootNamespace, name: MESH_CONFIG_NAME };

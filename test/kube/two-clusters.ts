@@ -1,0 +1,119 @@
+/** Two clusters in one mesh: `east`, whose policies hold, and `west`, whose kubeconfig is in a Secret of the east. */
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { until } from "../fakes/processes.ts";
+import { GarrisonProcess, garrison } from "../feature/garrison.ts";
+import type { Place } from "../feature/place.ts";
+import { Cluster } from "./cluster.ts";
+
+export const PROXIED = { "security.istio.io/tlsMode": "istio" };
+export const SECRETS = "istio-system";
+export const SECRET = { apiVersion: "v1", kind: "Secret", metadata: { name: "istio-remote-secret-west", namespace: SECRETS } };
+
+/** What both have: a namespace and its accounts. */
+const SHOP = `
+apiVersion: v1
+kind: Namespace
+metadata: { name: shop }
+---
+apiVersion: v1
+kind: Namespace
+metadata: { name: other }
+---
+apiVersion: v1
+kind: ServiceAccount
+metadata: { name: pay, namespace: shop }
+---
+apiVersion: v1
+kind: ServiceAccount
+metadata: { name: caller, namespace: shop }
+---
+apiVersion: v1
+kind: ServiceAccount
+metadata: { name: pay, namespace: other }
+`;
+
+export function service(port: number, clusterIP = "None"): string {
+  return `
+apiVersion: v1
+kind: Service
+metadata: { name: pay, namespace: shop }
+spec: { clusterIP: ${clusterIP}, selector: { app: pay }, ports: [{ name: http, port: 80, targetPort: ${port} }] }
+`;
+}
+
+/** Where `pay` is served, by pods of the slice's own cluster. */
+export function slice(port: number, pods: Readonly<Record<string, string>>) {
+  return {
+    apiVersion: "discovery.k8s.io/v1",
+    kind: "EndpointSlice",
+    metadata: { name: "pay-1", namespace: "shop", labels: { "kubernetes.io/service-name": "pay" } },
+    addressType: "IPv4",
+    ports: [{ name: "http", port, protocol: "TCP" }],
+    endpoints: Object.entries(pods).map(([name, address]) => ({
+      addresses: [address],
+      conditions: { ready: true },
+      targetRef: { kind: "Pod", name, namespace: "shop" },
+    })),
+  };
+}
+
+export interface TwoClusters {
+  readonly east: Cluster;
+  readonly west: Cluster;
+  /** The west's Secret, as `garrison clusters create-remote-secret` prints it. */
+  readonly secret: string;
+}
+
+/** Gives the account's Secret its token, as a cluster's controller does; none runs here. */
+async function issueToken(cluster: Cluster): Promise<void> {
+  const path = "/api/v1/namespaces/garrison-system/secrets/garrison-remote-reader-token";
+  const api = await cluster.api();
+  await until("the Secret is there", async () => (await api.call("GET", path)).status === 200, 60_000);
+  const token = await cluster.token("garrison-system", "garrison-remote-reader");
+  const base64 = (text: string): string => Buffer.from(text).toString("base64");
+  await api.call("PATCH", path, { data: { token: base64(token), "ca.crt": base64(cluster.server.root) } }, "application/merge-patch+json");
+}
+
+/** The Secret for a cluster of this name, by the command. */
+async function remoteSecret(cluster: Cluster, name: string): Promise<string> {
+  const made = garrison(["clusters", "create-remote-secret", "--kubeconfig", cluster.server.kubeconfig, "--name", name]);
+  await issueToken(cluster);
+  const { exit, stdout, stderr } = await made;
+  if (exit !== 0) throw new Error(stderr);
+  return stdout;
+}
+
+/** Both started, with what they have in common; the east's control plane has the rights that the chart gives. */
+export async function twoClusters(place: Place): Promise<TwoClusters> {
+  const [east, west] = await Promise.all([Cluster.start(place), Cluster.bare(place)]);
+  await Promise.all([east.apply(SHOP), west.apply(SHOP)]);
+  await east.apply(`apiVersion: v1\nkind: Namespace\nmetadata: { name: ${SECRETS} }\n`);
+  await east.applyTemplate("multi-cluster.yaml", { multiCluster: { enabled: true } });
+  return { east, west, secret: await remoteSecret(west, "west") };
+}
+
+/** The control plane of the east, by the account that the chart gives it. */
+export async function serveEast(place: Place, { east }: TwoClusters, ...flags: readonly string[]): Promise<GarrisonProcess> {
+  const config = ["--kubeconfig", await east.controlPlaneKubeconfig(), "--cluster", "east", "--remote-clusters", SECRETS];
+  const serve = place.start(["serve", ...config, "--listen", "127.0.0.1:0", ...flags]);
+  await serve.line(/ control plane serves /);
+  return serve;
+}
+
+export interface AgentOf {
+  readonly cluster: string;
+  /** `NAMESPACE/NAME` in its cluster. */
+  readonly workload: string;
+  readonly token: string;
+}
+
+/** An agent with the embedded proxy, and a command beside it, which runs once the proxy is ready. */
+export function startAgent(place: Place, { cluster, workload, token }: AgentOf, command: readonly string[]): GarrisonProcess {
+  const { host, port, rootCertificate } = place.controlPlane();
+  const file = join(place.folder, `${cluster}-token`);
+  writeFileSync(file, token);
+  const where = ["--control-plane", `${host}:${port}`, "--root-ca", rootCertificate, "--token-file", file, "--cluster", cluster];
+  const state = join(place.folder, cluster);
+  return new GarrisonProcess(place, ["run", ...where, "--workload", workload, "--proxy", "embedded", "--state", state, "--", ...command]);
+}
