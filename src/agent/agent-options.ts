@@ -5,6 +5,7 @@ import type { Logger } from "../core/logger.ts";
 import { parseSpiffeId } from "../identity/spiffe-id.ts";
 import type { AppProbes } from "./app-probes.ts";
 import type { ControlPlane } from "./control-plane-call.ts";
+import type { Membership } from "./registration.ts";
 import type { RenewalSignal } from "./renewal-signal.ts";
 import type { Timers } from "./timers.ts";
 import type { TokenSource } from "./token-source.ts";
@@ -21,6 +22,8 @@ export interface AgentOptions {
   readonly identity: string;
   /** The workload's address, as peers reach it. */
   readonly address: string;
+  /** Of a machine that registers itself; absent for a workload that somebody wrote. */
+  readonly membership?: Membership;
   readonly controlPlane: ControlPlane;
   /** PEM: what the control plane is checked against, before there is a certificate and after. */
   readonly rootCertificateFile: string;

@@ -20,6 +20,7 @@ import { residentBytes } from "./memory.ts";
 import { startProbeServer } from "./probe-server.ts";
 import { embeddedProgram, envoyProgram, type ProxyProgram } from "./proxy-program.ts";
 import { ProxySupervisor } from "./proxy-supervisor.ts";
+import { WorkloadRegistration } from "./registration.ts";
 import { openRunFolder, socketPath, writePrivateFile } from "./run-folder.ts";
 import { SdsServer } from "./sds-server.ts";
 import { SecretStore } from "./secrets.ts";
@@ -77,6 +78,29 @@ function prepareProxy(options: AgentOptions, folder: string, sdsSocket: string):
   }
 }
 
+interface Registered {
+  readonly registration: WorkloadRegistration;
+  /** The control plane has taken it for the first time. */
+  readonly admitted: Promise<void>;
+}
+
+/** Of a machine that registers itself: as soon as it has a certificate. */
+function registrationOf(
+  options: AgentOptions & { readonly timers: Timers; readonly random: () => number },
+  manager: CertificateManager,
+): Registered | undefined {
+  const { membership } = options;
+  if (membership === undefined) return undefined;
+  const registration = new WorkloadRegistration({ ...options, ...membership, certificate: () => manager.valid });
+  const admitted = new Promise<void>((resolve) => {
+    const cancel = manager.subscribe(() => {
+      cancel();
+      resolve(registration.start());
+    });
+  });
+  return { registration, admitted };
+}
+
 /** Undefined where it is not asked for: then nothing of it is in memory. */
 async function answerNames(dns: AgentOptions["dns"], options: Omit<NamesOptions, "port" | "resolvConf">): Promise<Names | undefined> {
   if (dns === undefined) return undefined;
@@ -123,8 +147,9 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     const { takeJwks } = services;
     const now = () => clock.now();
     names = await answerNames(options.dns, { ...options, certificate: () => manager.valid, now, timers, random });
-    const trust = new Trust({ ...options, manager, sds, takeJwks, now, timers, random });
-    agent = new RunningAgent({ options, manager, supervisor, sds, files, services, names, trust, timers });
+    const registration = registrationOf({ ...options, timers, random }, manager);
+    const trust = new Trust({ ...options, ...registration, manager, sds, takeJwks, now, timers, random });
+    agent = new RunningAgent({ options, manager, supervisor, sds, files, services, names, trust, registration, timers });
     await agent.serve(adminSocket);
     await agent.answerProbes();
   } catch (error) {
@@ -154,6 +179,7 @@ interface Parts {
   /** Undefined where its questions of DNS are not captured. */
   readonly names: Names | undefined;
   readonly trust: Trust;
+  readonly registration: Registered | undefined;
   readonly timers: Timers;
 }
 
@@ -173,17 +199,25 @@ class RunningAgent implements Agent {
 
   /** Opens the admin socket and lets the certificate, the proxy and the command follow one another. */
   async serve(adminSocket: string): Promise<void> {
-    const { manager, supervisor, services, names } = this.#parts;
+    const { manager, services, names, registration } = this.#parts;
+    const admitted = registration?.admitted ?? Promise.resolve();
     this.#admin = await startAdmin(adminSocket, { status: () => this.status(), renew: () => this.renew() });
     const cancel = manager.subscribe(() => {
       cancel();
-      supervisor?.start();
-      // The command resolves names at once.
-      const ready = Promise.all([supervisor?.whenReady(), names?.had]);
-      ready.then(() => this.#runCommand()).catch((thrown) => this.#giveUp(thrown));
+      admitted.then(() => this.#runProxy()).catch((thrown) => this.#giveUp(thrown));
     });
-    manager.subscribe(() => names?.follow());
+    manager.subscribe(() => void admitted.then(() => names?.follow()));
     manager.start(services.earlier);
+  }
+
+  /** And the command when it serves. */
+  async #runProxy(): Promise<void> {
+    const { supervisor, names } = this.#parts;
+    if (this.#stopped !== undefined) return;
+    supervisor?.start();
+    // The command resolves names at once.
+    await Promise.all([supervisor?.whenReady(), names?.had]);
+    this.#runCommand();
   }
 
   /** The node asks from the start: whoever is not ready says so. */
@@ -195,7 +229,7 @@ class RunningAgent implements Agent {
   }
 
   async status(): Promise<AgentStatus> {
-    const { options, manager, supervisor, sds, services, names, trust } = this.#parts;
+    const { options, manager, supervisor, sds, services, names, trust, registration } = this.#parts;
     const certificate = certificateStatus(manager.state, manager.expiresSoon);
     const proxy =
       supervisor === undefined || options.proxy.kind === "none"
@@ -214,6 +248,7 @@ class RunningAgent implements Agent {
       certificate,
       trustPushed: trust.current,
       proxy,
+      ...(registration === undefined ? {} : { registration: registration.registration.status }),
       sdsStreams: sds.streams,
       workloadApi: services.status(),
       ...(names === undefined ? {} : { dns: names.status() }),
@@ -268,8 +303,10 @@ class RunningAgent implements Agent {
   }
 
   async #stopAll(status: number): Promise<void> {
-    const { options, manager, supervisor, sds, files, services, names, trust } = this.#parts;
+    const { options, manager, supervisor, sds, files, services, names, trust, registration } = this.#parts;
     options.logger.log("info", "agent stopping", { workload: options.workload });
+    // First, while everything still answers: from here on nobody is sent here.
+    await registration?.registration.leave();
     manager.stop();
     trust.close();
     const command = this.#command;

@@ -10,10 +10,19 @@ import {
   DiscoveryResponseSchema,
 } from "../gen/envoy/service/discovery/v3/discovery_pb.js";
 import { SecretDiscoveryService } from "../gen/envoy/service/secret/v3/sds_pb.js";
+import {
+  DescribeGroupRequestSchema,
+  DescribeGroupResponseSchema,
+  Health,
+  RegistrationReportSchema,
+  RegistrationSchema,
+  WorkloadRegistration,
+} from "../gen/garrison/v1/registration_pb.js";
 import { TrustBundles, TrustReportSchema, TrustUpdateSchema } from "../gen/garrison/v1/trust_pb.js";
 import { IstioCertificateRequestSchema, IstioCertificateResponseSchema, IstioCertificateService } from "../gen/istio/v1/auth/ca_pb.js";
 import { methodDefinition } from "../rpc/service.ts";
 import { CREATE_CERTIFICATE } from "./csr-messages.ts";
+import { DESCRIBE_GROUP, decodeRegistration, encodeReport, REGISTER } from "./registration-messages.ts";
 import {
   decodeDeltaRequest,
   decodeRequest,
@@ -52,6 +61,67 @@ describe("messages written and read by hand agree with the generated code", () =
         });
       }),
     );
+  });
+
+  it("for what a machine of a group is told, and what it reports", () => {
+    const number = fc.integer({ min: 1, max: 2 ** 31 });
+    const times = fc.tuple(number, number, number, number);
+    fc.assert(
+      fc.property(text, text, text, texts, number, times, (workload, host, path, command, port, [delay, period, success, failure]) => {
+        const init = {
+          initialDelaySeconds: delay,
+          timeoutSeconds: 7,
+          periodSeconds: period,
+          successThreshold: success,
+          failureThreshold: failure,
+        };
+        const decoded = (handler: NonNullable<Parameters<typeof create<typeof RegistrationSchema>>[1]>["probe"]) =>
+          decodeRegistration(
+            toBinary(RegistrationSchema, create(RegistrationSchema, { workload, ...(handler ? { probe: handler } : {}) })),
+          );
+        const { check: _, ...rest } = decoded({ ...init, handler: { case: "exec", value: { command } } });
+        assert.deepEqual(rest, { workload });
+        const expected = { initialDelaySeconds: delay, periodSeconds: period, successThreshold: success, failureThreshold: failure };
+        const headers = [{ name: host, value: path }];
+        assert.deepEqual(decoded({ ...init, handler: { case: "http", value: { scheme: "HTTPS", host, port, path, headers } } }).check, {
+          ...expected,
+          ask: {
+            kind: "network",
+            host,
+            probe: { kind: "http", scheme: "HTTPS", port, path, headers: [[host, path]], timeoutSeconds: 7 },
+          },
+        });
+        assert.deepEqual(decoded({ ...init, handler: { case: "tcp", value: { host, port } } }).check, {
+          ...expected,
+          ask: { kind: "network", host, probe: { kind: "tcp", port, timeoutSeconds: 7 } },
+        });
+        assert.deepEqual(decoded({ ...init, handler: { case: "grpc", value: { port, service: path } } }).check, {
+          ...expected,
+          ask: { kind: "network", host: "", probe: { kind: "grpc", port, service: path, timeoutSeconds: 7 } },
+        });
+        assert.deepEqual(decoded({ ...init, handler: { case: "exec", value: { command } } }).check, {
+          ...expected,
+          ask: { kind: "exec", command, timeoutSeconds: 7 },
+        });
+        assert.equal(decoded(undefined).check, undefined);
+      }),
+    );
+    fc.assert(
+      fc.property(text, text, text, fc.boolean(), fc.boolean(), (group, address, detail, healthy, leaving) => {
+        const sent = fromBinary(RegistrationReportSchema, encodeReport({ group, address, health: { healthy, detail }, leaving }));
+        const said = { group, address, health: healthy ? Health.HEALTHY : Health.UNHEALTHY, detail, leaving };
+        assert.deepEqual(sent, create(RegistrationReportSchema, said));
+        const unknown = fromBinary(RegistrationReportSchema, encodeReport({ group, address, health: undefined, leaving: false }));
+        assert.deepEqual(unknown, create(RegistrationReportSchema, { group, address }));
+        const asked = fromBinary(DescribeGroupRequestSchema, DESCRIBE_GROUP.requestSerialize({ group, address }));
+        assert.deepEqual(asked, create(DescribeGroupRequestSchema, { group, address }));
+        const answer = { workload: group, identity: detail, address, captured: leaving, dnsCapture: healthy };
+        const bytes = toBinary(DescribeGroupResponseSchema, create(DescribeGroupResponseSchema, answer));
+        assert.deepEqual(DESCRIBE_GROUP.responseDeserialize(Buffer.from(bytes)), answer);
+      }),
+    );
+    assert.equal(REGISTER.path, methodDefinition(WorkloadRegistration.method.register).path);
+    assert.equal(DESCRIBE_GROUP.path, methodDefinition(WorkloadRegistration.method.describeGroup).path);
   });
 
   it("for what an agent is to trust, and what it reports", () => {

@@ -28,14 +28,21 @@ function uncaptured(host: string): string {
   return host.includes(":") ? "::6" : "127.0.0.6";
 }
 
-function probeHttp(host: string, probe: Probe<"http">, signal: AbortSignal): Promise<ProbeResult> {
+/** From where the application is asked: the address that is not captured, or whichever the system takes. */
+type Source = "uncaptured" | "any";
+
+function from(host: string, source: Source): { readonly localAddress?: string } {
+  return source === "any" ? {} : { localAddress: uncaptured(host) };
+}
+
+function probeHttp(host: string, probe: Probe<"http">, source: Source, signal: AbortSignal): Promise<ProbeResult> {
   const { port, path, scheme } = probe;
   const headers = {
     host: `${host.includes(":") ? `[${host}]` : host}:${port}`,
     "user-agent": "kube-probe/garrison",
     ...Object.fromEntries(probe.headers),
   };
-  const options = { host, port, path, method: "GET", localAddress: uncaptured(host), agent: false, signal, headers };
+  const options = { host, port, path, method: "GET", ...from(host, source), agent: false, signal, headers };
   return new Promise((resolve) => {
     // As the kubelet, which does not look at the certificate either: what is asked is whether somebody answers.
     const outgoing = scheme === "HTTPS" ? requestTls({ ...options, rejectUnauthorized: false }) : request(options);
@@ -51,9 +58,9 @@ function probeHttp(host: string, probe: Probe<"http">, signal: AbortSignal): Pro
   });
 }
 
-function probeTcp(host: string, { port }: Probe<"tcp">, signal: AbortSignal): Promise<ProbeResult> {
+function probeTcp(host: string, { port }: Probe<"tcp">, source: Source, signal: AbortSignal): Promise<ProbeResult> {
   return new Promise((resolve) => {
-    const socket = connect({ host, port, localAddress: uncaptured(host), signal });
+    const socket = connect({ host, port, ...from(host, source), signal });
     socket.once("connect", () => {
       socket.destroy();
       resolve(OK);
@@ -75,12 +82,12 @@ function servingStatus(answer: Buffer): number | undefined {
 }
 
 /** GRPC Health Checking Protocol: `grpc.health.v1.Health/Check`. */
-function probeGrpc(host: string, { port, service }: Probe<"grpc">, signal: AbortSignal): Promise<ProbeResult> {
+function probeGrpc(host: string, { port, service }: Probe<"grpc">, source: Source, signal: AbortSignal): Promise<ProbeResult> {
   const message = encodeMessage(service === "" ? [] : [[1, service]]);
   const prefix = Buffer.alloc(5);
   prefix.writeUInt32BE(message.length, 1);
   return new Promise((resolve) => {
-    const socket = connect({ host, port, localAddress: uncaptured(host), signal });
+    const socket = connect({ host, port, ...from(host, source), signal });
     const session = connectHttp2(`http://${host.includes(":") ? `[${host}]` : host}:${port}`, { createConnection: () => socket });
     const end = (result: ProbeResult): void => {
       resolve(result);
@@ -112,15 +119,15 @@ function probeGrpc(host: string, { port, service }: Probe<"grpc">, signal: Abort
   });
 }
 
-/** Asks the application at the workload's own address. Never rejects. */
-export function probeApplication(host: string, probe: AppProbe): Promise<ProbeResult> {
+/** Asks the application at the workload's own address, or at another of this machine. Never rejects. */
+export function probeApplication(host: string, probe: AppProbe, source: Source = "uncaptured"): Promise<ProbeResult> {
   const signal = AbortSignal.timeout(probe.timeoutSeconds * 1000);
   switch (probe.kind) {
     case "http":
-      return probeHttp(host, probe, signal);
+      return probeHttp(host, probe, source, signal);
     case "tcp":
-      return probeTcp(host, probe, signal);
+      return probeTcp(host, probe, source, signal);
     case "grpc":
-      return probeGrpc(host, probe, signal);
+      return probeGrpc(host, probe, source, signal);
   }
 }

@@ -3,6 +3,7 @@ import type { ErrorCode } from "../core/error.ts";
 import type { CertificateState } from "./certificate-manager.ts";
 import type { NamesStatus } from "./dns/names.ts";
 import type { ProxyState } from "./proxy-supervisor.ts";
+import type { RegistrationStatus } from "./registration.ts";
 
 export interface CertificateStatus {
   readonly state: CertificateState["kind"];
@@ -39,6 +40,8 @@ export interface AgentStatus {
   /** Whether the trust bundle in force is the one that the control plane pushed last, over a stream that is open. */
   readonly trustPushed: boolean;
   readonly proxy: ProxyStatus;
+  /** Of a machine that registers itself. */
+  readonly registration?: RegistrationStatus;
   /** Open SDS streams. */
   readonly sdsStreams: number;
   /** Absent where questions of DNS are not answered. */

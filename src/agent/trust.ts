@@ -16,6 +16,8 @@ export interface TrustOptions extends Pick<AgentOptions, "workload" | "identity"
   readonly sds: SdsServer;
   /** Takes the keys that verify JWT-SVIDs of the workload's own trust domain, and by name those of others. */
   readonly takeJwks: (jwks: string, others: ReadonlyMap<string, string>) => void;
+  /** The control plane knows the workload by then; absent where it does from the start. */
+  readonly admitted?: Promise<void>;
   readonly now: () => number;
   readonly timers: Timers;
   /** In [0, 1). */
@@ -132,7 +134,7 @@ export class Trust {
   /** The control plane learns of the new certificate when the proxy uses it. */
   async #renewed(certificate: IssuedCertificate): Promise<void> {
     const { sds, manager, logger } = this.#options;
-    this.#client.start();
+    void (this.#options.admitted ?? Promise.resolve()).then(() => this.#client.start());
     try {
       await sds.whenAccepted("default", certificate.serial, ACCEPTANCE_TIMEOUT_MS);
     } catch (thrown) {

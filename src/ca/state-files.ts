@@ -60,7 +60,7 @@ function isMissing(error: unknown): boolean {
 }
 
 /** The text of a file of mode 0600, not through a link; undefined when there is none. Throws `unsafe-permissions` and `invalid-configuration`. */
-export function readPrivateFile(path: string): string | undefined {
+export function readPrivateFile(path: string, maxBytes: number = MAX_BYTES): string | undefined {
   let file: number;
   try {
     file = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW);
@@ -70,8 +70,8 @@ export function readPrivateFile(path: string): string | undefined {
   }
   try {
     const stats = fstatSync(file);
-    if (!stats.isFile() || stats.size > MAX_BYTES)
-      throw new AppError("invalid-configuration", `\`${path}\` is not a file of at most ${MAX_BYTES} bytes`);
+    if (!stats.isFile() || stats.size > maxBytes)
+      throw new AppError("invalid-configuration", `\`${path}\` is not a file of at most ${maxBytes} bytes`);
     checkOwnership(path, stats, "0600");
     return readFileSync(file, "utf8");
   } finally {

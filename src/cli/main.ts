@@ -15,6 +15,7 @@ const COMMANDS: Readonly<Record<string, CommandEntry>> = {
   serve: { summary: "run the control plane", load: () => import("./serve.ts") },
   run: { summary: "run a workload: agent, proxy and the application's command", load: () => import("./run.ts") },
   agent: { summary: "run the agent of a workload for a control plane on another machine", load: () => import("./agent.ts") },
+  "vm join": { summary: "make this machine a member of a WorkloadGroup", load: () => import("./vm-join.ts") },
   install: { summary: "install the control plane into a Kubernetes cluster", load: () => import("./install.ts") },
   uninstall: { summary: "remove it from there", load: () => import("./uninstall.ts") },
   capture: { summary: "redirect this machine's connections to its proxy", load: () => import("./capture.ts") },

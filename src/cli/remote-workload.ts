@@ -3,8 +3,8 @@ import { resolve } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { AgentOptions } from "../agent/agent-options.ts";
 import { readCertificateFiles } from "../agent/certificate-files.ts";
-import { type ControlPlane, callControlPlane } from "../agent/control-plane-call.ts";
-import { DESCRIBE_WORKLOAD, type WorkloadDescription } from "../agent/identity-messages.ts";
+import { type ClientMethod, type ControlPlane, callControlPlane } from "../agent/control-plane-call.ts";
+import { DESCRIBE_WORKLOAD } from "../agent/identity-messages.ts";
 import { serviceEnvironment } from "../agent/service-environment.ts";
 import { bearer, fixedToken, NO_TOKEN, type TokenSource, tokenFromCommand, tokenFromFile } from "../agent/token-source.ts";
 import { Backoff } from "../core/backoff.ts";
@@ -47,7 +47,7 @@ export type WorkloadPlace = Pick<
 const DEADLINE_MS = 10_000;
 /** Whether no waiting mends it. A pod has its token before the control plane has heard of it; whoever joins by a token for one use is known already. */
 function isFinal(code: ErrorCode, once: boolean): boolean {
-  return code === "invalid-argument" || (once && (code === "permission-denied" || code === "unauthenticated"));
+  return code === "invalid-argument" || (once && (code === "permission-denied" || code === "unauthenticated" || code === "already-exists"));
 }
 
 interface Joining {
@@ -77,38 +77,54 @@ function clusterOf(parsed: ParsedArguments): string | undefined {
   return name === undefined ? undefined : clusterName(name);
 }
 
-/** The workload of this machine; undefined where a signal came first. Waits for a control plane that is away. Throws what no waiting mends. */
-export async function remoteWorkload(parsed: ParsedArguments, asked: AbortSignal, logger: Logger): Promise<WorkloadPlace | undefined> {
+/** Which control plane is asked, and how this workload proves who it is. */
+export interface Remote extends Joining {
+  readonly controlPlane: ControlPlane;
+  readonly rootCertificateFile: string;
+  /** The cluster whose token it is, where there are several. */
+  readonly cluster: string | undefined;
+}
+
+/** Throws `invalid-argument`. */
+export function remoteControlPlane(parsed: ParsedArguments): Remote {
   const { host, port } = parseHostPort(required(parsed, "control-plane"));
   const identity = formatSpiffeId(controlPlaneIdentity(parseTrustDomain(required(parsed, "trust-domain"))));
   const controlPlane: ControlPlane = { address: host, port, identity };
   const rootCertificateFile = resolve(required(parsed, "root-ca"));
-  const { source, once } = tokenSource(parsed);
-  const cluster = clusterOf(parsed);
+  return { controlPlane, rootCertificateFile, cluster: clusterOf(parsed), ...tokenSource(parsed) };
+}
+
+/** One call, with the certificate of an earlier run where there is one that is good. */
+export type RemoteCall = <Request, Response>(method: ClientMethod<Request, Response>, request: Request) => Promise<Response>;
+
+interface Asking {
+  readonly parsed: ParsedArguments;
+  readonly remote: Remote;
+  /** Ends the wait. */
+  readonly asked: AbortSignal;
+  readonly logger: Logger;
+  /** For the log: what the control plane does not say yet. */
+  readonly what: string;
+}
+
+/** What the control plane answers; undefined where a signal came first. Waits for one that is away. Throws what no waiting mends. */
+export async function untilAnswered<T>(asking: Asking, ask: (call: RemoteCall) => Promise<T>): Promise<T | undefined> {
+  const { parsed, remote, asked, logger, what } = asking;
   const backoff = new Backoff({ firstMs: 1_000, maxMs: 60_000, random: Math.random });
   for (;;) {
+    const certificate = earlierCertificate(parsed);
     try {
-      const described = await describe(parsed, controlPlane, rootCertificateFile, source, cluster);
-      const { workload, identity: own, address, egress, dnsCapture } = described;
-      const runFolder = runFolderOf(required(parsed, "state"), workload);
-      return {
-        workload,
-        identity: own,
-        address,
-        controlPlane,
-        rootCertificateFile,
-        token: source,
-        ...(cluster === undefined ? {} : { cluster }),
-        runFolder,
-        env: serviceEnvironment(egress),
-        dnsCapture,
-      };
+      return await ask(async (method, request) => {
+        const { controlPlane, rootCertificateFile, cluster, source } = remote;
+        const metadata = bearer(await source(certificate !== undefined), cluster);
+        return callControlPlane({ controlPlane, rootCertificateFile, certificate, metadata, deadlineMs: DEADLINE_MS }, method, request);
+      });
     } catch (thrown) {
       const error = AppError.from(thrown);
-      if (isFinal(error.code, once)) throw error;
+      if (isFinal(error.code, remote.once && certificate === undefined)) throw error;
       const delay = Math.max(backoff.next(), (error.retryAfterMs ?? 0) * (1 + Math.random() / 4));
       const fields = { error: error.message, code: error.code, help: error.help, retryInMs: Math.round(delay) };
-      logger.log("warn", "the control plane does not say yet who this workload is", fields);
+      logger.log("warn", `the control plane does not say yet ${what}`, fields);
       // Nothing else may keep the process alive meanwhile.
       await sleep(delay, undefined, { signal: asked }).catch(() => undefined);
       if (asked.aborted) return undefined;
@@ -116,17 +132,23 @@ export async function remoteWorkload(parsed: ParsedArguments, asked: AbortSignal
   }
 }
 
-/** With the certificate of an earlier run, where there is one that is good. */
-async function describe(
-  parsed: ParsedArguments,
-  controlPlane: ControlPlane,
-  rootCertificateFile: string,
-  token: TokenSource,
-  cluster: string | undefined,
-): Promise<WorkloadDescription> {
+function earlierCertificate(parsed: ParsedArguments) {
   const folder = parsed.value("output-certs");
-  const certificate = folder === undefined ? undefined : readCertificateFiles(resolve(folder), Date.now());
-  const metadata = bearer(await token(certificate !== undefined), cluster);
-  const call = { controlPlane, rootCertificateFile, certificate, metadata, deadlineMs: DEADLINE_MS };
-  return callControlPlane(call, DESCRIBE_WORKLOAD, parsed.value("workload") ?? "");
+  return folder === undefined ? undefined : readCertificateFiles(resolve(folder), Date.now());
+}
+
+/** What an agent is told of its control plane. */
+export function remotePlace({ controlPlane, rootCertificateFile, cluster, source: token }: Remote) {
+  return { controlPlane, rootCertificateFile, token, ...(cluster === undefined ? {} : { cluster }) };
+}
+
+/** The workload of this machine; undefined where a signal came first. Waits for a control plane that is away. Throws what no waiting mends. */
+export async function remoteWorkload(parsed: ParsedArguments, asked: AbortSignal, logger: Logger): Promise<WorkloadPlace | undefined> {
+  const remote = remoteControlPlane(parsed);
+  const asking = { parsed, remote, asked, logger, what: "who this workload is" };
+  const described = await untilAnswered(asking, (call) => call(DESCRIBE_WORKLOAD, parsed.value("workload") ?? ""));
+  if (described === undefined) return undefined;
+  const { workload, identity, address, egress, dnsCapture } = described;
+  const runFolder = runFolderOf(required(parsed, "state"), workload);
+  return { workload, identity, address, ...remotePlace(remote), runFolder, env: serviceEnvironment(egress), dnsCapture };
 }

@@ -236,6 +236,12 @@ export const command: Command = {
       doc: "how long a start waits for other clusters that do not answer; then it serves without them",
       default: "30",
     },
+    "vm-grace": {
+      type: "value",
+      value: "SECONDS",
+      doc: "how long a machine that has joined a WorkloadGroup stays in the mesh while its agent is away",
+      default: "30",
+    },
     ...SETTINGS_OPTIONS,
     "jwks-allow": {
       type: "many",
@@ -273,6 +279,7 @@ export const command: Command = {
       ...crlFlags(parsed),
       ca: caOptions(parsed),
       ...federationOptions(parsed),
+      registrationGraceMs: parseCount("vm-grace", required(parsed, "vm-grace"), 1, 86_400) * 1000,
       registrationAuthorities: parsed.values("registration-authority").map((text) => formatSpiffeId(parseSpiffeId(text))),
       trustedNodeAccounts: trustedNodeAccounts(parsed.values("trusted-node-account"), config.kind === "kubernetes"),
       jwksAllow: jwksAllow(parsed.values("jwks-allow"), process.env.GARRISON_JWKS_ALLOW),

@@ -1,7 +1,7 @@
 import type { AuthorityStatus } from "../ca/authority.ts";
 import type { ServingStatus } from "../ca/serving.ts";
 import type { ClusterStatus } from "../server/cluster/cluster-status.ts";
-import type { MeshStatus, PolicyStatus, ProxyStatus } from "../server/status.ts";
+import type { MeshStatus, PolicyStatus, ProxyStatus, WorkloadStatus } from "../server/status.ts";
 import { callAdmin, controlPlaneSocket } from "./admin-client.ts";
 import { describeCluster } from "./clusters/format.ts";
 import type { Command } from "./command.ts";
@@ -24,6 +24,13 @@ export interface StatusAnswer extends MeshStatus {
 function describeProxy(proxy: ProxyStatus): string {
   const refused = proxy.refused.map(({ names, message }) => `; refused ${names.join(", ")}: ${message}`).join("");
   return `${proxy.kind} (${proxy.variant}) ${proxy.state}${refused}`;
+}
+
+/** Nothing of a workload that gets calls. */
+function describeHealth(health: WorkloadStatus["health"]): string {
+  if (health === undefined || health.state === "healthy") return "";
+  if (health.state === "unknown") return "; NO CALLS: its application has not been seen healthy yet";
+  return `; NO CALLS, it is unhealthy: ${health.detail}`;
 }
 
 function describeSigner({ keyKind, serial, notAfter }: AuthorityStatus): string {
@@ -64,8 +71,8 @@ export function formatStatus(status: StatusAnswer): string {
     ...status.policies.map(({ policy }) => policy.length),
   );
   const workloads = status.workloads.map(
-    ({ workload, identity, proxies }) =>
-      `  ${workload.padEnd(width)}  ${identity}  ${proxies.length === 0 ? "no proxy connected" : proxies.map(describeProxy).join(", ")}`,
+    ({ workload, identity, proxies, health }) =>
+      `  ${workload.padEnd(width)}  ${identity}  ${proxies.length === 0 ? "no proxy connected" : proxies.map(describeProxy).join(", ")}${describeHealth(health)}`,
   );
   const policies = status.policies.map(
     ({ policy, state, workloads: selected, enforced }) =>

@@ -20,6 +20,8 @@ import type {
   SidecarObject,
   VirtualServiceObject,
   WorkloadEntryObject,
+  WorkloadGroupObject,
+  WorkloadHealth,
 } from "../policy/model.ts";
 import { effectiveSettings, type MeshSettings, meshConfigOf } from "./mesh-config.ts";
 import { ObjectIndex } from "./object-index.ts";
@@ -53,6 +55,8 @@ export interface Workload {
   readonly tellsDenials: boolean;
   /** Its machine redirects all its connections to its proxy; absent: they are made to the proxy's listeners. */
   readonly captured?: true;
+  /** Of one whose agent says how its application is. */
+  readonly health?: WorkloadHealth;
   /** Its agent answers its questions of DNS. */
   readonly dnsCapture?: true;
   /** Services without an address have one for it, by which its captured connections tell them. */
@@ -66,6 +70,8 @@ export interface MeshSnapshot {
   readonly meshConfig: MeshConfig;
   /** By `Workload.key`. */
   readonly workloads: ReadonlyMap<string, Workload>;
+  /** By `NAMESPACE/NAME`. */
+  readonly workloadGroups: ReadonlyMap<string, WorkloadGroupObject>;
   readonly services: readonly ServiceObject[];
   /** Where services of a cluster are served. */
   readonly endpointSlices: readonly EndpointSliceObject[];
@@ -116,7 +122,7 @@ const TEMPLATES = "inject.istio.io/templates";
 const INTERCEPTION_MODE = "sidecar.istio.io/interceptionMode";
 
 /** Any other word than `REDIRECT` captures nothing: what is redirected all the same meets no listener, and is refused. */
-function isCaptured({ meta, proxyConfig }: WorkloadEntryObject | PodObject, defaultConfig: MeshConfig["defaultConfig"]): boolean {
+export function isCaptured({ meta, proxyConfig }: WorkloadEntryObject | PodObject, defaultConfig: MeshConfig["defaultConfig"]): boolean {
   const said = meta.annotations.get(INTERCEPTION_MODE) ?? proxyConfig?.interceptionMode ?? defaultConfig.interceptionMode;
   return said === "REDIRECT";
 }
@@ -127,7 +133,7 @@ export function workloadKey(namespace: string, name: string, cluster: string | u
 }
 
 /** Addresses are given unless it is said that they are not, as in Istio since 1.25; one that no name leads to is of no use. */
-function namesOf(
+export function namesOf(
   { proxyConfig }: WorkloadEntryObject | PodObject,
   defaultConfig: MeshConfig["defaultConfig"],
 ): Pick<Workload, "dnsCapture" | "autoAllocates"> {
@@ -144,7 +150,8 @@ function toWorkload(
   const { namespace, name, place, annotations } = object.meta;
   const { kind, address, ports, serviceAccount } = object;
   const labels = kind === "Pod" ? object.meta.labels : object.labels;
-  const ready = kind === "Pod" ? object.ready : true;
+  const health = kind === "WorkloadEntry" && object.health !== undefined ? { health: object.health } : {};
+  const ready = kind === "Pod" ? object.ready : (object.health?.state ?? "healthy") === "healthy";
   const identity = formatSpiffeId({ trustDomain, namespace, serviceAccount });
   const numTrustedProxies = object.proxyConfig?.numTrustedProxies ?? defaultConfig.numTrustedProxies ?? 0;
   const tellsDenials = object.proxyConfig?.tellsDenials ?? defaultConfig.tellsDenials ?? false;
@@ -152,7 +159,7 @@ function toWorkload(
   const shared = kind === "Pod" && object.hostNetwork === true ? ({ hostNetwork: true } as const) : {};
   const captured = isCaptured(object, defaultConfig) ? { captured: true as const, ...namesOf(object, defaultConfig) } : {};
   const cluster = kind === "Pod" ? object.cluster : undefined;
-  const own = { labels, serviceAccount, identity, isGateway, numTrustedProxies, tellsDenials, ...captured, place, ...shared };
+  const own = { labels, serviceAccount, identity, isGateway, numTrustedProxies, tellsDenials, ...captured, ...health, place, ...shared };
   const elsewhere = cluster === undefined ? {} : { cluster };
   return { kind, key: workloadKey(namespace, name, cluster), namespace, name, ...elsewhere, address, ports, ready, ...own };
 }
@@ -237,7 +244,7 @@ export function nextSnapshot(
   const kept = keeping(given, objects, before);
   const settings = kept("settings", [], () => effectiveSettings(given, objects.of("ConfigMap")));
   const meshConfig = kept("meshConfig", [], () => meshConfigOf(given, objects.of("ConfigMap")));
-  const secretKey = ({ meta }: SecretObject): string => `${meta.namespace}/${meta.name}`;
+  const nameOf = ({ meta }: SecretObject | WorkloadGroupObject): string => `${meta.namespace}/${meta.name}`;
   return {
     settings,
     meshConfig,
@@ -245,6 +252,11 @@ export function nextSnapshot(
       "workloads",
       ["WorkloadEntry", "Pod"],
       () => new Map(workloadsOf(objects, settings, meshConfig).map((workload) => [workload.key, workload])),
+    ),
+    workloadGroups: kept(
+      "workloadGroups",
+      ["WorkloadGroup"],
+      () => new Map(objects.of("WorkloadGroup").map((group) => [nameOf(group), group])),
     ),
     services: kept("services", ["Service"], () => objects.byAge("Service")),
     endpointSlices: kept("endpointSlices", ["EndpointSlice"], () => objects.byAge("EndpointSlice")),
@@ -256,7 +268,7 @@ export function nextSnapshot(
     authorizationPolicies: kept("authorizationPolicies", ["AuthorizationPolicy"], () => objects.byAge("AuthorizationPolicy")),
     gateways: kept("gateways", ["Gateway"], () => objects.byAge("Gateway")),
     virtualServices: kept("virtualServices", ["VirtualService"], () => objects.byAge("VirtualService")),
-    secrets: kept("secrets", ["Secret"], () => new Map(objects.of("Secret").map((secret) => [secretKey(secret), secret]))),
+    secrets: kept("secrets", ["Secret"], () => new Map(objects.of("Secret").map((secret) => [nameOf(secret), secret]))),
     identities: kept(
       "identities",
       ["ServiceAccount"],
@@ -332,5 +344,18 @@ export function checkReferences(snapshot: MeshSnapshot, objects: readonly MeshOb
         help: "add the ServiceAccount: without it the workload gets no certificate",
       }),
     );
-  return [...missingNamespaces, ...missingAccounts, ...uselessNames(snapshot, objects)];
+  return [...missingNamespaces, ...missingAccounts, ...groupsOfNobody(snapshot), ...uselessNames(snapshot, objects)];
+}
+
+function groupsOfNobody({ workloadGroups, identities, settings: { trustDomain } }: MeshSnapshot): readonly Diagnostic[] {
+  return [...workloadGroups]
+    .filter(([, { meta, serviceAccount }]) => !identities.has(formatSpiffeId({ trustDomain, namespace: meta.namespace, serviceAccount })))
+    .map(
+      ([key, { meta, serviceAccount }]): Diagnostic => ({
+        code: "GAR0102",
+        message: `WorkloadGroup \`${key}\` is of service account \`${meta.namespace}/${serviceAccount}\`, which does not exist`,
+        place: meta.place,
+        help: "add the ServiceAccount: without it nobody can register",
+      }),
+    );
 }

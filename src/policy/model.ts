@@ -5,6 +5,7 @@
 import type { Place } from "../core/diagnostic.ts";
 import type { AttributeKey } from "./attributes.ts";
 import type { GatewayServer, HttpRoute, SecretContents } from "./gateway.ts";
+import type { HealthProbe } from "./health-probe.ts";
 import type { PublicJwk } from "./jwks.ts";
 import type { MeshConfig, OutboundTrafficPolicy, ProxyConfig } from "./mesh-config.ts";
 import type { ValueMatch } from "./pattern.ts";
@@ -114,6 +115,30 @@ export interface WorkloadEntryObject {
   readonly serviceAccount: string;
   /** Of the annotation `proxy.istio.io/config`; absent where there is none. */
   readonly proxyConfig?: ProxyConfig;
+  /** Of one that its agent registered, or whose health is watched; absent for every other, which counts as healthy. */
+  readonly health?: WorkloadHealth;
+}
+
+/** What is known of a workload whose agent asks its application. Only `healthy` gets calls. */
+export interface WorkloadHealth {
+  readonly state: "unknown" | "healthy" | "unhealthy";
+  /** Why; empty where there is nothing to say. */
+  readonly detail: string;
+  /** Name of the WorkloadGroup, in its own namespace; undefined for an entry that somebody wrote. */
+  readonly group: string | undefined;
+}
+
+/** Istio `networking.v1.WorkloadGroup`: what members that register themselves have in common. */
+export interface WorkloadGroupObject {
+  readonly kind: "WorkloadGroup";
+  readonly meta: ObjectMeta;
+  /** Of the members: `template.labels` and `metadata.labels`. */
+  readonly labels: ReadonlyMap<string, string>;
+  readonly annotations: ReadonlyMap<string, string>;
+  readonly ports: ReadonlyMap<string, number>;
+  readonly serviceAccount: string;
+  /** Undefined: members are never asked, and count as healthy. */
+  readonly probe: HealthProbe | undefined;
 }
 
 /** Kubernetes `v1` ConfigMap, of which only one means anything to the mesh. */
@@ -399,6 +424,7 @@ export type MeshObject =
   | EndpointSliceObject
   | ConfigMapObject
   | WorkloadEntryObject
+  | WorkloadGroupObject
   | PodObject
   | SidecarObject
   | ServiceEntryObject

@@ -65,14 +65,16 @@ export interface AdmissionOptions {
   readonly clock: Clock;
 }
 
-interface Caller {
+export interface Caller {
   readonly identity: string;
   /** Milliseconds since the Unix epoch. */
   readonly expiresAt: number;
+  /** Of the certificate, in hex. */
+  readonly serial: string;
 }
 
 /** Who called, by the certificate of the connection; verified here again, since connections live longer than handshakes. Throws `unauthenticated`. */
-function callerOf(der: Uint8Array | undefined, { trust, clock }: AdmissionOptions): Caller {
+export function callerOf(der: Uint8Array | undefined, { trust, clock }: AdmissionOptions): Caller {
   if (der === undefined) {
     throw new AppError("unauthenticated", "the connection has no verified client certificate", {
       help: "connect with the workload's certificate",
@@ -82,7 +84,7 @@ function callerOf(der: Uint8Array | undefined, { trust, clock }: AdmissionOption
   const { roots, intermediates, isRevoked } = trust();
   if (isRevoked(leaf.serial)) throw new AppError("unauthenticated", "the certificate is revoked");
   const { identity } = verifyChain({ leaf, roots, intermediates, time: clock.now(), purpose: "client" });
-  return { identity: formatSpiffeId(identity), expiresAt: leaf.notAfter };
+  return { identity: formatSpiffeId(identity), expiresAt: leaf.notAfter, serial: leaf.serial };
 }
 
 /** The admission of ADS streams: a proxy gets its own workload's resources, as long as its certificate is good. */

@@ -35,6 +35,7 @@ import { type AdmissionOptions, followerAdmission, reporterAdmission, streamAdmi
 import { openCaSecret } from "./cluster/ca-secret.ts";
 import { startClusterDuties } from "./cluster/duties.ts";
 import { type ClusterPlace, DEFAULT_CLUSTER_NAME, DEFAULT_CLUSTER_PLACE, serviceNames } from "./cluster/place.ts";
+import { newReplica } from "./cluster/replica.ts";
 import { openSharedState } from "./cluster/shared-state.ts";
 import { serveCrl } from "./crl-listener.ts";
 import { type FederationConfig, openBundleEndpoint, openFederation } from "./federation.ts";
@@ -50,6 +51,8 @@ import { mtlsRoute } from "./mtls.ts";
 import { NamesService } from "./names/names-service.ts";
 import { type CaOptions, openCa } from "./open-ca.ts";
 import { Publisher } from "./publisher.ts";
+import { openRegistrations } from "./registration/open.ts";
+import type { RegistrationService } from "./registration/service.ts";
 import { RENDERERS } from "./render.ts";
 import { revocationRoute } from "./revocation.ts";
 import { rotationRoute } from "./rotation.ts";
@@ -88,6 +91,8 @@ export interface ControlPlaneOptions extends FederationConfig {
   readonly crlListen?: { readonly host: string; readonly port: number };
   /** The address of that list as verifiers reach it. */
   readonly crlUrl?: string;
+  /** How long a registered machine stays whose agent is away, in milliseconds; 30 s without. */
+  readonly registrationGraceMs?: number;
   /** The file that says which issuers outside the mesh vouch for workloads. */
   readonly issuersFile?: string;
 }
@@ -105,6 +110,8 @@ function logAccepted(logger: Logger, event: XdsEvent): void {
   logger.log("debug", "a proxy accepted its configuration", { key, typeUrl, version, latencyMs });
 }
 
+/** Agents try again after 10 s at most. */
+const REGISTRATION_GRACE_MS = 30_000;
 /** For calls that are under way on connections that are to begin anew. */
 const DRAIN_MS = 1_000;
 
@@ -199,6 +206,7 @@ function addServices(
   ads: AdsService,
   admission: AdmissionOptions,
   { tokens: verifier, cluster, ownCluster }: OpenedSource,
+  registration: RegistrationService,
 ): void {
   const { logger, settings } = options;
   const { authority, store } = state;
@@ -226,6 +234,7 @@ function addServices(
     verifier,
     ownCluster,
     mesh,
+    registration,
     trust,
     clock,
     logger,
@@ -267,9 +276,19 @@ export async function startControlPlane(given: ControlPlaneOptions): Promise<Con
     federation?.onChange(() => mesh.refreshTrust());
     followMesh(meshRoots, mesh);
     cleanup.push(() => jwks.close());
+    const replica = newReplica();
+    const registrationGraceMs = options.registrationGraceMs ?? REGISTRATION_GRACE_MS;
+    const registrations = openRegistrations({
+      folder: state.folder,
+      isCluster: api !== undefined,
+      graceMs: registrationGraceMs,
+      apply,
+      logger,
+    });
+    cleanup.push(() => registrations.close());
     const source = await openSource(config, {
       logger,
-      apply,
+      apply: registrations.apply,
       tokens: state.tokens,
       rootNamespace: settings.rootNamespace,
       api,
@@ -286,7 +305,8 @@ export async function startControlPlane(given: ControlPlaneOptions): Promise<Con
     const server = new Server(ADS_SERVER_OPTIONS);
     cleanup.push(() => stopServer(server));
     cleanup.push(() => ads.close());
-    addServices(server, options, state, mesh, ads, admission, source);
+    const registration = registrations.serve({ mesh, admission, cluster: source.cluster, replica, clock });
+    addServices(server, options, state, mesh, ads, admission, source, registration);
     const trust = openTrust({ ...state, admission, federation, meshRoots, mesh, logger });
     cleanup.push(() => trust.close());
     server.addService(serviceDefinition(TrustBundles), trust.service.implementation);
@@ -351,6 +371,8 @@ export async function startControlPlane(given: ControlPlaneOptions): Promise<Con
       const duties = await startClusterDuties({
         cluster,
         place,
+        replica,
+        registrationGraceMs,
         authority,
         material: serving.material,
         mesh,

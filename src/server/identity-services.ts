@@ -14,6 +14,7 @@ import { NodeProxies, type NodeProxiesOptions } from "../ca/node-proxies.ts";
 import type { Clock } from "../core/clock.ts";
 import type { Logger } from "../core/logger.ts";
 import { JwtSvidAuthority, WorkloadDirectory } from "../gen/garrison/v1/identity_pb.js";
+import { WorkloadRegistration } from "../gen/garrison/v1/registration_pb.js";
 import { IstioCertificateService } from "../gen/istio/v1/auth/ca_pb.js";
 import { formatSpiffeId, type SpiffeId } from "../identity/spiffe-id.ts";
 import type { TrustDomain } from "../identity/trust-domain.ts";
@@ -22,6 +23,8 @@ import { queuedService, throttledBusy } from "../rpc/queued-service.ts";
 import { serviceDefinition } from "../rpc/service.ts";
 import type { AdmissionOptions } from "./admission.ts";
 import type { MeshState } from "./mesh-state.ts";
+import { describeGroup } from "./registration/describe-group.ts";
+import type { RegistrationService } from "./registration/service.ts";
 import { workloadDirectory } from "./workload-directory.ts";
 import { workloadSummaries } from "./workloads.ts";
 
@@ -41,6 +44,7 @@ export interface IdentityServicesOptions {
   /** The name of the configuration's own cluster; undefined where there are no clusters. */
   readonly ownCluster: string | undefined;
   readonly mesh: MeshState;
+  readonly registration: RegistrationService;
   readonly trust: AdmissionOptions["trust"];
   readonly clock: Clock;
   readonly logger: Logger;
@@ -91,8 +95,10 @@ export function addIdentityServices(server: Server, options: IdentityServicesOpt
     clock,
     logger,
   });
+  const looking = [byCertificate, joinTokenAuthenticator(joining, "look"), ...outsiders("look"), byToken];
+  const DescribeGroup = describeGroup({ authenticators: looking, snapshot: () => mesh.current.snapshot });
   const directory = workloadDirectory({
-    authenticators: [byCertificate, joinTokenAuthenticator(joining, "look"), ...outsiders("look"), byToken],
+    authenticators: looking,
     boundWorkload: (credentials) => boundWorkload(joining, credentials),
     workloads: () => workloadSummaries(mesh.current),
     qualified: (workload, cluster) =>
@@ -102,4 +108,6 @@ export function addIdentityServices(server: Server, options: IdentityServicesOpt
   server.addService(serviceDefinition(IstioCertificateService), queued({ ...csr }));
   server.addService(serviceDefinition(JwtSvidAuthority), queued({ ...jwtSvids }));
   server.addService(serviceDefinition(WorkloadDirectory), queued({ ...directory }));
+  const { register: Register } = options.registration;
+  server.addService(serviceDefinition(WorkloadRegistration), { ...queued({ DescribeGroup }), Register });
 }

@@ -15,7 +15,13 @@ export interface JoinTokenAnswer {
 
 const MAX_TTL_SECONDS = 7 * 86_400;
 
-function subjectOf(snapshot: MeshSnapshot, { workload, serviceAccount }: Readonly<Record<string, unknown>>): JoinTokenSubject {
+function subjectOf(snapshot: MeshSnapshot, { workload, serviceAccount, group }: Readonly<Record<string, unknown>>): JoinTokenSubject {
+  if (typeof group === "string") {
+    const found = snapshot.workloadGroups.get(group);
+    if (found === undefined)
+      throw new AppError("not-found", `the configuration has no WorkloadGroup \`${group}\``, { help: "add a WorkloadGroup" });
+    return { namespace: found.meta.namespace, name: found.serviceAccount, workload: undefined };
+  }
   if (typeof workload === "string") {
     const found = snapshot.workloads.get(workload);
     if (found === undefined)
@@ -24,7 +30,9 @@ function subjectOf(snapshot: MeshSnapshot, { workload, serviceAccount }: Readonl
     return { namespace, name, workload };
   }
   if (typeof serviceAccount !== "string")
-    throw new AppError("invalid-argument", "a join token is for a `workload` or a `serviceAccount`", { help: "name one of them" });
+    throw new AppError("invalid-argument", "a join token is for a `workload`, a `serviceAccount` or a `group`", {
+      help: "name one of them",
+    });
   return { ...parseServiceAccount(serviceAccount), workload: undefined };
 }
 

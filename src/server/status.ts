@@ -1,5 +1,6 @@
 /** What a control plane tells of itself, its workloads and its policies. */
 import { formatDiagnostic, severityOf } from "../core/diagnostic.ts";
+import type { WorkloadHealth } from "../policy/model.ts";
 import type { XdsConnection } from "../xds/connection.ts";
 import type { MeshView } from "./mesh-state.ts";
 import { formatProxyView } from "./publisher.ts";
@@ -22,6 +23,8 @@ export interface WorkloadStatus {
   readonly identity: string;
   readonly address: string;
   readonly proxies: readonly ProxyStatus[];
+  /** Of one whose agent says how its application is. */
+  readonly health?: WorkloadHealth;
 }
 
 export interface PolicyStatus {
@@ -56,11 +59,12 @@ export function meshStatus(mesh: MeshView, connections: readonly XdsConnection[]
     (["envoy", "embedded"] as const).flatMap((kind) =>
       (byKey.get(formatProxyView({ workload, kind })) ?? []).map((connection) => proxyStatus(kind, connection)),
     );
-  const workloads = [...mesh.snapshot.workloads.values()].map(({ key, identity, address }) => ({
+  const workloads = [...mesh.snapshot.workloads.values()].map(({ key, identity, address, health }) => ({
     workload: key,
     identity,
     address,
     proxies: proxiesOf(key),
+    ...(health === undefined ? {} : { health }),
   }));
   const upToDate = new Set(
     workloads

@@ -24,7 +24,15 @@ export interface WorkloadDirectoryOptions {
 
 type Call = ServerUnaryCall<DescribeWorkloadRequest, DescribeWorkloadResponse>;
 
-async function callerOf(authenticators: readonly Authenticator[], credentials: CallerCredentials): Promise<SpiffeId> {
+/** What a call brings along. */
+export function credentialsOf(call: Pick<Call, "metadata" | "getAuthContext">): CallerCredentials {
+  const valuesOf = (name: string): readonly string[] => call.metadata.get(name).map((value) => value.toString());
+  const certificate = call.getAuthContext()?.sslPeerCertificate?.raw;
+  return { certificate, authorization: valuesOf("authorization"), cluster: valuesOf(CLUSTER_METADATA) };
+}
+
+/** Who calls. Throws `unauthenticated` with why each proof was refused. */
+export async function identityOfCaller(authenticators: readonly Authenticator[], credentials: CallerCredentials): Promise<SpiffeId> {
   const reasons: string[] = [];
   for (const { name, authenticate } of authenticators) {
     try {
@@ -57,12 +65,11 @@ async function describe(
   { authenticators, boundWorkload, workloads, qualified }: WorkloadDirectoryOptions,
   call: Call,
 ): Promise<DescribeWorkloadResponse> {
-  const valuesOf = (name: string): readonly string[] => call.metadata.get(name).map((value) => value.toString());
-  const cluster = valuesOf(CLUSTER_METADATA);
-  const credentials = { certificate: call.getAuthContext()?.sslPeerCertificate?.raw, authorization: valuesOf("authorization"), cluster };
-  const identity = formatSpiffeId(await callerOf(authenticators, credentials));
+  const credentials = credentialsOf(call);
+  const identity = formatSpiffeId(await identityOfCaller(authenticators, credentials));
   const own = workloads().filter((summary) => summary.identity === identity);
-  const wanted = call.request.workload === "" ? (boundWorkload(credentials) ?? "") : qualified(call.request.workload, cluster[0] ?? "");
+  const wanted =
+    call.request.workload === "" ? (boundWorkload(credentials) ?? "") : qualified(call.request.workload, credentials.cluster?.[0] ?? "");
   const { workload, address, egress, dnsCapture } = choose(own, identity, wanted);
   return create(DescribeWorkloadResponseSchema, { workload, identity, address, egress: [...egress], dnsCapture });
 }

@@ -83,6 +83,7 @@ function slice(endpoints: readonly { readonly address: string; readonly pod: str
 /** Of each kind that people write, an object that its schema takes and its decoder does not. */
 const MALFORMED = [
   ["networking.istio.io/v1", "WorkloadEntry", { addresses: "10.0.0.1" }],
+  ["networking.istio.io/v1", "WorkloadGroup", { templates: {} }],
   ["networking.istio.io/v1", "Sidecar", { egres: [] }],
   ["networking.istio.io/v1", "ServiceEntry", { hosts: ["a.example.com"], resolutions: "DNS" }],
   ["networking.istio.io/v1", "DestinationRule", { host: "pay", trafficPolicies: {} }],

@@ -15,7 +15,7 @@ const NAMES: Readonly<Record<string, readonly string[]>> = {
     "reroute-virtual-interfaces",
   ],
   "inject.istio.io": ["templates"],
-  "proxy.istio.io": ["config", "overrides"],
+  "proxy.istio.io": ["config", "overrides", "health-checks-enabled"],
   "sidecar.istio.io": [
     ...["inject", "status", "interceptionMode", "rewriteAppHTTPProbers", "controlPlaneAuthPolicy", "discoveryAddress", "bootstrapOverride"],
     ...["proxyImage", "proxyImageType", "proxyCPU", "proxyCPULimit", "proxyMemory", "proxyMemoryLimit", "nativeSidecar", "enableCoreDump"],
@@ -26,7 +26,7 @@ const NAMES: Readonly<Record<string, readonly string[]>> = {
     ...["includeInboundPorts", "excludeInboundPorts", "includeOutboundPorts", "excludeOutboundPorts"],
     ...["includeOutboundIPRanges", "excludeOutboundIPRanges", "excludeInterfaces", "kubevirtInterfaces", "redirectInterfaces"],
   ],
-  "garrison.dev": ["proxies"],
+  "garrison.dev": ["proxies", "addresses"],
 };
 
 const KEYS = Object.entries(NAMES).flatMap(([domain, names]) => names.map((name) => `${domain}/${name}`));

@@ -21,6 +21,7 @@ import { decodeSidecar } from "./sidecar.ts";
 import { closest, suggestion } from "./suggest.ts";
 import { decodeVirtualService } from "./virtual-service.ts";
 import { decodeWorkloadEntry } from "./workload-entry.ts";
+import { decodeWorkloadGroup } from "./workload-group.ts";
 
 /** Which object a document is about, as far as it can be told; undefined parts could be anything. */
 export interface ObjectClaim {
@@ -57,6 +58,7 @@ const KINDS: Readonly<Record<WrittenKind, KindRow>> = {
   Service: { apiVersions: CORE, decode: decodeService },
   ConfigMap: { apiVersions: CORE, decode: decodeConfigMap },
   WorkloadEntry: { apiVersions: NETWORKING, decode: decodeWorkloadEntry },
+  WorkloadGroup: { apiVersions: NETWORKING, decode: decodeWorkloadGroup },
   Sidecar: { apiVersions: NETWORKING, decode: decodeSidecar },
   ServiceEntry: { apiVersions: NETWORKING, decode: decodeServiceEntry },
   DestinationRule: { apiVersions: NETWORKING, decode: decodeDestinationRule },

@@ -30,14 +30,14 @@ export const endpointPorts = mapOf(portName, integer(1, 65_535), { max: LIMITS.p
 export const NO_PORTS: ReadonlyMap<string, number> = new Map();
 
 /** Istio lets metadata win where both name a label; a policy that selects by the other value would then be lost, so they must agree. */
-function agreeingWith(meta: ObjectMeta): Decoder<ReadonlyMap<string, string>> {
+export function labelsAgreeingWith(others: ReadonlyMap<string, string>, where: string): Decoder<ReadonlyMap<string, string>> {
   return (cursor) => {
     const own = labels(cursor);
     if (own === undefined) return undefined;
-    const differing = [...own].find(([key, value]) => (meta.labels.get(key) ?? value) !== value);
-    if (differing === undefined) return new Map([...meta.labels, ...own]);
+    const differing = [...own].find(([key, value]) => (others.get(key) ?? value) !== value);
+    if (differing === undefined) return new Map([...others, ...own]);
     const [key, value] = differing;
-    const why = `has \`${key}: ${value}\`, and \`metadata.labels\` has \`${key}: ${meta.labels.get(key)}\``;
+    const why = `has \`${key}: ${value}\`, and \`${where}\` has \`${key}: ${others.get(key)}\``;
     return wrong(cursor, "GAR0007", why, "give the label one value");
   };
 }
@@ -57,7 +57,7 @@ function specOf(meta: ObjectMeta): Decoder<Omit<WorkloadEntryObject, "kind" | "m
       dnsSubdomain,
       "it names the workload's identity: without one it gets no certificate",
     );
-    const own = fields.optional("labels", agreeingWith(meta)) ?? meta.labels;
+    const own = fields.optional("labels", labelsAgreeingWith(meta.labels, "metadata.labels")) ?? meta.labels;
     const named = fields.optional("ports", endpointPorts) ?? NO_PORTS;
     fields.refuse(UNSUPPORTED_OF_ENDPOINT);
     return host === undefined || serviceAccount === undefined ? undefined : { address: host, serviceAccount, labels: own, ports: named };

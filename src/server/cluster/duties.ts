@@ -1,5 +1,4 @@
 /** What a control plane does in a cluster besides reading it and serving proxies. What only one replica may do, the holder of a Lease does. */
-import { randomBytes } from "node:crypto";
 import type { Authority } from "../../ca/authority.ts";
 import type { Clock } from "../../core/clock.ts";
 import type { Logger } from "../../core/logger.ts";
@@ -12,6 +11,7 @@ import { RootConfigMaps } from "../../sources/kubernetes/root-config-maps.ts";
 import { WebhookBundles } from "../../sources/kubernetes/webhook-bundles.ts";
 import type { AdsService } from "../../xds/service.ts";
 import type { MeshState } from "../mesh-state.ts";
+import { EntrySweeper } from "../registration/sweeper.ts";
 import type { OpenedCluster } from "../source.ts";
 import { inject } from "../webhook/inject.ts";
 import { validate } from "../webhook/validate.ts";
@@ -25,6 +25,10 @@ import { StatusWriter } from "./status-writer.ts";
 export interface ClusterDutiesOptions {
   readonly cluster: OpenedCluster;
   readonly place: ClusterPlace;
+  /** This one's name. */
+  readonly replica: string;
+  /** How long a registered machine stays whose agent is away, in milliseconds. */
+  readonly registrationGraceMs: number;
   readonly authority: Authority;
   readonly material: RotatingTlsMaterial;
   readonly mesh: MeshState;
@@ -59,14 +63,13 @@ function startCitadel(options: ClusterDutiesOptions, mayWrite: () => boolean): r
 
 /** Starts them. Throws `unavailable` where the webhooks cannot listen. */
 export async function startClusterDuties(options: ClusterDutiesOptions): Promise<ClusterDuties> {
-  const { cluster, place, authority, material, mesh, ads, clock, logger } = options;
+  const { cluster, place, replica, authority, material, mesh, ads, clock, logger } = options;
   const { api, source } = cluster;
   const { namespace } = place.service;
   const listen = place.webhooks;
   const webhooks = listen === undefined ? undefined : await serveWebhooks({ listen, material, handlers: handlersOf(place, mesh), logger });
   if (webhooks !== undefined) logger.log("info", "webhooks served", { listen: `${listen?.host}:${webhooks.port}` });
 
-  const replica = `garrison-replica-${randomBytes(5).toString("hex")}`;
   const lease: Lease = new Lease({ api, logger, namespace, name: NAME, holder: replica, onChange: () => refresh() });
   const mayWrite = (): boolean => lease.held;
   const roots = (): string => authority.rootsPem;
@@ -88,6 +91,8 @@ export async function startClusterDuties(options: ClusterDutiesOptions): Promise
   const rootMaps = new RootConfigMaps({ api, logger, namespaces, roots, mayWrite });
   const remoteRoots = cluster.others === undefined ? [] : [new RemoteRoots({ clusters: cluster.others, roots, mayWrite, logger })];
   const citadel = startCitadel(options, mayWrite);
+  const graceMs = options.registrationGraceMs;
+  const sweeper = new EntrySweeper({ api, source, alive: () => reports.alive, mayWrite, graceMs, logger });
   const refresh = (): void => {
     for (const each of [statuses, bundles, rootMaps, ...remoteRoots, ...citadel]) each.refresh();
   };
@@ -107,7 +112,7 @@ export async function startClusterDuties(options: ClusterDutiesOptions): Promise
   });
   return {
     close: async () => {
-      await Promise.all([statuses, bundles, rootMaps, reports, ...remoteRoots, ...citadel].map((each) => each.close()));
+      await Promise.all([statuses, bundles, rootMaps, reports, sweeper, ...remoteRoots, ...citadel].map((each) => each.close()));
       // Last: as long as this replica may still write, no other does.
       await lease.close();
       await webhooks?.close();

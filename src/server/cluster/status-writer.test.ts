@@ -3,7 +3,7 @@ import { type TestContext, test } from "node:test";
 import { FakeKubernetesApi } from "../../../test/fakes/fake-kubernetes-api.ts";
 import { until } from "../../../test/fakes/processes.ts";
 import { silentLogger } from "../../core/logger.ts";
-import type { WrittenObject } from "../../sources/kubernetes/cluster-source.ts";
+import type { VersionedObject } from "../../sources/kubernetes/cluster-source.ts";
 import type { ProxyCounts } from "../../sources/kubernetes/replica-reports.ts";
 import { readConditions } from "./conditions.ts";
 import { StatusWriter } from "./status-writer.ts";
@@ -11,11 +11,12 @@ import { StatusWriter } from "./status-writer.ts";
 const KEY = "AuthorizationPolicy shop/readers";
 const PATH = "/apis/security.istio.io/v1/namespaces/shop/authorizationpolicies";
 
-function written(name: string, more: Partial<WrittenObject> = {}): WrittenObject {
+function written(name: string, more: Partial<VersionedObject> = {}): VersionedObject {
   return {
     key: `AuthorizationPolicy shop/${name}`,
     path: `${PATH}/${name}`,
     uid: `u-${name}`,
+    resourceVersion: "7",
     generation: 4,
     status: undefined,
     state: "current",
@@ -30,7 +31,7 @@ interface Patch {
 }
 
 /** A writer over these objects; what is written becomes their status, as a real server has it. */
-function setUp(t: TestContext, objects: WrittenObject[], refuse: (path: string) => number = () => 200) {
+function setUp(t: TestContext, objects: VersionedObject[], refuse: (path: string) => number = () => 200) {
   const api = new FakeKubernetesApi();
   const patches: (readonly [path: string, patch: Patch])[] = [];
   const place = { file: KEY, line: 0, column: 0 };
@@ -73,7 +74,7 @@ test("a status says what became of the object and where it is in force, of this 
   change({});
   await until("it is written", () => patches.length === 1);
   const [path, { metadata, status }] = patches[0] ?? ["", { metadata: {}, status: { observedGeneration: 0, conditions: [] } }];
-  assert.deepEqual([path, metadata, status.observedGeneration], [`${PATH}/readers/status`, { uid: "u-readers" }, 4]);
+  assert.deepEqual([path, metadata, status.observedGeneration], [`${PATH}/readers/status`, { uid: "u-readers", resourceVersion: "7" }, 4]);
   assert.deepEqual(
     readConditions(status).map(({ type, status: state, message }) => `${type} ${state} ${message}`),
     ["Accepted True in force, but GAR0103: told", "Enforced False selects 2 workloads; enforced on 1 of 2 connected proxies"],

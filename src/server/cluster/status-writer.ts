@@ -71,10 +71,18 @@ export class StatusWriter {
         ...(workloads === undefined ? {} : { enforcement: { workloads, connected, enforced } }),
       };
       const conditions = nextConditions(readConditions(status), report, generation, clock.now());
-      // Another object of the name is another object: its status is not this one's.
+      // Another object of the name is another object: its status is not this one's. And nobody else's condition is put back to what it was.
       return conditions === undefined
         ? []
-        : [{ path: statusPath(written), patch: { metadata: { uid }, status: { conditions, observedGeneration: generation } } }];
+        : [
+            {
+              path: statusPath(written),
+              patch: {
+                metadata: { uid, resourceVersion: written.resourceVersion },
+                status: { conditions, observedGeneration: generation },
+              },
+            },
+          ];
     });
   }
 
@@ -85,7 +93,8 @@ export class StatusWriter {
     for (const { path, patch } of changes.slice(0, ROUND)) {
       if (signal.aborted || !mayWrite()) return;
       const { status } = await api.call("PATCH", path, patch, MERGE_PATCH);
-      // Gone, or another by now: the watch tells.
+      // Gone, or another by now.
+      if (status === 409) this.refresh();
       if (status !== 200 && status !== 404 && status !== 409)
         throw new AppError("unavailable", `the API server answers ${status} to ${path}`);
     }

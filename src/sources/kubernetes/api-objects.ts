@@ -51,10 +51,20 @@ function generationOf({ body }: ApiObject): unknown {
   return isPlain(body.metadata) ? body.metadata.generation : undefined;
 }
 
-/** What of the metadata is read. */
+/** A condition in an object's `status`; undefined where there is none of that type. */
+export function conditionOf({ status }: Plain, type: string): Plain | undefined {
+  const conditions = isPlain(status) && Array.isArray(status.conditions) ? (status.conditions as readonly unknown[]) : [];
+  return conditions.filter(isPlain).find((condition) => condition.type === type);
+}
+
+/** The one condition that is read of kinds that people write: of a WorkloadEntry. */
+export const HEALTHY = "Healthy";
+
+/** What of the metadata is read, and of the status. */
 function describedBy({ body }: ApiObject): string {
   const { uid, labels, annotations } = isPlain(body.metadata) ? body.metadata : {};
-  return JSON.stringify([uid, labels, annotations]);
+  const health = conditionOf(body, HEALTHY);
+  return JSON.stringify([uid, labels, annotations, health?.status, health?.message]);
 }
 
 /**

@@ -11,6 +11,7 @@ import { settle } from "../last-good.ts";
 import type { ConfigurationSnapshot, DecodedDocument, ObjectState, SourceStatus } from "../snapshot.ts";
 import type { KubernetesApi } from "./api.ts";
 import { type ApiObject, isPlain } from "./api-objects.ts";
+import { withHealth } from "./entry-health.ts";
 import { objectTree } from "./object-tree.ts";
 import { observe } from "./observed.ts";
 import { PlacedPods } from "./placed-pods.ts";
@@ -46,14 +47,25 @@ export interface ClusterSource {
   wantSecrets(names: ReadonlySet<string>): void;
   /** The service accounts that are, without those that are being deleted. */
   accounts(): readonly Account[];
+  /** The WorkloadEntries, as the server has them. */
+  entries(): readonly WorkloadEntryFound[];
   /** Where the pods are. */
   readonly pods: PlacedPods;
   /** The objects of Istio's kinds, as the server has them, with what became of each. */
-  written(): readonly WrittenObject[];
+  written(): readonly VersionedObject[];
   /** Calls `listener` when the status of such an object was changed. */
   onStatus(listener: () => void): void;
   /** Ends watching; nothing is called once it resolves. */
   close(): Promise<void>;
+}
+
+/** The very form of it that was seen. */
+export type VersionedObject = WrittenObject & { readonly resourceVersion: string };
+
+export interface WorkloadEntryFound {
+  /** Its URL. */
+  readonly path: string;
+  readonly object: ApiObject;
 }
 
 export interface Account {
@@ -92,7 +104,7 @@ function ofCluster(observed: MeshObject, cluster: string): MeshObject {
 
 function decode(kind: WatchedKind, object: ApiObject, cluster: string | undefined): DecodedDocument | undefined {
   const place = placeOf(kind, object, cluster);
-  if (kind.reading === "decoded") return { ...decodeObject(objectTree(object.body, place)), place };
+  if (kind.reading === "decoded") return withHealth({ ...decodeObject(objectTree(object.body, place)), place }, object.body);
   const found = observe(kind.kind, object, place);
   if (found === undefined) return undefined;
   const observed = cluster === undefined ? found : ofCluster(found, cluster);
@@ -185,10 +197,23 @@ class Watching implements ClusterSource {
     this.#statusListeners.push(listener);
   }
 
-  written(): readonly WrittenObject[] {
+  written(): readonly VersionedObject[] {
     return this.#reflectors
       .filter(({ kind }) => kind.group.endsWith(".istio.io"))
-      .flatMap(({ kind, reflector }) => [...(reflector.objects?.values() ?? [])].flatMap((object) => this.#written(kind, object)));
+      .flatMap(({ kind, reflector }) => [...(reflector.objects?.values() ?? [])].flatMap((object) => this.#versioned(kind, object)));
+  }
+
+  #versioned(kind: WatchedKind, object: ApiObject): readonly VersionedObject[] {
+    const { resourceVersion } = object.metadata;
+    return this.#written(kind, object).map((written) => ({ ...written, resourceVersion }));
+  }
+
+  entries(): readonly WorkloadEntryFound[] {
+    const watched = this.#reflectors.find(({ kind }) => kind.kind === "WorkloadEntry");
+    return [...(watched?.reflector.objects?.values() ?? [])].flatMap((object): readonly WorkloadEntryFound[] => {
+      const [, version = ""] = String(object.body.apiVersion).split("/");
+      return watched === undefined ? [] : [{ path: objectPath(watched.kind, version, object.metadata), object }];
+    });
   }
 
   #objectsOf(name: string): ReadonlyMap<string, ApiObject> | undefined {

@@ -100,6 +100,13 @@ export class ReplicaReports {
     this.#writer.ask();
   }
 
+  /** The replicas that live, with this one; undefined before they were ever seen. */
+  get alive(): ReadonlySet<string> | undefined {
+    if (this.#reflector.objects === undefined) return undefined;
+    const living = this.#leases(({ age }) => age < STALE_MS).map(({ metadata }) => metadata.name);
+    return new Set([this.#options.replica, ...living]);
+  }
+
   /** The counts of the others that live. */
   get others(): readonly ProxyCounts[] {
     return this.#leases(({ name, age }) => name !== this.#options.replica && age < STALE_MS).map(read);

@@ -47,6 +47,7 @@ const WATCHED_KINDS: readonly WatchedKind[] = [
   core("Pod", "pods"),
   ENDPOINT_SLICES,
   istio("networking", "WorkloadEntry", "workloadentries"),
+  istio("networking", "WorkloadGroup", "workloadgroups"),
   istio("networking", "Sidecar", "sidecars"),
   istio("networking", "ServiceEntry", "serviceentries"),
   istio("networking", "DestinationRule", "destinationrules"),

@@ -1,0 +1,132 @@
+/** Who may be a member of a group, and with which address. Whatever is not certain is refused. */
+import { AppError } from "../../core/error.ts";
+import { formatSpiffeId } from "../../identity/spiffe-id.ts";
+import type { MeshSnapshot } from "../../mesh/snapshot.ts";
+import { ADDRESSES_ANNOTATION, parseAddressBlocks } from "../../policy/decode/workload-group.ts";
+import { blockContains, type IpAddress, parseIpAddress, parseIpBlock } from "../../policy/ip-block.ts";
+import type { WorkloadGroupObject } from "../../policy/model.ts";
+import { canonicalAddress, type Member, memberOf } from "./member.ts";
+
+export interface Claim {
+  /** A SPIFFE ID, proven. */
+  readonly identity: string;
+  /** `NAMESPACE/NAME`, as it was said. */
+  readonly group: string;
+  /** As it was said. */
+  readonly address: string;
+  /** Where the connection comes from: `ADDRESS:PORT` or `[ADDRESS]:PORT`. */
+  readonly peer: string;
+}
+
+export interface AdmittedMember {
+  readonly group: WorkloadGroupObject;
+  readonly member: Member;
+}
+
+/** Throws `permission-denied` where the caller has not the group's identity. */
+function groupOf({ workloadGroups, identities, revoked, settings }: MeshSnapshot, { identity, group: key }: Claim): WorkloadGroupObject {
+  const group = workloadGroups.get(key);
+  const wanted =
+    group === undefined
+      ? undefined
+      : formatSpiffeId({ trustDomain: settings.trustDomain, namespace: group.meta.namespace, serviceAccount: group.serviceAccount });
+  // One answer for both, so that a caller learns nothing of groups that are not its own.
+  if (group === undefined || wanted !== identity) {
+    throw new AppError("permission-denied", `\`${identity}\` is not the identity of a WorkloadGroup \`${key.slice(0, 300)}\``, {
+      help: "the WorkloadGroup must exist, and its template name the caller's service account",
+    });
+  }
+  if (identities.has(identity) && !revoked.identities.has(identity)) return group;
+  throw new AppError("permission-denied", `\`${identity}\` is the identity of nobody: its service account is gone, or was revoked`);
+}
+
+function mayClaim({ meta: { annotations } }: WorkloadGroupObject, address: IpAddress): boolean {
+  return parseAddressBlocks(annotations.get(ADDRESSES_ANNOTATION) ?? "").some((block) => blockContains(block, address));
+}
+
+/** Addresses that are nobody's. */
+const NOBODYS = ["0.0.0.0/8", "224.0.0.0/3", "::/128", "ff00::/8"].map(parseIpBlock);
+/** Addresses that mean another machine on each machine. */
+const LOCAL = ["127.0.0.0/8", "169.254.0.0/16", "::1/128", "fe80::/10"].map(parseIpBlock);
+
+function checkAddress(group: WorkloadGroupObject, address: string, peer: string): string {
+  const parsed = parseIpAddress(address);
+  const canonical = canonicalAddress(address);
+  if (parsed === undefined || canonical === undefined || NOBODYS.some((block) => blockContains(block, parsed)))
+    throw new AppError("invalid-argument", `\`${address.slice(0, 100)}\` is not the address of a machine`, {
+      help: "say `--address`, such as 10.1.2.3",
+    });
+  if (mayClaim(group, parsed)) return canonical;
+  if (LOCAL.some((block) => blockContains(block, parsed)))
+    throw new AppError("permission-denied", `\`${canonical}\` is no address by which others reach this machine`, {
+      help: "say `--address` with one that is",
+    });
+  const from = canonicalAddress(/^\[?([^\]]+?)\]?:\d+$/.exec(peer)?.[1] ?? "");
+  if (from === canonical) return canonical;
+  throw new AppError("permission-denied", `the connection comes from \`${from ?? peer}\`, and not from \`${canonical}\``, {
+    help: `where something stands between that changes addresses, name the members' in the WorkloadGroup's annotation \`${ADDRESSES_ANNOTATION}\``,
+  });
+}
+
+type Owner = readonly [address: string, who: string];
+
+function ownersOf(snapshot: MeshSnapshot): readonly Owner[] {
+  const workloads = [...snapshot.workloads.values()].map(({ address, kind, key }): Owner => [address, `${kind} ${key}`]);
+  const named = (kind: string, { namespace, name }: { readonly namespace: string; readonly name: string }) =>
+    `${kind} ${namespace}/${name}`;
+  const entries = snapshot.serviceEntries.flatMap(({ meta, endpoints, addresses = [] }) => {
+    const inline = endpoints.kind === "inline" ? endpoints.list.map(({ address }) => address) : [];
+    return [...inline, ...addresses].map((address): Owner => [address, named("ServiceEntry", meta)]);
+  });
+  const services = snapshot.services.flatMap(({ meta, addresses = [] }) =>
+    addresses.map((address): Owner => [address, named("Service", meta)]),
+  );
+  // Those of pods are the pods' own.
+  const slices = snapshot.endpointSlices.flatMap(({ meta, endpoints }) =>
+    endpoints.filter(({ pod }) => pod === undefined).map(({ address }): Owner => [address, named("EndpointSlice", meta)]),
+  );
+  return [...workloads, ...entries, ...services, ...slices];
+}
+
+/** By canonical address; made when it is first asked of a snapshot. */
+const owners = new WeakMap<MeshSnapshot, ReadonlyMap<string, readonly string[]>>();
+
+function ownersByAddress(snapshot: MeshSnapshot): ReadonlyMap<string, readonly string[]> {
+  const known = owners.get(snapshot);
+  if (known !== undefined) return known;
+  const byAddress = new Map<string, string[]>();
+  for (const [address, who] of ownersOf(snapshot)) {
+    const canonical = canonicalAddress(address);
+    if (canonical === undefined) continue;
+    const others = byAddress.get(canonical) ?? [];
+    others.push(who);
+    byAddress.set(canonical, others);
+  }
+  owners.set(snapshot, byAddress);
+  return byAddress;
+}
+
+/** Throws `already-exists` for an address that something else in the mesh has. */
+function checkFree(snapshot: MeshSnapshot, { address, workload, group }: Member): void {
+  const other = ownersByAddress(snapshot)
+    .get(address)
+    ?.find((who) => who !== `WorkloadEntry ${workload}`);
+  if (other !== undefined)
+    throw new AppError("already-exists", `the address \`${address}\` is that of ${other}`, {
+      help: "take that away first, or join with another `--address`",
+    });
+  const [, groupName] = group.split("/");
+  const written = snapshot.workloads.get(workload);
+  if (written !== undefined && (written.kind !== "WorkloadEntry" || written.health?.group !== groupName))
+    throw new AppError("already-exists", `there is a ${written.kind} \`${workload}\` already that nobody has registered`, {
+      help: "remove it, or name the group differently",
+    });
+}
+
+/** The member that a caller would be. Throws `permission-denied`, `invalid-argument`, `already-exists`. */
+export function admitMember(snapshot: MeshSnapshot, claim: Claim): AdmittedMember {
+  const group = groupOf(snapshot, claim);
+  const member = memberOf(group, checkAddress(group, claim.address, claim.peer));
+  checkFree(snapshot, member);
+  return { group, member };
+}
