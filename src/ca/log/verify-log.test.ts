@@ -38,13 +38,17 @@ const close = () => {
 };
 const issue = (authority: Authority) => authority.issue({ csr, identity, ttlSeconds: 0, caller: "token" });
 
+const issueMany = (authority: Authority, count: number) =>
+  Promise.all(Array.from({ length: count }, async () => authority.recorded(await issue(authority))));
+
 /** A state folder with 600 certificates, made once and copied for each test. */
 before(async () => {
   logger = new RecordingLogger();
   model = mkdtempSync(join(tmpdir(), "log-model-"));
   state = model;
   const authority = open();
-  for (let i = 0; i < COUNT; i += 50) await Promise.all(Array.from({ length: 50 }, async () => authority.recorded(await issue(authority))));
+  for (let i = 0; i < COUNT; i += 50) await issueMany(authority, 50);
+  await authority.log.published();
   close();
 });
 after(() => rmSync(model, { recursive: true }));
@@ -142,8 +146,7 @@ describe("verifyLog()", () => {
 
   test("tells that the log was set back: by its own archive, or by a checkpoint that was kept elsewhere", async () => {
     const authority = open();
-    for (let i = 0; i < 200; i++) issue(authority);
-    await authority.recorded(await issue(authority));
+    await issueMany(authority, 201);
     await authority.log.published();
     const note = authority.log.checkpoint;
     close();
@@ -164,8 +167,7 @@ describe("verifyLog()", () => {
     database((db) => db.exec("DELETE FROM certificates"));
     rmSync(at(""), { recursive: true });
     const authority = open();
-    for (let i = 0; i < COUNT; i++) issue(authority);
-    await authority.recorded(await issue(authority));
+    await issueMany(authority, COUNT + 1);
     close();
     assert.deepEqual(problems(), []);
     assert.deepEqual(problems([{ where: "kept.txt", note }]), [
