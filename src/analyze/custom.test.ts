@@ -109,6 +109,14 @@ test("a test says what the authorizer answers, or has no answer itself", () => {
   );
 });
 
+test("an answer of a provider that the workload never asks is a mistake of the question", () => {
+  assert.throws(() => evaluate(engine, POLICY, request({ opa: "allow", nope: "allow" })), {
+    code: "invalid-argument",
+    message: /asks no provider `nope`$/,
+    help: "it asks `opa`",
+  });
+});
+
 test("a CUSTOM rule is a sentence that names whom it asks", () => {
   assert.equal(describeRule("CUSTOM", RULE), "asks provider `opa` of everything");
   const when = [{ attribute: "method", argument: "", values: [{ kind: "exact", value: "GET" }], negated: false }] as const;

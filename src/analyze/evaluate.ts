@@ -149,6 +149,7 @@ function arriveByHttp(engine: Arriving, policy: WorkloadPolicy, asked: TestReque
 
 /** How far a request comes. Throws `invalid-argument` for a question that has no one meaning. */
 export function arrive(engine: Arriving, policy: WorkloadPolicy, request: TestRequest): Arrival {
+  checkProviders(policy, request);
   const listener = entranceFor(policy, request);
   const why = refusalAt(policy, listener, request);
   if (listener === undefined || why !== undefined) return { kind: "refused", listener, why: why ?? "" };
@@ -186,6 +187,16 @@ function stoppedByAuthorizer(engine: Engine, arrival: Arrival, request: TestRequ
   checkAnswers(askings, request);
   const denied = askings.find(({ provider }) => request.authorizers?.get(provider) === "deny");
   return denied && { effect: "deny", because: { kind: "rule", action: "CUSTOM", origin: denied.origin }, audit: [] };
+}
+
+/** Throws `invalid-argument` for an answer of somebody whom the workload never asks. */
+function checkProviders({ workload, http, tcp }: WorkloadPolicy, request: TestRequest): void {
+  const known = [...new Set([...(http.custom ?? []), ...(tcp.custom ?? [])].map(({ provider }) => provider))];
+  const unknown = [...(request.authorizers?.keys() ?? [])].find((name) => !known.includes(name));
+  if (unknown === undefined) return;
+  const help =
+    known.length === 0 ? "no CUSTOM policy is for it; leave `authorizers` out" : `it asks ${known.map((name) => quote(name)).join(", ")}`;
+  throw new AppError("invalid-argument", `\`${workload}\` asks no provider ${quote(unknown)}`, { help });
 }
 
 /** Nobody can ask an authorizer here, so that its answer is a part of the question. */

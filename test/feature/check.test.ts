@@ -217,7 +217,7 @@ const MISTAKES = {
   GAR0207: {
     text: ruled("g207", 20_025, "DENY", "to: [{ operation: { methods: [get], paths: [admin] } }]"),
     at: [20, 7],
-    told: /^DENY rule `shop\/g207\[0\]` has `get` in `methods`, which never matches what is meant: methods are compared with regard to case$/,
+    told: /^DENY rule `shop\/g207\[0\]` has `get` in `methods`, which never matches what is meant: methods are compared letter by letter, and clients write them in capitals$/,
   },
   GAR0208: {
     text: ruled("g208", 20_026, "ALLOW", 'from: [{ source: { principals: ["cluster.local/ns/shop/sa/clinet"] } }]'),

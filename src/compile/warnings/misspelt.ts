@@ -68,8 +68,9 @@ const METHODS: ReadonlySet<string> = new Set(["GET", "HEAD", "POST", "PUT", "DEL
 function ofMethod({ kind, value }: Text): Slip | undefined {
   const meant = value.toUpperCase();
   if (value.includes("*")) return { why: INNER_STAR, help: "write one value for each method" };
+  if (/[\s,]/.test(value)) return { why: "it is one method, not a list of them", help: "write one value for each method" };
   if (kind !== "exact" || value === meant || !METHODS.has(meant)) return undefined;
-  return { why: "methods are compared with regard to case", help: `write \`${meant}\`` };
+  return { why: "methods are compared letter by letter, and clients write them in capitals", help: `write \`${meant}\`` };
 }
 
 function ofPath(match: Text): Slip | undefined {

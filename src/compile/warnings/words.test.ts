@@ -73,6 +73,11 @@ describe("values that never match", () => {
     assert.deepEqual(others, ["GAR0207 has `a` in `notPaths`, which excludes nothing: a path begins with `/` => write `/a`"]);
   });
 
+  it("are lists of methods in one value", () => {
+    const [first = ""] = rule('{ to: [{ operation: { methods: ["GET, POST"] } }] }');
+    assert.match(first, /^GAR0207 has `GET, POST` in `methods`.*it is one method, not a list of them => write one value for each method$/);
+  });
+
   it("are none of what may come", () => {
     for (const right of [
       operation("paths", "/a/.*"),
