@@ -84,6 +84,11 @@ const [count = "1000", sight = "isolated", variant = "delta"] = positionals;
 const proxies = Number(count);
 const about = { proxies, sight, variant, ...(flags.kubernetes ? { server: "kube-apiserver" } : {}) };
 const endings: (() => unknown)[] = [];
+// An API server would go on without us.
+process.once("SIGTERM", async () => {
+  for (const end of endings) await end();
+  process.exit(1);
+});
 
 const stateFolder = mkdtempSync(join(tmpdir(), "garrison-bench-"));
 const child = fork(join(import.meta.dirname, "push", "proxies.ts"));

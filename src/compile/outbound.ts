@@ -1,7 +1,8 @@
 /** Sidecar egress -> outbound listeners, with the identities that may answer (secure naming). */
 import type { Diagnostic, Place } from "../core/diagnostic.ts";
-import { type Client, clientOf, destinationRuleOf } from "../mesh/destination-rules.ts";
-import { derived } from "../mesh/recording.ts";
+import { InternedLists } from "../core/interned.ts";
+import { type Client, clientOf, destinationRuleOf, hasDestinationRules } from "../mesh/destination-rules.ts";
+import { derived, narrow } from "../mesh/recording.ts";
 import { type MeshService, meshServices, reachedServices, visibleService } from "../mesh/registry.ts";
 import { sidecarOf } from "../mesh/selection.ts";
 import type { MeshSnapshot, Workload } from "../mesh/snapshot.ts";
@@ -58,8 +59,7 @@ export function findUpstream(
  * Where there is none, and one exact host names one service, its only port or its port of the listener's name: so that
  * several workloads can share an address.
  */
-function targetsOf(snapshot: MeshSnapshot, client: Client, listener: EgressListener): readonly Target[] {
-  const services = reachedServices(snapshot, listener, client.namespace);
+function targetsOf(services: readonly MeshService[], listener: EgressListener): readonly Target[] {
   const sameNumber = services.flatMap((service) =>
     service.ports.filter(({ port }) => port === listener.port.number).map((port) => ({ service, port })),
   );
@@ -99,36 +99,50 @@ function problemOf(listener: EgressListener, targets: readonly Target[]): Diagno
   return undefined;
 }
 
+/** By the Sidecar's egress listeners. */
+type Reached = readonly (readonly MeshService[])[];
+
 interface Outbound {
   readonly listeners: readonly OutboundListener[];
   readonly diagnostics: readonly Diagnostic[];
 }
 
-/** Once for all clients that nothing tells apart. */
-const outboundBy = derived((snapshot, sidecar: SidecarObject, client: Client, captured: boolean): Outbound => {
-  const declared: { readonly listener: OutboundListener; readonly place: Place }[] = [];
-  const problems: Diagnostic[] = [];
-  for (const egress of sidecar.egress.filter(({ capturable }) => !(capturable && captured))) {
-    const targets = targetsOf(snapshot, client, egress);
-    const problem = problemOf(egress, targets);
-    if (problem !== undefined) {
-      problems.push(problem);
-      continue;
+const serviceLists = new InternedLists<MeshService>();
+const reachedLists = new InternedLists<readonly MeshService[]>();
+
+/** The services that each egress listener of a Sidecar reaches from a namespace; the same list where they are the same from another. */
+const reachedBy = narrow((snapshot, { egress }: SidecarObject, namespace: string) =>
+  reachedLists.of(egress.map((listener) => serviceLists.of(reachedServices(snapshot, listener, namespace)))),
+);
+
+/** `client` is undefined where the mesh has no rule that could tell clients apart. Once for all that nothing does. */
+const outboundBy = derived(
+  (snapshot, sidecar: SidecarObject, reached: Reached, client: Client | undefined, captured: boolean): Outbound => {
+    const declared: { readonly listener: OutboundListener; readonly place: Place }[] = [];
+    const problems: Diagnostic[] = [];
+    for (const [index, egress] of sidecar.egress.entries()) {
+      if (egress.capturable && captured) continue;
+      const targets = targetsOf(reached[index] ?? [], egress);
+      const problem = problemOf(egress, targets);
+      if (problem !== undefined) {
+        problems.push(problem);
+        continue;
+      }
+      const bind = bindOf(egress);
+      const upstreams = targets.map((target) => toUpstream(snapshot, client, target));
+      problems.push(...upstreams.flatMap((each) => each.diagnostics));
+      const services = upstreams.map(({ upstream }) => upstream);
+      declared.push({ place: egress.place, listener: { name: listenerName(bind), bind, protocol: egress.port.protocol, services } });
     }
-    const bind = bindOf(egress);
-    const reached = targets.map((target) => toUpstream(snapshot, client, target));
-    problems.push(...reached.flatMap((each) => each.diagnostics));
-    const services = reached.map(({ upstream }) => upstream);
-    declared.push({ place: egress.place, listener: { name: listenerName(bind), bind, protocol: egress.port.protocol, services } });
-  }
-  const { listeners, diagnostics } = firstOfEachName(declared);
-  return { listeners, diagnostics: [...problems, ...diagnostics] };
-});
+    const { listeners, diagnostics } = firstOfEachName(declared);
+    return { listeners, diagnostics: [...problems, ...diagnostics] };
+  },
+);
 
 /** The outbound listeners of a workload; one that reaches nothing, or cannot choose, is left closed and told. */
 export function compileOutbound(snapshot: MeshSnapshot, workload: Workload): Outbound {
   const sidecar = sidecarOf(snapshot, workload);
-  return sidecar === undefined
-    ? { listeners: [], diagnostics: [] }
-    : outboundBy(snapshot, sidecar, clientOf(snapshot, workload), workload.captured === true);
+  if (sidecar === undefined) return { listeners: [], diagnostics: [] };
+  const client = hasDestinationRules(snapshot) ? clientOf(snapshot, workload) : undefined;
+  return outboundBy(snapshot, sidecar, reachedBy(snapshot, sidecar, workload.namespace), client, workload.captured === true);
 }

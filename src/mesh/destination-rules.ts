@@ -74,6 +74,9 @@ const ruleFor = narrow((snapshot, client: Client, host: string, namespace: strin
   return chosen.find(({ trafficPolicy }) => trafficPolicy !== undefined);
 });
 
+/** Whether there is any: without one, nothing tells clients apart. */
+export const hasDestinationRules = narrow(({ destinationRules }): boolean => destinationRules.length > 0);
+
 /** The rule that a client follows for a service; undefined where none says anything of its traffic. */
 export function destinationRuleOf(snapshot: MeshSnapshot, client: Client, service: MeshService): DestinationRuleObject | undefined {
   return ruleFor(snapshot, client, service.host, service.namespace);

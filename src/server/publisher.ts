@@ -73,6 +73,8 @@ export class Publisher {
   /** The views that have not been looked at since they may have changed; who waits longest comes first. */
   readonly #waiting = new Set<string>();
   #pushing = false;
+  /** Milliseconds of the next slice. */
+  #budget: number;
   #mesh: MeshView;
 
   constructor(cache: ResourceCache, renderers: Renderers, mesh: MeshView, logger: Logger, slices: Slices = SLICES) {
@@ -80,6 +82,7 @@ export class Publisher {
     this.#renderers = renderers;
     this.#logger = logger;
     this.#slices = slices;
+    this.#budget = slices.ms;
     this.#mesh = mesh;
   }
 
@@ -109,10 +112,12 @@ export class Publisher {
   /**
    * A new state of the mesh: only the views whose own policy changed are rendered and pushed, slice by slice. From here on none of them
    * counts as having its resources until it has been looked at. What a state before has not come to is done by this one; whoever
-   * waits keeps his place, so that states that follow one another fast leave nobody out.
+   * waits keeps his place, so that states that follow one another fast leave nobody out; and slices grow twice as long with each
+   * that comes before the end, so that where states come faster than slices all are sent within a few of them.
    */
   publish(mesh: MeshView): void {
     this.#mesh = mesh;
+    if (this.#pushing) this.#budget *= 2;
     for (const [key, entry] of this.#published) {
       if (this.#mayDiffer(entry)) {
         this.#waiting.add(key);
@@ -130,7 +135,7 @@ export class Publisher {
 
   #push(): void {
     const { ms, now, next } = this.#slices;
-    const end = now() + ms;
+    const end = now() + this.#budget;
     this.#pushing = true;
     for (const key of this.#waiting) {
       this.#waiting.delete(key);
@@ -140,6 +145,7 @@ export class Publisher {
     }
     this.#pushing = this.#waiting.size > 0;
     if (this.#pushing) next(() => this.#push());
+    else this.#budget = ms;
   }
 
   /** One that cannot be rendered keeps what it has, does not count as having the newest, and no other waits for it. */

@@ -248,16 +248,15 @@ describe("a push in slices", () => {
     plane.ads.close();
   });
 
-  it("comes to everybody though a newer state for all arrives before each slice, and renders only the newest", async () => {
+  it("comes to everybody within a few states though a newer one for all arrives before each slice, in ever longer slices", async () => {
     const plane = await connected();
-    for (let turn = 1; turn <= WORKLOADS; turn++) {
+    const slices: number[] = [];
+    for (let turn = 1; new Set(plane.rendered).size < WORKLOADS; turn++) {
       plane.publish(turn, new Map());
       plane.slice();
+      slices.push(plane.rendered.length);
     }
-    assert.deepEqual(
-      [...new Set(plane.rendered)].sort(),
-      Array.from({ length: WORKLOADS }, (_, each) => `shop/${each}`),
-    );
+    assert.ok(slices.length <= 3, slices.join(" "));
     plane.drain();
     plane.assertDone();
     plane.ads.close();
