@@ -5,6 +5,7 @@ import type { InboundListener, WorkloadPolicy } from "../compile/workload-policy
 import { AppError } from "../core/error.ts";
 import { parseSpiffeId } from "../identity/spiffe-id.ts";
 import { quote } from "../policy/decode/report.ts";
+import { parseIpAddress } from "../policy/ip-block.ts";
 import type { TestRequest } from "./test-request.ts";
 
 /** A listener as far as questions go. */
@@ -102,6 +103,13 @@ function refusedByGateway(policy: WorkloadPolicy, { server, serverName = "", por
   );
 }
 
+/** Who has an address of one family reaches none of the other; `::` is both. */
+function refusedFamily({ bind }: Entrance, { sourceIp }: TestRequest): string | undefined {
+  const [client, own] = [sourceIp, bind].map((address) => (address === undefined ? undefined : parseIpAddress(address)));
+  if (client === undefined || own === undefined || client.family === own.family || bind === "::") return undefined;
+  return `a client with the address ${sourceIp} does not reach ${bind}, which is of IPv${own.family}`;
+}
+
 /** Why there is no connection, or undefined where there is one. */
 export function refusalAt(policy: WorkloadPolicy, entrance: Entrance | undefined, request: TestRequest): string | undefined {
   const { from, port } = request;
@@ -109,6 +117,8 @@ export function refusalAt(policy: WorkloadPolicy, entrance: Entrance | undefined
   if (closed !== undefined) return waitsForSecret(closed);
   if (entrance === undefined)
     return port === undefined ? "the workload listens on no port" : `the workload does not listen on port ${port}`;
+  const unreachable = refusedFamily(entrance, request);
+  if (unreachable !== undefined) return unreachable;
   if (entrance.isGateway === true) return refusedByGateway(policy, entrance, request);
   if (request.outsider === true)
     throw new AppError("invalid-argument", `\`${policy.workload}\` is no gateway, and outsiders' TLS ends only there`, {

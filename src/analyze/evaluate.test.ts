@@ -100,6 +100,12 @@ test("a request comes to the port that it names", () => {
 for (const [what, policy, fields, why] of [
   ["a workload that listens on no port", policyOf(), {}, "the workload listens on no port"],
   ["another port", policyOf(listener(8080)), { port: 81 }, "the workload does not listen on port 81"],
+  [
+    "a client whose address is of the other family",
+    policyOf(listener(8080)),
+    { sourceIp: "2001:db8::1" },
+    "a client with the address 2001:db8::1 does not reach 10.0.0.7, which is of IPv4",
+  ],
   ["plaintext to STRICT", policyOf(listener(8080, { mtls: "STRICT" })), { from: undefined }, "plaintext, where the mode is STRICT"],
   ["mutual TLS to DISABLE", policyOf(listener(8080, { mtls: "DISABLE" })), {}, "mutual TLS, where the mode is DISABLE"],
   [
