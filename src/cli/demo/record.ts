@@ -44,9 +44,12 @@ function recordOf({ attempt, from, to }: Tried, records: readonly AuditRecord[])
   );
 }
 
-/** The record of each attempt; none is taken twice, since attempts follow one another closely. */
+/**
+ * The record of each attempt; none is taken twice, since attempts follow one another closely. By their times: a proxy's threads each report for themselves, so
+ * that what came later may arrive sooner.
+ */
 function recordsOf(tried: readonly Tried[], records: readonly AuditRecord[]): readonly (AuditRecord | undefined)[] {
-  const left = new Set(records);
+  const left = new Set(records.toSorted((one, other) => one.time - other.time));
   return tried.map((each) => {
     const record = recordOf(each, [...left]);
     if (record !== undefined) left.delete(record);
