@@ -20,6 +20,8 @@ export function describeFederation(name: string, flags: ProxyFlags, { skip = fal
       west.write(east);
       await Promise.all([east.startControlPlane(), west.startControlPlane()]);
       await Promise.all([east.startAgents(), west.startAgents()]);
+      // An agent is ready a moment before its proxy has opened the application's port.
+      await Promise.all([east, west].map((mesh) => until("its proxy answers", async () => (await mesh.ask("/by-name")) !== 0)));
     });
 
     test("strangers refuse each other in the handshake", async () => {
