@@ -1,16 +1,11 @@
-/** This machine as a member of its WorkloadGroup: one stream that says so while it is open, opened again whenever it ends. */
-import type { Client, ClientDuplexStream, ServiceError } from "@grpc/grpc-js";
-import { Backoff } from "../core/backoff.ts";
-import { AppError } from "../core/error.ts";
+/** This machine as a member of its WorkloadGroup: a stream that says so while it is open. */
+import type { AppError } from "../core/error.ts";
 import type { Logger } from "../core/logger.ts";
-import { fromGrpcError } from "../rpc/status.ts";
-import { type ControlPlane, connectControlPlane } from "./control-plane-call.ts";
 import { probeByProgram } from "./exec-probe.ts";
 import { HealthChecks } from "./health-checks.ts";
-import type { IssuedCertificate } from "./issued-certificate.ts";
+import { KeptStream, type StreamPlace } from "./kept-stream.ts";
 import { type ProbeResult, probeApplication } from "./probe-application.ts";
 import { type MemberProbe, type MemberReport, REGISTER, type ReceivedRegistration, type ReportedHealth } from "./registration-messages.ts";
-import type { Timers } from "./timers.ts";
 
 /** What this machine is to be. */
 export interface Membership {
@@ -22,15 +17,8 @@ export interface Membership {
   readonly execProbes: boolean;
 }
 
-export interface RegistrationOptions extends Membership {
+export interface RegistrationOptions extends Membership, StreamPlace {
   readonly address: string;
-  readonly controlPlane: ControlPlane;
-  readonly rootCertificateFile: string;
-  /** The certificate, while there is one that is valid. */
-  readonly certificate: () => IssuedCertificate | undefined;
-  readonly timers: Timers;
-  /** In [0, 1). */
-  readonly random: () => number;
   readonly logger: Logger;
 }
 
@@ -43,14 +31,6 @@ export interface RegistrationStatus {
   readonly lastError?: string;
 }
 
-type Call = ClientDuplexStream<MemberReport, ReceivedRegistration>;
-
-interface Attempt {
-  readonly client: Client;
-  readonly call: Call;
-}
-
-const FIRST_RETRY_MS = 500;
 /** Well within the time that the control plane waits for an agent to come back. */
 const LONGEST_RETRY_MS = 8_000;
 const LEAVE_MS = 3_000;
@@ -60,26 +40,32 @@ const NOT_ALLOWED = "the group's probe runs a program, which this agent was not 
 
 export class WorkloadRegistration {
   readonly #options: RegistrationOptions;
-  readonly #backoff: Backoff;
+  readonly #stream: KeptStream<MemberReport, ReceivedRegistration>;
   readonly #checks: HealthChecks;
   readonly #first = Promise.withResolvers<void>();
-  #attempt: Attempt | undefined;
   #registered = false;
   #lastError: AppError | undefined;
-  #cancelRetry = () => {};
-  #closed = false;
 
   constructor(options: RegistrationOptions) {
     this.#options = options;
-    const { timers, random, logger } = options;
-    this.#backoff = new Backoff({ firstMs: FIRST_RETRY_MS, maxMs: LONGEST_RETRY_MS, random });
+    const { timers, logger } = options;
+    this.#stream = new KeptStream({
+      ...options,
+      method: REGISTER,
+      channel: KEEPALIVE,
+      longestRetryMs: LONGEST_RETRY_MS,
+      withoutCertificate: "retry",
+      onOpen: (stream) => stream.write(this.#reportOf(this.#checks.health)),
+      onMessage: (registration) => this.#take(registration),
+      onRetry: (error, retryInMs) => this.#lost(error, retryInMs),
+    });
     this.#checks = new HealthChecks({
       ask: (probe) => this.#ask(probe),
       timers,
       onChange: (health) => {
         const words = health.healthy ? "the application is healthy" : "the application is not healthy: no calls are sent to it";
         logger.log(health.healthy ? "info" : "warn", words, health.healthy ? {} : { why: health.detail });
-        if (this.#attempt !== undefined) this.#write(this.#attempt.call, health);
+        this.#stream.open?.write(this.#reportOf(health));
       },
     });
   }
@@ -97,63 +83,20 @@ export class WorkloadRegistration {
 
   /** Registers with the certificate that there is by now. Resolves when the control plane has taken it for the first time; goes on until then. */
   start(): Promise<void> {
-    void this.#connect();
+    this.#stream.start();
     return this.#first.promise;
   }
 
   /** Says good-bye, so that nobody calls this machine any more; waits for the answer, and not for long. */
   async leave(): Promise<void> {
-    this.#closed = true;
-    this.#cancelRetry();
     this.#checks.stop();
-    const attempt = this.#attempt;
-    if (attempt === undefined) return;
-    const { group, address, timers, logger } = this.#options;
-    const done = Promise.withResolvers<boolean>();
-    attempt.call.once("status", () => done.resolve(true));
-    attempt.call.write({ group, address, health: undefined, leaving: true });
-    attempt.call.end();
-    const cancel = timers.after(LEAVE_MS, () => done.resolve(false));
-    const answered = await done.promise;
-    cancel();
-    if (!answered) logger.log("warn", "the control plane did not hear that this machine leaves: it finds out by itself");
-    attempt.call.cancel();
-    attempt.client.close();
+    if (await this.#stream.finish({ ...this.#reportOf(undefined), leaving: true }, LEAVE_MS)) return;
+    this.#options.logger.log("warn", "the control plane did not hear that this machine leaves: it finds out by itself");
   }
 
-  async #connect(): Promise<void> {
-    const { controlPlane, rootCertificateFile } = this.#options;
-    const certificate = this.#options.certificate();
-    if (this.#closed || this.#attempt !== undefined) return;
-    try {
-      if (certificate === undefined) throw new AppError("unavailable", "the machine has no valid certificate now");
-      const { client, explain } = await connectControlPlane({ controlPlane, rootCertificateFile, certificate }, KEEPALIVE);
-      if (this.#closed) client.close();
-      else this.#open(client, explain);
-    } catch (thrown) {
-      this.#retry(AppError.from(thrown));
-    }
-  }
-
-  #open(client: Client, explain: (thrown: unknown) => AppError): void {
-    const call: Call = client.makeBidiStreamRequest(REGISTER.path, REGISTER.requestSerialize, REGISTER.responseDeserialize);
-    this.#attempt = { client, call };
-    let failure: AppError | undefined;
-    call.on("data", (registration: ReceivedRegistration) => this.#take(registration));
-    call.on("error", (error: ServiceError) => {
-      failure = explain(fromGrpcError(error));
-    });
-    call.on("status", () => {
-      client.close();
-      this.#attempt = undefined;
-      if (!this.#closed) this.#retry(failure ?? new AppError("unavailable", "the stream ended"));
-    });
-    this.#write(call, this.#checks.health);
-  }
-
-  #write(call: Call, health: ReportedHealth | undefined): void {
+  #reportOf(health: ReportedHealth | undefined): MemberReport {
     const { group, address } = this.#options;
-    if (!this.#closed) call.write({ group, address, health, leaving: false });
+    return { group, address, health, leaving: false };
   }
 
   #take({ workload, check }: ReceivedRegistration): void {
@@ -161,18 +104,16 @@ export class WorkloadRegistration {
     if (!this.#registered) logger.log("info", "this machine is registered", { workload, group, address });
     this.#registered = true;
     this.#lastError = undefined;
-    this.#backoff.reset();
+    this.#stream.succeeded();
     this.#checks.use(check);
     this.#first.resolve();
   }
 
-  #retry(error: AppError): void {
+  #lost(error: AppError, retryInMs: number): void {
     this.#registered = false;
     this.#lastError = error;
-    const delayMs = Math.round(this.#backoff.next());
     const { message, code, help } = error;
-    this.#options.logger.log("warn", "this machine is not registered", { error: message, code, help, retryInMs: delayMs });
-    this.#cancelRetry = this.#options.timers.after(delayMs, () => void this.#connect());
+    this.#options.logger.log("warn", "this machine is not registered", { error: message, code, help, retryInMs });
   }
 
   #ask(asked: MemberProbe): Promise<ProbeResult> {

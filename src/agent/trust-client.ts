@@ -1,21 +1,12 @@
-/** Follows what the control plane says is to be trusted: one stream, opened again whenever it ends. */
-import type { Client, ClientDuplexStream, ServiceError } from "@grpc/grpc-js";
-import { Backoff } from "../core/backoff.ts";
+/** Follows what the control plane says is to be trusted. */
 import { AppError } from "../core/error.ts";
 import type { Logger } from "../core/logger.ts";
-import { fromGrpcError } from "../rpc/status.ts";
-import { type ControlPlane, connectControlPlane } from "./control-plane-call.ts";
-import type { IssuedCertificate } from "./issued-certificate.ts";
-import type { Timers } from "./timers.ts";
+import { KeptStream, type OpenStream, type StreamPlace } from "./kept-stream.ts";
 import { FOLLOW, type TrustReport, type TrustUpdate } from "./trust-messages.ts";
 
-export interface TrustClientOptions {
+export interface TrustClientOptions extends StreamPlace {
   /** `NAMESPACE/NAME`. */
   readonly workload: string;
-  readonly controlPlane: ControlPlane;
-  readonly rootCertificateFile: string;
-  /** The certificate, while there is one that is valid. */
-  readonly certificate: () => IssuedCertificate | undefined;
   /** Puts an update in force. What it rejects with is told to the control plane. */
   readonly take: (update: TrustUpdate) => Promise<void>;
   /** The certificate that the proxy uses, as far as is known. */
@@ -24,23 +15,9 @@ export interface TrustClientOptions {
   readonly onLost: () => void;
   /** The control plane does not take the certificate: it was revoked while nobody could tell so. */
   readonly onRefused: () => void;
-  readonly timers: Timers;
-  /** In [0, 1). */
-  readonly random: () => number;
   readonly logger: Logger;
 }
 
-type Call = ClientDuplexStream<TrustReport, TrustUpdate>;
-
-/** One connection with its stream; `nonce` is of the update in force. */
-interface Attempt {
-  readonly client: Client;
-  readonly call: Call;
-  nonce: string;
-  ended: boolean;
-}
-
-const FIRST_RETRY_MS = 500;
 const LONGEST_RETRY_MS = 30_000;
 /** A control plane of an older version has no bundles to push. */
 const UNSUPPORTED_RETRY_MS = 300_000;
@@ -50,109 +27,76 @@ const KEEPALIVE = { "grpc.keepalive_time_ms": 30_000, "grpc.keepalive_timeout_ms
 
 export class TrustClient {
   readonly #options: TrustClientOptions;
-  readonly #backoff: Backoff;
-  #attempt: Attempt | undefined;
-  #opening = false;
+  readonly #stream: KeptStream<TrustReport, TrustUpdate>;
+  /** Of the update in force that came by the stream that is open; empty before the first. */
+  #nonce = "";
   #turn: Promise<void> = Promise.resolve();
-  #cancelRetry: (() => void) | undefined;
-  #closed = false;
 
   constructor(options: TrustClientOptions) {
     this.#options = options;
-    this.#backoff = new Backoff({ firstMs: FIRST_RETRY_MS, maxMs: LONGEST_RETRY_MS, random: options.random });
+    this.#stream = new KeptStream({
+      ...options,
+      method: FOLLOW,
+      channel: KEEPALIVE,
+      longestRetryMs: LONGEST_RETRY_MS,
+      withoutCertificate: "wait",
+      onOpen: (stream) => this.#write(stream, "", ""),
+      onMessage: (update, stream) => {
+        this.#turn = this.#turn.then(() => this.#receive(stream, update));
+      },
+      onEnd: (error) => this.#lost(error),
+      onRetry: ({ code, message }, retryInMs) => {
+        const words = code === "unsupported" ? "the control plane pushes no trust bundle" : "the trust bundle is not followed";
+        options.logger.log("info", words, { reason: message, retryInMs });
+      },
+      waitAfter: ({ code }) => (code === "unsupported" ? UNSUPPORTED_RETRY_MS : undefined),
+    });
   }
 
   /** Whether what the control plane pushed last is in force here. */
   get current(): boolean {
-    return this.#attempt !== undefined && !this.#attempt.ended && this.#attempt.nonce !== "";
+    return this.#nonce !== "";
   }
 
   /** Connects, where it is neither connected nor about to be. */
   start(): void {
-    if (this.#attempt === undefined && this.#cancelRetry === undefined) void this.#connect();
+    this.#stream.start();
   }
 
   /** Says again what is in use. */
   report(): void {
-    if (this.#attempt !== undefined) this.#write(this.#attempt, this.#attempt.nonce, "");
+    const { open } = this.#stream;
+    if (open !== undefined) this.#write(open, this.#nonce, "");
   }
 
   close(): void {
-    this.#closed = true;
-    this.#cancelRetry?.();
-    this.#attempt?.call.cancel();
-    this.#attempt?.client.close();
-  }
-
-  async #connect(): Promise<void> {
-    this.#cancelRetry = undefined;
-    const { controlPlane, rootCertificateFile } = this.#options;
-    const certificate = this.#options.certificate();
-    if (certificate === undefined || this.#opening) return;
-    this.#opening = true;
-    try {
-      const { client, explain } = await connectControlPlane({ controlPlane, rootCertificateFile, certificate }, KEEPALIVE);
-      if (this.#closed) client.close();
-      else this.#open(client, explain);
-    } catch (thrown) {
-      this.#retry(AppError.from(thrown));
-    } finally {
-      this.#opening = false;
-    }
-  }
-
-  #open(client: Client, explain: (thrown: unknown) => AppError): void {
-    const call: Call = client.makeBidiStreamRequest(FOLLOW.path, FOLLOW.requestSerialize, FOLLOW.responseDeserialize);
-    const attempt: Attempt = { client, call, nonce: "", ended: false };
-    this.#attempt = attempt;
-    let failure: AppError | undefined;
-    call.on("data", (update: TrustUpdate) => {
-      this.#turn = this.#turn.then(() => this.#receive(attempt, update));
-    });
-    call.on("error", (error: ServiceError) => {
-      failure = explain(fromGrpcError(error));
-    });
-    call.on("status", () => this.#lost(attempt, failure));
-    this.#write(attempt, "", "");
+    this.#stream.close();
   }
 
   /** One update at a time, in the order in which they came. */
-  async #receive(attempt: Attempt, update: TrustUpdate): Promise<void> {
-    if (this.#closed || attempt.ended) return;
+  async #receive(stream: OpenStream<TrustReport>, update: TrustUpdate): Promise<void> {
+    if (!stream.isOpen) return;
     let refusal = "";
     try {
       await this.#options.take(update);
-      attempt.nonce = update.nonce;
-      this.#backoff.reset();
+      if (stream.isOpen) this.#nonce = update.nonce;
+      this.#stream.succeeded();
     } catch (thrown) {
       const { message } = AppError.from(thrown);
       refusal = message.slice(0, MAX_REFUSAL);
       this.#options.logger.log("error", "the trust bundle is not in force", { reason: message });
     }
-    this.#write(attempt, update.nonce, refusal);
+    this.#write(stream, update.nonce, refusal);
   }
 
-  #write(attempt: Attempt, nonce: string, refusal: string): void {
-    if (attempt.ended || this.#closed) return;
-    attempt.call.write({ workload: this.#options.workload, nonce, refusal, ...this.#options.inUse() });
+  #write(stream: OpenStream<TrustReport>, nonce: string, refusal: string): void {
+    stream.write({ workload: this.#options.workload, nonce, refusal, ...this.#options.inUse() });
   }
 
-  #lost(attempt: Attempt, failure: AppError | undefined): void {
-    attempt.ended = true;
-    attempt.client.close();
-    this.#attempt = undefined;
-    if (this.#closed) return;
+  #lost({ code }: AppError): void {
+    const hadNone = this.#nonce === "";
+    this.#nonce = "";
     this.#options.onLost();
-    if (failure?.code === "unauthenticated" && attempt.nonce === "") this.#options.onRefused();
-    this.#retry(failure ?? new AppError("unavailable", "the stream ended"));
-  }
-
-  #retry({ code, message }: AppError): void {
-    if (this.#closed) return;
-    const unsupported = code === "unsupported";
-    const delayMs = Math.round(unsupported ? UNSUPPORTED_RETRY_MS : this.#backoff.next());
-    const words = unsupported ? "the control plane pushes no trust bundle" : "the trust bundle is not followed";
-    this.#options.logger.log("info", words, { reason: message, retryInMs: delayMs });
-    this.#cancelRetry = this.#options.timers.after(delayMs, () => void this.#connect());
+    if (code === "unauthenticated" && hadNone) this.#options.onRefused();
   }
 }

@@ -3,19 +3,11 @@ import { create } from "@bufbuild/protobuf";
 import { Metadata, type ServerDuplexStream } from "@grpc/grpc-js";
 import { AppError } from "../core/error.ts";
 import { type TrustReport, type TrustUpdate, TrustUpdateSchema } from "../gen/garrison/v1/trust_pb.js";
-import { toGrpcStatus } from "../rpc/status.ts";
+import type { AdmittedAgent, AgentStream } from "../rpc/agent-streams.ts";
+import { endCall } from "../rpc/status.ts";
 import type { TrustState } from "./trust-state.ts";
 
 export type TrustCall = ServerDuplexStream<TrustReport, TrustUpdate>;
-
-/** Who follows, as its certificate proves. */
-export interface AdmittedAgent {
-  /** `NAMESPACE/NAME`. */
-  readonly workload: string;
-  readonly identity: string;
-  /** Milliseconds. */
-  readonly expiresAt: number;
-}
 
 /** What is known of an agent that is connected. */
 export interface TrustFollower extends AdmittedAgent {
@@ -41,7 +33,7 @@ function hexText(text: string): string {
   throw new AppError("invalid-argument", "a report names its certificate and authority in hex");
 }
 
-export class FollowerStream implements TrustFollower {
+export class FollowerStream implements TrustFollower, AgentStream {
   readonly workload: string;
   readonly identity: string;
   readonly expiresAt: number;
@@ -133,7 +125,6 @@ export class FollowerStream implements TrustFollower {
   end(reason: AppError | undefined): void {
     if (this.#ended) return;
     this.#ended = true;
-    if (reason === undefined) this.#call.end();
-    else this.#call.emit("error", Object.assign(new Error(reason.message), toGrpcStatus(reason)));
+    endCall(this.#call, reason);
   }
 }

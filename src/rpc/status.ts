@@ -1,5 +1,5 @@
 /** The one table between our errors and gRPC's status codes. What a caller reads is the message alone; the cause stays in the log. */
-import { Metadata, type ServiceError, status } from "@grpc/grpc-js";
+import { Metadata, type ServerDuplexStream, type ServiceError, status } from "@grpc/grpc-js";
 import { AppError, type ErrorCode } from "../core/error.ts";
 
 const STATUS_OF_CODE = {
@@ -35,6 +35,12 @@ export function toGrpcStatus(error: AppError): GrpcFailure {
   const metadata = new Metadata();
   metadata.set(PUSHBACK, String(error.retryAfterMs));
   return { ...failure, metadata };
+}
+
+/** Ends a server's stream: with a failure, or well. */
+export function endCall(call: Pick<ServerDuplexStream<unknown, unknown>, "end" | "emit">, reason: AppError | undefined): void {
+  if (reason === undefined) call.end();
+  else call.emit("error", Object.assign(new Error(reason.message), toGrpcStatus(reason)));
 }
 
 const CODE_OF_STATUS: ReadonlyMap<status, ErrorCode> = new Map([

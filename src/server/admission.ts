@@ -2,11 +2,11 @@
 
 import type { ReportingWorkload } from "../audit/reporting-stream.ts";
 import type { TrustAnchors } from "../ca/authority.ts";
-import type { AdmittedAgent } from "../ca/trust-follower.ts";
 import type { Clock } from "../core/clock.ts";
 import { AppError } from "../core/error.ts";
 import { formatSpiffeId } from "../identity/spiffe-id.ts";
 import type { MeshSnapshot, Workload } from "../mesh/snapshot.ts";
+import type { AdmittedAgent } from "../rpc/agent-streams.ts";
 import { parseCertificate } from "../x509/certificate.ts";
 import { verifyChain } from "../x509/chain.ts";
 import type { Admission } from "../xds/stream.ts";

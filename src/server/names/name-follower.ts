@@ -1,23 +1,18 @@
 /** One agent that follows the names of the mesh: updates go out one at a time, the newest next. */
 import { create } from "@bufbuild/protobuf";
 import { Metadata, type ServerDuplexStream } from "@grpc/grpc-js";
-import type { AdmittedAgent } from "../../ca/trust-follower.ts";
 import type { NameTable } from "../../compile/names.ts";
 import type { AppError } from "../../core/error.ts";
 import { type NamesReport, type NamesUpdate, NamesUpdateSchema } from "../../gen/garrison/v1/names_pb.js";
-import { toGrpcStatus } from "../../rpc/status.ts";
+import type { AdmittedAgent, AgentStream } from "../../rpc/agent-streams.ts";
+import { endCall } from "../../rpc/status.ts";
 import { changeTo, versionOf } from "./name-changes.ts";
 
 export type NamesCall = ServerDuplexStream<NamesReport, NamesUpdate>;
 
-/** Ends a call, or refuses it. */
-export function endCall(call: NamesCall, reason: AppError | undefined): void {
-  if (reason === undefined) call.end();
-  else call.emit("error", Object.assign(new Error(reason.message), toGrpcStatus(reason)));
-}
-
-export class NameFollower {
-  readonly agent: AdmittedAgent;
+export class NameFollower implements AgentStream {
+  readonly workload: string;
+  readonly expiresAt: number;
   readonly #call: NamesCall;
   #nonces = 0;
   #waitsFor: { readonly nonce: string; readonly table: NameTable } | undefined;
@@ -26,8 +21,8 @@ export class NameFollower {
   #table: NameTable | undefined;
   #ended = false;
 
-  constructor(call: NamesCall, agent: AdmittedAgent, { version }: NamesReport) {
-    this.agent = agent;
+  constructor(call: NamesCall, { workload, expiresAt }: AdmittedAgent, { version }: NamesReport) {
+    [this.workload, this.expiresAt] = [workload, expiresAt];
     this.#call = call;
     this.#version = version;
     // Tells the client that it was admitted.

@@ -4,7 +4,7 @@ import { Metadata, type ServerDuplexStream } from "@grpc/grpc-js";
 import { AppError } from "../../core/error.ts";
 import { Health, type Registration, type RegistrationReport, RegistrationSchema } from "../../gen/garrison/v1/registration_pb.js";
 import type { WorkloadGroupObject } from "../../policy/model.ts";
-import { toGrpcStatus } from "../../rpc/status.ts";
+import { endCall } from "../../rpc/status.ts";
 import type { Caller } from "../admission.ts";
 import type { AdmittedMember } from "./claim.ts";
 import type { Member, ReportedHealth } from "./member.ts";
@@ -18,10 +18,6 @@ const MAX_DETAIL = 300;
 export function reportedHealth({ health, detail }: RegistrationReport): ReportedHealth | undefined {
   if (health === Health.HEALTHY) return { healthy: true, detail: "" };
   return health === Health.UNHEALTHY ? { healthy: false, detail: detail.slice(0, MAX_DETAIL) } : undefined;
-}
-
-export function refuseCall(call: RegistrationCall, reason: AppError): void {
-  call.emit("error", Object.assign(new Error(reason.message), toGrpcStatus(reason)));
 }
 
 export class MemberStream {
@@ -76,7 +72,6 @@ export class MemberStream {
   end(reason: AppError | undefined): void {
     if (this.ended) return;
     this.ended = true;
-    if (reason === undefined) this.#call.end();
-    else refuseCall(this.#call, reason);
+    endCall(this.#call, reason);
   }
 }

@@ -5,9 +5,10 @@ import type { Logger } from "../../core/logger.ts";
 import type { RegistrationReport } from "../../gen/garrison/v1/registration_pb.js";
 import type { MeshSnapshot } from "../../mesh/snapshot.ts";
 import { RateLimit } from "../../rpc/rate-limit.ts";
+import { endCall } from "../../rpc/status.ts";
 import type { Caller } from "../admission.ts";
 import { admitMember, type Claim } from "./claim.ts";
-import { MemberStream, type RegistrationCall, refuseCall, reportedHealth } from "./member-stream.ts";
+import { MemberStream, type RegistrationCall, reportedHealth } from "./member-stream.ts";
 import type { EntryStore } from "./store.ts";
 
 export interface RegistrationServiceOptions {
@@ -69,7 +70,7 @@ export class RegistrationService {
   #open(call: RegistrationCall): void {
     call.on("error", () => undefined);
     if (this.#closed || this.#streams >= MAX_STREAMS) {
-      refuseCall(call, new AppError("resource-exhausted", "too many machines are registered"));
+      endCall(call, new AppError("resource-exhausted", "too many machines are registered"));
       return;
     }
     this.#streams += 1;
@@ -81,7 +82,7 @@ export class RegistrationService {
       this.#streams -= 1;
       clearTimeout(late);
       if (stream !== undefined) this.#end(stream, reason);
-      else if (reason !== undefined) refuseCall(call, reason);
+      else if (reason !== undefined) endCall(call, reason);
     };
     const late = setTimeout(() => end(new AppError("deadline-exceeded", "the stream did not begin with a report")), FIRST_REPORT_MS);
     call.on("data", (report: RegistrationReport) => {
