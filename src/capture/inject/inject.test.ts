@@ -128,13 +128,18 @@ describe("an injected pod", () => {
     assert.throws(() => injected(podOf({}, { annotations: { "proxy.istio.io/config": "{" } })), /is not YAML/);
   });
 
-  it("runs nothing of its own as the proxy's user, which nobody captures", () => {
+  it("runs nothing of its own as the proxy's user or group, which nobody captures", () => {
     for (const spec of [
       { securityContext: { runAsUser: 1337 } },
       { containers: [{ name: "app", securityContext: { runAsUser: 1337 } }] },
       { initContainers: [{ name: "init", securityContext: { runAsUser: 1337 } }] },
     ])
       assert.throws(() => injectPod(podOf(spec), OPTIONS), /runs something as user 1337/);
+    for (const spec of [
+      { securityContext: { runAsGroup: 1337 } },
+      { containers: [{ name: "app", securityContext: { runAsGroup: 1337 } }] },
+    ])
+      assert.throws(() => injectPod(podOf(spec), OPTIONS), /runs something as group 1337/);
   });
 });
 

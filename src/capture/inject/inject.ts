@@ -1,5 +1,6 @@
 /** A pod -> the pod with its agent and proxy. Pure, for files and for the webhook alike; twice is the same as once. */
 import { AppError } from "../../core/error.ts";
+import { DEFAULT_CAPTURE } from "../options.ts";
 import { captureArguments, capturesDns, checkInterceptionMode, proxyResources } from "./annotations.ts";
 import {
   captureContainer,
@@ -21,7 +22,7 @@ export type Injection =
 const INJECT = "sidecar.istio.io/inject";
 const REWRITE = "sidecar.istio.io/rewriteAppHTTPProbers";
 const STATUS = "sidecar.istio.io/status";
-const PROXY_USER = 1337;
+const { proxyUid, proxyGid } = DEFAULT_CAPTURE;
 
 function skipReason(pod: Plain): string | undefined {
   const metadata = plainOf(pod, "metadata");
@@ -34,17 +35,15 @@ function skipReason(pod: Plain): string | undefined {
   return undefined;
 }
 
-/** What runs as the proxy's user is not captured, and would go around the proxy. */
+/** What runs as the proxy's user or group is not captured, and would go around the proxy. */
 function checkUsers(spec: Plain): void {
-  const users = [spec, ...listOf(spec, "containers"), ...listOf(spec, "initContainers")];
-  if (!users.some((each) => plainOf(each, "securityContext").runAsUser === PROXY_USER)) return;
-  throw new AppError(
-    "invalid-configuration",
-    `the pod runs something as user ${PROXY_USER}, which is the proxy's, whose traffic is not captured`,
-    {
-      help: "choose another `runAsUser`",
-    },
-  );
+  const contexts = [spec, ...listOf(spec, "containers"), ...listOf(spec, "initContainers")].map((each) => plainOf(each, "securityContext"));
+  const refuse = (what: string, field: string): never => {
+    const message = `the pod runs something as ${what}, which is the proxy's, whose traffic is not captured`;
+    throw new AppError("invalid-configuration", message, { help: `choose another \`${field}\`` });
+  };
+  if (contexts.some(({ runAsUser }) => runAsUser === proxyUid)) refuse(`user ${proxyUid}`, "runAsUser");
+  if (contexts.some(({ runAsGroup }) => runAsGroup === proxyGid)) refuse(`group ${proxyGid}`, "runAsGroup");
 }
 
 function injectedMeta(metadata: Plain): Plain {
