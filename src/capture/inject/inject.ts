@@ -9,10 +9,11 @@ import {
   type PodSettings,
   SIDECAR,
   sidecarContainer,
-  VOLUMES,
+  volumes,
 } from "./containers.ts";
 import { listOf, type Plain, plainOf, textOf } from "./plain.ts";
 import { rewriteProbes } from "./probes.ts";
+import { withWorkloadApi, workloadApiContainers } from "./workload-api.ts";
 
 export type Injection =
   | { readonly kind: "injected"; readonly pod: Plain }
@@ -46,8 +47,8 @@ function checkUsers(spec: Plain): void {
   if (contexts.some(({ runAsGroup }) => runAsGroup === proxyGid)) refuse(`group ${proxyGid}`, "runAsGroup");
 }
 
-function injectedMeta(metadata: Plain): Plain {
-  const status = JSON.stringify({ initContainers: [INIT_CONTAINER, SIDECAR], volumes: VOLUMES.map(({ name }) => name) });
+function injectedMeta(metadata: Plain, added: readonly Plain[]): Plain {
+  const status = JSON.stringify({ initContainers: [INIT_CONTAINER, SIDECAR], volumes: added.map(({ name }) => name) });
   return {
     ...metadata,
     labels: { ...plainOf(metadata, "labels"), "security.istio.io/tlsMode": "istio" },
@@ -71,15 +72,22 @@ export function injectPod(pod: Plain, options: InjectOptions): Injection {
   const own = { containers: listOf(spec, "containers"), probes: {} };
   const { containers, probes } = rewrites ? rewriteProbes(own.containers) : own;
   const first = rewrites ? rewriteProbes(listOf(spec, "initContainers")) : { containers: listOf(spec, "initContainers"), probes: {} };
+  const apiContainers = workloadApiContainers(annotations, spec);
   const settings: PodSettings = {
     capture: captureArguments(annotations),
     dnsCapture: capturesDns(annotations) ?? options.dnsCapture ?? false,
+    workloadApi: apiContainers.size > 0,
     resources: proxyResources(annotations),
   };
   const sidecar = sidecarContainer(options, settings, { ...probes, ...first.probes });
-  const initContainers = [captureContainer(options, settings), sidecar, ...first.containers];
-  const volumes = [...listOf(spec, "volumes"), ...VOLUMES];
-  return { kind: "injected", pod: { ...pod, metadata: injectedMeta(metadata), spec: { ...spec, initContainers, containers, volumes } } };
+  const added = volumes(settings);
+  const injectedSpec = {
+    ...spec,
+    initContainers: [captureContainer(options, settings), sidecar, ...withWorkloadApi(first.containers, apiContainers)],
+    containers: withWorkloadApi(containers, apiContainers),
+    volumes: [...listOf(spec, "volumes"), ...added],
+  };
+  return { kind: "injected", pod: { ...pod, metadata: injectedMeta(metadata, added), spec: injectedSpec } };
 }
 
 // === Objects that make pods ===
