@@ -14,6 +14,7 @@ export function inject(options: () => InjectOptions): AdmissionHandler {
       const { metadata, spec } = injection.pod;
       return {
         allowed: true,
+        ...(injection.notes.length === 0 ? {} : { warnings: injection.notes }),
         patch: [
           { op: "replace", path: "/metadata", value: metadata },
           { op: "replace", path: "/spec", value: spec },
