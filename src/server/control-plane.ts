@@ -322,7 +322,7 @@ export async function startControlPlane(given: ControlPlaneOptions): Promise<Con
     const port = await bindServer(server, options.listen, serverCredentials(serving.material));
     const listen = { host: options.listen.host, port };
     if (options.crlListen !== undefined) {
-      const crl = await serveCrl({ listen: options.crlListen, lists: () => authority.revocationLists(), clock, logger });
+      const crl = await serveCrl({ listen: options.crlListen, lists: () => authority.lists.served(), clock, logger });
       cleanup.push(() => crl.close());
     }
     trust.onWithdrawal(() => server.drain(formatHostPort(listen), DRAIN_MS));
