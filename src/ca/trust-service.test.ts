@@ -16,7 +16,13 @@ const WORKLOAD = "shop/cart";
 
 function stateOf(...roots: readonly string[]): TrustState {
   const bundle = { roots: roots.join(""), jwks: "", sequence: roots.length, refreshHintSeconds: 300 };
-  return { bundles: new Map([[DEFAULT_TRUST_DOMAIN, bundle]]), roots: new Set(roots), tainted: new Set(), revocationLists: "" };
+  return {
+    bundles: new Map([[DEFAULT_TRUST_DOMAIN, bundle]]),
+    roots: new Set(roots),
+    tainted: new Set(),
+    revocationLists: "",
+    unlisted: "",
+  };
 }
 
 /** A service over TLS; `current` and `now` may be set while it runs. */
