@@ -8,7 +8,7 @@ import { GarrisonProcess, garrison } from "./garrison.ts";
 import { Place } from "./place.ts";
 
 interface Container {
-  readonly env: readonly { readonly name: string; readonly value: string }[];
+  readonly env: readonly { readonly name: string; readonly value?: string }[];
   readonly volumeMounts: readonly { readonly name: string; readonly mountPath: string }[];
 }
 
@@ -27,7 +27,9 @@ test("a command in a control plane's pod asks that control plane, and names no f
   const volume = join(place.folder, "volume");
   mkdirSync(volume);
   // The volume is elsewhere here; all else is as in the pod.
-  const inPod = Object.fromEntries(env.map(({ name, value }) => [name, value.replace(mountPath, volume)]));
+  const inPod = Object.fromEntries(
+    env.flatMap(({ name, value }) => (value === undefined ? [] : [[name, value.replace(mountPath, volume)]])),
+  );
   const options = { env: inPod, cwd: place.config };
   const served = new GarrisonProcess(place, ["serve", "--config", place.config, "--listen", "127.0.0.1:0"], options);
   await served.line(/ control plane serves /);
