@@ -158,3 +158,34 @@ test("a new certificate is used by the next connection", async (t) => {
   serving.material.update(other.material.current);
   assert.notEqual(await serial(), before);
 });
+
+test("whoever connects and says nothing is cut off within seconds", async (t) => {
+  const { port } = await setUp(t, {});
+  const socket = connect({ host: "127.0.0.1", port, rejectUnauthorized: false });
+  t.after(() => socket.destroy());
+  await once(socket, "secureConnect");
+  socket.write("POST /a HTTP/1.1\r\nhost: a\r\n");
+  socket.on("error", () => undefined).resume();
+  const began = performance.now();
+  await once(socket, "close");
+  // The headers' 3 s, and not the 30 s of Node's own looking.
+  assert.ok(performance.now() - began < 15_000);
+});
+
+test("connections on which nothing is asked any more keep nobody out", async (t) => {
+  const { port, ask } = await setUp(t, { "/a": () => ({ allowed: true }) });
+  const idle = await Promise.all(
+    Array.from({ length: 200 }, async () => {
+      const socket = connect({ host: "127.0.0.1", port, rejectUnauthorized: false });
+      socket.on("error", () => undefined);
+      await once(socket, "secureConnect");
+      socket.write("GET /readyz HTTP/1.1\r\nhost: a\r\n\r\n");
+      await once(socket, "data");
+      return socket;
+    }),
+  );
+  t.after(() => idle.forEach((socket) => void socket.destroy()));
+  // The first attempt may be the one that makes room.
+  const answer = await ask("/a", review()).catch(() => ask("/a", review()));
+  assert.equal(answer.status, 200);
+});

@@ -32,6 +32,8 @@ const LIMITS = {
   /** Milliseconds for the head of a request, and for all of it. */
   headersMs: 3_000,
   requestMs: 5_000,
+  /** How often these are looked at: Node's own 30 s would make them as long. */
+  checkingMs: 1_000,
   keepAliveMs: 60_000,
   connections: 200,
 } as const;
@@ -106,15 +108,17 @@ function followMaterial(server: Server, material: RotatingTlsMaterial, logger: L
 }
 
 function serverWith({ key, chain }: TlsMaterial, { handlers, logger }: WebhookServerOptions): Server {
-  const { headersMs: headersTimeout, requestMs: requestTimeout, keepAliveMs: keepAliveTimeout } = LIMITS;
-  const options = { key, cert: chain, minVersion: "TLSv1.2", headersTimeout, requestTimeout, keepAliveTimeout } as const;
-  const server = createServer({ ...options, handshakeTimeout: LIMITS.headersMs }, (request, response) => {
+  const { headersMs, requestMs: requestTimeout, keepAliveMs: keepAliveTimeout, checkingMs: connectionsCheckingInterval } = LIMITS;
+  const times = { headersTimeout: headersMs, handshakeTimeout: headersMs, requestTimeout, keepAliveTimeout, connectionsCheckingInterval };
+  const server = createServer({ key, cert: chain, minVersion: "TLSv1.2", ...times }, (request, response) => {
     answer(handlers, request).then(
       (review) => send(response, 200, review),
       (thrown: unknown) => refuse(request, response, thrown, logger),
     );
   });
   server.maxConnections = LIMITS.connections;
+  // Whoever keeps connections without asking anything makes room for who does, be it the kubelet.
+  server.on("drop", () => server.closeIdleConnections());
   return server;
 }
 
