@@ -19,7 +19,7 @@ import { AccessLogService } from "../gen/envoy/service/accesslog/v3/als_pb.js";
 import { NameTables } from "../gen/garrison/v1/names_pb.js";
 import { DecisionLog } from "../gen/garrison/v1/proxy_pb.js";
 import { TrustBundles } from "../gen/garrison/v1/trust_pb.js";
-import { formatSpiffeId } from "../identity/spiffe-id.ts";
+import { formatSpiffeId, parseSpiffeId } from "../identity/spiffe-id.ts";
 import type { FixedSettings } from "../mesh/mesh-config.ts";
 import type { MeshSettings } from "../mesh/snapshot.ts";
 import type { IpBlock } from "../policy/ip-block.ts";
@@ -241,6 +241,12 @@ function addServices(
   });
 }
 
+/** `NAMESPACE/NAME` of an identity. */
+function accountOf(identity: string): string {
+  const { namespace, serviceAccount } = parseSpiffeId(identity);
+  return `${namespace}/${serviceAccount}`;
+}
+
 /** Starts a control plane; it serves when this resolves. Throws what the operator must put right, and leaves nothing open. */
 export async function startControlPlane(given: ControlPlaneOptions): Promise<ControlPlane> {
   const { settings, fixed } = await settleSettings(given.config, given.settings, given.fixed ?? {});
@@ -292,7 +298,11 @@ export async function startControlPlane(given: ControlPlaneOptions): Promise<Con
       tokens: state.tokens,
       rootNamespace: settings.rootNamespace,
       api,
-      clusters: { own: place.name ?? DEFAULT_CLUSTER_NAME, others: place.others },
+      clusters: {
+        own: place.name ?? DEFAULT_CLUSTER_NAME,
+        others: place.others,
+        never: new Set((options.registrationAuthorities ?? []).map(accountOf)),
+      },
       ...(options.signal === undefined ? {} : { signal: options.signal }),
     });
     cleanup.push(() => source.close());
