@@ -2,24 +2,13 @@ import { stringify } from "yaml";
 import { AppError } from "../core/error.ts";
 import { nameOf } from "../install/kinds.ts";
 import { applyRemoteReader, remoteSecret } from "../install/remote-reader.ts";
-import { isDnsLabel } from "../policy/decode/kubernetes-name.ts";
 import { openKubernetesApi } from "../sources/kubernetes/api.ts";
-import type { Command, ParsedArguments } from "./command.ts";
+import type { Command } from "./command.ts";
 import { EXIT } from "./exit.ts";
-import { KUBECONFIG_OPTION, NAMESPACE_OPTION, namespaceOf } from "./install-options.ts";
+import { checkedNamespace, KUBECONFIG_OPTION, NAMESPACE_OPTION, namespaceOf } from "./install-options.ts";
 import { clusterName, parseCount, required } from "./options.ts";
 
 const MAX_SECONDS = 3_600;
-
-/** Throws `invalid-argument`. */
-function namespaces(parsed: ParsedArguments): readonly string[] {
-  const names = parsed.values("only-namespace");
-  const wrong = [...names, required(parsed, "secret-namespace")].find((name) => !isDnsLabel(name));
-  if (wrong === undefined) return names;
-  throw new AppError("invalid-argument", `\`${wrong}\` is not the name of a namespace`, {
-    help: "names are of lower-case letters, digits and `-`",
-  });
-}
 
 /** Throws `invalid-argument`. */
 function serverUrl(text: string): string {
@@ -51,7 +40,9 @@ export const command: Command = {
   ],
   run: async (parsed) => {
     const name = clusterName(required(parsed, "name"));
-    const [namespace, only] = [namespaceOf(parsed), namespaces(parsed)];
+    const namespace = namespaceOf(parsed);
+    const namespaces = parsed.values("only-namespace").map(checkedNamespace);
+    const secretNamespace = checkedNamespace(required(parsed, "secret-namespace"));
     const server = parsed.value("server");
     const given = server === undefined ? undefined : serverUrl(server);
     const signal = AbortSignal.timeout(parseCount("timeout", required(parsed, "timeout"), 1, MAX_SECONDS) * 1000);
@@ -59,13 +50,7 @@ export const command: Command = {
     const report = (...[manifest, outcome]: Parameters<Parameters<typeof applyRemoteReader>[0]["report"]>): void =>
       void process.stderr.write(`${nameOf(manifest)} ${outcome}\n`);
     const reader = await applyRemoteReader({ api, namespace, signal, report });
-    const secret = remoteSecret({
-      name,
-      server: given ?? api.server,
-      reader,
-      namespace: required(parsed, "secret-namespace"),
-      namespaces: only,
-    });
+    const secret = remoteSecret({ name, server: given ?? api.server, reader, namespace: secretNamespace, namespaces });
     process.stdout.write(stringify(secret));
     return EXIT.ok;
   },
