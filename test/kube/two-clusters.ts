@@ -6,7 +6,6 @@ import { GarrisonProcess, garrison } from "../feature/garrison.ts";
 import type { Place } from "../feature/place.ts";
 import { Cluster } from "./cluster.ts";
 
-export const PROXIED = { "security.istio.io/tlsMode": "istio" };
 export const SECRETS = "istio-system";
 export const SECRET = { apiVersion: "v1", kind: "Secret", metadata: { name: "istio-remote-secret-west", namespace: SECRETS } };
 
