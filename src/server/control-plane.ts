@@ -33,7 +33,8 @@ import { serveAdmin } from "./admin.ts";
 import { adminRoutes } from "./admin-routes.ts";
 import { type AdmissionOptions, followerAdmission, reporterAdmission, streamAdmission } from "./admission.ts";
 import { openCaSecret } from "./cluster/ca-secret.ts";
-import { startClusterDuties } from "./cluster/duties.ts";
+import { clusterStatuses } from "./cluster/cluster-status.ts";
+import { type ClusterDuties, startClusterDuties } from "./cluster/duties.ts";
 import { type ClusterPlace, DEFAULT_CLUSTER_NAME, DEFAULT_CLUSTER_PLACE, serviceNames } from "./cluster/place.ts";
 import { newReplica } from "./cluster/replica.ts";
 import { openSharedState } from "./cluster/shared-state.ts";
@@ -339,6 +340,7 @@ export async function startControlPlane(given: ControlPlaneOptions): Promise<Con
 
     const endpoint = await openBundleEndpoint(options, () => trust.source.own, serving.material, logger);
     cleanup.push(() => endpoint?.close());
+    let duties: ClusterDuties | undefined;
     const adminSocket = join(state.folder, "admin.sock");
     const routes = adminRoutes({
       version,
@@ -367,7 +369,7 @@ export async function startControlPlane(given: ControlPlaneOptions): Promise<Con
       connections: () => ads.connections(),
       trust,
       federation,
-      clusters: source.clusters,
+      clusters: () => clusterStatuses(source.clusters(), (name) => duties?.remoteProblems(name) ?? []),
       meshRoots,
       audit: auditHandler(state.store, { clock }),
     });
@@ -378,7 +380,7 @@ export async function startControlPlane(given: ControlPlaneOptions): Promise<Con
     });
     if (source.cluster !== undefined) {
       const { cluster } = source;
-      const duties = await startClusterDuties({
+      duties = await startClusterDuties({
         cluster,
         place,
         replica,
@@ -391,7 +393,7 @@ export async function startControlPlane(given: ControlPlaneOptions): Promise<Con
         logger,
         registrationAuthorities: options.registrationAuthorities ?? [],
       });
-      cleanup.push(() => duties.close());
+      cleanup.push(() => duties?.close());
     }
     const identity = formatSpiffeId(servingIdentity(settings.trustDomain));
     writeControlPlaneFile(state.folder, {

@@ -8,11 +8,11 @@ import { brokenMeshConfig } from "../sources/broken-mesh-config.ts";
 import { watchFolder } from "../sources/folder-watcher.ts";
 import { type KubernetesApi, openKubernetesApi } from "../sources/kubernetes/api.ts";
 import { type ClusterSource, watchCluster } from "../sources/kubernetes/cluster-source.ts";
-import type { RemoteClusters } from "../sources/kubernetes/remote/remote-clusters.ts";
+import type { RemoteClusterStatus, RemoteClusters } from "../sources/kubernetes/remote/remote-clusters.ts";
 import { TokenReviewer } from "../sources/kubernetes/token-review.ts";
 import { watchedKinds } from "../sources/kubernetes/watched-kinds.ts";
 import type { ConfigurationSnapshot } from "../sources/snapshot.ts";
-import { type ClusterStatus, ownStatus } from "./cluster/cluster-status.ts";
+import { type OwnClusterStatus, ownStatus } from "./cluster/cluster-status.ts";
 import { ClusterTokens } from "./cluster/cluster-tokens.ts";
 import { OtherClusters, type OtherClustersPlace } from "./cluster/other-clusters.ts";
 import type { Configuration } from "./mesh-state.ts";
@@ -57,7 +57,7 @@ export interface OpenedSource {
   /** Undefined for a folder. */
   readonly ownCluster: string | undefined;
   /** All clusters of the mesh, the own one first; none for a folder. */
-  clusters(): readonly ClusterStatus[];
+  clusters(): readonly (RemoteClusterStatus | OwnClusterStatus)[];
   close(): Promise<void>;
 }
 

@@ -84,6 +84,21 @@ test("a review is answered by the handler of its path, whatever the API server's
   assert.deepEqual((await ask("/b", review())).body.response, { uid: "1-2", allowed: false, status });
 });
 
+test("another cluster's API server says by the path which it is, and nothing but a name is one", async (t) => {
+  const seen: (string | undefined)[] = [];
+  const { ask } = await setUp(t, {
+    "/a": ({ cluster }) => {
+      seen.push(cluster);
+      return { allowed: true };
+    },
+  });
+  await ask("/a/cluster/west_1.b?timeout=5s", review());
+  assert.deepEqual(seen, ["west_1.b"]);
+  for (const path of ["/a/cluster/", "/a/cluster/a%20b", "/a/cluster/a/net/b", `/a/cluster/${"w".repeat(129)}`, "/b/cluster/west"])
+    assert.equal((await ask(path, review())).status, 404, path);
+  assert.equal(seen.length, 1);
+});
+
 test("a change of the object is a JSON patch in base64", async (t) => {
   const patch = [{ op: "add", path: "/metadata/labels", value: { a: "b" } }] as const;
   const { ask } = await setUp(t, { "/mutate": () => ({ allowed: true, patch }) });

@@ -1,6 +1,6 @@
 /**
- * The HTTPS server that an API server asks before it keeps an object. Whoever can connect may ask: an answer depends on the request
- * alone and tells nothing else. So that nobody's questions crowd out the API server's, all of it is bounded.
+ * The HTTPS server that API servers ask before they keep an object. Whoever can connect may ask: an answer depends on the request and tells
+ * nothing else, but for which clusters the mesh has. So that nobody's questions crowd out the API servers', all of it is bounded.
  */
 import { once } from "node:events";
 import type { IncomingMessage, ServerResponse } from "node:http";
@@ -10,7 +10,7 @@ import type { Logger } from "../../core/logger.ts";
 import type { RotatingTlsMaterial, TlsMaterial } from "../../rpc/credentials.ts";
 import { type AdmissionHandler, readReview, reviewOf } from "./admission-review.ts";
 
-/** By the path that the webhook configuration names. */
+/** By the path that the webhook configuration names; that of another cluster ends in `/cluster/NAME`, as Istio's. */
 export type AdmissionHandlers = Readonly<Record<string, AdmissionHandler>>;
 
 export interface WebhookServerOptions {
@@ -62,6 +62,9 @@ async function bodyOf(request: IncomingMessage): Promise<unknown> {
   }
 }
 
+/** A cluster's name is a key of a Secret. */
+const OF_CLUSTER = /^(\/[a-z]+)\/cluster\/([-._a-zA-Z0-9]{1,128})$/;
+
 /** Where a kubelet asks whether the control plane serves: webhooks are the last that it opens. */
 const READY = "/readyz";
 
@@ -69,10 +72,11 @@ async function answer(handlers: AdmissionHandlers, request: IncomingMessage): Pr
   // The API server adds `?timeout=`.
   const path = (request.url ?? "").split("?", 1)[0] ?? "";
   if (path === READY && request.method === "GET") return { ready: true };
-  const handler = Object.hasOwn(handlers, path) ? handlers[path] : undefined;
+  const [, base = path, cluster] = OF_CLUSTER.exec(path) ?? [];
+  const handler = Object.hasOwn(handlers, base) ? handlers[base] : undefined;
   if (handler === undefined) throw new AppError("not-found", "there is no such webhook");
   if (request.method !== "POST") throw new AppError("unsupported", "a review is sent by POST");
-  const review = readReview(await bodyOf(request));
+  const review = readReview(await bodyOf(request), cluster);
   return reviewOf(review.uid, handler(review));
 }
 
