@@ -32,7 +32,7 @@ export const CLUSTER_PLACE_OPTIONS = {
   citadel: {
     type: "many",
     value: "NAMESPACE",
-    doc: "Citadel mode for this namespace, `*` for all: each service account gets a Secret `istio.NAME` with a key and certificates. Whoever may read Secrets there can then be any of its accounts (deploy/kubernetes/citadel-rbac.yaml)",
+    doc: "Citadel mode for this namespace, `*` for all: each service account gets a Secret `istio.NAME` with a key and certificates. Whoever may read Secrets there can then be any of its accounts (deploy/helm/garrison/templates/citadel.yaml)",
   },
   cluster: { type: "value", value: "NAME", doc: "this cluster's name among several", default: DEFAULT_CLUSTER_NAME },
   "remote-clusters": {

@@ -1,24 +1,19 @@
 import { parsePkcs11Uri } from "../ca/pkcs11/uri.ts";
 import { AppError } from "../core/error.ts";
 import { formatSpiffeId, parseSpiffeId } from "../identity/spiffe-id.ts";
-import { type IpBlock, parseIpBlock } from "../policy/ip-block.ts";
-import { type ControlPlaneOptions, startControlPlane } from "../server/control-plane.ts";
+import { startControlPlane } from "../server/control-plane.ts";
+import type { ControlPlaneOptions } from "../server/control-plane-options.ts";
 import type { CaOptions } from "../server/open-ca.ts";
 import type { ConfigurationOrigin } from "../server/source.ts";
 import type { Command, ParsedArguments } from "./command.ts";
 import { EXIT } from "./exit.ts";
 import { createLogger } from "./log.ts";
 import { SETTINGS_OPTIONS, settingsOf } from "./offline-mesh.ts";
-import { LOG_OPTION, logLevel, parseCount, parseHostPort, required, STATE_OPTION } from "./options.ts";
+import { jwksAllow, LOG_OPTION, logLevel, parseCount, parseHostPort, required, STATE_OPTION } from "./options.ts";
 import { CLUSTER_PLACE_OPTIONS, clusterPlace } from "./serve-cluster.ts";
 import { endRequest } from "./signals.ts";
 import { trustedNodeAccounts } from "./trusted-node-accounts.ts";
 import { version } from "./version.ts";
-
-/** Both from the command line and from the environment. Throws `invalid-argument`. */
-function jwksAllow(given: readonly string[], fromEnvironment = ""): readonly IpBlock[] {
-  return [...given, ...fromEnvironment.split(",")].filter((text) => text !== "").map((text) => parseIpBlock(text.trim()));
-}
 
 /** Only HTTP: whoever verifies a certificate may not need to verify another one for that. Throws `invalid-argument`. */
 function crlUrl(text: string): string {
@@ -186,7 +181,7 @@ export const command: Command = {
       registrationGraceMs: parseCount("vm-grace", required(parsed, "vm-grace"), 1, 86_400) * 1000,
       registrationAuthorities: parsed.values("registration-authority").map((text) => formatSpiffeId(parseSpiffeId(text))),
       trustedNodeAccounts: trustedNodeAccounts(parsed.values("trusted-node-account"), config.kind === "kubernetes"),
-      jwksAllow: jwksAllow(parsed.values("jwks-allow"), process.env.GARRISON_JWKS_ALLOW),
+      jwksAllow: jwksAllow(parsed),
       logger,
     });
     logger.log("info", "control plane stopping", { because: await asked });

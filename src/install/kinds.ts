@@ -36,6 +36,9 @@ export const WEBHOOK_KINDS = [
 export const INSTALLED_KINDS: readonly InstalledKind[] = [
   NAMESPACE,
   SERVICE_ACCOUNT,
+  // What bounds a right is there before the right.
+  kind("admissionregistration.k8s.io/v1", "ValidatingAdmissionPolicy", "validatingadmissionpolicies", false),
+  kind("admissionregistration.k8s.io/v1", "ValidatingAdmissionPolicyBinding", "validatingadmissionpolicybindings", false),
   CLUSTER_ROLE,
   CLUSTER_ROLE_BINDING,
   kind("rbac.authorization.k8s.io/v1", "Role", "roles"),
