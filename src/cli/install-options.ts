@@ -1,5 +1,6 @@
 /** What `garrison install` and `garrison uninstall` share. */
 import { AppError } from "../core/error.ts";
+import { isDnsLabel } from "../policy/decode/kubernetes-name.ts";
 import type { OptionSpecs, ParsedArguments } from "./command.ts";
 
 export const KUBECONFIG_OPTION = {
@@ -15,15 +16,17 @@ export const NAMESPACE_OPTION = {
   default: "garrison-system",
 } as const satisfies OptionSpecs[string];
 
-const NAMESPACE = /^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$/;
-
 /** Throws `invalid-argument`. */
-export function namespaceOf(parsed: ParsedArguments): string {
-  const namespace = parsed.value("namespace") ?? "";
-  if (NAMESPACE.test(namespace)) return namespace;
+export function checkedNamespace(namespace: string): string {
+  if (isDnsLabel(namespace)) return namespace;
   throw new AppError("invalid-argument", `\`${namespace}\` is not the name of a namespace`, {
     help: "names are of lower-case letters, digits and `-`",
   });
+}
+
+/** `--namespace`. Throws `invalid-argument`. */
+export function namespaceOf(parsed: ParsedArguments): string {
+  return checkedNamespace(parsed.value("namespace") ?? "");
 }
 
 /** The value of an option that is one of a few; undefined where it was not given. Throws `invalid-argument`. */

@@ -5,14 +5,15 @@ import { auditHandler } from "../audit/http.ts";
 import { servingIdentity, startServing } from "../ca/serving.ts";
 import { namedSecrets } from "../compile/gateway-secrets.ts";
 import { systemClock } from "../core/clock.ts";
-import { formatSpiffeId } from "../identity/spiffe-id.ts";
+import { formatSpiffeId, parseSpiffeId } from "../identity/spiffe-id.ts";
 import { serverCredentials } from "../rpc/credentials.ts";
 import { openKubernetesApi } from "../sources/kubernetes/api.ts";
 import { ADS_SERVER_OPTIONS } from "../xds/service.ts";
 import { serveAdmin } from "./admin.ts";
 import { adminRoutes } from "./admin-routes.ts";
 import { followerAdmission } from "./admission.ts";
-import { startClusterDuties } from "./cluster/duties.ts";
+import { clusterStatuses } from "./cluster/cluster-status.ts";
+import { type ClusterDuties, startClusterDuties } from "./cluster/duties.ts";
 import { DEFAULT_CLUSTER_NAME, DEFAULT_CLUSTER_PLACE, serviceNames } from "./cluster/place.ts";
 import { newReplica } from "./cluster/replica.ts";
 import type { ControlPlaneOptions } from "./control-plane-options.ts";
@@ -56,6 +57,12 @@ function stopServer(server: Server): Promise<void> {
   });
 }
 
+/** `NAMESPACE/NAME` of an identity. */
+function accountOf(identity: string): string {
+  const { namespace, serviceAccount } = parseSpiffeId(identity);
+  return `${namespace}/${serviceAccount}`;
+}
+
 /** Starts a control plane; it serves when this resolves. Throws what the operator must put right, and leaves nothing open. */
 export async function startControlPlane(given: ControlPlaneOptions): Promise<ControlPlane> {
   const { settings, fixed } = await settleSettings(given.config, given.settings, given.fixed ?? {});
@@ -97,7 +104,11 @@ export async function startControlPlane(given: ControlPlaneOptions): Promise<Con
       tokens: state.tokens,
       rootNamespace: settings.rootNamespace,
       api,
-      clusters: { own: place.name ?? DEFAULT_CLUSTER_NAME, others: place.others },
+      clusters: {
+        own: place.name ?? DEFAULT_CLUSTER_NAME,
+        others: place.others,
+        never: new Set((options.registrationAuthorities ?? []).map(accountOf)),
+      },
       ...(options.signal === undefined ? {} : { signal: options.signal }),
     });
     cleanup.push(() => source.close());
@@ -128,6 +139,7 @@ export async function startControlPlane(given: ControlPlaneOptions): Promise<Con
 
     const endpoint = await openBundleEndpoint(options, () => trust.source.own, serving.material, logger);
     cleanup.push(() => endpoint?.close());
+    let duties: ClusterDuties | undefined;
     const adminSocket = join(state.folder, "admin.sock");
     const routes = adminRoutes({
       version,
@@ -156,7 +168,7 @@ export async function startControlPlane(given: ControlPlaneOptions): Promise<Con
       connections: () => ads.connections(),
       trust,
       federation,
-      clusters: source.clusters,
+      clusters: () => clusterStatuses(source.clusters(), (name) => duties?.remoteProblems(name) ?? []),
       meshRoots,
       audit: auditHandler(state.store, { clock }),
     });
@@ -167,7 +179,7 @@ export async function startControlPlane(given: ControlPlaneOptions): Promise<Con
     });
     if (source.cluster !== undefined) {
       const { cluster } = source;
-      const duties = await startClusterDuties({
+      duties = await startClusterDuties({
         cluster,
         place,
         replica,
@@ -180,7 +192,7 @@ export async function startControlPlane(given: ControlPlaneOptions): Promise<Con
         logger,
         registrationAuthorities: options.registrationAuthorities ?? [],
       });
-      cleanup.push(() => duties.close());
+      cleanup.push(() => duties?.close());
     }
     const identity = formatSpiffeId(servingIdentity(settings.trustDomain));
     writeControlPlaneFile(state.folder, {
