@@ -3,6 +3,7 @@ import type { InjectOptions } from "../capture/inject/containers.ts";
 import { injectManifests } from "../capture/inject/manifests.ts";
 import { AppError } from "../core/error.ts";
 import { parseTrustDomain } from "../identity/trust-domain.ts";
+import { isDnsSubdomain } from "../policy/decode/kubernetes-name.ts";
 import { DEFAULT_CLUSTER_NAME } from "../server/cluster/place.ts";
 import type { Command, OptionSpecs, ParsedArguments } from "./command.ts";
 import { EXIT } from "./exit.ts";
@@ -14,6 +15,11 @@ const IMAGE = /^[a-z0-9][A-Za-z0-9./_:@-]{0,510}$/;
 /** What both `garrison inject` and the webhook must know. */
 export const INJECT_OPTIONS = {
   "inject-image": { type: "value", value: "IMAGE", doc: "the image with garrison, Envoy and nft that pods get" },
+  "inject-pull-secret": {
+    type: "many",
+    value: "NAME",
+    doc: "a Secret of their own namespace that pods pull the image with",
+  },
   "inject-control-plane": {
     type: "value",
     value: "HOST:PORT",
@@ -31,7 +37,13 @@ export function injectOptions(parsed: ParsedArguments, trustDomain: string): Inj
   const cluster = parsed.value("cluster");
   // What is not named is the control plane's own, which agents need not say.
   const elsewhere = cluster === undefined || cluster === DEFAULT_CLUSTER_NAME ? {} : { cluster: clusterName(cluster) };
-  return { image, controlPlane, trustDomain: parseTrustDomain(trustDomain), ...elsewhere };
+  const pullSecrets = parsed.values("inject-pull-secret");
+  const wrong = pullSecrets.find((name) => !isDnsSubdomain(name));
+  if (wrong !== undefined)
+    throw new AppError("invalid-argument", `\`${wrong.slice(0, 253)}\` of \`--inject-pull-secret\` is not the name of a Secret`, {
+      help: "names are of lower-case letters, digits, `-` and `.`",
+    });
+  return { image, controlPlane, pullSecrets, trustDomain: parseTrustDomain(trustDomain), ...elsewhere };
 }
 
 function readInput(file: string): string {

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { type ChartName, type Manifest, renderChart } from "./chart.ts";
+import type { JsonObject } from "./template.ts";
 
 const WEBHOOKS = { webhooks: { url: "https://mesh.example.org" }, clusterName: "west" };
 
@@ -24,7 +25,7 @@ test("a remote cluster's pods are chosen for injection by the same rules as thos
     webhooksOf("garrison", "MutatingWebhookConfiguration"),
     webhooksOf("garrison-remote", "MutatingWebhookConfiguration"),
   ];
-  assert.equal(own.length, 2);
+  assert.equal(own.length, 4);
   assert.deepEqual(asked(remote), asked(own));
   assert.ok(remote.every(({ clientConfig }) => JSON.stringify(clientConfig) === '{"url":"https://mesh.example.org/inject/cluster/west"}'));
 });
@@ -44,4 +45,35 @@ test("without a place to ask, a remote cluster has no webhooks, and its reader n
     ["ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Secret"],
   );
   assert.ok(!JSON.stringify(objects).includes("webhookconfigurations"));
+});
+
+function argumentsOf(values: JsonObject): readonly string[] {
+  const { objects } = renderChart("garrison", "garrison-system", [values]);
+  const { spec } = objects.find(({ kind }) => kind === "Deployment") as unknown as {
+    readonly spec: { readonly template: { readonly spec: { readonly containers: readonly [{ readonly args: readonly string[] }] } } };
+  };
+  return spec.template.spec.containers[0].args;
+}
+
+test("injected pods have the control plane's image and its Secrets, unless another image is named", () => {
+  const of = (values: JsonObject) => argumentsOf(values).filter((option) => /^--inject-(image|pull)/.test(option));
+  assert.deepEqual(of({ image: "a/b:1", imagePullSecrets: [{ name: "registry" }] }), [
+    "--inject-image=a/b:1",
+    "--inject-pull-secret=registry",
+  ]);
+  assert.deepEqual(of({ image: "a/b:1", injection: { image: "c/d:2" } }), ["--inject-image=c/d:2"]);
+});
+
+test("a revision of its own leaves what asks for the default one to others, and the webhooks are as the values say", () => {
+  const values = { revision: "canary", injection: { failurePolicy: "Ignore", timeoutSeconds: 9 } };
+  const { objects } = renderChart("garrison", "garrison-system", [values]);
+  const webhooks = (objects.find(({ kind }) => kind === "MutatingWebhookConfiguration")?.webhooks ?? []) as readonly Webhook[];
+  assert.deepEqual(
+    webhooks.map(({ name, failurePolicy, timeoutSeconds }) => [name, failurePolicy, timeoutSeconds]),
+    [
+      ["revision.namespace.injection.garrison.dev", "Ignore", 9],
+      ["revision.pod.injection.garrison.dev", "Ignore", 9],
+    ],
+  );
+  assert.match(JSON.stringify(webhooks), /"key":"istio\.io\/rev","operator":"In","values":\["canary"\]/);
 });

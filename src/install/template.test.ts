@@ -3,7 +3,19 @@ import { test } from "node:test";
 import { AppError } from "../core/error.ts";
 import { renderTemplate } from "./template.ts";
 
-const DATA = { Values: { name: "a", none: [], list: ["<x>"], on: true, zero: 0, items: [{ at: "1" }, { at: "2" }], deep: { b: 1, a: 2 } } };
+const DATA = {
+  Values: {
+    name: "a",
+    other: "b",
+    two: 2,
+    none: [],
+    list: ["<x>"],
+    on: true,
+    zero: 0,
+    items: [{ at: "1" }, { at: "2" }],
+    deep: { b: 1, a: 2 },
+  },
+};
 
 function render(text: string): string {
   return renderTemplate(text, DATA, "t.yaml");
@@ -30,6 +42,20 @@ test("a range says its text for each item, where a path begins at the item, or b
     render("{{ range .Values.items }}{{ .at }}{{ if $.Values.on }},{{ end }}{{ end }}{{ range .Values.none }}no{{ end }}"),
     "1,2,",
   );
+});
+
+test("a condition may compare texts, and whole numbers", () => {
+  assert.equal(render('{{ if eq .Values.name "a" }}yes{{ else }}no{{ end }}'), "yes");
+  assert.equal(render("{{ if eq .Values.name .Values.other }}yes{{ else }}no{{ end }}"), "no");
+  assert.equal(
+    render("{{ if gt (int .Values.two) (int .Values.zero) }}yes{{ end }}{{ if gt (int .Values.two) (int .Values.two) }}no{{ end }}"),
+    "yes",
+  );
+});
+
+test("what a template says to be wrong ends it, where it comes there", () => {
+  assert.equal(render('{{ if .Values.none }}{{ fail "not so" }}{{ end }}'), "");
+  assert.throws(() => render('{{ if .Values.on }}{{ fail "not so" }}{{ end }}'), /the values are not as the chart wants them: not so/);
 });
 
 test("a minus takes the blanks on its side", () => {

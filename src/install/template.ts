@@ -1,7 +1,7 @@
 /**
  * The part of Helm's template language that our chart is written in, and no more, so that `garrison install` and Helm make the same of the
- * same files: values by their path, `toJson` and `toPrettyJson`, `if`, `else` and `end`, `range` over a list (within it `.` is the item, and
- * `$` begins a path), comments, and `-` for the blanks beside an action.
+ * same files: values by their path, `toJson` and `toPrettyJson`, `if` (of a value, of `eq`, or of `gt` of two `int`s), `else` and `end`,
+ * `range` over a list (within it `.` is the item, and `$` begins a path), `fail`, comments, and `-` for the blanks beside an action.
  * Whatever else a template says is refused by its place. A test holds this against Helm itself.
  */
 import { AppError } from "../core/error.ts";
@@ -24,11 +24,18 @@ interface Value {
   readonly where: string;
 }
 
-type Leaf = { readonly kind: "text"; readonly text: string } | Value;
+type Leaf = { readonly kind: "text"; readonly text: string } | { readonly kind: "fail"; readonly message: string } | Value;
+
+/** Of the value at the path with another, which is a text or at a path. */
+interface Comparison {
+  readonly operator: "eq" | "gt";
+  readonly other: { readonly text: string } | { readonly path: string };
+}
 
 interface Opening {
   readonly kind: "if" | "range";
   readonly path: string;
+  readonly comparison?: Comparison;
   readonly where: string;
 }
 
@@ -60,6 +67,9 @@ const ACTION = /\{\{(-?)\s*([\s\S]*?)\s*(-?)\}\}/g;
 const PATH = String.raw`\$?\.[A-Za-z]\w*(?:\.[A-Za-z]\w*)*`;
 const VALUE = new RegExp(String.raw`^(${PATH}|\.)((?:\s*\|\s*[A-Za-z]+)*)$`);
 const BLOCK = new RegExp(String.raw`^(if|range)\s+(${PATH})$`);
+const EQUAL = new RegExp(String.raw`^if\s+eq\s+(${PATH})\s+(?:(${PATH})|"([^"\\]*)")$`);
+const GREATER = new RegExp(String.raw`^if\s+gt\s+\(int\s+(${PATH})\)\s+\(int\s+(${PATH})\)$`);
+const FAIL = /^fail\s+"([^"\\]*)"$/;
 
 /** Go's JSON has its keys in order. */
 function sorted(value: Json): Json {
@@ -80,15 +90,35 @@ const FUNCTIONS: Readonly<Record<string, (value: Json) => string>> = {
 };
 
 function refused(where: string, what: string): AppError {
-  const help = "a template of the chart has values, `toJson`, `toPrettyJson`, `if`, `else`, `range`, `end` and comments";
+  const help =
+    "a template of the chart has values, `toJson`, `toPrettyJson`, `if`, `else`, `eq`, `gt`, `range`, `end`, `fail` and comments";
   return new AppError("invalid-configuration", what, { where, help });
+}
+
+/** An `if` that compares; undefined for anything else. */
+function readComparison(action: string, where: string): Opening | undefined {
+  const [, left, right, text] = EQUAL.exec(action) ?? [];
+  if (left !== undefined)
+    return {
+      kind: "if",
+      path: left,
+      comparison: { operator: "eq", other: right === undefined ? { text: text ?? "" } : { path: right } },
+      where,
+    };
+  const [, more, less] = GREATER.exec(action) ?? [];
+  if (more === undefined || less === undefined) return undefined;
+  return { kind: "if", path: more, comparison: { operator: "gt", other: { path: less } }, where };
 }
 
 function readAction(action: string, where: string): Part {
   if (action.startsWith("/*") && action.endsWith("*/")) return { kind: "text", text: "" };
   if (action === "else" || action === "end") return { kind: action, where };
+  const [, message] = FAIL.exec(action) ?? [];
+  if (message !== undefined) return { kind: "fail", message };
   const [, block, of] = BLOCK.exec(action) ?? [];
   if (block !== undefined && of !== undefined) return { kind: block === "if" ? "if" : "range", path: of, where };
+  const comparison = readComparison(action, where);
+  if (comparison !== undefined) return comparison;
   const [, path, pipe = ""] = VALUE.exec(action) ?? [];
   if (path === undefined) throw refused(where, `\`${action}\` is not understood`);
   const functions = pipe
@@ -177,12 +207,24 @@ function insert({ path, functions, where }: Value, scope: Scope): string {
   throw refused(where, `\`${path}\` is no text: it needs \`toJson\``);
 }
 
+function compares(value: Json, { operator, other }: Comparison, scope: Scope, where: string): boolean {
+  const second = "text" in other ? other.text : lookUp(scope, other.path, where);
+  return operator === "eq" ? value === second : Number(value) > Number(second);
+}
+
 function renderNode(node: Node, scope: Scope): string {
   if (node.kind === "text") return node.text;
   if (node.kind === "value") return insert(node, scope);
-  const { path, where } = node;
+  if (node.kind === "fail")
+    throw new AppError("invalid-configuration", `the values are not as the chart wants them: ${node.message}`, {
+      help: "see the chart's values.yaml",
+    });
+  const { path, comparison, where } = node;
   const value = lookUp(scope, path, where);
-  if (node.kind === "if") return renderNodes(holds(value) ? node.body : node.otherwise, scope);
+  if (node.kind === "if") {
+    const taken = comparison === undefined ? holds(value) : compares(value, comparison, scope, where);
+    return renderNodes(taken ? node.body : node.otherwise, scope);
+  }
   if (!Array.isArray(value)) throw refused(where, `\`${path}\` is no list`);
   return value.map((dot: Json) => renderNodes(node.body, { ...scope, dot })).join("");
 }

@@ -65,6 +65,30 @@ describe("the chart", { skip, timeout: 120_000 }, () => {
     }
   });
 
+  for (const [what, values, told] of [
+    ["the CA beside the control plane", "caNamespace: garrison-system", /`caNamespace` is the control plane's own namespace/],
+    ["the CA beside the mesh's policies", "caNamespace: istio-system", /`caNamespace` is `rootNamespace`/],
+    [
+      "the CA beside other clusters' Secrets",
+      "caNamespace: far\nmultiCluster: { enabled: true, secretsNamespace: far }",
+      /`caNamespace` is `multiCluster\.secretsNamespace`/,
+    ],
+    [
+      "an autoscaler whose least is more than its most",
+      "autoscaling: { minReplicas: 9 }",
+      /`autoscaling\.minReplicas` is more than `autoscaling\.maxReplicas`/,
+    ],
+  ] as const) {
+    test(`refuses ${what}, as garrison install does`, async () => {
+      const file = join(home, "refused.yaml");
+      writeFileSync(file, `${values}\n`);
+      assert.throws(() => helm("template", "garrison", CHART, "--namespace", "garrison-system", "--values", file), told);
+      const refused = await garrison(["install", "--dry-run", "client", "--values", file]);
+      assert.equal(refused.exit, 3);
+      assert.match(refused.stderr, told);
+    });
+  }
+
   test("refuses a value that its schema does not know, as garrison install does", async () => {
     const file = join(home, "odd.yaml");
     writeFileSync(file, "replica: 3\n");

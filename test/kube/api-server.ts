@@ -61,6 +61,13 @@ function makePki(folder: string): void {
   openssl("rsa", "-in", "tokens.key", "-pubout", "-out", "tokens.pub");
 }
 
+/** As the API server's audit log has it. */
+export interface AuditedRequest {
+  readonly verb: string;
+  readonly objectRef?: { readonly apiGroup?: string; readonly resource: string; readonly subresource?: string; readonly name?: string };
+  readonly annotations?: Readonly<Record<string, string>>;
+}
+
 type Process = "kube-apiserver" | "kube-controller-manager" | "etcd";
 
 export class ApiServer {
@@ -123,6 +130,25 @@ export class ApiServer {
     return file;
   }
 
+  /** What each request of a user's asked for and was allowed, in their order. */
+  requestsOf(user: string): readonly AuditedRequest[] {
+    const events = readFileSync(this.#auditLog, "utf8").split("\n").filter(Boolean);
+    return events
+      .map((line) => JSON.parse(line) as AuditedRequest & { readonly user: { readonly username: string } })
+      .filter((event) => event.user.username === user && event.annotations?.["authorization.k8s.io/decision"] === "allow");
+  }
+
+  get #auditLog(): string {
+    return join(this.#folder, "audit.log");
+  }
+
+  #auditPolicy(): string {
+    const file = join(this.#folder, "audit.json");
+    const rules = [{ level: "Metadata", userGroups: ["system:serviceaccounts"], omitStages: ["RequestReceived"] }, { level: "None" }];
+    writeFileSync(file, JSON.stringify({ apiVersion: "audit.k8s.io/v1", kind: "Policy", rules }));
+    return file;
+  }
+
   /** Starts the API server over the same etcd. */
   async startServing(): Promise<void> {
     const issuer = "https://kubernetes.default.svc.cluster.local";
@@ -140,6 +166,8 @@ export class ApiServer {
       `--service-account-signing-key-file=${this.#pki("tokens.key")}`,
       `--service-account-key-file=${this.#pki("tokens.pub")}`,
       "--authorization-mode=RBAC",
+      `--audit-policy-file=${this.#auditPolicy()}`,
+      `--audit-log-path=${this.#auditLog}`,
       "--service-cluster-ip-range=10.96.0.0/16",
       "--allow-privileged=true",
       // No controller makes the accounts' default tokens and mounts here.

@@ -92,6 +92,7 @@ interface PodManifest extends Manifest {
     readonly initContainers?: readonly Container[];
     readonly containers: readonly Container[];
     readonly volumes?: readonly unknown[];
+    readonly imagePullSecrets?: unknown;
   };
 }
 
@@ -120,6 +121,9 @@ before(async () => {
     shop: "",
     meshed: "labels: { istio-injection: enabled }",
     out: "labels: { istio-injection: disabled }",
+    revised: "labels: { istio.io/rev: default }",
+    elsewhere: "labels: { istio.io/rev: canary }",
+    first: "labels: { istio-injection: enabled, istio.io/rev: canary }",
     "istio-system": "",
   };
   for (const [name, labels] of Object.entries(namespaces))
@@ -202,6 +206,8 @@ describe("the webhook that injects", { timeout: 120_000 }, () => {
       "127.0.0.1:0",
       "--inject-image",
       IMAGE,
+      "--inject-pull-secret",
+      "registry",
     ]);
     await serve.line(/ control plane serves /);
     const [, port = ""] = /listen=127\.0\.0\.1:(\d+)/.exec(await serve.line(/ webhooks served /)) ?? [];
@@ -225,6 +231,7 @@ describe("the webhook that injects", { timeout: 120_000 }, () => {
         ["garrison-proxy", IMAGE, "Always"],
       ],
     );
+    assert.deepEqual(spec.imagePullSecrets, [{ name: "registry" }]);
     assert.equal(metadata.labels?.app, "cart");
     assert.equal(metadata.labels?.["security.istio.io/tlsMode"], "istio");
     assert.equal(metadata.annotations?.["sidecar.istio.io/interceptionMode"], "REDIRECT");
@@ -238,6 +245,19 @@ describe("the webhook that injects", { timeout: 120_000 }, () => {
     assert.deepEqual(addedTo(await made(pod("shop", "taken-in", label("true")))), NAMES);
     assert.deepEqual(addedTo(await made(pod("meshed", "twice", label("true")))), NAMES);
     assert.deepEqual(addedTo(await made(pod("out", "kept-out", label("true")))), []);
+  });
+
+  test("takes the default revision for its own, the namespace's word before the pod's, and istio-injection before both", async () => {
+    const rev = (value: string) => ({ labels: { "istio.io/rev": value } });
+    assert.deepEqual(addedTo(await made(pod("revised", "plain"))), NAMES);
+    assert.deepEqual(addedTo(await made(pod("revised", "canary", rev("canary")))), NAMES);
+    assert.deepEqual(addedTo(await made(pod("revised", "left-out", { labels: { "sidecar.istio.io/inject": "false" } }))), []);
+    assert.deepEqual(addedTo(await made(pod("elsewhere", "plain"))), []);
+    assert.deepEqual(addedTo(await made(pod("elsewhere", "asks", { labels: { "sidecar.istio.io/inject": "true" } }))), []);
+    assert.deepEqual(addedTo(await made(pod("first", "plain"))), NAMES);
+    assert.deepEqual(addedTo(await made(pod("shop", "revised", rev("default")))), NAMES);
+    assert.deepEqual(addedTo(await made(pod("shop", "elsewhere", rev("canary")))), []);
+    assert.deepEqual(addedTo(await made(pod("out", "revised", rev("default")))), []);
   });
 
   test("warns of a pod on its node's network, and refuses one whose annotations cannot be honoured", async () => {

@@ -126,7 +126,7 @@ describe("garrison install", { timeout: 300_000 }, () => {
 
   test("is checked for after: what is not ready yet is wrong", async () => {
     const { exit, signs: found, stdout } = await signs("--kubernetes");
-    assert.deepEqual([exit, found], [1, "√√×××√"]);
+    assert.deepEqual([exit, found], [1, "√√×××√√"]);
     assert.match(stdout, /^× all control planes are ready\n {4}no controller has taken up Deployment garrison-system\/garrison yet$/m);
     assert.match(
       stdout,
@@ -164,7 +164,7 @@ describe("garrison install", { timeout: 300_000 }, () => {
     await until("all is well", async () => {
       const found = await signs("--kubernetes");
       last = found.stdout;
-      return found.signs === "√√√√√√";
+      return found.signs === "√√√√√√√";
     }).catch(() => assert.fail(last));
     await checkBroken();
     assert.doesNotMatch(serve.output, /forbidden|permission-denied|403/i);

@@ -10,6 +10,7 @@ import { GarrisonProcess, garrison } from "../feature/garrison.ts";
 import { pickPort } from "../feature/mesh.ts";
 import { Place } from "../feature/place.ts";
 import { Cluster } from "./cluster.ts";
+import { OF_MACHINES, unusedRights } from "./rights.ts";
 
 const ADDRESS = "127.0.0.2";
 const ENTRIES = "/apis/networking.istio.io/v1/namespaces/shop/workloadentries";
@@ -205,5 +206,9 @@ describe("machines of a WorkloadGroup in a cluster", { timeout: 400_000 }, () =>
     await cluster.remove({ apiVersion: "networking.istio.io/v1", kind: "WorkloadGroup", metadata: { name: "web", namespace: "shop" } });
     await until("the entry is collected", async () => !(await isThere()), 60_000);
     assert.deepEqual((await read("web-127.0.0.9")).spec, { address: "10.9.9.9", serviceAccount: "web" });
+  });
+
+  test("are all that the control plane may write entries for", () => {
+    assert.deepEqual(unusedRights(cluster, OF_MACHINES), []);
   });
 });

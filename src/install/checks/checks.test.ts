@@ -9,6 +9,7 @@ import type { KubernetesApi } from "../../sources/kubernetes/api.ts";
 import { BEFORE } from "./before.ts";
 import { type Check, failed, OK, runChecks } from "./check.ts";
 import { INSTALLED, OF_PROXIES } from "./installed.ts";
+import { REVISIONS } from "./revisions.ts";
 
 const NOW = Date.parse("2027-01-01T00:00:00Z");
 const DAY_MS = 86_400_000;
@@ -54,6 +55,26 @@ test("a check that cannot be made has failed with the reason, and the others are
 test("after a first check that fails, nothing is asked", async () => {
   const first: Check = { id: "a", title: "a", first: true, run: async () => failed("no", "do") };
   assert.equal((await run([first, ...BEFORE], serverWith({}))).length, 1);
+});
+
+test("a namespace whose revision no webhook serves is told", async () => {
+  const webhook = (key: string, value: string) => ({ namespaceSelector: { matchExpressions: [{ key, operator: "In", values: [value] }] } });
+  const namespace = (name: string, labels: Readonly<Record<string, string>>) => ({ metadata: { name, labels } });
+  const namespaces = [
+    namespace("served", { "istio.io/rev": "default" }),
+    namespace("left", { "istio.io/rev": "1-24" }),
+    namespace("out", { "istio-injection": "disabled", "istio.io/rev": "1-24" }),
+    namespace("first", { "istio-injection": "enabled", "istio.io/rev": "1-24" }),
+    namespace("plain", {}),
+  ];
+  const ask = (webhooks: readonly unknown[]) =>
+    run([REVISIONS], serverWith({ "/mutatingwebhookconfigurations": { items: [{ webhooks }] }, "/namespaces": { items: namespaces } }));
+  const [some] = await ask([webhook("istio.io/rev", "default"), { namespaceSelector: { matchLabels: { "istio-injection": "enabled" } } }]);
+  assert.deepEqual([some?.state, some?.detail], ["warning", "nobody injects the pods of left (`istio.io/rev: 1-24`)"]);
+  const [all] = await ask([webhook("istio.io/rev", "default"), webhook("istio.io/rev", "1-24"), webhook("istio-injection", "enabled")]);
+  assert.equal(all?.state, "ok");
+  const [none] = await ask([]);
+  assert.match(none?.detail ?? "", /^nobody injects the pods of served .*, left .*, first \(`istio-injection: enabled`\)$/);
 });
 
 test("an API server older than 1.30 is refused", async () => {

@@ -10,6 +10,7 @@ import { deploymentMissing, isServed, webhookBundles } from "../readiness.ts";
 import type { JsonObject } from "../template.ts";
 import { API_SERVER } from "./before.ts";
 import { type Check, failed, items, OK, some, warning } from "./check.ts";
+import { REVISIONS } from "./revisions.ts";
 
 const DAY_MS = 86_400_000;
 /** Before then a root is to be replaced. */
@@ -135,7 +136,7 @@ const ACCEPTED: Check = {
 };
 
 /** In the order in which they are made. */
-export const INSTALLED: readonly Check[] = [API_SERVER, SERVED, READY, BUNDLES, ROOTS, ACCEPTED];
+export const INSTALLED: readonly Check[] = [API_SERVER, SERVED, READY, BUNDLES, ROOTS, REVISIONS, ACCEPTED];
 
 const ENFORCED: Check = {
   id: "enforced",
