@@ -60,7 +60,7 @@ function writeOutMerges(map: YAMLMap): void {
 // === New nodes ===
 
 /** No reader of any version takes these for something else than text. */
-const CLEAR = /^[A-Za-z./][A-Za-z0-9./_-]*$/;
+const CLEAR = /^(?:--)?[A-Za-z./](?:[\w./=:-]*[\w./])?$/;
 const UNCLEAR = /^(?:y|n|yes|no|on|off|true|false|null|\.nan|\.inf|[.\d_e]+)$/i;
 
 function scalarOf(value: unknown): Scalar {
