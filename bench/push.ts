@@ -19,9 +19,8 @@ import { silentLogger } from "../src/core/logger.ts";
 import { formatSpiffeId } from "../src/identity/spiffe-id.ts";
 import { DEFAULT_TRUST_DOMAIN } from "../src/identity/trust-domain.ts";
 import { DEFAULT_CLUSTER_DOMAIN, DEFAULT_ROOT_NAMESPACE } from "../src/mesh/snapshot.ts";
-import { serverCredentials } from "../src/rpc/credentials.ts";
 import { streamAdmission } from "../src/server/admission.ts";
-import { bindServer } from "../src/server/listen.ts";
+import { listenTls } from "../src/server/listen.ts";
 import { MeshState } from "../src/server/mesh-state.ts";
 import { Publisher } from "../src/server/publisher.ts";
 import { RENDERERS } from "../src/server/render.ts";
@@ -128,7 +127,8 @@ const ads = createAdsService({
 });
 const server = new Server(ADS_SERVER_OPTIONS);
 server.addService(ads.definition, ads.implementation);
-const port = await bindServer(server, { host: "127.0.0.1", port: 0 }, serverCredentials(serving.material));
+const tlsPort = await listenTls(server, { listen: { host: "127.0.0.1", port: 0 }, material: serving.material });
+const { port } = tlsPort;
 
 function tell(order: Order): void {
   child.send(order);
@@ -271,6 +271,7 @@ try {
 } finally {
   child.kill();
   ads.close();
+  tlsPort.close();
   server.forceShutdown();
   await source.close();
   serving.close();

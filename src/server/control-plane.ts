@@ -23,7 +23,6 @@ import { formatSpiffeId } from "../identity/spiffe-id.ts";
 import type { FixedSettings } from "../mesh/mesh-config.ts";
 import type { MeshSettings } from "../mesh/snapshot.ts";
 import type { IpBlock } from "../policy/ip-block.ts";
-import { serverCredentials } from "../rpc/credentials.ts";
 import { serviceDefinition } from "../rpc/service.ts";
 import { type KubernetesApi, openKubernetesApi } from "../sources/kubernetes/api.ts";
 import { ResourceCache } from "../xds/cache.ts";
@@ -44,7 +43,7 @@ import { addIdentityServices } from "./identity-services.ts";
 import { openIssuers } from "./issuers.ts";
 import { jwtRotationRoute } from "./jwt-rotation.ts";
 import { openMeshWithKeys } from "./keys.ts";
-import { bindServer, formatHostPort } from "./listen.ts";
+import { listenTls } from "./listen.ts";
 import { followMesh, openMeshRoots } from "./mesh-roots.ts";
 import type { MeshState } from "./mesh-state.ts";
 import { mtlsRoute } from "./mtls.ts";
@@ -319,13 +318,14 @@ export async function startControlPlane(given: ControlPlaneOptions): Promise<Con
     mesh.onChange(() => names.publish());
     cleanup.push(() => names.close());
     server.addService(serviceDefinition(NameTables), names.implementation);
-    const port = await bindServer(server, options.listen, serverCredentials(serving.material));
-    const listen = { host: options.listen.host, port };
+    const port = await listenTls(server, { listen: options.listen, material: serving.material });
+    cleanup.push(() => port.close());
+    const listen = { host: options.listen.host, port: port.port };
     if (options.crlListen !== undefined) {
       const crl = await serveCrl({ listen: options.crlListen, lists: () => authority.revocationLists(), clock, logger });
       cleanup.push(() => crl.close());
     }
-    trust.onWithdrawal(() => server.drain(formatHostPort(listen), DRAIN_MS));
+    trust.onWithdrawal(() => port.drain(DRAIN_MS));
 
     const endpoint = await openBundleEndpoint(options, () => trust.source.own, serving.material, logger);
     cleanup.push(() => endpoint?.close());
