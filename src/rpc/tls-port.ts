@@ -27,7 +27,7 @@ export interface TlsPort {
 }
 
 /** An agent gives up after 10 s; who is sent away before comes back with more patience than who was left waiting. */
-export const HANDSHAKE_QUEUE = { concurrency: 32, capacity: 2_048, maxWaitMs: 5_000 } as const;
+const HANDSHAKE_QUEUE = { concurrency: 32, capacity: 2_048, maxWaitMs: 5_000 } as const;
 /** A handshake that takes longer goes on, and holds up nobody. */
 const TURN_MS = 500;
 const HANDSHAKE_TIMEOUT_MS = 10_000;
