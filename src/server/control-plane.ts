@@ -318,21 +318,21 @@ export async function startControlPlane(given: ControlPlaneOptions): Promise<Con
     mesh.onChange(() => names.publish());
     cleanup.push(() => names.close());
     server.addService(serviceDefinition(NameTables), names.implementation);
-    const port = await listenTls(server, { listen: options.listen, material: serving.material });
-    cleanup.push(() => port.close());
-    const listen = { host: options.listen.host, port: port.port };
+    const tlsPort = await listenTls(server, { listen: options.listen, material: serving.material });
+    cleanup.push(() => tlsPort.close());
+    const listen = { host: options.listen.host, port: tlsPort.port };
     if (options.crlListen !== undefined) {
       const crl = await serveCrl({ listen: options.crlListen, lists: () => authority.revocationLists(), clock, logger });
       cleanup.push(() => crl.close());
     }
-    trust.onWithdrawal(() => port.drain(DRAIN_MS));
+    trust.onWithdrawal(() => tlsPort.drain(DRAIN_MS));
 
     const endpoint = await openBundleEndpoint(options, () => trust.source.own, serving.material, logger);
     cleanup.push(() => endpoint?.close());
     const adminSocket = join(state.folder, "admin.sock");
     const routes = adminRoutes({
       version,
-      listen: () => `${listen.host}:${port}`,
+      listen: () => `${listen.host}:${listen.port}`,
       mesh,
       jwks,
       tokens: state.tokens,
@@ -392,7 +392,12 @@ export async function startControlPlane(given: ControlPlaneOptions): Promise<Con
       rootCertificate: state.authority.rootsFile,
       adminSocket,
     });
-    logger.log("info", "control plane serves", { listen: `${listen.host}:${port}`, identity, config: source.name, state: state.folder });
+    logger.log("info", "control plane serves", {
+      listen: `${listen.host}:${listen.port}`,
+      identity,
+      config: source.name,
+      state: state.folder,
+    });
     return { listen, adminSocket, close };
   } catch (error) {
     await close();
