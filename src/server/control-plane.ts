@@ -191,7 +191,12 @@ export async function startControlPlane(given: ControlPlaneOptions): Promise<Con
       rootCertificate: state.authority.rootsFile,
       adminSocket,
     });
-    logger.log("info", "control plane serves", { listen: `${listen.host}:${listen.port}`, identity, config: source.name, state: state.folder });
+    logger.log("info", "control plane serves", {
+      listen: `${listen.host}:${listen.port}`,
+      identity,
+      config: source.name,
+      state: state.folder,
+    });
     return { listen, adminSocket, close };
   } catch (error) {
     await close();
