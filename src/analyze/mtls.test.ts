@@ -41,10 +41,10 @@ function evidence(plaintext: readonly PlaintextCalls[], served = ALL, proxies = 
   return { plaintext, served: new Set(served), proxies: new Set(proxies) };
 }
 
-function ask(yaml: string, seen: MtlsEvidence) {
+function ask(yaml: string, seen: MtlsEvidence, whole = true) {
   const mesh = meshOf(yaml);
   const namespaces = mtlsByNamespace(mesh, seen);
-  return { namespaces, plan: planStrict(mesh, namespaces) };
+  return { namespaces, plan: planStrict(mesh, namespaces, { whole }) };
 }
 
 const states = (yaml: string, seen: MtlsEvidence): readonly string[] =>
