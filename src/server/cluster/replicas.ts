@@ -3,7 +3,12 @@ import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import { Client, type ServerUnaryCall, type sendUnaryData } from "@grpc/grpc-js";
 import type { Authenticator } from "../../ca/authenticators.ts";
 import { AppError } from "../../core/error.ts";
-import { MtlsEvidenceRequestSchema, type MtlsEvidenceResponse, MtlsEvidenceResponseSchema, Replicas } from "../../gen/garrison/v1/replica_pb.js";
+import {
+  MtlsEvidenceRequestSchema,
+  type MtlsEvidenceResponse,
+  MtlsEvidenceResponseSchema,
+  Replicas,
+} from "../../gen/garrison/v1/replica_pb.js";
 import { controlPlaneIdentity } from "../../identity/control-plane.ts";
 import { formatSpiffeId } from "../../identity/spiffe-id.ts";
 import type { TrustDomain } from "../../identity/trust-domain.ts";
@@ -109,6 +114,13 @@ async function askOne(address: string, { trustDomain, material, since }: AskOpti
   } finally {
     client.close();
   }
+}
+
+/** Where others reach a replica that listens there: at the address that it is said to have, or at its own where that is one. */
+export function replicaAddress(said: string | undefined, listen: { readonly host: string; readonly port: number }): string | undefined {
+  const host = said ?? listen.host;
+  if (host === "0.0.0.0" || host === "::") return undefined;
+  return host.includes(":") ? `[${host}]:${listen.port}` : `${host}:${listen.port}`;
 }
 
 /** What the others saw; one that cannot be asked is told, and keeps nobody waiting. */
