@@ -1,6 +1,6 @@
 /** How a caller of the certificate service proves who it is. */
 import type { Clock } from "../core/clock.ts";
-import { AppError } from "../core/error.ts";
+import { AppError, type ErrorCode } from "../core/error.ts";
 import type { SpiffeId } from "../identity/spiffe-id.ts";
 import type { TrustDomain } from "../identity/trust-domain.ts";
 import { parseCertificate } from "../x509/certificate.ts";
@@ -113,4 +113,28 @@ export function tokenAuthenticator(options: { readonly trustDomain: TrustDomain;
       return { identity, by, ...(pod === undefined ? {} : { pod }) };
     },
   };
+}
+
+/** Of an API server or an issuer that would have to be asked. */
+const AWAY: ReadonlySet<ErrorCode> = new Set(["unavailable", "deadline-exceeded"]);
+
+/**
+ * Who calls: what the first authenticator that proves an identity says. Throws `unauthenticated` with every authenticator's reason: each is a fixed
+ * phrase that helps its owner and nobody else (`TokenFlaw`, chain reasons). Where one cannot tell at the moment, nobody was refused: `unavailable`.
+ */
+export async function provenCaller(authenticators: readonly Authenticator[], credentials: CallerCredentials): Promise<Proof> {
+  const reasons: string[] = [];
+  let isAway = false;
+  for (const { name, authenticate: attempt } of authenticators) {
+    try {
+      const proof = await attempt(credentials);
+      if (proof !== undefined) return proof;
+      reasons.push(`${name}: not presented`);
+    } catch (thrown) {
+      const error = AppError.from(thrown);
+      isAway ||= AWAY.has(error.code);
+      reasons.push(`${name}: ${error.message}`);
+    }
+  }
+  throw new AppError(isAway ? "unavailable" : "unauthenticated", `request authenticate failure (${reasons.join("; ")})`);
 }

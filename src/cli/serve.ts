@@ -1,3 +1,4 @@
+import { isIP } from "node:net";
 import { parsePkcs11Uri } from "../ca/pkcs11/uri.ts";
 import { AppError } from "../core/error.ts";
 import { formatSpiffeId, parseSpiffeId } from "../identity/spiffe-id.ts";
@@ -81,7 +82,7 @@ function objectName(option: string, text: string): ClusterPlace["service"] {
 }
 
 /** What makes sense on Kubernetes alone. */
-const OF_CLUSTERS = ["webhooks", "ca-secret", "citadel", "remote-clusters"] as const;
+const OF_CLUSTERS = ["webhooks", "ca-secret", "citadel", "remote-clusters", "replica-address"] as const;
 
 /** Throws `invalid-argument`. */
 function clusterPlace(parsed: ParsedArguments, config: ConfigurationOrigin): ClusterPlace {
@@ -103,9 +104,21 @@ function clusterPlace(parsed: ParsedArguments, config: ConfigurationOrigin): Clu
     caSecret: caSecret === undefined ? undefined : objectName("ca-secret", caSecret),
     citadel: citadelNamespaces(parsed.values("citadel")),
     name: clusterName(required(parsed, "cluster")),
+    ...replicaAddressOf(parsed),
     ...otherClusters(parsed),
     ...injectionOf(parsed),
   };
+}
+
+/** Throws `invalid-argument`. */
+function replicaAddressOf(parsed: ParsedArguments): Pick<ClusterPlace, "replicaAddress"> {
+  const replicaAddress = parsed.value("replica-address");
+  if (replicaAddress === undefined) return {};
+  if (isIP(replicaAddress) === 0)
+    throw new AppError("invalid-argument", `\`${replicaAddress}\` of \`--replica-address\` is no IP address`, {
+      help: "it is the pod's own, without a port",
+    });
+  return { replicaAddress };
 }
 
 /** Throws `invalid-argument`. */
@@ -213,6 +226,11 @@ export const command: Command = {
       type: "value",
       value: "NAMESPACE/NAME",
       doc: "the Secret with the CA that all replicas share, as `cacerts`; it is made where there is none",
+    },
+    "replica-address": {
+      type: "value",
+      value: "IP",
+      doc: "where the other replicas reach this one, at the port of `--listen`: `mtls status` and `mtls plan` ask all of them. Without, the address of `--listen` where it is one",
     },
     citadel: {
       type: "many",

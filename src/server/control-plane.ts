@@ -11,9 +11,10 @@ import { ADS_SERVER_OPTIONS } from "../xds/service.ts";
 import { serveAdmin } from "./admin.ts";
 import { adminRoutes } from "./admin-routes.ts";
 import { followerAdmission } from "./admission.ts";
-import { startClusterDuties } from "./cluster/duties.ts";
+import { type ClusterDuties, startClusterDuties } from "./cluster/duties.ts";
 import { DEFAULT_CLUSTER_NAME, DEFAULT_CLUSTER_PLACE, serviceNames } from "./cluster/place.ts";
 import { newReplica } from "./cluster/replica.ts";
+import { askReplicas, replicaAddress } from "./cluster/replicas.ts";
 import type { ControlPlaneOptions } from "./control-plane-options.ts";
 import { serveCrl } from "./crl-listener.ts";
 import { openBundleEndpoint } from "./federation.ts";
@@ -128,6 +129,9 @@ export async function startControlPlane(given: ControlPlaneOptions): Promise<Con
 
     const endpoint = await openBundleEndpoint(options, () => trust.source.own, serving.material, logger);
     cleanup.push(() => endpoint?.close());
+    let duties: ClusterDuties | undefined;
+    const askOthers = (since: number) =>
+      askReplicas({ trustDomain: settings.trustDomain, material: serving.material, addresses: duties?.replicas ?? new Map(), since });
     const adminSocket = join(state.folder, "admin.sock");
     const routes = adminRoutes({
       version,
@@ -139,7 +143,7 @@ export async function startControlPlane(given: ControlPlaneOptions): Promise<Con
       serving,
       clock,
       revoke: revocationRoute({ authority, accounts: () => mesh.current.snapshot.identities, ads, trust, clock, logger }),
-      mtls: mtlsRoute({ mesh, store: state.store, clock, connections: () => ads.connections() }),
+      mtls: mtlsRoute({ mesh, store: state.store, clock, connections: () => ads.connections(), others: askOthers }),
       rotateJwt: jwtRotationRoute({ keys: state.jwtKeys, trust, connections: () => ads.connections(), logger }),
       rotate: rotationRoute({
         authority,
@@ -167,10 +171,11 @@ export async function startControlPlane(given: ControlPlaneOptions): Promise<Con
     });
     if (source.cluster !== undefined) {
       const { cluster } = source;
-      const duties = await startClusterDuties({
+      duties = await startClusterDuties({
         cluster,
         place,
         replica,
+        address: replicaAddress(place.replicaAddress, listen),
         registrationGraceMs,
         authority,
         material: serving.material,
@@ -180,7 +185,7 @@ export async function startControlPlane(given: ControlPlaneOptions): Promise<Con
         logger,
         registrationAuthorities: options.registrationAuthorities ?? [],
       });
-      cleanup.push(() => duties.close());
+      cleanup.push(duties.close);
     }
     const identity = formatSpiffeId(servingIdentity(settings.trustDomain));
     writeControlPlaneFile(state.folder, {

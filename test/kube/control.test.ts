@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { buildCsr, generateKey } from "../../src/x509/csr-builder.ts";
 import { until } from "../fakes/processes.ts";
-import { enrol, requestCertificate } from "../feature/caller.ts";
+import { askAsReplica, enrol, report, requestCertificate } from "../feature/caller.ts";
 import type { GarrisonProcess } from "../feature/garrison.ts";
 import { Place } from "../feature/place.ts";
 import { Cluster } from "./cluster.ts";
@@ -235,6 +235,33 @@ describe("two replicas", { timeout: 300_000 }, () => {
     assert.equal((await second.run("ca", "unblock", "shop/pay")).exit, 0);
     const first = async () => (await requestCertificate(place.controlPlane(), buildCsr(generateKey(), PAY), { token })).code;
     await until("the first knows", async () => (await first()) === "OK");
+  });
+
+  test("know together who comes in plaintext, and whose proxies are connected", async (t) => {
+    const material = await credentials(place);
+    connectProxy(t, place.controlPlane(), "shop/pay-1", material);
+    connectProxy(t, second.controlPlane(), "shop/pay-2", await credentials(second));
+    const call = { protocol: "tcp", service: "shop/pay-2", sourceIp: "203.0.113.9", port: 8080, effect: "allow", origin: "no-policy" };
+    const told = await report(second.controlPlane(), "shop/pay-2", [{ ...call, timeMs: BigInt(Date.now()) }], await credentials(second));
+    assert.deepEqual(told, { code: "OK", answer: 1 });
+    const status = async () => (await place.run("mtls", "status")).stdout;
+    await until("the first knows of both proxies", async () => !(await status()).includes("no proxy connected"));
+    assert.match(await status(), /^ {4}without identity: 203\.0\.113\.9 to port 8080, 1 call, /m);
+    assert.doesNotMatch(await status(), /could not be asked/);
+  });
+
+  test("tell each other alone what they saw", async () => {
+    const asWorkload = await askAsReplica(second.controlPlane(), await credentials(place));
+    assert.equal(asWorkload.code, "PERMISSION_DENIED");
+    assert.equal((await askAsReplica(second.controlPlane())).code, "UNAUTHENTICATED");
+  });
+
+  test("one that cannot be asked is told, and then nothing counts as proven", async () => {
+    const lease = { apiVersion: "coordination.k8s.io/v1", kind: "Lease" };
+    const metadata = { name: "garrison-replica-mute", namespace: "garrison-system", labels: { "garrison.dev/replica": "true" } };
+    await cluster.create({ ...lease, metadata });
+    await until("it is told", async () => /could not be asked.*garrison-replica-mute/.test((await place.run("mtls", "plan")).stdout));
+    await cluster.remove({ ...lease, metadata });
   });
 
   test("the one that is left goes on when the other is killed, and does what only one may", async (t) => {

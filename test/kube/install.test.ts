@@ -49,7 +49,9 @@ async function startInstalled(): Promise<GarrisonProcess> {
   const args = spec.template.spec.containers[0]?.args ?? [];
   const kubeconfig = await cluster.controlPlaneKubeconfig();
   const own = args.filter((arg) => !/^--(?:listen|webhooks|state)=/.test(arg) && arg !== "--kubernetes");
-  return place.start([...own, "--kubeconfig", kubeconfig, "--listen", "127.0.0.1:0", "--webhooks", "127.0.0.1:0"]);
+  // As a kubelet expands it from the field that the container names.
+  const expanded = own.map((arg) => arg.replace("$(POD_IP)", "127.0.0.1"));
+  return place.start([...expanded, "--kubeconfig", kubeconfig, "--listen", "127.0.0.1:0", "--webhooks", "127.0.0.1:0"]);
 }
 
 /** What the checks say of a pod without its proxy, of a policy past every webhook, and of roots that somebody changed. */

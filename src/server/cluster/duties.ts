@@ -27,6 +27,8 @@ export interface ClusterDutiesOptions {
   readonly place: ClusterPlace;
   /** This one's name. */
   readonly replica: string;
+  /** `HOST:PORT` where the other replicas reach it; undefined where they cannot. */
+  readonly address: string | undefined;
   /** How long a registered machine stays whose agent is away, in milliseconds. */
   readonly registrationGraceMs: number;
   readonly authority: Authority;
@@ -40,6 +42,8 @@ export interface ClusterDutiesOptions {
 }
 
 export interface ClusterDuties {
+  /** `HOST:PORT` of the other replicas that live, by their names; undefined for one that does not say. */
+  readonly replicas: ReadonlyMap<string, string | undefined>;
   close(): Promise<void>;
 }
 
@@ -63,7 +67,7 @@ function startCitadel(options: ClusterDutiesOptions, mayWrite: () => boolean): r
 
 /** Starts them. Throws `unavailable` where the webhooks cannot listen. */
 export async function startClusterDuties(options: ClusterDutiesOptions): Promise<ClusterDuties> {
-  const { cluster, place, replica, authority, material, mesh, ads, clock, logger } = options;
+  const { cluster, place, replica, address, authority, material, mesh, ads, clock, logger } = options;
   const { api, source } = cluster;
   const { namespace } = place.service;
   const listen = place.webhooks;
@@ -79,6 +83,7 @@ export async function startClusterDuties(options: ClusterDutiesOptions): Promise
     logger,
     namespace,
     replica,
+    address,
     counts,
     mayWrite,
     onChange: () => statuses.refresh(),
@@ -111,6 +116,9 @@ export async function startClusterDuties(options: ClusterDutiesOptions): Promise
     reports.refresh();
   });
   return {
+    get replicas() {
+      return reports.addresses;
+    },
     close: async () => {
       await Promise.all([statuses, bundles, rootMaps, reports, sweeper, ...remoteRoots, ...citadel].map((each) => each.close()));
       // Last: as long as this replica may still write, no other does.
