@@ -111,6 +111,12 @@ function clusterPlace(parsed: ParsedArguments, config: ConfigurationOrigin): Clu
 }
 
 /** Throws `invalid-argument`. */
+function recordLimit(parsed: ParsedArguments): Pick<ControlPlaneOptions, "recordMaxBytes"> {
+  const mebibytes = parsed.value("record-limit");
+  return mebibytes === undefined ? {} : { recordMaxBytes: parseCount("record-limit", mebibytes, 16, 1_048_576) * 1_048_576 };
+}
+
+/** Throws `invalid-argument`. */
 function replicaAddressOf(parsed: ParsedArguments): Pick<ClusterPlace, "replicaAddress"> {
   const replicaAddress = parsed.value("replica-address");
   if (replicaAddress === undefined) return {};
@@ -249,6 +255,11 @@ export const command: Command = {
       doc: "how long a start waits for other clusters that do not answer; then it serves without them",
       default: "30",
     },
+    "record-limit": {
+      type: "value",
+      value: "MIB",
+      doc: "how much of the disk the record of decisions may take: then the oldest go. Without, 5 million decisions, some 1.6 GiB",
+    },
     "vm-grace": {
       type: "value",
       value: "SECONDS",
@@ -292,6 +303,7 @@ export const command: Command = {
       ...crlFlags(parsed),
       ca: caOptions(parsed),
       ...federationOptions(parsed),
+      ...recordLimit(parsed),
       registrationGraceMs: parseCount("vm-grace", required(parsed, "vm-grace"), 1, 86_400) * 1000,
       registrationAuthorities: parsed.values("registration-authority").map((text) => formatSpiffeId(parseSpiffeId(text))),
       trustedNodeAccounts: trustedNodeAccounts(parsed.values("trusted-node-account"), config.kind === "kubernetes"),

@@ -37,7 +37,8 @@ export async function openState(options: ControlPlaneOptions, clock: Clock) {
     clock,
     logger,
   });
-  const store = new AuditStore({ file: join(folder, "audit.sqlite"), clock, logger });
+  const maxBytes = options.recordMaxBytes === undefined ? {} : { maxBytes: options.recordMaxBytes };
+  const store = new AuditStore({ file: join(folder, "audit.sqlite"), clock, logger, ...maxBytes });
   const close = async (): Promise<void> => {
     store.close();
     issuers.close();
