@@ -13,6 +13,7 @@ import type { ServingCertificate } from "../ca/serving.ts";
 import type { Clock } from "../core/clock.ts";
 import { AppError } from "../core/error.ts";
 import { formatSpiffeId } from "../identity/spiffe-id.ts";
+import type { TrustBundle } from "../identity/trust-bundle.ts";
 import type { JwksResolver } from "../jwks/resolver.ts";
 import type { XdsConnection } from "../xds/connection.ts";
 
@@ -49,6 +50,8 @@ export interface AdminContext {
   readonly jwtSvids: JwtSvidRecord;
   readonly connections: () => readonly XdsConnection[];
   readonly trust: Trust;
+  /** The bundle of the own trust domain; undefined as long as it has no number. */
+  readonly ownBundle: () => TrustBundle | undefined;
   /** Undefined where no other trust domain is trusted. */
   readonly federation: Federation | undefined;
   /** Of the mesh; none where the configuration is a folder. */
@@ -135,7 +138,11 @@ export function adminRoutes(context: AdminContext): AdminRoutes {
     "GET /v1/ca/trust": () => trustStatus(context.trust, context.connections()),
     "GET /v1/clusters": () => context.clusters(),
     "GET /v1/federation": () => [...(context.federation?.statuses ?? []), ...context.meshRoots.statuses],
-    "GET /v1/federation/bundle": () => ({ bundle: formatBundle(context.trust.source.own) }),
+    "GET /v1/federation/bundle": () => {
+      const own = context.ownBundle();
+      if (own === undefined) throw new AppError("unavailable", "the bundle has no number yet that replicas share");
+      return { bundle: formatBundle(own) };
+    },
     "GET /v1/mtls": context.mtls,
     "GET /v1/audit": ({ url }, response) => context.audit({ url }, response),
   };

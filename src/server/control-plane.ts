@@ -126,7 +126,10 @@ export async function startControlPlane(given: ControlPlaneOptions): Promise<Con
     }
     trust.onWithdrawal(() => server.drain(formatHostPort(listen), DRAIN_MS));
 
-    const endpoint = await openBundleEndpoint(options, () => trust.source.own, serving.material, logger);
+    const sharedBundle = options.bundleEndpoint === undefined ? undefined : await shared?.openBundle(trust.source);
+    cleanup.push(async () => sharedBundle?.close());
+    const ownBundle = () => (sharedBundle === undefined ? trust.source.own : sharedBundle.bundle);
+    const endpoint = await openBundleEndpoint(options, ownBundle, serving.material, logger);
     cleanup.push(() => endpoint?.close());
     const adminSocket = join(state.folder, "admin.sock");
     const routes = adminRoutes({
@@ -155,6 +158,7 @@ export async function startControlPlane(given: ControlPlaneOptions): Promise<Con
       jwtSvids: state.jwtRecord,
       connections: () => ads.connections(),
       trust,
+      ownBundle,
       federation,
       clusters: source.clusters,
       meshRoots,

@@ -58,10 +58,10 @@ function readMaterial(file: string): string {
   }
 }
 
-/** Undefined where none is wanted. Throws what the operator must put right. */
+/** Undefined where none is wanted. `own` answers undefined as long as the bundle has no number. Throws what the operator must put right. */
 export async function openBundleEndpoint(
   { bundleEndpoint }: FederationConfig,
-  own: () => TrustBundle,
+  own: () => TrustBundle | undefined,
   serving: RotatingTlsMaterial,
   logger: Logger,
 ): Promise<BundleEndpoint | undefined> {
@@ -73,5 +73,9 @@ export async function openBundleEndpoint(
     if (current === undefined) throw new AppError("unavailable", "the control plane has no certificate");
     return current;
   };
-  return serveBundle({ listen, material, bundle: () => formatBundle(own()), logger });
+  const bundle = (): string | undefined => {
+    const found = own();
+    return found === undefined ? undefined : formatBundle(found);
+  };
+  return serveBundle({ listen, material, bundle, logger });
 }
