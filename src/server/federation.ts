@@ -1,6 +1,7 @@
 /** Trust between domains: the file of `garrison serve --federation`, and the endpoint where this domain's bundle is. */
 import { readFileSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
+import { isDeepStrictEqual } from "node:util";
 import { formatBundle } from "../ca/federation/bundle-format.ts";
 import { type BundleEndpoint, serveBundle } from "../ca/federation/endpoint.ts";
 import { Federation } from "../ca/federation/federation.ts";
@@ -73,9 +74,13 @@ export async function openBundleEndpoint(
     if (current === undefined) throw new AppError("unavailable", "the control plane has no certificate");
     return current;
   };
+  let last: { readonly of: TrustBundle; readonly document: string } | undefined;
+  /** Whoever asks is not known: the certificates are looked at once. */
   const bundle = (): string | undefined => {
     const found = own();
-    return found === undefined ? undefined : formatBundle(found);
+    if (found === undefined) return undefined;
+    if (last === undefined || !isDeepStrictEqual(last.of, found)) last = { of: found, document: formatBundle(found) };
+    return last.document;
   };
   return serveBundle({ listen, material, bundle, logger });
 }
