@@ -2,10 +2,10 @@
  * The numbers of a bundle that several replicas serve (SPIFFE Trust Domain and Bundle §4.1.1): one document that each adds to, in which the same content has the
  * same number. Whoever asks one replica after another sees numbers that only grow, or an older one of a replica that has not heard yet, which it refuses.
  */
-import { hash } from "node:crypto";
 import type { Clock } from "../../core/clock.ts";
 import { AppError } from "../../core/error.ts";
 import type { TrustBundle } from "../../identity/trust-bundle.ts";
+import { contentDigest } from "../bundle-sequence.ts";
 
 interface Numbered {
   readonly sequence: number;
@@ -45,10 +45,6 @@ function parse(text: string): readonly Numbered[] {
 
 const format = (numbers: readonly Numbered[]): string => JSON.stringify({ numbers });
 
-function digestOf({ roots, jwks }: TrustBundle): string {
-  return hash("sha256", JSON.stringify([roots, jwks]));
-}
-
 export class SharedNumbers {
   readonly #options: SharedNumbersOptions;
   #numbers: readonly Numbered[] = [];
@@ -58,13 +54,13 @@ export class SharedNumbers {
 
   constructor(options: SharedNumbersOptions) {
     this.#options = options;
-    this.#held = { digest: digestOf(options.own()), since: options.clock.now(), before: 0 };
+    this.#held = { digest: contentDigest(options.own()), since: options.clock.now(), before: 0 };
   }
 
   /** What the first replica puts there. */
   get text(): string {
     const own = this.#options.own();
-    return format([{ sequence: own.sequence, digest: digestOf(own) }]);
+    return format([{ sequence: own.sequence, digest: contentDigest(own) }]);
   }
 
   /** Throws `invalid-configuration`. */
@@ -88,13 +84,13 @@ export class SharedNumbers {
   /** The bundle with its shared number, or the last one that had one; undefined before the first. */
   get served(): TrustBundle | undefined {
     const own = this.#options.own();
-    const sequence = this.#numberOf(digestOf(own));
+    const sequence = this.#numberOf(contentDigest(own));
     if (sequence !== undefined) this.#served = { ...own, sequence };
     return this.#served;
   }
 
   #hold() {
-    const digest = digestOf(this.#options.own());
+    const digest = contentDigest(this.#options.own());
     if (digest !== this.#held.digest)
       this.#held = { digest, since: this.#options.clock.now(), before: this.#numberOf(this.#held.digest) ?? this.#held.before };
     return this.#held;
