@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { FakeCa } from "../fakes/fake-ca.ts";
 import { until } from "../fakes/processes.ts";
-import { CLIENT, SERVER_IDENTITY } from "../feature/mesh.ts";
+import { CLIENT, SERVER, SERVER_IDENTITY } from "../feature/mesh.ts";
 import { meshRoots } from "../feature/mesh-roots.ts";
 import { Scene } from "../feature/scene.ts";
 import { OpensslCa } from "../fixture/openssl-ca.ts";
@@ -96,5 +96,10 @@ describe("an Envoy under an operator's CA whose issuer is replaced", { skip, tim
     // Its issuer cannot list it any more.
     assert.match((await copies.revoke("late")).stdout, ALL_THE_SAME);
     assert.deepEqual(await copies.ask("good", "bad", "late"), [200, 503, 200]);
+    // Of a revoked identity nobody is called, list or not.
+    const identity = await scene.place.run("ca", "revoke", "--identity", SERVER);
+    assert.doesNotMatch(identity.stdout, ALL_THE_SAME);
+    await copies.until("late", 503);
+    assert.deepEqual(await copies.ask("good", "bad", "late", "new"), [503, 503, 503, 503]);
   });
 });
