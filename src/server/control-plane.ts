@@ -127,7 +127,10 @@ export async function startControlPlane(given: ControlPlaneOptions): Promise<Con
     }
     trust.onWithdrawal(() => tlsPort.drain(DRAIN_MS));
 
-    const endpoint = await openBundleEndpoint(options, () => trust.source.own, serving.material, logger);
+    const sharedBundle = options.bundleEndpoint === undefined ? undefined : await shared?.openBundle(trust.source);
+    cleanup.push(async () => sharedBundle?.close());
+    const ownBundle = () => (sharedBundle === undefined ? trust.source.own : sharedBundle.bundle);
+    const endpoint = await openBundleEndpoint(options, ownBundle, serving.material, logger);
     cleanup.push(() => endpoint?.close());
     let duties: ClusterDuties | undefined;
     const askOthers = (since: number) =>
@@ -159,6 +162,7 @@ export async function startControlPlane(given: ControlPlaneOptions): Promise<Con
       jwtSvids: state.jwtRecord,
       connections: () => ads.connections(),
       trust,
+      ownBundle,
       federation,
       clusters: source.clusters,
       meshRoots,

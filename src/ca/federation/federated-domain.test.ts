@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, test } from "node:test";
@@ -96,6 +96,17 @@ describe("a trust domain that is federated with", () => {
     assert.deepEqual([domain.status.state, domain.status.failure], ["trusted", "away"]);
     await clock.advance(60_000);
     assert.deepEqual([domain.status.state, domain.trusted], ["stale", undefined]);
+  });
+
+  test("begins anew where what was kept cannot be used, and does not keep the control plane from starting", async () => {
+    answer = documentOf(second.rootPem, 5);
+    await again();
+    const kept = JSON.parse(readFileSync(join(folder, "kept.json"), "utf8")) as object;
+    writeFileSync(join(folder, "kept.json"), JSON.stringify({ ...kept, document: "{}" }));
+    answer = new AppError("unavailable", "away");
+    assert.deepEqual([(await again()).status.state, asked.at(-1)], ["waiting", first.rootPem]);
+    answer = documentOf(first.rootPem, 6);
+    assert.equal((await again()).trusted?.roots, first.rootPem);
   });
 
   test("tells by itself when it becomes stale, with nobody asking", async () => {
