@@ -61,7 +61,7 @@ function targetOf(parsed: ParsedArguments): Target {
   return target;
 }
 
-function describe({ revoked, blocked, proxies, tookMs }: RevocationAnswer): string {
+function describe({ revoked, blocked, proxies, unlisted, tookMs }: RevocationAnswer): string {
   const certificates = revoked.map(
     ({ serial, identity, notAfter }) => `  ${serial} ${identity}, until ${new Date(notAfter).toISOString()}`,
   );
@@ -73,6 +73,7 @@ function describe({ revoked, blocked, proxies, tookMs }: RevocationAnswer): stri
     ...blocks,
     `in force on ${proxies.acknowledged} of ${proxies.connected} connected proxies after ${Math.round(tookMs)} ms`,
     ...waiting,
+    ...(unlisted === "" ? [] : [`servers that prove themselves by it are called by Envoys all the same: ${unlisted}`]),
     "",
   ].join("\n");
 }
