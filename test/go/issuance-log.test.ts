@@ -132,7 +132,7 @@ describe("an authority's work, seen by others", { skip, timeout: 180_000 }, () =
     const options = { stateFolder: state, trustDomain: parseTrustDomain("cluster.local"), clock: systemClock, logger: silentLogger };
     const issuing = openAuthority(options);
     const lint = async (): Promise<string> => {
-      const [list] = await issuing.revocationLists();
+      const [list] = await issuing.lists.served();
       assert.ok(list !== undefined);
       assert.deepEqual(await crlFindings(list.pem), []);
       writeFileSync(file("roots.pem"), issuing.rootsPem);
