@@ -26,6 +26,8 @@ export interface PeerConnection {
   readonly server?: string;
   /** No further request is taken. */
   draining: boolean;
+  /** Why the proxy cut it while requests were under way, for their records; absent while it has not. */
+  cut?: string;
 }
 
 /** A connection that was accepted on `port` by the workload of this identity. */

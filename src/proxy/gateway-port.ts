@@ -124,6 +124,12 @@ export class GatewayPort {
     this.#updateUpstreams(new Map());
   }
 
+  /** Ends what is open to peers of the mesh, on either side, that proved themselves by one of these certificates. */
+  cutRevoked(digests: ReadonlySet<string>): void {
+    this.#http.cutRevoked(digests);
+    for (const upstream of this.#upstreams.values()) upstream.cutRevoked(digests);
+  }
+
   /** Lets requests in flight finish, and ends what has none. */
   drain(): void {
     this.#http.drain();

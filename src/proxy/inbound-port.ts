@@ -82,6 +82,11 @@ export class InboundPort {
     this.#http.retain(({ peer }) => peer === undefined);
   }
 
+  /** Ends what peers have open that proved themselves by one of these certificates, and nothing else. */
+  cutRevoked(digests: ReadonlySet<string>): void {
+    this.#http.cutRevoked(digests);
+  }
+
   /** Lets requests in flight finish, and ends what has none. */
   drain(): void {
     this.#http.drain();
@@ -120,7 +125,8 @@ export class InboundPort {
     const { port, state } = this.#options;
     const connection = describeConnection(socket, { port, identity: state.policy.identity, peer });
     if (this.#listener.protocol === "tcp") {
-      const unregister = this.#http.register(connection, () => socket.destroy());
+      const end = () => socket.destroy();
+      const unregister = this.#http.register(connection, end, end);
       await this.#tcp.handle(socket, connection);
       unregister();
       return;
