@@ -3,6 +3,7 @@
  * `render/envoy` makes, stands in the table of `render/envoy/access-log.ts`.
  */
 import type { Duration, Timestamp } from "@bufbuild/protobuf/wkt";
+import { OWN_TLS_PASSED } from "../compile/mesh-alpn.ts";
 import type { Address } from "../gen/envoy/config/core/v3/address_pb.js";
 import { RequestMethod } from "../gen/envoy/config/core/v3/base_pb.js";
 import {
@@ -25,7 +26,7 @@ export interface EntrySource {
   readonly workload: string;
   /** The workload's own SPIFFE ID: it is the caller of what goes out. */
   readonly identity: string;
-  /** `LISTENER`, or `LISTENER/refused`. */
+  /** `LISTENER`, or `LISTENER/refused`, `/own-tls`, `/outside`. */
   readonly log: string;
   /** `NAMESPACE/NAME` of the service that an inbound listener of a workload serves, or its port in the one that all its ports share; or empty. */
   readonly serviceOf: (workload: string, listener: string, port: number) => string;
@@ -41,6 +42,8 @@ const NOTHING: EntryMeaning = { kind: "nothing" };
 const REFUSED = "/refused";
 /** Of a gateway: clients that are not of the mesh, whatever their certificates say. */
 const OUTSIDE = "/outside";
+/** Of the application's own TLS: nobody's certificate was seen. */
+const OWN_TLS = "/own-tls";
 const GATEWAY = "gateway_";
 const DENIED = /^rbac_access_denied_matched_policy\[(.*)\]$/s;
 /** The token filter says why in words, its blanks as underscores. */
@@ -94,6 +97,11 @@ function originOf(policyId: string): string {
 function auditOf(common: AccessLogCommon, filter: string): readonly string[] {
   const id = metadataText(common, filter, "audit_shadow_effective_policy_id");
   return id === "" ? [] : [originOf(id)];
+}
+
+/** The listener of a log, whatever of it the log is for. */
+function listenerOf({ log }: EntrySource): string {
+  return log.replace(/\/[a-z-]+$/, "");
 }
 
 /** What is the same in every record of an entry. */
@@ -224,16 +232,17 @@ function inboundHttp(entry: HTTPAccessLogEntry, common: AccessLogCommon, from: E
 }
 
 /** The rule that let a TCP connection pass: the network filter tells it as a shadow rule's. */
-function tcpVerdict(common: AccessLogCommon): Verdict {
+function tcpVerdict(common: AccessLogCommon, { log }: EntrySource): Verdict {
   const denied = denial(common.connectionTerminationDetails) ?? tcpRefusal(common);
   if (denied !== undefined) return denied;
   const rule = metadataText(common, TCP_RBAC, "allow_shadow_effective_policy_id");
-  return { effect: "allow", origin: rule === "" ? "no-policy" : originOf(rule), detail: common.upstreamTransportFailureReason };
+  const own = log.endsWith(OWN_TLS) ? OWN_TLS_PASSED : "";
+  return { effect: "allow", origin: rule === "" ? "no-policy" : originOf(rule), detail: common.upstreamTransportFailureReason || own };
 }
 
 /** An allowed connection has two entries, when the application is connected to and at its end; every other has one. */
 function inboundTcp({ connectionProperties }: TCPAccessLogEntry, common: AccessLogCommon, from: EntrySource): EntryMeaning {
-  const verdict = tcpVerdict(common);
+  const verdict = tcpVerdict(common, from);
   const bytesReceived = Number(connectionProperties?.receivedBytes ?? 0n);
   const bytesSent = Number(connectionProperties?.sentBytes ?? 0n);
   const { streamId, accessLogType, upstreamLocalAddress } = common;
@@ -254,7 +263,7 @@ function inboundTcp({ connectionProperties }: TCPAccessLogEntry, common: AccessL
     bytesReceived,
     bytesSent,
     protocol: "tcp",
-    service: from.serviceOf(from.workload, from.log, portOf(common)),
+    service: from.serviceOf(from.workload, listenerOf(from), portOf(common)),
     caller: presentedUri(common),
     audit: auditOf(common, TCP_RBAC),
     ...(opened ? { connection: streamId } : {}),
@@ -290,7 +299,7 @@ function refusedInbound(common: AccessLogCommon, from: EntrySource): NewAuditRec
     ...base(common, from),
     ...NO_REQUEST,
     protocol: "tcp",
-    service: from.serviceOf(from.workload, from.log.slice(0, -REFUSED.length), portOf(common)),
+    service: from.serviceOf(from.workload, listenerOf(from), portOf(common)),
     caller: "",
     bytesReceived: 0,
     bytesSent: 0,
