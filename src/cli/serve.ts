@@ -4,7 +4,8 @@ import { formatSpiffeId, parseSpiffeId } from "../identity/spiffe-id.ts";
 import { DEFAULT_TRUST_DOMAIN } from "../identity/trust-domain.ts";
 import { isDnsLabel } from "../policy/decode/kubernetes-name.ts";
 import { type ClusterPlace, DEFAULT_CLUSTER_NAME } from "../server/cluster/place.ts";
-import { type ControlPlaneOptions, startControlPlane } from "../server/control-plane.ts";
+import { startControlPlane } from "../server/control-plane.ts";
+import type { ControlPlaneOptions } from "../server/control-plane-options.ts";
 import type { CaOptions } from "../server/open-ca.ts";
 import type { ConfigurationOrigin } from "../server/source.ts";
 import { citadelNamespaces } from "./citadel-namespaces.ts";
@@ -216,7 +217,7 @@ export const command: Command = {
     citadel: {
       type: "many",
       value: "NAMESPACE",
-      doc: "Citadel mode for this namespace, `*` for all: each service account gets a Secret `istio.NAME` with a key and certificates. Whoever may read Secrets there can then be any of its accounts (deploy/kubernetes/citadel-rbac.yaml)",
+      doc: "Citadel mode for this namespace, `*` for all: each service account gets a Secret `istio.NAME` with a key and certificates. Whoever may read Secrets there can then be any of its accounts (deploy/helm/garrison/templates/citadel.yaml)",
     },
     cluster: { type: "value", value: "NAME", doc: "this cluster's name among several", default: DEFAULT_CLUSTER_NAME },
     "remote-clusters": {
