@@ -1,5 +1,6 @@
 /** What `garrison install` and `garrison uninstall` share. */
 import { AppError } from "../core/error.ts";
+import { isDnsLabel } from "../policy/decode/kubernetes-name.ts";
 import type { OptionSpecs, ParsedArguments } from "./command.ts";
 
 export const KUBECONFIG_OPTION = {
@@ -15,12 +16,10 @@ export const NAMESPACE_OPTION = {
   default: "garrison-system",
 } as const satisfies OptionSpecs[string];
 
-const NAMESPACE = /^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$/;
-
 /** Throws `invalid-argument`. */
 export function namespaceOf(parsed: ParsedArguments): string {
   const namespace = parsed.value("namespace") ?? "";
-  if (NAMESPACE.test(namespace)) return namespace;
+  if (isDnsLabel(namespace)) return namespace;
   throw new AppError("invalid-argument", `\`${namespace}\` is not the name of a namespace`, {
     help: "names are of lower-case letters, digits and `-`",
   });
