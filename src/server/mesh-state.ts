@@ -4,6 +4,7 @@ import { type CompiledMesh, MeshCompiler } from "../compile/compile.ts";
 import { type JwksLookup, NO_REMOTE_KEYS } from "../compile/request-authentication.ts";
 import type { Diagnostic } from "../core/diagnostic.ts";
 import { formatDiagnostic, severityOf } from "../core/diagnostic.ts";
+import { AppError } from "../core/error.ts";
 import type { Logger } from "../core/logger.ts";
 import { once } from "../core/once.ts";
 import type { FixedSettings } from "../mesh/mesh-config.ts";
@@ -52,6 +53,7 @@ function viewOf(compiled: CompiledMesh, { generation, kept, before }: Given): Me
     generation,
     snapshot: compiled.snapshot,
     policies: compiled.policies,
+    knownPolicy: compiled.knownPolicy,
     namesOf: compiled.namesOf,
     get kept() {
       return kept();
@@ -127,7 +129,11 @@ export class MeshState {
   #tellSoon(): void {
     this.#telling ??= setTimeout(() => {
       this.#telling = undefined;
-      this.#tell(this.#current);
+      try {
+        this.#tell(this.#current);
+      } catch (error) {
+        this.#logger.log("error", "the configuration cannot be judged", { reason: AppError.from(error).message });
+      }
     }, TELL_MS).unref();
   }
 
