@@ -21,7 +21,7 @@ test("lists of the same objects in the same order are one list, and no others ar
 
 test("lists whose hashes meet are told apart", () => {
   const lists = new InternedLists<object>();
-  // Of 31 objects in a row, the first before the last has the number of the second before nothing that differs otherwise.
+  // A list's hash is 31 times that of all but its last object, and that one's number: of objects numbered in a row, many pairs meet.
   const items = Array.from({ length: 64 }, (_, index) => ({ index }));
   for (const item of items) lists.of([item]);
   const pairs = items.flatMap((left) => items.map((right) => [left, right]));

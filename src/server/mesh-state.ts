@@ -8,15 +8,9 @@ import { AppError } from "../core/error.ts";
 import type { Logger } from "../core/logger.ts";
 import { once } from "../core/once.ts";
 import type { FixedSettings } from "../mesh/mesh-config.ts";
+import { checkReferences } from "../mesh/references.ts";
 import { meshServices } from "../mesh/registry.ts";
-import {
-  checkReferences,
-  type MeshSettings,
-  NOTHING_REVOKED,
-  nextSnapshot,
-  type RevokedCredentials,
-  type SnapshotParts,
-} from "../mesh/snapshot.ts";
+import { type MeshSettings, NOTHING_REVOKED, nextSnapshot, type RevokedCredentials, type SnapshotParts } from "../mesh/snapshot.ts";
 import type { MeshObject } from "../policy/model.ts";
 import type { SourceStatus } from "../sources/snapshot.ts";
 import { UsableObjects } from "./usable-objects.ts";

@@ -31,11 +31,7 @@ const RESPONSE = { systemVersionInfo: 1, resources: 2, typeUrl: 4, nonce: 5, rem
 const RESOURCE = { version: 1, resource: 2, name: 3 } as const;
 
 function resourceFields({ name, version, body }: Resource, typeUrl: string): readonly Field[] {
-  return [
-    ...single(RESOURCE.version, version),
-    [RESOURCE.resource, anyFields(typeUrl, body)],
-    ...single(RESOURCE.name, name),
-  ];
+  return [...single(RESOURCE.version, version), [RESOURCE.resource, anyFields(typeUrl, body)], ...single(RESOURCE.name, name)];
 }
 
 function encode({ typeUrl, nonce, version }: ResponseHeader, { resources, removed }: Push): Buffer {

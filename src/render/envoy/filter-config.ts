@@ -30,10 +30,13 @@ function configField(config: Any): Uint8Array {
   return field;
 }
 
-/** The message, as `toBinary` would write it. */
-function filterResource({ name, config }: FilterConfig): EnvoyResource {
-  const field = new BinaryWriter().tag(NAME, WireType.LengthDelimited).string(name).finish();
-  return ownResource(FILTER, name, Buffer.concat([field, configField(config)]));
+/** The message, as `toBinary` would write it, in memory of its own: it is kept long. */
+export function filterResource({ name, config }: FilterConfig): EnvoyResource {
+  const [first, second] = [new BinaryWriter().tag(NAME, WireType.LengthDelimited).string(name).finish(), configField(config)];
+  const body = new Uint8Array(first.length + second.length);
+  body.set(first);
+  body.set(second, first.length);
+  return ownResource(FILTER, name, body);
 }
 
 interface Rendered {
