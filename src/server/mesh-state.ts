@@ -33,6 +33,8 @@ export interface MeshView extends CompiledMesh {
 
 /** From a change to a look at all diagnostics, in milliseconds: a look at a large mesh takes as long as a push, and pushes go first. */
 const TELL_MS = 500;
+/** The next look is so many times as far away as the last one took, so that a mesh that changes all the time is not looked at all the time. */
+const TELL_REST = 20;
 
 /** What of a state does not come from compiling. */
 interface Given extends Pick<MeshView, "generation"> {
@@ -78,6 +80,8 @@ export class MeshState {
   #given: Given = { generation: 0, kept: () => new Set(), before: () => [] };
   #told: ReadonlySet<string> = new Set();
   #telling: NodeJS.Timeout | undefined;
+  /** Milliseconds that the last look took. */
+  #tellTook = 0;
 
   /** `keysOf`: the keys of tokens that were fetched by now. `fixed`: what no configuration may change. `revoked` and `federated`: of now. */
   constructor(
@@ -123,12 +127,14 @@ export class MeshState {
   #tellSoon(): void {
     this.#telling ??= setTimeout(() => {
       this.#telling = undefined;
+      const began = performance.now();
       try {
         this.#tell(this.#current);
       } catch (error) {
         this.#logger.log("error", "the configuration cannot be judged", { reason: AppError.from(error).message });
       }
-    }, TELL_MS).unref();
+      this.#tellTook = performance.now() - began;
+    }, Math.max(TELL_MS, TELL_REST * this.#tellTook)).unref();
   }
 
   /** The same configuration with what is revoked, and who is federated with, at this moment. */
