@@ -31,6 +31,7 @@ import { outboundListener } from "./outbound.ts";
 import { isResolved, outboundCluster, outboundClusterName, outboundEndpoints } from "./outbound-cluster.ts";
 import { requestAuthenticationFilters } from "./request-authentication.ts";
 import { byName, type EnvoyResource, joined, type ResourcesByName, serialized } from "./resource.ts";
+import type { ClientSettings } from "./tls.ts";
 
 /** By type URL, then by name. */
 export type EnvoyResources = ReadonlyMap<string, ResourcesByName>;
@@ -99,18 +100,20 @@ const upstreams = new ArgumentTable<Upstreams>();
 const NO_LISTENERS: readonly OutboundListener[] = [];
 
 function upstreamsOf(policy: WorkloadPolicy): Upstreams {
-  const { outbound, gateway, capture, authorizers, tls } = policy;
-  return upstreams.find([outbound.length === 0 ? NO_LISTENERS : outbound, gateway?.services, capture?.services, authorizers, tls], () => {
-    const services = upstreamServices(policy);
+  const { outbound, gateway, capture, authorizers, tls, foreignTrustDomains } = policy;
+  const settings = { tls, foreignTrustDomains } satisfies Record<keyof ClientSettings, unknown>;
+  const services = [outbound.length === 0 ? NO_LISTENERS : outbound, gateway?.services, capture?.services, authorizers];
+  return upstreams.find([...services, ...Object.values(settings)], () => {
+    const all = upstreamServices(policy);
     return {
-      clusters: byName(services.map((service) => clusterOf(policy, service))),
-      endpoints: byName(services.filter((service) => !isResolved(service)).map((service) => endpointsOf(policy, service))),
+      clusters: byName(all.map((service) => clusterOf(policy, service))),
+      endpoints: byName(all.filter((service) => !isResolved(service)).map((service) => endpointsOf(policy, service))),
     };
   });
 }
 
-const clusterOf = keptWith(({ tls }: Pick<WorkloadPolicy, "tls">, service: UpstreamService) =>
-  serialized(ClusterSchema, outboundClusterName(service), outboundCluster(service, tls)),
+const clusterOf = keptWith((settings: ClientSettings, service: UpstreamService) =>
+  serialized(ClusterSchema, outboundClusterName(service), outboundCluster(service, settings)),
 );
 
 const endpointsOf = keptWith((_: object, service: UpstreamService) =>
