@@ -28,7 +28,7 @@ import {
 } from "./status.ts";
 import { acceptedTrustDomains, foreignTrustDomains } from "./trust-domains.ts";
 import { policyWarnings, warningsAmong } from "./warnings/warnings.ts";
-import type { WorkloadPolicy } from "./workload-policy.ts";
+import type { ServerSide, WorkloadPolicy } from "./workload-policy.ts";
 
 /** Everything is found when it is first asked for: no proxy waits for what it is not sent. */
 export interface CompiledMesh {
@@ -145,9 +145,14 @@ export class MeshCompiler {
   readonly #workload = derived((snapshot, workload: Workload) =>
     compileWorkload(snapshot, workload, (source) => fromOutside(snapshot, () => this.#keysOf(source))),
   );
+  /** Of what a policy is judged by: whom a workload calls, and where that is served, changes more often. */
+  readonly #serverSide = derived((snapshot, workload: Workload): ServerSide => {
+    const { outbound: _, capture, ...own } = this.#workload(snapshot, workload).policy;
+    return { ...own, captured: capture !== undefined };
+  });
   readonly #judgement = narrow((snapshot, policy: PolicyObject): Judgement => {
     const selection = selectionOf(snapshot, policy);
-    const compiled = new Map(selection.workloads.map((workload) => [workload.key, this.#workload(snapshot, workload).policy]));
+    const compiled = new Map(selection.workloads.map((workload) => [workload.key, this.#serverSide(snapshot, workload)]));
     return { selection, status: toStatus(selection), warnings: policyWarnings(snapshot, compiled, selection) };
   });
 

@@ -125,16 +125,19 @@ export class MeshState {
 
   /** After what proxies are sent. While changes keep coming, the newest state speaks for those before it. */
   #tellSoon(): void {
-    this.#telling ??= setTimeout(() => {
-      this.#telling = undefined;
-      const began = performance.now();
-      try {
-        this.#tell(this.#current);
-      } catch (error) {
-        this.#logger.log("error", "the configuration cannot be judged", { reason: AppError.from(error).message });
-      }
-      this.#tellTook = performance.now() - began;
-    }, Math.max(TELL_MS, TELL_REST * this.#tellTook)).unref();
+    this.#telling ??= setTimeout(
+      () => {
+        this.#telling = undefined;
+        const began = performance.now();
+        try {
+          this.#tell(this.#current);
+        } catch (error) {
+          this.#logger.log("error", "the configuration cannot be judged", { reason: AppError.from(error).message });
+        }
+        this.#tellTook = performance.now() - began;
+      },
+      Math.max(TELL_MS, TELL_REST * this.#tellTook),
+    ).unref();
   }
 
   /** The same configuration with what is revoked, and who is federated with, at this moment. */

@@ -9,12 +9,10 @@ const name = fc.constantFrom(...NAMES);
 const version = fc.constantFrom("1", "2");
 const versionOf = (text: string) => resource("", Buffer.from(text)).version;
 /** Maps of most names, as one state after another has them, or of few. */
-const map = fc
-  .record({ without: fc.subarray(NAMES), few: fc.boolean(), edited: fc.subarray(NAMES) })
-  .map(({ without, few, edited }) => {
-    const names = few ? without : NAMES.filter((one) => !without.slice(0, 5).includes(one));
-    return new Map(names.map((one) => [one, resource(one, Buffer.from(edited.includes(one) ? "2" : "1"))] as const));
-  });
+const map = fc.record({ without: fc.subarray(NAMES), few: fc.boolean(), edited: fc.subarray(NAMES) }).map(({ without, few, edited }) => {
+  const names = few ? without : NAMES.filter((one) => !without.slice(0, 5).includes(one));
+  return new Map(names.map((one) => [one, resource(one, Buffer.from(edited.includes(one) ? "2" : "1"))] as const));
+});
 type Step =
   | { readonly kind: "set"; readonly name: string; readonly version: string }
   | { readonly kind: "delete"; readonly name: string }
