@@ -314,9 +314,9 @@ class Choosing {
   }
 }
 
-/** A copy has no part of which anything was rendered before. */
-function assertRenderedAsAnew(policy: WorkloadPolicy): void {
-  const [kept, anew] = [renderEnvoy(policy), renderEnvoy(structuredClone(policy))];
+/** A copy has no part of which anything was rendered before. `own`: with which the workload was rendered in each state before. */
+function assertRenderedAsAnew(policy: WorkloadPolicy, own: object): void {
+  const [kept, anew] = [renderEnvoy(policy, own), renderEnvoy(structuredClone(policy))];
   assert.deepEqual([...kept.keys()], [...anew.keys()]);
   for (const [typeUrl, resources] of kept) {
     const bodies = (of: typeof resources | undefined) =>
@@ -334,6 +334,12 @@ describe("compiling one state after another", () => {
         const following = new Following();
         const choosing = new Choosing();
         let last: readonly WorkloadPolicy[] = [];
+        const owns = new Map<string, object>();
+        const ownOf = ({ workload }: WorkloadPolicy): object => {
+          const own = owns.get(workload) ?? {};
+          owns.set(workload, own);
+          return own;
+        };
         for (const one of objects) mesh.edit({ kind: "put", object: one });
         for (const one of edits) {
           const compiled = mesh.compiledBy((snapshot, keysOf) => compiler.compile(snapshot, keysOf));
@@ -344,10 +350,10 @@ describe("compiling one state after another", () => {
           assert.deepEqual(following.compiled(mesh), alone);
           assert.deepEqual([...compiled.policies.keys()], [...alone.policies.keys()]);
           last = [...compiled.policies.values()];
-          for (const policy of last) renderEnvoy(policy);
+          for (const policy of last) renderEnvoy(policy, ownOf(policy));
           mesh.edit(one);
         }
-        for (const policy of last) assertRenderedAsAnew(policy);
+        for (const policy of last) assertRenderedAsAnew(policy, ownOf(policy));
       }),
       { numRuns: 300 },
     );

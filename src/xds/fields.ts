@@ -4,8 +4,14 @@
  */
 import { Buffer } from "node:buffer";
 
-/** A field of a message: its number, below 16, and a text, bytes, or the fields of a message. */
-export type Field = readonly [number: number, content: string | Uint8Array | readonly Field[]];
+/** Fields of a message, in their order, and how long they are together. */
+export interface Message {
+  readonly fields: readonly Field[];
+  readonly size: number;
+}
+
+/** A field of a message: its number, below 16, and a text, bytes, or a message. */
+export type Field = readonly [number: number, content: string | Uint8Array | Message];
 
 const LENGTH_DELIMITED = 2;
 
@@ -17,16 +23,17 @@ function varintSize(value: number): number {
 
 function contentSize(content: Field[1]): number {
   if (typeof content === "string") return Buffer.byteLength(content);
-  return content instanceof Uint8Array ? content.length : sizeOf(content);
+  return content instanceof Uint8Array ? content.length : content.size;
 }
 
-function sizeOf(fields: readonly Field[]): number {
+/** A message of these fields, measured once. */
+export function messageOf(fields: readonly Field[]): Message {
   let size = 0;
   for (const [, content] of fields) {
     const length = contentSize(content);
     size += 1 + varintSize(length) + length;
   }
-  return size;
+  return { fields, size };
 }
 
 function writeHead(into: Buffer, at: number, field: number, length: number): number {
@@ -39,7 +46,7 @@ function writeHead(into: Buffer, at: number, field: number, length: number): num
 }
 
 /** Returns where it ends. */
-function write(into: Buffer, from: number, fields: readonly Field[]): number {
+function write(into: Buffer, from: number, { fields }: Message): number {
   let at = from;
   for (const [field, content] of fields) {
     at = writeHead(into, at, field, contentSize(content));
@@ -52,11 +59,11 @@ function write(into: Buffer, from: number, fields: readonly Field[]): number {
   return at;
 }
 
-/** The message of these fields, in their order. */
-export function writeMessage(fields: readonly Field[]): Buffer {
-  const message = Buffer.allocUnsafe(sizeOf(fields));
-  write(message, 0, fields);
-  return message;
+/** The message's bytes. */
+export function writeMessage(message: Message): Buffer {
+  const into = Buffer.allocUnsafe(message.size);
+  write(into, 0, message);
+  return into;
 }
 
 /** A field that is not repeated: as in every message of proto3, none where it is empty. */
@@ -65,6 +72,6 @@ export function single(field: number, content: string | Uint8Array): readonly Fi
 }
 
 /** A `google.protobuf.Any` around a message that is serialized already. */
-export function anyFields(typeUrl: string, value: Uint8Array): readonly Field[] {
-  return [...single(1, typeUrl), ...single(2, value)];
+export function anyOf(typeUrl: string, value: Uint8Array): Message {
+  return messageOf([...single(1, typeUrl), ...single(2, value)]);
 }

@@ -1,6 +1,6 @@
 /** The incremental variant of ADS (xDS protocol, "Incremental xDS"). */
 import type { DeltaDiscoveryRequest } from "../gen/envoy/service/discovery/v3/discovery_pb.js";
-import { anyFields, type Field, single, writeMessage } from "./fields.ts";
+import { anyOf, type Field, type Message, messageOf, single, writeMessage } from "./fields.ts";
 import type { Push } from "./push.ts";
 import type { Resource } from "./resource.ts";
 import type { Subscription } from "./subscription.ts";
@@ -30,18 +30,20 @@ function subscribe(subscription: Subscription, request: DeltaDiscoveryRequest, f
 const RESPONSE = { systemVersionInfo: 1, resources: 2, typeUrl: 4, nonce: 5, removedResources: 6 } as const;
 const RESOURCE = { version: 1, resource: 2, name: 3 } as const;
 
-function resourceFields({ name, version, body }: Resource, typeUrl: string): readonly Field[] {
-  return [...single(RESOURCE.version, version), [RESOURCE.resource, anyFields(typeUrl, body)], ...single(RESOURCE.name, name)];
+function resourceOf({ name, version, body }: Resource, typeUrl: string): Message {
+  const any: Field = [RESOURCE.resource, anyOf(typeUrl, body)];
+  return messageOf([...single(RESOURCE.version, version), any, ...single(RESOURCE.name, name)]);
 }
 
 function encode({ typeUrl, nonce, version }: ResponseHeader, { resources, removed }: Push): Buffer {
-  return writeMessage([
+  const fields = [
     ...single(RESPONSE.systemVersionInfo, version),
-    ...resources.map((resource): Field => [RESPONSE.resources, resourceFields(resource, typeUrl)]),
+    ...resources.map((resource): Field => [RESPONSE.resources, resourceOf(resource, typeUrl)]),
     ...single(RESPONSE.typeUrl, typeUrl),
     ...single(RESPONSE.nonce, nonce),
     ...removed.map((name): Field => [RESPONSE.removedResources, name]),
-  ]);
+  ];
+  return writeMessage(messageOf(fields));
 }
 
 export const deltaVariant: Variant<DeltaDiscoveryRequest> = { name: "delta", strings, resumes, isCurrent: () => true, subscribe, encode };

@@ -1,6 +1,6 @@
 /** The state-of-the-world variant of ADS (xDS protocol, "The xDS transport Protocol"). */
 import type { DiscoveryRequest } from "../gen/envoy/service/discovery/v3/discovery_pb.js";
-import { anyFields, type Field, single, writeMessage } from "./fields.ts";
+import { anyOf, type Field, messageOf, single, writeMessage } from "./fields.ts";
 import type { Push } from "./push.ts";
 import type { Subscription } from "./subscription.ts";
 import type { ResponseHeader, Variant } from "./variant.ts";
@@ -25,12 +25,13 @@ function subscribe(subscription: Subscription, request: DiscoveryRequest, first:
 const RESPONSE = { versionInfo: 1, resources: 2, typeUrl: 4, nonce: 5 } as const;
 
 function encode({ typeUrl, nonce, version }: ResponseHeader, { resources }: Push): Buffer {
-  return writeMessage([
+  const fields = [
     ...single(RESPONSE.versionInfo, version),
-    ...resources.map(({ body }): Field => [RESPONSE.resources, anyFields(typeUrl, body)]),
+    ...resources.map(({ body }): Field => [RESPONSE.resources, anyOf(typeUrl, body)]),
     ...single(RESPONSE.typeUrl, typeUrl),
     ...single(RESPONSE.nonce, nonce),
-  ]);
+  ];
+  return writeMessage(messageOf(fields));
 }
 
 export const sotwVariant: Variant<DiscoveryRequest> = {

@@ -197,6 +197,9 @@ function filtersOf(source: Source, own: object): readonly FilterConfig[] {
   ];
 }
 
+/** Of a source of which nothing has changed that was read, those of the last time. */
+const ownFilters = keptWith((source: Source, own: object) => filterResources(filtersOf(source, own), own), 1);
+
 // === The whole ===
 
 const CLUSTER = typeUrl(ClusterSchema);
@@ -221,7 +224,7 @@ export function renderEnvoy(policy: WorkloadPolicy, own: object = {}): EnvoyReso
     [CLUSTER, joined(inbound.clusters, upstream.clusters)],
     [ENDPOINTS, upstream.endpoints],
     [LISTENER, listeners],
-    [FILTER, filterResources(filtersOf(source, own), own)],
+    [FILTER, ownFilters(source, own)],
     ...(served === undefined ? [] : [[ROUTE, served.routes] as const]),
   ]);
 }
