@@ -198,26 +198,23 @@ async function oneChange(change: () => Promise<number>): Promise<Outcome> {
   const cpu = cpuSeconds();
   const began = await change();
   await sleep(QUIET_MS);
-  let all = await arrivals();
-  for (let more = await arrivals(); ; more = await arrivals()) {
-    if (more.responses === 0) break;
-    all = {
-      ...more,
-      proxies: Math.max(all.proxies, more.proxies),
-      bytes: all.bytes + more.bytes,
-      last: [...all.last, ...more.last],
-    };
+  /** By proxy, when it had the last of it. */
+  const last = new Map<number, number>();
+  let bytes = 0;
+  for (let counted = await arrivals(); counted.responses > 0; counted = await arrivals()) {
+    for (const [index, proxy] of counted.proxies.entries()) last.set(proxy, counted.last[index] ?? Number.NaN);
+    bytes += counted.bytes;
     await sleep(QUIET_MS);
   }
   const cpuMs = round((cpuSeconds() - cpu) * 1000);
-  const times = all.last.map((at) => at - began).sort((left, right) => left - right);
+  const times = [...last.values()].map((at) => at - began).sort((left, right) => left - right);
   return {
     firstMs: round(times[0] ?? Number.NaN),
     medianMs: round(times[times.length >> 1] ?? Number.NaN),
     lastMs: round(times.at(-1) ?? Number.NaN),
     cpuMs,
-    got: all.proxies,
-    bytes: all.bytes,
+    got: last.size,
+    bytes,
   };
 }
 
