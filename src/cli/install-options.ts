@@ -17,12 +17,16 @@ export const NAMESPACE_OPTION = {
 } as const satisfies OptionSpecs[string];
 
 /** Throws `invalid-argument`. */
-export function namespaceOf(parsed: ParsedArguments): string {
-  const namespace = parsed.value("namespace") ?? "";
+export function checkedNamespace(namespace: string): string {
   if (isDnsLabel(namespace)) return namespace;
   throw new AppError("invalid-argument", `\`${namespace}\` is not the name of a namespace`, {
     help: "names are of lower-case letters, digits and `-`",
   });
+}
+
+/** `--namespace`. Throws `invalid-argument`. */
+export function namespaceOf(parsed: ParsedArguments): string {
+  return checkedNamespace(parsed.value("namespace") ?? "");
 }
 
 /** The value of an option that is one of a few; undefined where it was not given. Throws `invalid-argument`. */

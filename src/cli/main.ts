@@ -57,6 +57,8 @@ const COMMANDS: Readonly<Record<string, CommandEntry>> = {
     summary: "give a control plane elsewhere an account in this cluster, and print the Secret for it",
     load: () => import("./clusters-create-remote-secret.ts"),
   },
+  "clusters join": { summary: "have a control plane elsewhere take this cluster in", load: () => import("./clusters-join.ts") },
+  "clusters leave": { summary: "take a cluster out of the mesh", load: () => import("./clusters-leave.ts") },
   "federation list": { summary: "show the trust domains that are federated with", load: () => import("./federation-list.ts") },
   "federation bundle": {
     summary: "print this trust domain's bundle, for the operator of another one",

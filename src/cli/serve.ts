@@ -1,21 +1,16 @@
-import { isIP } from "node:net";
 import { parsePkcs11Uri } from "../ca/pkcs11/uri.ts";
 import { AppError } from "../core/error.ts";
 import { formatSpiffeId, parseSpiffeId } from "../identity/spiffe-id.ts";
-import { DEFAULT_TRUST_DOMAIN } from "../identity/trust-domain.ts";
-import { isDnsLabel } from "../policy/decode/kubernetes-name.ts";
-import { type ClusterPlace, DEFAULT_CLUSTER_NAME } from "../server/cluster/place.ts";
 import { startControlPlane } from "../server/control-plane.ts";
 import type { ControlPlaneOptions } from "../server/control-plane-options.ts";
 import type { CaOptions } from "../server/open-ca.ts";
 import type { ConfigurationOrigin } from "../server/source.ts";
-import { citadelNamespaces } from "./citadel-namespaces.ts";
 import type { Command, ParsedArguments } from "./command.ts";
 import { EXIT } from "./exit.ts";
-import { INJECT_OPTIONS, injectOptions } from "./inject.ts";
 import { createLogger } from "./log.ts";
 import { SETTINGS_OPTIONS, settingsOf } from "./offline-mesh.ts";
-import { clusterName, jwksAllow, LOG_OPTION, logLevel, parseCount, parseHostPort, required, STATE_OPTION } from "./options.ts";
+import { jwksAllow, LOG_OPTION, logLevel, parseCount, parseHostPort, required, STATE_OPTION } from "./options.ts";
+import { CLUSTER_PLACE_OPTIONS, clusterPlace } from "./serve-cluster.ts";
 import { endRequest } from "./signals.ts";
 import { trustedNodeAccounts } from "./trusted-node-accounts.ts";
 import { version } from "./version.ts";
@@ -71,81 +66,10 @@ function configuration(parsed: ParsedArguments): ConfigurationOrigin {
     : { kind: "folder", folder: required(parsed, "config") };
 }
 
-const NAME = /^([a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?)\/([a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?)$/;
-
-/** Throws `invalid-argument`. */
-function objectName(option: string, text: string): ClusterPlace["service"] {
-  const [, namespace, name] = NAME.exec(text) ?? [];
-  if (namespace !== undefined && name !== undefined) return { namespace, name };
-  const help = "names are of lower-case letters, digits and `-`";
-  throw new AppError("invalid-argument", `\`--${option}\` is not of the form \`NAMESPACE/NAME\``, { help });
-}
-
-/** What makes sense on Kubernetes alone. */
-const OF_CLUSTERS = ["webhooks", "ca-secret", "citadel", "remote-clusters", "replica-address"] as const;
-
-/** Throws `invalid-argument`. */
-function clusterPlace(parsed: ParsedArguments, config: ConfigurationOrigin): ClusterPlace {
-  const [webhooks, caSecret] = OF_CLUSTERS.map((option) => parsed.value(option));
-  const isGiven = (option: string): boolean => parsed.value(option) !== undefined || parsed.values(option).length > 0;
-  const stray = config.kind === "kubernetes" ? undefined : OF_CLUSTERS.find(isGiven);
-  if (stray !== undefined) {
-    throw new AppError("invalid-argument", `\`--${stray}\` is for a control plane on Kubernetes`, {
-      help: "add `--kubernetes`, or leave it out",
-    });
-  }
-  const other = ["ca-folder", "ca-pkcs11", "ca-upstream"].find((name) => parsed.value(name) !== undefined);
-  if (caSecret !== undefined && other !== undefined) {
-    throw new AppError("invalid-argument", `\`--ca-secret\` and \`--${other}\` both name a CA`, { help: "name one of them" });
-  }
-  return {
-    service: objectName("service", required(parsed, "service")),
-    webhooks: webhooks === undefined ? undefined : parseHostPort(webhooks),
-    caSecret: caSecret === undefined ? undefined : objectName("ca-secret", caSecret),
-    citadel: citadelNamespaces(parsed.values("citadel")),
-    name: clusterName(required(parsed, "cluster")),
-    ...replicaAddressOf(parsed),
-    ...otherClusters(parsed),
-    ...injectionOf(parsed),
-  };
-}
-
 /** Throws `invalid-argument`. */
 function recordLimit(parsed: ParsedArguments): Pick<ControlPlaneOptions, "recordMaxBytes"> {
   const mebibytes = parsed.value("record-limit");
   return mebibytes === undefined ? {} : { recordMaxBytes: parseCount("record-limit", mebibytes, 16, 1_048_576) * 1_048_576 };
-}
-
-/** Throws `invalid-argument`. */
-function replicaAddressOf(parsed: ParsedArguments): Pick<ClusterPlace, "replicaAddress"> {
-  const replicaAddress = parsed.value("replica-address");
-  if (replicaAddress === undefined) return {};
-  if (isIP(replicaAddress) === 0)
-    throw new AppError("invalid-argument", `\`${replicaAddress}\` of \`--replica-address\` is no IP address`, {
-      help: "it is the pod's own, without a port",
-    });
-  return { replicaAddress };
-}
-
-/** Throws `invalid-argument`. */
-function otherClusters(parsed: ParsedArguments): Pick<ClusterPlace, "others"> {
-  const namespace = parsed.value("remote-clusters");
-  if (namespace === undefined) return {};
-  if (!isDnsLabel(namespace))
-    throw new AppError("invalid-argument", `\`${namespace}\` of \`--remote-clusters\` is not the name of a namespace`, {
-      help: "it is the namespace of the Secrets that name the clusters, such as istio-system",
-    });
-  const timeoutMs = parseCount("remote-cluster-timeout", required(parsed, "remote-cluster-timeout"), 0, 3_600) * 1_000;
-  return { others: { namespace, timeoutMs } };
-}
-
-function injectionOf(parsed: ParsedArguments): Pick<ClusterPlace, "injection"> {
-  if (parsed.value("inject-image") === undefined) return {};
-  if (parsed.value("webhooks") === undefined)
-    throw new AppError("invalid-argument", "`--inject-image` is for the webhook that injects", {
-      help: "say where it is served, by --webhooks HOST:PORT",
-    });
-  return { injection: injectOptions(parsed, parsed.value("trust-domain") ?? DEFAULT_TRUST_DOMAIN) };
 }
 
 export const command: Command = {
@@ -216,45 +140,7 @@ export const command: Command = {
       value: "URL",
       doc: "write this address of the list into certificates, with the key identifier of their authority for `{authority}`: http://crl.example.org/{authority}.crl",
     },
-    webhooks: {
-      type: "value",
-      value: "HOST:PORT",
-      doc: "where the API server has objects checked before it keeps them, by HTTPS (`garrison install` says so to it)",
-    },
-    service: {
-      type: "value",
-      value: "NAMESPACE/NAME",
-      doc: "the Service in front of the control plane on Kubernetes: its certificate carries that name",
-      default: "garrison-system/garrison",
-    },
-    ...INJECT_OPTIONS,
-    "ca-secret": {
-      type: "value",
-      value: "NAMESPACE/NAME",
-      doc: "the Secret with the CA that all replicas share, as `cacerts`; it is made where there is none",
-    },
-    "replica-address": {
-      type: "value",
-      value: "IP",
-      doc: "where the other replicas reach this one, at the port of `--listen`: `mtls status` and `mtls plan` ask all of them. Without, the address of `--listen` where it is one",
-    },
-    citadel: {
-      type: "many",
-      value: "NAMESPACE",
-      doc: "Citadel mode for this namespace, `*` for all: each service account gets a Secret `istio.NAME` with a key and certificates. Whoever may read Secrets there can then be any of its accounts (deploy/helm/garrison/templates/citadel.yaml)",
-    },
-    cluster: { type: "value", value: "NAME", doc: "this cluster's name among several", default: DEFAULT_CLUSTER_NAME },
-    "remote-clusters": {
-      type: "value",
-      value: "NAMESPACE",
-      doc: "take in other clusters: those whose kubeconfigs are in Secrets of this namespace with the label istio/multiCluster=true",
-    },
-    "remote-cluster-timeout": {
-      type: "value",
-      value: "SECONDS",
-      doc: "how long a start waits for other clusters that do not answer; then it serves without them",
-      default: "30",
-    },
+    ...CLUSTER_PLACE_OPTIONS,
     "record-limit": {
       type: "value",
       value: "MIB",

@@ -57,6 +57,7 @@ describe("formatStatus", () => {
       namespaces: ["shop"],
       secret: "a/b",
       server: "https://x",
+      unkept: [],
     } as const;
     assert.doesNotMatch(formatStatus({ ...ANSWER, clusters: [east] }), /Clusters:/);
     assert.match(

@@ -19,6 +19,7 @@ export const command: Command = {
     const dryRun = parsed.flag("dry-run");
     const found = await uninstall({
       api,
+      chart: "garrison",
       dryRun,
       schemas: parsed.flag("crds"),
       report: (manifest, outcome) => {

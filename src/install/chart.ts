@@ -1,4 +1,4 @@
-/** The chart (`deploy/helm/garrison`), rendered here as Helm would: what is installed has one source. */
+/** The charts (`deploy/helm`), rendered here as Helm would: what is installed has one source. */
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -7,8 +7,11 @@ import { AppError } from "../core/error.ts";
 import { schemaErrors } from "./schema.ts";
 import { isObject, type Json, type JsonObject, renderTemplate } from "./template.ts";
 
-const CHART = fileURLToPath(new URL("../../deploy/helm/garrison/", import.meta.url));
+const CHARTS = fileURLToPath(new URL("../../deploy/helm/", import.meta.url));
 const MAX_VALUES_BYTES = 1024 * 1024;
+
+/** `garrison` is a control plane; `garrison-remote` is what a cluster has whose control plane is in another one. */
+export type ChartName = "garrison" | "garrison-remote";
 
 /** An object for the API server. */
 export interface Manifest {
@@ -29,12 +32,12 @@ export interface Chart {
   readonly objects: readonly Manifest[];
 }
 
-function read(...path: readonly string[]): string {
-  return readFileSync(join(CHART, ...path), "utf8");
+function read(chart: ChartName, ...path: readonly string[]): string {
+  return readFileSync(join(CHARTS, chart, ...path), "utf8");
 }
 
-function yamlFiles(folder: string): readonly string[] {
-  return readdirSync(join(CHART, folder))
+function yamlFiles(chart: ChartName, folder: string): readonly string[] {
+  return readdirSync(join(CHARTS, chart, folder))
     .filter((name) => name.endsWith(".yaml"))
     .sort();
 }
@@ -79,22 +82,22 @@ export function readValues(file: string): JsonObject {
 }
 
 /** The chart's values with others over them, the last first in rank. Throws `invalid-configuration` for what its schema refuses. */
-function chartValues(over: readonly JsonObject[]): JsonObject {
-  const values = over.reduce(merge, parseYaml(read("values.yaml")) as JsonObject);
-  const errors = schemaErrors(values, JSON.parse(read("values.schema.json")) as Json);
+function chartValues(chart: ChartName, over: readonly JsonObject[]): JsonObject {
+  const values = over.reduce(merge, parseYaml(read(chart, "values.yaml")) as JsonObject);
+  const errors = schemaErrors(values, JSON.parse(read(chart, "values.schema.json")) as Json);
   if (errors.length === 0) return values;
-  const help = "see deploy/helm/garrison/values.yaml";
+  const help = `see deploy/helm/${chart}/values.yaml`;
   throw new AppError("invalid-configuration", `the values are not as the chart wants them: ${errors.slice(0, 10).join("; ")}`, { help });
 }
 
-/** The chart's objects for a namespace. Throws as `chartValues` does. */
-export function renderChart(namespace: string, over: readonly JsonObject[] = []): Chart {
-  const data: JsonObject = { Values: chartValues(over), Release: { Namespace: namespace } };
-  const texts = new Map(yamlFiles("templates").map((name) => [name, renderTemplate(read("templates", name), data, name)]));
+/** A chart's objects for a namespace. Throws as `chartValues` does. */
+export function renderChart(chart: ChartName, namespace: string, over: readonly JsonObject[] = []): Chart {
+  const data: JsonObject = { Values: chartValues(chart, over), Release: { Namespace: namespace } };
+  const texts = new Map(yamlFiles(chart, "templates").map((name) => [name, renderTemplate(read(chart, "templates", name), data, name)]));
   return { texts, objects: [...texts.values()].flatMap(manifestsOf) };
 }
 
 /** The schemas of Istio's kinds. */
 export function customResourceDefinitions(): readonly Manifest[] {
-  return yamlFiles("crds").flatMap((name) => manifestsOf(read("crds", name)));
+  return yamlFiles("garrison", "crds").flatMap((name) => manifestsOf(read("garrison", "crds", name)));
 }

@@ -12,7 +12,7 @@ import { until } from "./wait.ts";
 export function installedObjects(namespace: string, values: readonly JsonObject[]): readonly Manifest[] {
   const labels = { [CHART_LABEL]: "garrison", "istio-injection": "disabled" };
   const home: Manifest = { apiVersion: NAMESPACE.apiVersion, kind: NAMESPACE.kind, metadata: { name: namespace, labels } };
-  const { objects } = renderChart(namespace, values);
+  const { objects } = renderChart("garrison", namespace, values);
   const isHome = ({ kind, metadata }: Manifest): boolean => kind === NAMESPACE.kind && metadata.name === namespace;
   const rank = (manifest: Manifest): number => INSTALLED_KINDS.indexOf(kindOf(manifest));
   return [...(objects.some(isHome) ? [] : [home]), ...objects].sort((a, b) => rank(a) - rank(b));
@@ -49,5 +49,5 @@ export async function install(options: InstallOptions): Promise<void> {
     if (manifest.kind === NAMESPACE.kind && outcome === "created") created.add(manifest.metadata.name);
     report(manifest, outcome);
   }
-  await prune(options, objects);
+  await prune({ ...options, chart: "garrison" }, objects);
 }

@@ -1,6 +1,6 @@
 /** The kinds that an installation has, and where an API server has them. */
 import { AppError } from "../core/error.ts";
-import type { Manifest } from "./chart.ts";
+import type { ChartName, Manifest } from "./chart.ts";
 
 export interface InstalledKind {
   readonly kind: string;
@@ -19,6 +19,10 @@ const kind = (apiVersion: string, name: string, resource: string, namespaced = t
 
 export const CRD = kind("apiextensions.k8s.io/v1", "CustomResourceDefinition", "customresourcedefinitions", false);
 export const NAMESPACE = kind("v1", "Namespace", "namespaces", false);
+const SERVICE_ACCOUNT = kind("v1", "ServiceAccount", "serviceaccounts");
+const CLUSTER_ROLE = kind("rbac.authorization.k8s.io/v1", "ClusterRole", "clusterroles", false);
+const CLUSTER_ROLE_BINDING = kind("rbac.authorization.k8s.io/v1", "ClusterRoleBinding", "clusterrolebindings", false);
+export const SECRET = kind("v1", "Secret", "secrets");
 export const DEPLOYMENT = kind("apps/v1", "Deployment", "deployments");
 export const WEBHOOK_KINDS = [
   kind("admissionregistration.k8s.io/v1", "ValidatingWebhookConfiguration", "validatingwebhookconfigurations", false),
@@ -31,12 +35,12 @@ export const WEBHOOK_KINDS = [
  */
 export const INSTALLED_KINDS: readonly InstalledKind[] = [
   NAMESPACE,
-  kind("v1", "ServiceAccount", "serviceaccounts"),
+  SERVICE_ACCOUNT,
   // What bounds a right is there before the right.
   kind("admissionregistration.k8s.io/v1", "ValidatingAdmissionPolicy", "validatingadmissionpolicies", false),
   kind("admissionregistration.k8s.io/v1", "ValidatingAdmissionPolicyBinding", "validatingadmissionpolicybindings", false),
-  kind("rbac.authorization.k8s.io/v1", "ClusterRole", "clusterroles", false),
-  kind("rbac.authorization.k8s.io/v1", "ClusterRoleBinding", "clusterrolebindings", false),
+  CLUSTER_ROLE,
+  CLUSTER_ROLE_BINDING,
   kind("rbac.authorization.k8s.io/v1", "Role", "roles"),
   kind("rbac.authorization.k8s.io/v1", "RoleBinding", "rolebindings"),
   kind("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies"),
@@ -48,7 +52,13 @@ export const INSTALLED_KINDS: readonly InstalledKind[] = [
   ...WEBHOOK_KINDS,
 ];
 
-/** Every object of an installation has it. */
+/** Of each chart, in that order. */
+export const KINDS_OF: Readonly<Record<ChartName, readonly InstalledKind[]>> = {
+  garrison: INSTALLED_KINDS,
+  "garrison-remote": [SERVICE_ACCOUNT, CLUSTER_ROLE, CLUSTER_ROLE_BINDING, SECRET, ...WEBHOOK_KINDS],
+};
+
+/** Every object of an installation has it, with its chart's name. */
 export const CHART_LABEL = "garrison.dev/chart";
 /** Helm's: it stays when the rest is uninstalled. */
 const KEEP_ANNOTATION = "helm.sh/resource-policy";
@@ -70,7 +80,7 @@ export function objectUrl(of: InstalledKind, { name, namespace }: Manifest["meta
 
 /** Throws `unsupported` for a kind that no installation has. */
 export function kindOf(manifest: Manifest): InstalledKind {
-  const found = [...INSTALLED_KINDS, CRD].find((each) => each.kind === manifest.kind && each.apiVersion === manifest.apiVersion);
+  const found = [...INSTALLED_KINDS, SECRET, CRD].find((each) => each.kind === manifest.kind && each.apiVersion === manifest.apiVersion);
   if (found !== undefined) return found;
   throw new AppError("unsupported", `the chart has an object of \`${manifest.apiVersion}\` \`${manifest.kind}\`, which is not known here`);
 }

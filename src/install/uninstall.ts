@@ -2,15 +2,15 @@
 import { AppError } from "../core/error.ts";
 import type { KubernetesApi } from "../sources/kubernetes/api.ts";
 import { refusal } from "./apply.ts";
-import type { Manifest } from "./chart.ts";
+import type { ChartName, Manifest } from "./chart.ts";
 import {
   CHART_LABEL,
   CRD,
   collectionUrl,
   helmRelease,
-  INSTALLED_KINDS,
   type InstalledKind,
   isKept,
+  KINDS_OF,
   NAMESPACE,
   nameOf,
   objectUrl,
@@ -19,6 +19,7 @@ import { isObject } from "./template.ts";
 
 export interface UninstallOptions {
   readonly api: KubernetesApi;
+  readonly chart: ChartName;
   readonly dryRun: boolean;
   /** Take our schemas away too, and every object of their kinds with them. */
   readonly schemas: boolean;
@@ -30,8 +31,10 @@ interface Found {
   readonly manifest: Manifest;
 }
 
-async function find(api: KubernetesApi, of: InstalledKind): Promise<readonly Found[]> {
-  const answer = await api.call("GET", `${collectionUrl(of)}?labelSelector=${encodeURIComponent(`${CHART_LABEL}=garrison`)}`);
+type Where = Pick<UninstallOptions, "api" | "chart">;
+
+async function find({ api, chart }: Where, of: InstalledKind): Promise<readonly Found[]> {
+  const answer = await api.call("GET", `${collectionUrl(of)}?labelSelector=${encodeURIComponent(`${CHART_LABEL}=${chart}`)}`);
   if (answer.status === 404) return [];
   if (answer.status !== 200) throw refusal(answer, of.resource);
   const items = isObject(answer.body) && Array.isArray(answer.body.items) ? (answer.body.items as readonly Manifest[]) : [];
@@ -40,9 +43,9 @@ async function find(api: KubernetesApi, of: InstalledKind): Promise<readonly Fou
 }
 
 /** What the cluster has of an installation, the last made first. Throws `already-exists` where it is Helm's, `permission-denied`. */
-async function findAll(api: KubernetesApi): Promise<readonly Found[]> {
-  const kinds = [...INSTALLED_KINDS].reverse();
-  const found = (await Promise.all(kinds.map((kind) => find(api, kind)))).flat();
+async function findAll(where: Where): Promise<readonly Found[]> {
+  const kinds = KINDS_OF[where.chart].toReversed();
+  const found = (await Promise.all(kinds.map((kind) => find(where, kind)))).flat();
   const helms = found.find(({ manifest }) => helmRelease(manifest) !== undefined);
   if (helms === undefined) return found;
   const help = `remove it with \`helm uninstall ${helmRelease(helms.manifest)}\``;
@@ -56,9 +59,9 @@ async function remove(api: KubernetesApi, { of, manifest }: Found, dryRun: boole
 }
 
 /** Removes what has the label and says nothing else; returns how many objects there were. Throws `already-exists` for an installation of Helm's, `permission-denied`. */
-export async function uninstall({ api, dryRun, schemas, report }: UninstallOptions): Promise<number> {
-  const found = await findAll(api);
-  const definitions = await find(api, CRD);
+export async function uninstall({ api, chart, dryRun, schemas, report }: UninstallOptions): Promise<number> {
+  const found = await findAll({ api, chart });
+  const definitions = await find({ api, chart }, CRD);
   for (const each of [...found, ...definitions]) {
     const kept = isKept(each.manifest) || (each.of === CRD && !schemas);
     if (!kept) await remove(api, each, dryRun);
@@ -68,9 +71,12 @@ export async function uninstall({ api, dryRun, schemas, report }: UninstallOptio
 }
 
 /** Removes what an installation had with other values and has no more, so that no right outlives its use; namespaces stay. Throws as `uninstall` does. */
-export async function prune({ api, dryRun, report }: Omit<UninstallOptions, "schemas">, installed: readonly Manifest[]): Promise<void> {
+export async function prune(
+  { api, chart, dryRun, report }: Omit<UninstallOptions, "schemas">,
+  installed: readonly Manifest[],
+): Promise<void> {
   const names = new Set(installed.map(nameOf));
-  for (const each of await findAll(api)) {
+  for (const each of await findAll({ api, chart })) {
     if (each.of === NAMESPACE || names.has(nameOf(each.manifest))) continue;
     await remove(api, each, dryRun);
     report(each.manifest, "deleted");

@@ -5,12 +5,13 @@ import { auditHandler } from "../audit/http.ts";
 import { servingIdentity, startServing } from "../ca/serving.ts";
 import { namedSecrets } from "../compile/gateway-secrets.ts";
 import { systemClock } from "../core/clock.ts";
-import { formatSpiffeId } from "../identity/spiffe-id.ts";
+import { formatSpiffeId, parseSpiffeId } from "../identity/spiffe-id.ts";
 import { openKubernetesApi } from "../sources/kubernetes/api.ts";
 import { ADS_SERVER_OPTIONS } from "../xds/service.ts";
 import { serveAdmin } from "./admin.ts";
 import { adminRoutes } from "./admin-routes.ts";
 import { followerAdmission } from "./admission.ts";
+import { clusterStatuses } from "./cluster/cluster-status.ts";
 import { type ClusterDuties, startClusterDuties } from "./cluster/duties.ts";
 import { DEFAULT_CLUSTER_NAME, DEFAULT_CLUSTER_PLACE, serviceNames } from "./cluster/place.ts";
 import { newReplica } from "./cluster/replica.ts";
@@ -56,6 +57,12 @@ function stopServer(server: Server): Promise<void> {
   });
 }
 
+/** `NAMESPACE/NAME` of an identity. */
+function accountOf(identity: string): string {
+  const { namespace, serviceAccount } = parseSpiffeId(identity);
+  return `${namespace}/${serviceAccount}`;
+}
+
 /** Starts a control plane; it serves when this resolves. Throws what the operator must put right, and leaves nothing open. */
 export async function startControlPlane(given: ControlPlaneOptions): Promise<ControlPlane> {
   const { settings, fixed } = await settleSettings(given.config, given.settings, given.fixed ?? {});
@@ -97,7 +104,11 @@ export async function startControlPlane(given: ControlPlaneOptions): Promise<Con
       tokens: state.tokens,
       rootNamespace: settings.rootNamespace,
       api,
-      clusters: { own: place.name ?? DEFAULT_CLUSTER_NAME, others: place.others },
+      clusters: {
+        own: place.name ?? DEFAULT_CLUSTER_NAME,
+        others: place.others,
+        never: new Set((options.registrationAuthorities ?? []).map(accountOf)),
+      },
       ...(options.signal === undefined ? {} : { signal: options.signal }),
     });
     cleanup.push(() => source.close());
@@ -164,7 +175,7 @@ export async function startControlPlane(given: ControlPlaneOptions): Promise<Con
       trust,
       ownBundle,
       federation,
-      clusters: source.clusters,
+      clusters: () => clusterStatuses(source.clusters(), (name) => duties?.remoteProblems(name) ?? []),
       meshRoots,
       audit: auditHandler(state.store, { clock }),
     });
@@ -189,7 +200,7 @@ export async function startControlPlane(given: ControlPlaneOptions): Promise<Con
         logger,
         registrationAuthorities: options.registrationAuthorities ?? [],
       });
-      cleanup.push(duties.close);
+      cleanup.push(() => duties?.close());
     }
     const identity = formatSpiffeId(servingIdentity(settings.trustDomain));
     writeControlPlaneFile(state.folder, {

@@ -23,7 +23,7 @@ function bindFailure(where: string, cause: Error): AppError {
 }
 
 /** `HOST:PORT` or `[HOST]:PORT`. */
-function formatHostPort({ host, port }: { readonly host: string; readonly port: number }): string {
+export function formatHostPort({ host, port }: { readonly host: string; readonly port: number }): string {
   return host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`;
 }
 

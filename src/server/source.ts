@@ -8,11 +8,11 @@ import { brokenMeshConfig } from "../sources/broken-mesh-config.ts";
 import { watchFolder } from "../sources/folder-watcher.ts";
 import { type KubernetesApi, openKubernetesApi } from "../sources/kubernetes/api.ts";
 import { type ClusterSource, watchCluster } from "../sources/kubernetes/cluster-source.ts";
-import type { RemoteClusters } from "../sources/kubernetes/remote/remote-clusters.ts";
+import type { RemoteClusterStatus, RemoteClusters } from "../sources/kubernetes/remote/remote-clusters.ts";
 import { TokenReviewer } from "../sources/kubernetes/token-review.ts";
 import { watchedKinds } from "../sources/kubernetes/watched-kinds.ts";
 import type { ConfigurationSnapshot } from "../sources/snapshot.ts";
-import { type ClusterStatus, ownStatus } from "./cluster/cluster-status.ts";
+import { type OwnClusterStatus, ownStatus } from "./cluster/cluster-status.ts";
 import { ClusterTokens } from "./cluster/cluster-tokens.ts";
 import { OtherClusters, type OtherClustersPlace } from "./cluster/other-clusters.ts";
 import type { Configuration } from "./mesh-state.ts";
@@ -32,8 +32,8 @@ export interface SourceOptions {
   readonly rootNamespace: string;
   /** Undefined without a cluster. */
   readonly api: KubernetesApi | undefined;
-  /** The name of the own cluster, and where others are named; without, there is but one. */
-  readonly clusters: { readonly own: string; readonly others: OtherClustersPlace | undefined };
+  /** The name of the own cluster, and where others are named; without, there is but one. `never`: accounts for which those do not vouch. */
+  readonly clusters: { readonly own: string; readonly others: OtherClustersPlace | undefined; readonly never: ReadonlySet<string> };
   /** Ends the wait for a cluster. */
   readonly signal?: AbortSignal;
 }
@@ -57,7 +57,7 @@ export interface OpenedSource {
   /** Undefined for a folder. */
   readonly ownCluster: string | undefined;
   /** All clusters of the mesh, the own one first; none for a folder. */
-  clusters(): readonly ClusterStatus[];
+  clusters(): readonly (RemoteClusterStatus | OwnClusterStatus)[];
   close(): Promise<void>;
 }
 
@@ -116,7 +116,7 @@ async function openFolder(folder: string, { logger, apply, tokens, rootNamespace
 async function openCluster(api: KubernetesApi, options: SourceOptions): Promise<OpenedSource> {
   const { logger, apply, rootNamespace, signal, clusters } = options;
   const ended = signal === undefined ? {} : { signal };
-  const { own, others: place } = clusters;
+  const { own, others: place, never } = clusters;
   const others = place && new OtherClusters({ api, place, own, rootNamespace, logger, apply, ...ended });
   const close = async (): Promise<void> => {
     await others?.close();
@@ -136,7 +136,7 @@ async function openCluster(api: KubernetesApi, options: SourceOptions): Promise<
   const reviewer = new TokenReviewer(api);
   return {
     name: "kubernetes",
-    tokens: new ClusterTokens({ name: own, own: reviewer, others: others?.clusters }),
+    tokens: new ClusterTokens({ name: own, own: reviewer, others: others?.clusters, never }),
     wantSecrets: (names) => source.wantSecrets(names),
     cluster: { api, source, others: others?.clusters },
     ownCluster: own,

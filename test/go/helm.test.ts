@@ -6,14 +6,18 @@ import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
 import { after, describe, test } from "node:test";
 import { parseAllDocuments } from "yaml";
-import type { Manifest } from "../../src/install/chart.ts";
+import { type Manifest, readValues, renderChart } from "../../src/install/chart.ts";
 import { nameOf } from "../../src/install/kinds.ts";
 import { garrison } from "../feature/garrison.ts";
 
 const TOOLS = process.env.GARRISON_GO_TOOLS ?? "";
 const skip = TOOLS === "" && process.env.GARRISON_REQUIRE_GO !== "1" ? "there are no Go tools" : false;
-const CHART = join(import.meta.dirname, "..", "..", "deploy", "helm", "garrison");
-const VALUES = globSync(join(import.meta.dirname, "..", "fixture", "values", "*.yaml")).sort();
+const CHARTS = join(import.meta.dirname, "..", "..", "deploy", "helm");
+const CHART = join(CHARTS, "garrison");
+const REMOTE = join(CHARTS, "garrison-remote");
+const FIXTURE = join(import.meta.dirname, "..", "fixture");
+const VALUES = globSync(join(FIXTURE, "values", "*.yaml")).sort();
+const REMOTE_VALUES = join(FIXTURE, "values-remote", "webhooks.yaml");
 const home = mkdtempSync(join(tmpdir(), "garrison-helm-"));
 after(() => rmSync(home, { recursive: true, force: true }));
 
@@ -50,6 +54,16 @@ describe("the chart", { skip, timeout: 120_000 }, () => {
       for (const [name, object] of ours) assert.deepEqual(object, theirs.get(name), name);
     });
   }
+
+  test("of a remote cluster passes its lint too, and is to Helm what it is to garrison clusters join", () => {
+    for (const file of [undefined, REMOTE_VALUES]) {
+      const flags = file === undefined ? [] : ["--values", file];
+      assert.match(helm("lint", "--strict", REMOTE, ...flags), /0 chart\(s\) failed/);
+      const theirs = objectsOf(helm("template", "garrison-remote", REMOTE, "--namespace", "mesh", ...flags));
+      const { objects } = renderChart("garrison-remote", "mesh", file === undefined ? [] : [readValues(file)]);
+      assert.deepEqual(new Map(objects.map((object) => [nameOf(object), object])), theirs);
+    }
+  });
 
   test("refuses a value that its schema does not know, as garrison install does", async () => {
     const file = join(home, "odd.yaml");

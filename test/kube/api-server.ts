@@ -153,10 +153,19 @@ export class ApiServer {
     this.#spawn("kube-controller-manager", [
       `--kubeconfig=${this.kubeconfig}`,
       `--controllers=${names.join()}`,
+      // By these, one of them gives Secrets of accounts their tokens.
+      `--service-account-private-key-file=${this.#pki("tokens.key")}`,
+      `--root-ca-file=${this.#pki("ca.crt")}`,
       "--leader-elect=false",
       // It serves nobody.
       "--secure-port=0",
     ]);
+  }
+
+  /** Ends the API server and starts it again: nobody's watch survives that. */
+  async restart(): Promise<void> {
+    await this.stop("kube-apiserver");
+    await this.startServing();
   }
 
   /** Ends one of the processes and waits for its end. */

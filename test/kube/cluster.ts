@@ -8,7 +8,7 @@ import { ApiException, CoreV1Api, KubeConfig, type KubernetesObject, KubernetesO
 import { parse, parseAllDocuments } from "yaml";
 import { renderChart } from "../../src/install/chart.ts";
 import type { JsonObject } from "../../src/install/template.ts";
-import { type ApiAnswer, type KubernetesApi, openKubernetesApi } from "../../src/sources/kubernetes/api.ts";
+import { type ApiAnswer, type KubernetesApi, MERGE_PATCH, openKubernetesApi } from "../../src/sources/kubernetes/api.ts";
 import { until } from "../fakes/processes.ts";
 import type { Scope } from "../feature/garrison.ts";
 import { ApiServer } from "./api-server.ts";
@@ -18,7 +18,7 @@ const HOME = "garrison-system";
 
 /** A template of the chart, as it is installed. */
 function chartText(name: string, values: readonly JsonObject[] = []): string {
-  return renderChart(HOME, values).texts.get(name) ?? "";
+  return renderChart("garrison", HOME, values).texts.get(name) ?? "";
 }
 
 /** An object as a file has it. */
@@ -183,6 +183,12 @@ export class Cluster {
         if (!(thrown instanceof ApiException) || thrown.code !== 409 || attempt === 5) throw thrown;
       }
     }
+  }
+
+  /** Changes annotations of an object; null takes one away. */
+  async annotate(path: string, annotations: Readonly<Record<string, string | null>>): Promise<void> {
+    const { status } = await (await this.api()).call("PATCH", path, { metadata: { annotations } }, MERGE_PATCH);
+    if (status !== 200) throw new Error(`${path}: ${status}`);
   }
 
   async remove(object: KubernetesObject): Promise<void> {

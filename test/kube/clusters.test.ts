@@ -1,11 +1,9 @@
-/** Several clusters in one mesh: two real API servers, and the rights that the chart and `deploy/kubernetes/remote-cluster.yaml` give. */
+/** Several clusters in one mesh: two real API servers, and the rights that the charts give. */
 import assert from "node:assert/strict";
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { parse } from "yaml";
-import type { WorkloadView } from "../../src/analyze/workload-view.ts";
-import { callAdmin } from "../../src/cli/admin-client.ts";
 import type { ClusterStatus } from "../../src/server/cluster/cluster-status.ts";
 import { buildCsr, generateKey } from "../../src/x509/csr-builder.ts";
 import { call } from "../fakes/http-clients.ts";
@@ -14,7 +12,8 @@ import { enrol, requestCertificate } from "../feature/caller.ts";
 import { type GarrisonProcess, garrison } from "../feature/garrison.ts";
 import { pickPort } from "../feature/mesh.ts";
 import { Place } from "../feature/place.ts";
-import { PROXIED, SECRET, SECRETS, serveEast, service, slice, startAgent, type TwoClusters, twoClusters } from "./two-clusters.ts";
+import { clusterNamed, SECRET, SECRETS, serveEast, service, slice, startAgent, type TwoClusters, twoClusters } from "./two-clusters.ts";
+import { PROXIED, reachedBy, workloadsOf } from "./views.ts";
 
 const PAY = "spiffe://cluster.local/ns/shop/sa/pay";
 const CALLER = "spiffe://cluster.local/ns/shop/sa/caller";
@@ -80,33 +79,17 @@ before(async () => {
   serve = await serveEast(place, clusters);
 });
 
-async function reached(): Promise<string> {
-  const path = `/v1/policy?workload=${encodeURIComponent("shop/caller")}`;
-  const [view] = (await callAdmin(place.controlPlane().adminSocket, "GET", path)) as readonly WorkloadView[];
-  const outbound = view?.policy.outbound ?? [];
-  return outbound
-    .flatMap(({ services }) => services.filter(({ service: name }) => name === "shop/pay"))
-    .flatMap(({ endpoints }) => endpoints.map(({ address, identity }) => `${address} ${identity}`))
-    .sort()
-    .join();
-}
+const reached = async () => (await reachedBy(place, "shop/caller", "shop/pay")).join();
 
-async function clusterNamed(name: string): Promise<ClusterStatus | undefined> {
-  const found = (await callAdmin(place.controlPlane().adminSocket, "GET", "/v1/clusters")) as readonly ClusterStatus[];
-  return found.find((cluster) => cluster.name === name);
-}
+/** Where `pay` is served, and by whom. */
+const at = (...addresses: readonly string[]) => addresses.map((address) => `${address}:${ports.pay} ${PAY}`).join();
 
 async function untilState(name: string, state: ClusterStatus["state"] | undefined): Promise<ClusterStatus | undefined> {
-  await until(`${name} is ${state}`, async () => (await clusterNamed(name))?.state === state, 40_000);
-  return clusterNamed(name);
+  await until(`${name} is ${state}`, async () => (await clusterNamed(place, name))?.state === state, 40_000);
+  return clusterNamed(place, name);
 }
 
-async function workloads(): Promise<string> {
-  return (await place.status()).workloads
-    .map(({ workload }) => workload)
-    .sort()
-    .join();
-}
+const workloads = async () => (await workloadsOf(place)).join();
 
 function ask(identity: string, token: string, cluster?: string) {
   const csr = buildCsr(generateKey(), identity);
@@ -137,11 +120,11 @@ describe("several clusters in one mesh", { timeout: 300_000 }, () => {
   });
 
   test("a service of one name is served by the pods of both", async () => {
-    assert.equal(await reached(), `${WEST_POD} ${PAY}`);
+    assert.equal(await reached(), at(WEST_POD));
     await clusters.east.create(slice(ports.pay, { "pay-1": EAST_POD }));
-    await until("both serve", async () => (await reached()) === `${EAST_POD} ${PAY},${WEST_POD} ${PAY}`);
+    await until("both serve", async () => (await reached()) === at(EAST_POD, WEST_POD));
     await clusters.east.remove(slice(ports.pay, {}));
-    await until("the west's serves", async () => (await reached()) === `${WEST_POD} ${PAY}`);
+    await until("the west's serves", async () => (await reached()) === at(WEST_POD));
   });
 
   test("its namespaces have the roots too, by the rights of its reader, and they are put back", async () => {
@@ -212,11 +195,11 @@ describe("several clusters in one mesh", { timeout: 300_000 }, () => {
     const narrowed = parse(clusters.secret) as typeof SECRET;
     const annotations = { "garrison.dev/namespaces": "shop" };
     await clusters.east.replace({ ...narrowed, metadata: { ...narrowed.metadata, annotations } });
-    await until("it is narrowed", async () => JSON.stringify(await clusterNamed("west")).includes('"namespaces":["shop"]'));
+    await until("it is narrowed", async () => JSON.stringify(await clusterNamed(place, "west")).includes('"namespaces":["shop"]'));
     assert.equal((await ask(ELSEWHERE, await west("other", "pay"), "west")).code, "UNAUTHENTICATED");
     assert.equal((await ask(PAY, await west("shop", "pay"), "west")).code, "OK");
     await clusters.east.replace(narrowed);
-    await until("it is not any more", async () => !JSON.stringify(await clusterNamed("west")).includes("namespaces"));
+    await until("it is not any more", async () => !JSON.stringify(await clusterNamed(place, "west")).includes("namespaces"));
     assert.equal((await ask(ELSEWHERE, await west("other", "pay"), "west")).code, "OK");
   });
 
@@ -237,14 +220,14 @@ describe("several clusters in one mesh", { timeout: 300_000 }, () => {
     );
     await serve.line(/GAR0360.*cluster `north` is not taken in/);
     await clusters.east.replace(secretWith("nonsense: [") as never);
-    await until("it is told", async () => /not plain YAML/.test((await clusterNamed("west"))?.problem ?? ""));
-    assert.equal((await clusterNamed("west"))?.state, "connected");
-    assert.equal(await reached(), `${WEST_POD} ${PAY}`);
+    await until("it is told", async () => /not plain YAML/.test((await clusterNamed(place, "west"))?.problem ?? ""));
+    assert.equal((await clusterNamed(place, "west"))?.state, "connected");
+    assert.equal(await reached(), at(WEST_POD));
     assert.ok(!serve.output.includes("SECRET-THING"));
     await clusters.east.remove(north);
     await untilState("north", undefined);
     await clusters.east.replace(parse(clusters.secret) as typeof SECRET);
-    await until("it is mended", async () => (await clusterNamed("west"))?.problem === undefined);
+    await until("it is mended", async () => (await clusterNamed(place, "west"))?.problem === undefined);
   });
 
   test("while the other API server is away, what it said last is in force, and its tokens are not believed", async () => {
@@ -252,7 +235,7 @@ describe("several clusters in one mesh", { timeout: 300_000 }, () => {
     const token = await west("shop", "pay");
     await clusters.west.server.stop("kube-apiserver");
     await untilState("west", "away");
-    assert.equal(await reached(), `${WEST_POD} ${PAY}`);
+    assert.equal(await reached(), at(WEST_POD));
     assert.equal(await workloads(), ALL);
     assert.equal((await ask(PAY, token, "west")).code, "UNAVAILABLE");
     assert.equal((await requestCertificate(place.controlPlane(), buildCsr(generateKey(), CALLER), { material })).code, "OK");
@@ -277,7 +260,7 @@ describe("several clusters in one mesh", { timeout: 300_000 }, () => {
     await clusters.east.remove(SECRET);
     await until("it is gone", async () => (await workloads()) === "shop/caller,shop/pay-1", 5_000);
     assert.equal(await reached(), "");
-    assert.equal(await clusterNamed("west"), undefined);
+    assert.equal(await clusterNamed(place, "west"), undefined);
     assert.equal((await ask(PAY, token, "west")).code, "UNAUTHENTICATED");
   });
 
@@ -287,6 +270,6 @@ describe("several clusters in one mesh", { timeout: 300_000 }, () => {
     const north = secretWith("{}", "north", "north");
     await clusters.east.create(north as never);
     await untilState("north", "refused");
-    assert.equal(await clusterNamed("west"), undefined);
+    assert.equal(await clusterNamed(place, "west"), undefined);
   });
 });

@@ -1,16 +1,14 @@
 /** Pods of every kind that a cluster has: of Jobs, of headless services, on their node's network; and an API server that is killed in the middle. */
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
-import type { WorkloadView } from "../../src/analyze/workload-view.ts";
-import { callAdmin } from "../../src/cli/admin-client.ts";
 import { buildCsr, generateKey } from "../../src/x509/csr-builder.ts";
 import { until } from "../fakes/processes.ts";
 import { requestCertificate } from "../feature/caller.ts";
 import type { GarrisonProcess } from "../feature/garrison.ts";
 import { Place } from "../feature/place.ts";
 import { Cluster } from "./cluster.ts";
+import { PROXIED, reachedBy, viewOf, workloadsOf } from "./views.ts";
 
-const PROXIED = { "security.istio.io/tlsMode": "istio" };
 const REPORT = "spiffe://cluster.local/ns/shop/sa/report";
 
 /** The controller of EndpointSlices leaves out pods whose node it does not know. */
@@ -75,20 +73,6 @@ before(async () => {
   await serve.line(/ control plane serves /);
 });
 
-async function viewOf(workload: string): Promise<WorkloadView | undefined> {
-  const path = `/v1/policy?workload=${encodeURIComponent(workload)}`;
-  return ((await callAdmin(place.controlPlane().adminSocket, "GET", path)) as readonly WorkloadView[])[0];
-}
-
-/** Where a workload's services are served, and who must answer there. */
-async function reachedBy(workload: string): Promise<readonly string[]> {
-  const outbound = (await viewOf(workload))?.policy.outbound ?? [];
-  const endpoints = outbound.flatMap(({ services }) => services.flatMap((service) => service.endpoints));
-  return endpoints.map((endpoint) => `${endpoint.address}:${endpoint.port} ${endpoint.mtls ? endpoint.identity : "in plaintext"}`).sort();
-}
-
-const workloads = async () => (await place.status()).workloads.map(({ workload }) => workload);
-
 /** The Job's pod, as its controller has made it. */
 async function jobPod(): Promise<string> {
   let [name] = await cluster.podsWith("shop", "job-name=report");
@@ -113,13 +97,13 @@ describe("pods of every kind", { timeout: 180_000 }, () => {
     await cluster.create(REPORT_JOB);
     const name = await jobPod();
     await cluster.setPodStatus("shop", name, { phase: "Running", podIP: "10.244.0.20", conditions: [{ type: "Ready", status: "True" }] });
-    await until("it is a workload", async () => (await workloads()).includes(`shop/${name}`));
-    assert.equal((await viewOf(`shop/${name}`))?.policy.identity, REPORT);
+    await until("it is a workload", async () => (await workloadsOf(place)).includes(`shop/${name}`));
+    assert.equal((await viewOf(place, `shop/${name}`))?.policy.identity, REPORT);
     const token = await cluster.token("shop", "report", { audience: "istio-ca", pod: name });
     const ask = () => requestCertificate(place.controlPlane(), buildCsr(generateKey(), REPORT), { token });
     assert.equal((await ask()).code, "OK");
     await cluster.setPodStatus("shop", name, { phase: "Succeeded", podIP: "10.244.0.20" });
-    await until("it is none", async () => !(await workloads()).includes(`shop/${name}`));
+    await until("it is none", async () => !(await workloadsOf(place)).includes(`shop/${name}`));
     await cluster.remove({ apiVersion: "v1", kind: "Pod", metadata: { name, namespace: "shop" } });
     await until("its token is worth nothing", async () => (await ask()).code === "UNAUTHENTICATED");
   });
@@ -130,22 +114,26 @@ describe("pods of every kind", { timeout: 180_000 }, () => {
     await cluster.pod("shop", "db-1", { account: "db", ip: "10.244.0.32", labels: { app: "db", ...PROXIED } });
     await cluster.pod("shop", "agent-1", { account: "db", ip: "192.0.2.1", labels: { app: "node-agent" }, hostNetwork: true });
     const db = "spiffe://cluster.local/ns/shop/sa/db";
-    await until("all are reached", async () => (await reachedBy("shop/report")).length === 3);
-    assert.deepEqual(await reachedBy("shop/report"), [`10.244.0.31:5432 ${db}`, `10.244.0.32:5432 ${db}`, "192.0.2.1:9100 in plaintext"]);
-    assert.deepEqual((await viewOf("shop/agent-1"))?.policy.inbound, []);
+    await until("all are reached", async () => (await reachedBy(place, "shop/report")).length === 3);
+    assert.deepEqual(await reachedBy(place, "shop/report"), [
+      `10.244.0.31:5432 ${db}`,
+      `10.244.0.32:5432 ${db}`,
+      "192.0.2.1:9100 in plaintext",
+    ]);
+    assert.deepEqual((await viewOf(place, "shop/agent-1"))?.policy.inbound, []);
   });
 
   test("an API server that is killed in the middle of many changes, and its database too, leaves all of them in force in the end", async () => {
     for (let index = 0; index < 15; index++) await cluster.create(allow(index));
     await cluster.server.stop("kube-apiserver");
     await serve.line(/the last ones seen stay in force /);
-    assert.ok((await workloads()).includes("shop/db-0"));
+    assert.ok((await workloadsOf(place)).includes("shop/db-0"));
     await cluster.server.startServing();
     for (let index = 15; index < 30; index++) await cluster.create(allow(index));
     await cluster.remove(allow(0));
     const expected = Array.from({ length: 29 }, (_, index) => `shop/p-${index + 1}`).sort();
     await until("all of them are in force", async () => {
-      const rules = (await viewOf("shop/db-0"))?.policy.tcp.allow ?? [];
+      const rules = (await viewOf(place, "shop/db-0"))?.policy.tcp.allow ?? [];
       return (
         rules
           .map(({ origin }) => `${origin.namespace}/${origin.policy}`)

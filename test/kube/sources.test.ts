@@ -3,8 +3,6 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
-import type { WorkloadView } from "../../src/analyze/workload-view.ts";
-import { callAdmin } from "../../src/cli/admin-client.ts";
 import { buildCsr, generateKey } from "../../src/x509/csr-builder.ts";
 import { until } from "../fakes/processes.ts";
 import { requestCertificate } from "../feature/caller.ts";
@@ -12,9 +10,9 @@ import type { GarrisonProcess } from "../feature/garrison.ts";
 import { Place } from "../feature/place.ts";
 import { OpensslCa } from "../fixture/openssl-ca.ts";
 import { Cluster } from "./cluster.ts";
+import { PROXIED, reachedBy, viewOf } from "./views.ts";
 
 const PAY = "spiffe://cluster.local/ns/shop/sa/pay";
-const PROXIED = { "security.istio.io/tlsMode": "istio" };
 
 const SHOP = `
 apiVersion: v1
@@ -109,18 +107,8 @@ before(async () => {
   await serve.line(/ control plane serves /);
 });
 
-async function viewOf(workload: string): Promise<WorkloadView | undefined> {
-  const path = `/v1/policy?workload=${encodeURIComponent(workload)}`;
-  return ((await callAdmin(place.controlPlane().adminSocket, "GET", path)) as readonly WorkloadView[])[0];
-}
-
-/** Where the caller's one service is served, with the identity that must answer. */
-async function reached(): Promise<readonly string[]> {
-  const outbound = (await viewOf("shop/caller"))?.policy.outbound ?? [];
-  return outbound.flatMap(({ services }) =>
-    services.flatMap(({ endpoints }) => endpoints.map(({ address, identity }) => `${address} ${identity}`)),
-  );
-}
+/** Where the caller's one service is served. */
+const reached = async () => (await reachedBy(place, "shop/caller")).join();
 
 async function problems(): Promise<readonly string[]> {
   return (await place.status()).diagnostics.map(({ text }) => text);
@@ -134,20 +122,20 @@ describe("a control plane's sources in a cluster", { timeout: 180_000 }, () => {
         { address: "10.244.0.8", pod: "pay-1", ready: false },
       ]),
     );
-    await until("the ready one serves", async () => (await reached()).join() === `10.244.0.7 ${PAY}`);
+    await until("the ready one serves", async () => (await reached()) === `10.244.0.7:8080 ${PAY}`);
     await cluster.replace(
       slice([
         { address: "10.244.0.7", pod: "pay-0", ready: true },
         { address: "10.244.0.8", pod: "pay-1", ready: true },
       ]),
     );
-    await until("both serve", async () => (await reached()).join() === `10.244.0.7 ${PAY},10.244.0.8 ${PAY}`);
+    await until("both serve", async () => (await reached()) === `10.244.0.7:8080 ${PAY},10.244.0.8:8080 ${PAY}`);
   });
 
   test("a gateway's Secret is read where a Role of its namespace allows just that, and told of until then", async () => {
     await cluster.apply(GATEWAY);
     await until("it is told", async () => (await problems()).some((text) => /GAR0220.*`gateways\/web-credential`.*403/s.test(text)));
-    assert.deepEqual((await viewOf("gateways/web"))?.policy.gateway?.listeners, []);
+    assert.deepEqual((await viewOf(place, "gateways/web"))?.policy.gateway?.listeners, []);
     const ca = new OpensslCa(join(place.folder, "web"));
     ca.make("web");
     const [key, certificate] = [ca.text("web.key"), ca.text("web.pem")];
@@ -155,7 +143,7 @@ describe("a control plane's sources in a cluster", { timeout: 180_000 }, () => {
     const metadata = { name: "web-credential", namespace: "gateways" };
     await cluster.create({ apiVersion: "v1", kind: "Secret", type: "kubernetes.io/tls", metadata, stringData } as never);
     await cluster.applyFile(join(import.meta.dirname, "..", "..", "deploy", "kubernetes", "gateway-secrets.yaml"));
-    await until("the listener is open", async () => (await viewOf("gateways/web"))?.policy.gateway?.listeners.length === 1);
+    await until("the listener is open", async () => (await viewOf(place, "gateways/web"))?.policy.gateway?.listeners.length === 1);
     assert.deepEqual(
       (await problems()).filter((text) => text.includes("GAR0220")),
       [],
@@ -176,7 +164,7 @@ spec: { hosts: [shop.example.com], gateways: [nobody], http: [{ route: [{ destin
   });
 
   test("a malformed object of any kind that got past every check is named, and nothing else is touched", async () => {
-    const before = await viewOf("shop/caller");
+    const before = await viewOf(place, "shop/caller");
     for (const [apiVersion, kind, spec] of MALFORMED) {
       await cluster.create({ apiVersion, kind, metadata: { name: "malformed", namespace: "default" }, spec } as never);
     }
@@ -184,7 +172,7 @@ spec: { hosts: [shop.example.com], gateways: [nobody], http: [{ route: [{ destin
       const told = (await problems()).join("\n");
       return MALFORMED.every(([, kind]) => new RegExp(`${kind} default/malformed: error GAR`).test(told));
     });
-    assert.deepEqual(await viewOf("shop/caller"), before);
+    assert.deepEqual(await viewOf(place, "shop/caller"), before);
     for (const [apiVersion, kind] of MALFORMED) {
       await cluster.remove({ apiVersion, kind, metadata: { name: "malformed", namespace: "default" } });
     }

@@ -1,12 +1,12 @@
 /** Two clusters in one mesh: `east`, whose policies hold, and `west`, whose kubeconfig is in a Secret of the east. */
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { until } from "../fakes/processes.ts";
+import { callAdmin } from "../../src/cli/admin-client.ts";
+import type { ClusterStatus } from "../../src/server/cluster/cluster-status.ts";
 import { GarrisonProcess, garrison } from "../feature/garrison.ts";
 import type { Place } from "../feature/place.ts";
 import { Cluster } from "./cluster.ts";
 
-export const PROXIED = { "security.istio.io/tlsMode": "istio" };
 export const SECRETS = "istio-system";
 export const SECRET = { apiVersion: "v1", kind: "Secret", metadata: { name: "istio-remote-secret-west", namespace: SECRETS } };
 
@@ -65,21 +65,10 @@ export interface TwoClusters {
   readonly secret: string;
 }
 
-/** Gives the account's Secret its token, as a cluster's controller does; none runs here. */
-async function issueToken(cluster: Cluster): Promise<void> {
-  const path = "/api/v1/namespaces/garrison-system/secrets/garrison-remote-reader-token";
-  const api = await cluster.api();
-  await until("the Secret is there", async () => (await api.call("GET", path)).status === 200, 60_000);
-  const token = await cluster.token("garrison-system", "garrison-remote-reader");
-  const base64 = (text: string): string => Buffer.from(text).toString("base64");
-  await api.call("PATCH", path, { data: { token: base64(token), "ca.crt": base64(cluster.server.root) } }, "application/merge-patch+json");
-}
-
 /** The Secret for a cluster of this name, by the command. */
-async function remoteSecret(cluster: Cluster, name: string): Promise<string> {
-  const made = garrison(["clusters", "create-remote-secret", "--kubeconfig", cluster.server.kubeconfig, "--name", name]);
-  await issueToken(cluster);
-  const { exit, stdout, stderr } = await made;
+async function remoteSecret({ server }: Cluster, name: string): Promise<string> {
+  server.startControllers(["serviceaccount-token-controller"]);
+  const { exit, stdout, stderr } = await garrison(["clusters", "create-remote-secret", "--kubeconfig", server.kubeconfig, "--name", name]);
   if (exit !== 0) throw new Error(stderr);
   return stdout;
 }
@@ -99,6 +88,12 @@ export async function serveEast(place: Place, { east }: TwoClusters, ...flags: r
   const serve = place.start(["serve", ...config, "--listen", "127.0.0.1:0", ...flags]);
   await serve.line(/ control plane serves /);
   return serve;
+}
+
+/** How it stands with a cluster; undefined for one that the control plane does not know. */
+export async function clusterNamed(place: Place, name: string): Promise<ClusterStatus | undefined> {
+  const found = (await callAdmin(place.controlPlane().adminSocket, "GET", "/v1/clusters")) as readonly ClusterStatus[];
+  return found.find((cluster) => cluster.name === name);
 }
 
 export interface AgentOf {

@@ -4,7 +4,7 @@ import type { Authority } from "../../ca/authority.ts";
 import { AppError } from "../../core/error.ts";
 import { formatSpiffeId, type SpiffeId } from "../../identity/spiffe-id.ts";
 import type { ApiObject } from "../../sources/kubernetes/api-objects.ts";
-import type { Account } from "../../sources/kubernetes/cluster-source.ts";
+import type { Account } from "../../sources/kubernetes/found-objects.ts";
 import type { Certificate } from "../../x509/certificate.ts";
 import { fileOf, isOurs, renewalTime, secretNameOf, usableLeaf, whyReplace } from "./account-secret.ts";
 

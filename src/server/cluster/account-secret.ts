@@ -4,7 +4,7 @@ import { BACKDATE_SECONDS } from "../../ca/issue-checks.ts";
 import { AppError } from "../../core/error.ts";
 import { formatSpiffeId } from "../../identity/spiffe-id.ts";
 import { type ApiObject, isPlain } from "../../sources/kubernetes/api-objects.ts";
-import type { Account } from "../../sources/kubernetes/cluster-source.ts";
+import type { Account } from "../../sources/kubernetes/found-objects.ts";
 import { ACCOUNT_SECRET_TYPE } from "../../sources/kubernetes/watched-kinds.ts";
 import { type Certificate, parseCertificates } from "../../x509/certificate.ts";
 import { verifyChain } from "../../x509/chain.ts";

@@ -26,7 +26,12 @@ function tokens(others: Readonly<Record<string, { readonly api: KubernetesApi; r
     const found = others[name];
     return found === undefined ? undefined : { reviewer: new TokenReviewer(found.api), namespaces: found.namespaces };
   };
-  const verifier = new ClusterTokens({ name: "east", own: new TokenReviewer(server("of-east", "own")), others: { voucher } });
+  const verifier = new ClusterTokens({
+    name: "east",
+    own: new TokenReviewer(server("of-east", "own")),
+    others: { voucher },
+    never: new Set(["shop/registrar"]),
+  });
   return (token: string, cluster?: string) => verifier.verify(token, { audience: AUDIENCE, ...(cluster === undefined ? {} : { cluster }) });
 }
 
@@ -70,4 +75,17 @@ test("a cluster that does not answer holds up sixteen callers, and sends the oth
   const outcomes = await Promise.allSettled(waiting);
   assert.ok(outcomes.every(({ status }) => status === "rejected"));
   await assert.rejects(verify("any", "west"), /away/);
+});
+
+test("no other cluster vouches for a registration authority, who could then be anybody; the own one does", async () => {
+  const registrar = server("of-west", "registrar");
+  const verify = tokens({ west: { api: registrar } });
+  await assert.rejects(verify("of-west", "west"), { code: "unauthenticated", message: /no other cluster speaks for .*`shop\/registrar`/ });
+  const own = new ClusterTokens({
+    name: "east",
+    own: new TokenReviewer(registrar),
+    others: undefined,
+    never: new Set(["shop/registrar"]),
+  });
+  assert.equal((await own.verify("of-west", { audience: AUDIENCE })).name, "registrar");
 });

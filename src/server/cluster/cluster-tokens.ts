@@ -15,6 +15,8 @@ export interface ClusterTokensOptions {
   readonly own: TokenVerifier;
   /** Undefined where there are none. */
   readonly others: Pick<RemoteClusters, "voucher"> | undefined;
+  /** `NAMESPACE/NAME` of accounts for which no other cluster vouches: registration authorities, who may be anybody, even the control plane. */
+  readonly never: ReadonlySet<string>;
 }
 
 export class ClusterTokens implements TokenVerifier {
@@ -27,7 +29,7 @@ export class ClusterTokens implements TokenVerifier {
 
   /** Without a name, the own cluster is asked. Throws as a verifier does, and `unauthenticated` for a cluster that nobody knows. */
   async verify(token: string, expected: { readonly audience: string; readonly cluster?: string }): ReturnType<TokenVerifier["verify"]> {
-    const { name: own, own: verifier, others } = this.#options;
+    const { name: own, own: verifier, others, never } = this.#options;
     const { cluster } = expected;
     if (cluster === undefined || cluster === own) return verifier.verify(token, expected);
     const voucher = others?.voucher(cluster);
@@ -38,6 +40,11 @@ export class ClusterTokens implements TokenVerifier {
       throw new AppError(
         "unauthenticated",
         `the token was refused: cluster \`${cluster}\` does not speak for namespace \`${account.namespace}\``,
+      );
+    if (never.has(`${account.namespace}/${account.name}`))
+      throw new AppError(
+        "unauthenticated",
+        `the token was refused: no other cluster speaks for the registration authority \`${account.namespace}/${account.name}\``,
       );
     // Its pods and nodes are not those of the own cluster, which node proxies speak for.
     return { namespace: account.namespace, name: account.name, cluster };

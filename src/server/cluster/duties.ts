@@ -17,9 +17,10 @@ import { inject } from "../webhook/inject.ts";
 import { validate } from "../webhook/validate.ts";
 import { type AdmissionHandlers, serveWebhooks } from "../webhook/webhook-server.ts";
 import { Citadel } from "./citadel.ts";
+import { injectionOptions } from "./injection-options.ts";
 import type { ClusterPlace } from "./place.ts";
 import { proxyCounts } from "./proxy-counts.ts";
-import { RemoteRoots } from "./remote-roots.ts";
+import { RemoteDuties } from "./remote-duties.ts";
 import { StatusWriter } from "./status-writer.ts";
 
 export interface ClusterDutiesOptions {
@@ -44,17 +45,31 @@ export interface ClusterDutiesOptions {
 export interface ClusterDuties {
   /** `HOST:PORT` of the other replicas that live, by their names; undefined for one that does not say. */
   readonly replicas: ReadonlyMap<string, string | undefined>;
+  /** What cannot be kept up in another cluster, and why. */
+  remoteProblems(name: string): readonly string[];
   close(): Promise<void>;
 }
 
 /** The name of our webhook configurations (the chart's webhooks.yaml), and of the Lease. */
 const NAME = "garrison";
 
-/** What is served to the API server, by the path of its webhook configuration. */
-function handlersOf({ injection }: ClusterPlace, mesh: MeshState): AdmissionHandlers {
+/** What is served to API servers, by the path of their webhook configurations. */
+function handlersOf({ place, cluster, mesh }: ClusterDutiesOptions): AdmissionHandlers {
+  const { injection } = place;
   if (injection === undefined) return { "/validate": validate };
+  const options = injectionOptions(injection, place, cluster.others);
   const dnsCapture = (): boolean => mesh.current.snapshot.meshConfig.defaultConfig.dnsCapture ?? false;
-  return { "/validate": validate, "/inject": inject(() => ({ ...injection, dnsCapture: dnsCapture() })) };
+  return { "/validate": validate, "/inject": inject((request) => ({ ...options(request), dnsCapture: dnsCapture() })) };
+}
+
+/** None where there are no other clusters. */
+function startRemoteDuties(
+  { cluster: { others }, place, authority, logger }: ClusterDutiesOptions,
+  mayWrite: () => boolean,
+): readonly RemoteDuties[] {
+  if (others === undefined) return [];
+  const webhooks = place.webhooks !== undefined && place.others?.controlPlane !== undefined;
+  return [new RemoteDuties({ clusters: others, roots: () => authority.rootsPem, mayWrite, webhooks, logger })];
 }
 
 /** None where it is not asked for. */
@@ -71,7 +86,7 @@ export async function startClusterDuties(options: ClusterDutiesOptions): Promise
   const { api, source } = cluster;
   const { namespace } = place.service;
   const listen = place.webhooks;
-  const webhooks = listen === undefined ? undefined : await serveWebhooks({ listen, material, handlers: handlersOf(place, mesh), logger });
+  const webhooks = listen === undefined ? undefined : await serveWebhooks({ listen, material, handlers: handlersOf(options), logger });
   if (webhooks !== undefined) logger.log("info", "webhooks served", { listen: `${listen?.host}:${webhooks.port}` });
 
   const lease: Lease = new Lease({ api, logger, namespace, name: NAME, holder: replica, onChange: () => refresh() });
@@ -94,19 +109,19 @@ export async function startClusterDuties(options: ClusterDutiesOptions): Promise
   const namespaces = (): readonly string[] =>
     source.current.objects.filter(({ kind }) => kind === "Namespace").map(({ meta }) => meta.name);
   const rootMaps = new RootConfigMaps({ api, logger, namespaces, roots, mayWrite });
-  const remoteRoots = cluster.others === undefined ? [] : [new RemoteRoots({ clusters: cluster.others, roots, mayWrite, logger })];
+  const remote = startRemoteDuties(options, mayWrite);
   const citadel = startCitadel(options, mayWrite);
   const graceMs = options.registrationGraceMs;
   const sweeper = new EntrySweeper({ api, source, alive: () => reports.alive, mayWrite, graceMs, logger });
   const refresh = (): void => {
-    for (const each of [statuses, bundles, rootMaps, ...remoteRoots, ...citadel]) each.refresh();
+    for (const each of [statuses, bundles, rootMaps, ...remote, ...citadel]) each.refresh();
   };
 
   authority.onChange(refresh);
   source.onStatus(() => statuses.refresh());
   mesh.onChange(() => {
     statuses.refresh();
-    for (const each of [rootMaps, ...remoteRoots, ...citadel]) each.refresh();
+    for (const each of [rootMaps, ...remote, ...citadel]) each.refresh();
   });
   authority.revocations.onChange(() => {
     for (const each of citadel) each.refresh();
@@ -119,8 +134,9 @@ export async function startClusterDuties(options: ClusterDutiesOptions): Promise
     get replicas() {
       return reports.addresses;
     },
+    remoteProblems: (name) => remote.flatMap((each) => each.problems(name)),
     close: async () => {
-      await Promise.all([statuses, bundles, rootMaps, reports, sweeper, ...remoteRoots, ...citadel].map((each) => each.close()));
+      await Promise.all([statuses, bundles, rootMaps, reports, sweeper, ...remote, ...citadel].map((each) => each.close()));
       // Last: as long as this replica may still write, no other does.
       await lease.close();
       await webhooks?.close();

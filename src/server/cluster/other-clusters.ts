@@ -13,6 +13,8 @@ export interface OtherClustersPlace {
   /** Where the Secrets that name them are. */
   readonly namespace: string;
   readonly timeoutMs: number;
+  /** Where pods of those find the control plane, and their API servers its certificate's name; without, pods there are not injected as they are made. */
+  readonly controlPlane?: { readonly host: string; readonly port: number };
 }
 
 export interface OtherClustersOptions {

@@ -36,7 +36,7 @@ export const DEFAULT_CLUSTER_PLACE: ClusterPlace = {
   citadel: [],
 };
 
-/** By these names the API server knows the control plane. */
-export function serviceNames({ service: { namespace, name } }: ClusterPlace): readonly string[] {
-  return [`${name}.${namespace}.svc`];
+/** By these names API servers know the control plane: the own cluster's, and the others'. */
+export function serviceNames({ service: { namespace, name }, others }: ClusterPlace): readonly string[] {
+  return [`${name}.${namespace}.svc`, ...(others?.controlPlane === undefined ? [] : [others.controlPlane.host])];
 }

@@ -16,6 +16,7 @@ import { clientCredentials, type RotatingTlsMaterial, tlsChannelOptions } from "
 import { methodDefinition } from "../../rpc/service.ts";
 import { fromGrpcError, toGrpcStatus } from "../../rpc/status.ts";
 import { parseCertificate, svidIdentity } from "../../x509/certificate.ts";
+import { formatHostPort } from "../listen.ts";
 import type { OthersEvidence, ReplicaEvidence } from "../mtls.ts";
 
 const METHOD = methodDefinition(Replicas.method.mtlsEvidence);
@@ -120,7 +121,7 @@ async function askOne(address: string, { trustDomain, material, since }: AskOpti
 export function replicaAddress(said: string | undefined, listen: { readonly host: string; readonly port: number }): string | undefined {
   const host = said ?? listen.host;
   if (host === "0.0.0.0" || host === "::") return undefined;
-  return host.includes(":") ? `[${host}]:${listen.port}` : `${host}:${listen.port}`;
+  return formatHostPort({ host, port: listen.port });
 }
 
 /** What the others saw; one that cannot be asked is told, and keeps nobody waiting. */

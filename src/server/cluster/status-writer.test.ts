@@ -3,7 +3,7 @@ import { type TestContext, test } from "node:test";
 import { FakeKubernetesApi } from "../../../test/fakes/fake-kubernetes-api.ts";
 import { until } from "../../../test/fakes/processes.ts";
 import { silentLogger } from "../../core/logger.ts";
-import type { VersionedObject } from "../../sources/kubernetes/cluster-source.ts";
+import type { WrittenObject } from "../../sources/kubernetes/found-objects.ts";
 import type { ProxyCounts } from "../../sources/kubernetes/replica-reports.ts";
 import { readConditions } from "./conditions.ts";
 import { StatusWriter } from "./status-writer.ts";
@@ -11,7 +11,7 @@ import { StatusWriter } from "./status-writer.ts";
 const KEY = "AuthorizationPolicy shop/readers";
 const PATH = "/apis/security.istio.io/v1/namespaces/shop/authorizationpolicies";
 
-function written(name: string, more: Partial<VersionedObject> = {}): VersionedObject {
+function written(name: string, more: Partial<WrittenObject> = {}): WrittenObject {
   return {
     key: `AuthorizationPolicy shop/${name}`,
     path: `${PATH}/${name}`,
@@ -31,7 +31,7 @@ interface Patch {
 }
 
 /** A writer over these objects; what is written becomes their status, as a real server has it. */
-function setUp(t: TestContext, objects: VersionedObject[], refuse: (path: string) => number = () => 200) {
+function setUp(t: TestContext, objects: WrittenObject[], refuse: (path: string) => number = () => 200) {
   const api = new FakeKubernetesApi();
   const patches: (readonly [path: string, patch: Patch])[] = [];
   const place = { file: KEY, line: 0, column: 0 };

@@ -5,8 +5,9 @@ import type { Diagnostic } from "../../core/diagnostic.ts";
 import { AppError } from "../../core/error.ts";
 import type { Logger } from "../../core/logger.ts";
 import { type KubernetesApi, MERGE_PATCH } from "../../sources/kubernetes/api.ts";
-import type { ClusterSource, WrittenObject } from "../../sources/kubernetes/cluster-source.ts";
+import type { ClusterSource } from "../../sources/kubernetes/cluster-source.ts";
 import { Coalesced } from "../../sources/kubernetes/coalesced.ts";
+import type { WrittenObject } from "../../sources/kubernetes/found-objects.ts";
 import type { ProxyCount, ProxyCounts } from "../../sources/kubernetes/replica-reports.ts";
 import { nextConditions, type ObjectReport, readConditions } from "./conditions.ts";
 

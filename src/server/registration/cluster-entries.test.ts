@@ -4,7 +4,7 @@ import { FakeKubernetesApi } from "../../../test/fakes/fake-kubernetes-api.ts";
 import { until } from "../../../test/fakes/processes.ts";
 import { objectsOf } from "../../../test/fixture/yaml-mesh.ts";
 import { silentLogger } from "../../core/logger.ts";
-import type { WorkloadEntryFound } from "../../sources/kubernetes/cluster-source.ts";
+import type { WorkloadEntryFound } from "../../sources/kubernetes/found-objects.ts";
 import { ClusterEntries } from "./cluster-entries.ts";
 import { memberOf } from "./member.ts";
 

@@ -4,23 +4,18 @@ import { AppError } from "../../core/error.ts";
 import type { Logger } from "../../core/logger.ts";
 import type { WorkloadGroupObject } from "../../policy/model.ts";
 import { type ApiAnswer, type KubernetesApi, MERGE_PATCH } from "../../sources/kubernetes/api.ts";
-import { conditionOf as conditionIn, HEALTHY, isPlain } from "../../sources/kubernetes/api-objects.ts";
-import type { ClusterSource, VersionedObject } from "../../sources/kubernetes/cluster-source.ts";
+import { annotationsOf, conditionOf as conditionIn, HEALTHY, isPlain } from "../../sources/kubernetes/api-objects.ts";
+import type { ClusterSource } from "../../sources/kubernetes/cluster-source.ts";
 import { Coalesced } from "../../sources/kubernetes/coalesced.ts";
-import {
-  annotationsOf,
-  CONNECTED_AT,
-  DISCONNECTED_AT,
-  REGISTRATION_GROUP,
-  WORKLOAD_CONTROLLER,
-} from "../../sources/kubernetes/entry-health.ts";
+import { CONNECTED_AT, DISCONNECTED_AT, REGISTRATION_GROUP, WORKLOAD_CONTROLLER } from "../../sources/kubernetes/entry-health.ts";
+import type { WrittenObject } from "../../sources/kubernetes/found-objects.ts";
 import { readConditions } from "../cluster/conditions.ts";
 import { conditionOf, entryDocument, type Member, type ReportedHealth } from "./member.ts";
 import type { EntryStore } from "./store.ts";
 
 export interface ClusterEntriesOptions {
   readonly api: KubernetesApi;
-  readonly source: Pick<ClusterSource, "entries"> & { written(): readonly Pick<VersionedObject, "key" | "path" | "uid">[] };
+  readonly source: Pick<ClusterSource, "entries"> & { written(): readonly Pick<WrittenObject, "key" | "path" | "uid">[] };
   /** This one's name. */
   readonly replica: string;
   readonly clock: Clock;

@@ -3,7 +3,7 @@ import { type TestContext, test } from "node:test";
 import { FakeKubernetesApi } from "../../../test/fakes/fake-kubernetes-api.ts";
 import { until } from "../../../test/fakes/processes.ts";
 import { silentLogger } from "../../core/logger.ts";
-import type { WorkloadEntryFound } from "../../sources/kubernetes/cluster-source.ts";
+import type { WorkloadEntryFound } from "../../sources/kubernetes/found-objects.ts";
 import { EntrySweeper, type EntrySweeperOptions } from "./sweeper.ts";
 
 const [LIVING, DEAD] = ["garrison-replica-a", "garrison-replica-b"];

@@ -2,9 +2,11 @@
 import { performance } from "node:perf_hooks";
 import type { Logger } from "../../core/logger.ts";
 import type { KubernetesApi } from "../../sources/kubernetes/api.ts";
-import type { ClusterSource, WorkloadEntryFound } from "../../sources/kubernetes/cluster-source.ts";
+import { annotationsOf } from "../../sources/kubernetes/api-objects.ts";
+import type { ClusterSource } from "../../sources/kubernetes/cluster-source.ts";
 import { Coalesced } from "../../sources/kubernetes/coalesced.ts";
-import { annotationsOf, DISCONNECTED_AT, REGISTRATION_GROUP, WORKLOAD_CONTROLLER } from "../../sources/kubernetes/entry-health.ts";
+import { DISCONNECTED_AT, REGISTRATION_GROUP, WORKLOAD_CONTROLLER } from "../../sources/kubernetes/entry-health.ts";
+import type { WorkloadEntryFound } from "../../sources/kubernetes/found-objects.ts";
 import { isReplica } from "../cluster/replica.ts";
 import { removeEntry } from "./cluster-entries.ts";
 

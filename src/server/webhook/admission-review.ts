@@ -5,6 +5,8 @@ type Plain = Readonly<Record<string, unknown>>;
 
 export interface AdmissionRequest {
   readonly uid: string;
+  /** The cluster whose API server asks, by the path that its webhook configuration names; undefined: the configuration's own. It proves nothing. */
+  readonly cluster?: string;
   readonly kind: { readonly group: string; readonly version: string; readonly kind: string };
   /** Empty for objects of the cluster itself. */
   readonly namespace: string;
@@ -34,7 +36,7 @@ export interface AdmissionCause {
   readonly message: string;
 }
 
-/** Decides on one object. It gets nothing but what the request says, and must not wait for anybody. */
+/** Decides on one object. It must not wait for anybody. */
 export type AdmissionHandler = (request: AdmissionRequest) => AdmissionVerdict;
 
 const API_VERSION = "admission.k8s.io/v1";
@@ -57,7 +59,7 @@ function isOperation(text: string): text is AdmissionRequest["operation"] {
 }
 
 /** Throws `invalid-argument` for what is no review. */
-export function readReview(value: unknown): AdmissionRequest {
+export function readReview(value: unknown, cluster?: string): AdmissionRequest {
   const request = isPlain(value) ? value.request : undefined;
   const uid = textOf(request, "uid");
   const operation = textOf(request, "operation");
@@ -67,6 +69,7 @@ export function readReview(value: unknown): AdmissionRequest {
   const { kind } = request;
   return {
     uid,
+    ...(cluster === undefined ? {} : { cluster }),
     kind: { group: textOf(kind, "group"), version: textOf(kind, "version"), kind: textOf(kind, "kind") },
     namespace: textOf(request, "namespace"),
     operation,

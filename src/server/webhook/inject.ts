@@ -2,14 +2,18 @@
 import type { InjectOptions } from "../../capture/inject/containers.ts";
 import { injectPod } from "../../capture/inject/inject.ts";
 import { AppError } from "../../core/error.ts";
-import type { AdmissionHandler } from "./admission-review.ts";
+import type { AdmissionHandler, AdmissionRequest } from "./admission-review.ts";
 
-/** Which pods are asked about, the webhook's configuration says. One whose annotations cannot be honoured is not made. */
-export function inject(options: () => InjectOptions): AdmissionHandler {
-  return ({ kind, operation, object }) => {
+/**
+ * Which pods are asked about, the webhook's configuration says. One whose annotations cannot be honoured, or that could never have a certificate, is
+ * not made. `options` throws for those.
+ */
+export function inject(options: (request: AdmissionRequest) => InjectOptions): AdmissionHandler {
+  return (request) => {
+    const { kind, operation, object } = request;
     if (object === undefined || kind.kind !== "Pod" || operation !== "CREATE") return { allowed: true };
     try {
-      const injection = injectPod(object, options());
+      const injection = injectPod(object, options(request));
       if (injection.kind === "skipped") return { allowed: true, warnings: [`the pod is not injected: ${injection.reason}`] };
       const { metadata, spec } = injection.pod;
       return {

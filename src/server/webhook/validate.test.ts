@@ -41,3 +41,10 @@ test("what is deleted is not looked at, and a name that is yet to be made is no 
   const object = { ...request({ rules: RULES }).object, metadata: { generateName: "readers-" } };
   assert.equal(validate(request({}, { object })).allowed, true);
 });
+
+test("whoever writes a policy in another cluster is told that it has no effect there, and still of mistakes", () => {
+  const told =
+    "this AuthorizationPolicy has no effect: policies are not read in cluster `west`, write it in the control plane's own cluster";
+  assert.deepEqual(validate(request({ rules: RULES }, { cluster: "west" })), { allowed: true, warnings: [told] });
+  assert.equal(validate(request({ rulez: [] }, { cluster: "west" })).allowed, false);
+});

@@ -21,14 +21,21 @@ function named(object: NonNullable<AdmissionRequest["object"]>, namespace: strin
   return { ...object, metadata: { name: "generated", ...metadata, namespace } };
 }
 
+/** Policies of other clusters are not read, as in Istio: whoever writes one there must hear of it. */
+function strayed({ cluster, kind }: AdmissionRequest): readonly string[] {
+  if (cluster === undefined) return [];
+  return [`this ${kind.kind} has no effect: policies are not read in cluster \`${cluster}\`, write it in the control plane's own cluster`];
+}
+
 /** Refuses what has an error, tells what has a warning. What is deleted is nobody's to check. */
-export const validate: AdmissionHandler = ({ kind, namespace, object }) => {
+export const validate: AdmissionHandler = (request) => {
+  const { kind, namespace, object } = request;
   if (object === undefined) return { allowed: true };
   const name = metadataName(object);
   const place: Place = { file: `${kind.kind} ${namespace}/${name}`, line: 0, column: 0 };
   const { diagnostics } = decodeObject(objectTree(named(object, namespace), place));
   const errors = diagnostics.filter((each) => severityOf(each) === "error");
-  const warnings = diagnostics.filter((each) => severityOf(each) === "warning").map(said);
+  const warnings = [...strayed(request), ...diagnostics.filter((each) => severityOf(each) === "warning").map(said)];
   if (errors.length === 0) return { allowed: true, warnings };
   const causes = errors.map(({ code, message }) => ({ reason: code, message }));
   return { allowed: false, message: errors.map(said).join("; "), causes, warnings };

@@ -84,6 +84,21 @@ test("a review is answered by the handler of its path, whatever the API server's
   assert.deepEqual((await ask("/b", review())).body.response, { uid: "1-2", allowed: false, status });
 });
 
+test("another cluster's API server says by the path which it is, and nothing but a name is one", async (t) => {
+  const seen: (string | undefined)[] = [];
+  const { ask } = await setUp(t, {
+    "/a": ({ cluster }) => {
+      seen.push(cluster);
+      return { allowed: true };
+    },
+  });
+  await ask("/a/cluster/west_1.b?timeout=5s", review());
+  assert.deepEqual(seen, ["west_1.b"]);
+  for (const path of ["/a/cluster/", "/a/cluster/a%20b", "/a/cluster/a/net/b", `/a/cluster/${"w".repeat(129)}`, "/b/cluster/west"])
+    assert.equal((await ask(path, review())).status, 404, path);
+  assert.equal(seen.length, 1);
+});
+
 test("a change of the object is a JSON patch in base64", async (t) => {
   const patch = [{ op: "add", path: "/metadata/labels", value: { a: "b" } }] as const;
   const { ask } = await setUp(t, { "/mutate": () => ({ allowed: true, patch }) });
@@ -157,4 +172,35 @@ test("a new certificate is used by the next connection", async (t) => {
   assert.ok(other.material.current);
   serving.material.update(other.material.current);
   assert.notEqual(await serial(), before);
+});
+
+test("whoever connects and says nothing is cut off within seconds", async (t) => {
+  const { port } = await setUp(t, {});
+  const socket = connect({ host: "127.0.0.1", port, rejectUnauthorized: false });
+  t.after(() => socket.destroy());
+  await once(socket, "secureConnect");
+  socket.write("POST /a HTTP/1.1\r\nhost: a\r\n");
+  socket.on("error", () => undefined).resume();
+  const began = performance.now();
+  await once(socket, "close");
+  // The headers' 3 s, and not the 30 s of Node's own looking.
+  assert.ok(performance.now() - began < 15_000);
+});
+
+test("connections on which nothing is asked any more keep nobody out", async (t) => {
+  const { port, ask } = await setUp(t, { "/a": () => ({ allowed: true }) });
+  const idle = await Promise.all(
+    Array.from({ length: 200 }, async () => {
+      const socket = connect({ host: "127.0.0.1", port, rejectUnauthorized: false });
+      socket.on("error", () => undefined);
+      await once(socket, "secureConnect");
+      socket.write("GET /readyz HTTP/1.1\r\nhost: a\r\n\r\n");
+      await once(socket, "data");
+      return socket;
+    }),
+  );
+  t.after(() => idle.forEach((socket) => void socket.destroy()));
+  // The first attempt may be the one that makes room.
+  const answer = await ask("/a", review()).catch(() => ask("/a", review()));
+  assert.equal(answer.status, 200);
 });

@@ -1,6 +1,6 @@
 /**
- * The HTTPS server that an API server asks before it keeps an object. Whoever can connect may ask: an answer depends on the request
- * alone and tells nothing else. So that nobody's questions crowd out the API server's, all of it is bounded.
+ * The HTTPS server that API servers ask before they keep an object. Whoever can connect may ask: an answer depends on the request and tells
+ * nothing else, but for which clusters the mesh has. So that nobody's questions crowd out the API servers', all of it is bounded.
  */
 import { once } from "node:events";
 import type { IncomingMessage, ServerResponse } from "node:http";
@@ -10,7 +10,7 @@ import type { Logger } from "../../core/logger.ts";
 import type { RotatingTlsMaterial, TlsMaterial } from "../../rpc/credentials.ts";
 import { type AdmissionHandler, readReview, reviewOf } from "./admission-review.ts";
 
-/** By the path that the webhook configuration names. */
+/** By the path that the webhook configuration names; that of another cluster ends in `/cluster/NAME`, as Istio's. */
 export type AdmissionHandlers = Readonly<Record<string, AdmissionHandler>>;
 
 export interface WebhookServerOptions {
@@ -32,6 +32,8 @@ const LIMITS = {
   /** Milliseconds for the head of a request, and for all of it. */
   headersMs: 3_000,
   requestMs: 5_000,
+  /** How often these are looked at: Node's own 30 s would make them as long. */
+  checkingMs: 1_000,
   keepAliveMs: 60_000,
   connections: 200,
 } as const;
@@ -60,6 +62,9 @@ async function bodyOf(request: IncomingMessage): Promise<unknown> {
   }
 }
 
+/** A cluster's name is a key of a Secret. */
+const OF_CLUSTER = /^(\/[a-z]+)\/cluster\/([-._a-zA-Z0-9]{1,128})$/;
+
 /** Where a kubelet asks whether the control plane serves: webhooks are the last that it opens. */
 const READY = "/readyz";
 
@@ -67,10 +72,11 @@ async function answer(handlers: AdmissionHandlers, request: IncomingMessage): Pr
   // The API server adds `?timeout=`.
   const path = (request.url ?? "").split("?", 1)[0] ?? "";
   if (path === READY && request.method === "GET") return { ready: true };
-  const handler = Object.hasOwn(handlers, path) ? handlers[path] : undefined;
+  const [, base = path, cluster] = OF_CLUSTER.exec(path) ?? [];
+  const handler = Object.hasOwn(handlers, base) ? handlers[base] : undefined;
   if (handler === undefined) throw new AppError("not-found", "there is no such webhook");
   if (request.method !== "POST") throw new AppError("unsupported", "a review is sent by POST");
-  const review = readReview(await bodyOf(request));
+  const review = readReview(await bodyOf(request), cluster);
   return reviewOf(review.uid, handler(review));
 }
 
@@ -106,15 +112,17 @@ function followMaterial(server: Server, material: RotatingTlsMaterial, logger: L
 }
 
 function serverWith({ key, chain }: TlsMaterial, { handlers, logger }: WebhookServerOptions): Server {
-  const { headersMs: headersTimeout, requestMs: requestTimeout, keepAliveMs: keepAliveTimeout } = LIMITS;
-  const options = { key, cert: chain, minVersion: "TLSv1.2", headersTimeout, requestTimeout, keepAliveTimeout } as const;
-  const server = createServer({ ...options, handshakeTimeout: LIMITS.headersMs }, (request, response) => {
+  const { headersMs, requestMs: requestTimeout, keepAliveMs: keepAliveTimeout, checkingMs: connectionsCheckingInterval } = LIMITS;
+  const times = { headersTimeout: headersMs, handshakeTimeout: headersMs, requestTimeout, keepAliveTimeout, connectionsCheckingInterval };
+  const server = createServer({ key, cert: chain, minVersion: "TLSv1.2", ...times }, (request, response) => {
     answer(handlers, request).then(
       (review) => send(response, 200, review),
       (thrown: unknown) => refuse(request, response, thrown, logger),
     );
   });
   server.maxConnections = LIMITS.connections;
+  // Whoever keeps connections without asking anything makes room for who does, be it the kubelet.
+  server.on("drop", () => server.closeIdleConnections());
   return server;
 }
 

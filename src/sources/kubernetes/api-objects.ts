@@ -51,6 +51,12 @@ function generationOf({ body }: ApiObject): unknown {
   return isPlain(body.metadata) ? body.metadata.generation : undefined;
 }
 
+/** The annotations of an object of an API server. */
+export function annotationsOf(body: Plain): Plain {
+  const { annotations } = isPlain(body.metadata) ? body.metadata : {};
+  return isPlain(annotations) ? annotations : {};
+}
+
 /** A condition in an object's `status`; undefined where there is none of that type. */
 export function conditionOf({ status }: Plain, type: string): Plain | undefined {
   const conditions = isPlain(status) && Array.isArray(status.conditions) ? (status.conditions as readonly unknown[]) : [];

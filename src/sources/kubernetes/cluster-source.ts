@@ -1,24 +1,17 @@
 /** A Kubernetes cluster as a configuration that follows every change. */
 import { performance } from "node:perf_hooks";
-import type { Diagnostic, Place } from "../../core/diagnostic.ts";
 import { AppError } from "../../core/error.ts";
 import type { Logger } from "../../core/logger.ts";
-import { Ordered } from "../../core/ordered.ts";
-import { decodeObject } from "../../policy/decode/decode.ts";
-import { type MeshObject, objectKey } from "../../policy/model.ts";
-import { insteadOf } from "../instead.ts";
-import { settle } from "../last-good.ts";
-import type { ConfigurationSnapshot, DecodedDocument, ObjectState, SourceStatus } from "../snapshot.ts";
+import type { ConfigurationSnapshot, DecodedDocument } from "../snapshot.ts";
 import type { KubernetesApi } from "./api.ts";
-import { type ApiObject, isPlain } from "./api-objects.ts";
-import { withHealth } from "./entry-health.ts";
-import { objectTree } from "./object-tree.ts";
-import { observe } from "./observed.ts";
+import type { ApiObject } from "./api-objects.ts";
+import { documentOf } from "./cluster-documents.ts";
+import { type Account, accountsOf, entriesOf, type WorkloadEntryFound, type WrittenObject, writtenObject } from "./found-objects.ts";
 import { PlacedPods } from "./placed-pods.ts";
-import { withProxyConfig } from "./pod-proxy-config.ts";
 import { Reflector, type ReflectorOptions } from "./reflector.ts";
 import { SecretWatches } from "./secret-watches.ts";
-import { objectPath, type WatchedKind } from "./watched-kinds.ts";
+import { type NamedDocument, SettledObjects } from "./settled-objects.ts";
+import type { WatchedKind } from "./watched-kinds.ts";
 
 /** Between one snapshot and the next while changes keep coming; the first change is told at once. */
 const STORM_MS = 50;
@@ -52,69 +45,12 @@ export interface ClusterSource {
   /** Where the pods are. */
   readonly pods: PlacedPods;
   /** The objects of Istio's kinds, as the server has them, with what became of each. */
-  written(): readonly VersionedObject[];
+  written(): readonly WrittenObject[];
   /** Calls `listener` when the status of such an object was changed. */
   onStatus(listener: () => void): void;
   /** Ends watching; nothing is called once it resolves. */
   close(): Promise<void>;
 }
-
-/** The very form of it that was seen. */
-export type VersionedObject = WrittenObject & { readonly resourceVersion: string };
-
-export interface WorkloadEntryFound {
-  /** Its URL. */
-  readonly path: string;
-  readonly object: ApiObject;
-}
-
-export interface Account {
-  readonly namespace: string;
-  readonly name: string;
-  /** Another account of the same name has another. */
-  readonly uid: string;
-}
-
-/** An object that people write, with what is needed to write its status. */
-export interface WrittenObject {
-  /** `Kind NAMESPACE/NAME`. */
-  readonly key: string;
-  /** Its URL. */
-  readonly path: string;
-  readonly uid: string;
-  readonly generation: number;
-  /** As the server has it. */
-  readonly status: unknown;
-  /** What became of this very generation. */
-  readonly state: ObjectState;
-  /** What holds in its place, in words; undefined where it is in force. */
-  readonly instead: string | undefined;
-}
-
-function placeOf(kind: WatchedKind, { metadata }: ApiObject, cluster: string | undefined): Place {
-  const name = metadata.namespace === "" ? metadata.name : `${metadata.namespace}/${metadata.name}`;
-  // No line: the message says which field.
-  return { file: `${kind.kind} ${name}${cluster === undefined ? "" : ` of cluster ${cluster}`}`, line: 0, column: 0 };
-}
-
-/** What is a cluster's own, with its name. */
-function ofCluster(observed: MeshObject, cluster: string): MeshObject {
-  return observed.kind === "Pod" || observed.kind === "EndpointSlice" ? { ...observed, cluster } : observed;
-}
-
-function decode(kind: WatchedKind, object: ApiObject, cluster: string | undefined): DecodedDocument | undefined {
-  const place = placeOf(kind, object, cluster);
-  if (kind.reading === "decoded") return withHealth({ ...decodeObject(objectTree(object.body, place)), place }, object.body);
-  const found = observe(kind.kind, object, place);
-  if (found === undefined) return undefined;
-  const observed = cluster === undefined ? found : ofCluster(found, cluster);
-  const document = { valid: true, key: objectKey(observed), claim: undefined, place };
-  if (observed.kind !== "Pod") return { ...document, object: observed, diagnostics: [] };
-  const { pod, diagnostics } = withProxyConfig(observed, place);
-  return { ...document, object: pod, diagnostics };
-}
-
-type NamedDocument = DecodedDocument & { readonly key: string };
 
 function isNamed(document: DecodedDocument): document is NamedDocument {
   return document.key !== undefined;
@@ -125,10 +61,7 @@ class Watching implements ClusterSource {
   readonly #reflectors: readonly { readonly kind: WatchedKind; readonly reflector: Reflector }[];
   readonly #secrets: SecretWatches;
   readonly pods = new PlacedPods(() => this.#objectsOf("Pod"));
-  /** What became of each object, what of it is in force, and what is wrong with it. */
-  #statuses = new Ordered<SourceStatus>();
-  #objects = new Ordered<MeshObject>();
-  #told = new Ordered<readonly Diagnostic[]>();
+  readonly #settled = new SettledObjects();
   /** Under which key what the server has under a name was told last. */
   readonly #named = new Map<WatchedKind, Map<string, string>>();
   #toldSecrets: ReadonlyMap<string, NamedDocument> = new Map();
@@ -154,7 +87,7 @@ class Watching implements ClusterSource {
     this.#secrets = new SecretWatches({ api, logger, onChange, ...more });
     this.#reflectors = kinds.map((kind) => ({
       kind,
-      reflector: new Reflector({ api, kind, logger, onChange, onStatus, onProblem, ...more }),
+      reflector: new Reflector({ api, kind, logger, tellsChanged: true, onChange, onStatus, onProblem, ...more }),
     }));
   }
 
@@ -197,23 +130,24 @@ class Watching implements ClusterSource {
     this.#statusListeners.push(listener);
   }
 
-  written(): readonly VersionedObject[] {
+  written(): readonly WrittenObject[] {
     return this.#reflectors
       .filter(({ kind }) => kind.group.endsWith(".istio.io"))
-      .flatMap(({ kind, reflector }) => [...(reflector.objects?.values() ?? [])].flatMap((object) => this.#versioned(kind, object)));
+      .flatMap(({ kind, reflector }) => [...(reflector.objects?.values() ?? [])].map((object) => this.#written(kind, object)))
+      .filter((written) => written !== undefined);
   }
 
-  #versioned(kind: WatchedKind, object: ApiObject): readonly VersionedObject[] {
-    const { resourceVersion } = object.metadata;
-    return this.#written(kind, object).map((written) => ({ ...written, resourceVersion }));
+  /** Undefined for an object of which another form is being told just now. */
+  #written(kind: WatchedKind, object: ApiObject): WrittenObject | undefined {
+    const key = this.#decoded.get(object.meaning)?.document?.key;
+    const found = key === undefined ? undefined : this.#settled.statusOf(key);
+    return found === undefined ? undefined : writtenObject(kind, object, found);
   }
 
   entries(): readonly WorkloadEntryFound[] {
-    const watched = this.#reflectors.find(({ kind }) => kind.kind === "WorkloadEntry");
-    return [...(watched?.reflector.objects?.values() ?? [])].flatMap((object): readonly WorkloadEntryFound[] => {
-      const [, version = ""] = String(object.body.apiVersion).split("/");
-      return watched === undefined ? [] : [{ path: objectPath(watched.kind, version, object.metadata), object }];
-    });
+    return this.#reflectors
+      .filter(({ kind }) => kind.kind === "WorkloadEntry")
+      .flatMap(({ kind, reflector }) => entriesOf(kind, reflector.objects?.values() ?? []));
   }
 
   #objectsOf(name: string): ReadonlyMap<string, ApiObject> | undefined {
@@ -221,26 +155,7 @@ class Watching implements ClusterSource {
   }
 
   accounts(): readonly Account[] {
-    return [...(this.#objectsOf("ServiceAccount")?.values() ?? [])].flatMap(
-      ({ metadata: { namespace, name }, body }): readonly Account[] => {
-        const { uid, deletionTimestamp } = isPlain(body.metadata) ? body.metadata : {};
-        return typeof uid === "string" && deletionTimestamp === undefined ? [{ namespace, name, uid }] : [];
-      },
-    );
-  }
-
-  /** None for an object of which another form is being told just now. */
-  #written(kind: WatchedKind, object: ApiObject): readonly WrittenObject[] {
-    const { metadata, status, apiVersion } = object.body;
-    const key = this.#decoded.get(object.meaning)?.document?.key;
-    const found = key === undefined ? undefined : this.#statuses.get(key);
-    if (key === undefined || found === undefined || !isPlain(metadata)) return [];
-    const { uid, generation } = metadata;
-    if (typeof uid !== "string" || typeof generation !== "number") return [];
-    const [, version = ""] = String(apiVersion).split("/");
-    return [
-      { key, path: objectPath(kind, version, object.metadata), uid, generation, status, state: found.state, instead: insteadOf(found) },
-    ];
+    return accountsOf(this.#objectsOf("ServiceAccount")?.values() ?? []);
   }
 
   wantSecrets(names: ReadonlySet<string>): void {
@@ -305,32 +220,17 @@ class Watching implements ClusterSource {
   #decode(kind: WatchedKind, object: ApiObject): DecodedDocument | undefined {
     const known = this.#decoded.get(object.meaning);
     if (known !== undefined) return known.document;
-    const document = decode(kind, object, this.#options.cluster);
+    const document = documentOf(kind, object, this.#options.cluster);
     this.#decoded.set(object.meaning, { document });
     return document;
-  }
-
-  #settle(changes: ReadonlyMap<string, NamedDocument | undefined>): void {
-    const settled = [...changes].map(([key, document]) => {
-      const outcome = document === undefined ? undefined : settle(key, [document], this.#statuses.get(key));
-      return { key, status: outcome?.status, told: outcome?.diagnostics ?? [] };
-    });
-    this.#statuses = this.#statuses.with(new Map(settled.map(({ key, status }) => [key, status])));
-    this.#objects = this.#objects.with(new Map(settled.map(({ key, status }) => [key, status?.object])));
-    this.#told = this.#told.with(new Map(settled.map(({ key, told }) => [key, told.length === 0 ? undefined : told])));
   }
 
   /** Nothing is in force before every kind has been read: half a state could lack just the DENY. Secrets alone may come later, since without them a server is closed. */
   #publish(): void {
     if (this.#reflectors.some(({ reflector }) => reflector.objects === undefined)) return;
     this.#last = performance.now();
-    this.#settle(this.#changes());
-    const snapshot: ConfigurationSnapshot = {
-      objects: this.#objects.values,
-      diagnostics: [...this.#told.values.flat(), ...this.#secrets.diagnostics],
-      statuses: this.#statuses.values,
-      hidden: [],
-    };
+    this.#settled.take(this.#changes());
+    const snapshot = this.#settled.snapshot(this.#secrets.diagnostics);
     this.#current = snapshot;
     try {
       this.#options.onSnapshot(snapshot);

@@ -25,13 +25,18 @@ export class Coalesced {
   readonly #backoff: Backoff;
   readonly #done: Promise<void>;
   #asked = Promise.withResolvers<void>();
-  #failing = false;
+  #problem: string | undefined;
 
   constructor(options: CoalescedOptions) {
     this.#options = options;
     const { first, last } = options.retryMs ?? { first: 500, last: 30_000 };
     this.#backoff = new Backoff({ firstMs: first, maxMs: last, random: Math.random });
     this.#done = this.#run();
+  }
+
+  /** Why the work failed, as long as it does. */
+  get problem(): string | undefined {
+    return this.#problem;
   }
 
   ask(): void {
@@ -65,14 +70,15 @@ export class Coalesced {
     const { what, work, logger, intervalMs } = this.#options;
     try {
       await work(this.#abort.signal);
-      if (this.#failing) logger.log("info", `${what} again`);
-      this.#failing = false;
+      if (this.#problem !== undefined) logger.log("info", `${what} again`);
+      this.#problem = undefined;
       this.#backoff.reset();
       return intervalMs;
     } catch (thrown) {
       if (this.#abort.signal.aborted) return 0;
-      logger.log(this.#failing ? "debug" : "warn", `${what} failed, and is tried again`, { reason: AppError.from(thrown).message });
-      this.#failing = true;
+      const reason = AppError.from(thrown).message;
+      logger.log(this.#problem === undefined ? "warn" : "debug", `${what} failed, and is tried again`, { reason });
+      this.#problem = reason;
       this.ask();
       return this.#backoff.next();
     }

@@ -2,7 +2,7 @@
 
 import type { WorkloadHealth } from "../../policy/model.ts";
 import type { DecodedDocument } from "../snapshot.ts";
-import { conditionOf, HEALTHY, isPlain } from "./api-objects.ts";
+import { annotationsOf, conditionOf, HEALTHY } from "./api-objects.ts";
 
 /** Name of the WorkloadGroup by which an entry was made. */
 export const REGISTRATION_GROUP = "istio.io/autoRegistrationGroup";
@@ -15,12 +15,6 @@ export const DISCONNECTED_AT = "istio.io/disconnectedAt";
 export const HEALTH_CHECKED = "proxy.istio.io/health-checks-enabled";
 
 type Plain = Readonly<Record<string, unknown>>;
-
-/** The annotations of an object of an API server. */
-export function annotationsOf(body: Plain): Plain {
-  const { annotations } = isPlain(body.metadata) ? body.metadata : {};
-  return isPlain(annotations) ? annotations : {};
-}
 
 function stateOf(condition: Plain | undefined): WorkloadHealth["state"] {
   if (condition?.status === "True") return "healthy";

@@ -33,6 +33,8 @@ export interface ReflectorOptions {
   readonly logger: Logger;
   /** After each change, and once after the first list. */
   readonly onChange: () => void;
+  /** Whether `takeChanged` is asked: of others nothing is kept for it. */
+  readonly tellsChanged?: boolean;
   /** After a change of the status alone, of kinds that are decoded. */
   readonly onStatus?: () => void;
   /** When the objects cannot be watched any more, or could not from the start, and when they can be again. */
@@ -77,7 +79,7 @@ export class Reflector {
     return this.#objects;
   }
 
-  /** The keys under which something else may be said, or nothing any more, than when this was called last. */
+  /** The keys under which something else may be said, or nothing any more, than when this was called last; with `tellsChanged`. */
   takeChanged(): ReadonlySet<string> {
     const changed = this.#changed;
     this.#changed = new Set();
@@ -146,10 +148,14 @@ export class Reflector {
 
   #replace(objects: Map<string, ApiObject>): void {
     const before = this.#objects;
-    for (const [key, { meaning }] of objects) if (before?.get(key)?.meaning !== meaning) this.#changed.add(key);
-    for (const key of before?.keys() ?? []) if (!objects.has(key)) this.#changed.add(key);
+    for (const [key, { meaning }] of objects) if (before?.get(key)?.meaning !== meaning) this.#note(key);
+    for (const key of before?.keys() ?? []) if (!objects.has(key)) this.#note(key);
     this.#objects = objects;
     this.#options.onChange();
+  }
+
+  #note(key: string): void {
+    if (this.#options.tellsChanged === true) this.#changed.add(key);
   }
 
   #works(): void {
@@ -250,7 +256,7 @@ export class Reflector {
       this.#options.onStatus?.();
       return;
     }
-    this.#changed.add(key);
+    this.#note(key);
     this.#options.onChange();
   }
 

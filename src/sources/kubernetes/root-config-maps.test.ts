@@ -66,5 +66,7 @@ test("a namespace that ends holds up no other; any other refusal is told, and tr
   );
   const second = setUp(t, [], () => ({ status: 403, body: {} }));
   await until("it is tried again", () => second.writes.length >= 2);
+  assert.match(second.maps.problem ?? "", /ConfigMap istio-ca-root-cert\) are not kept up: the API server answers 403 to the roots for/);
+  assert.equal(first.maps.problem, undefined);
   assert.match(second.logger.lines.find(({ level }) => level === "warn")?.message ?? "", /writing the roots into namespaces failed/);
 });

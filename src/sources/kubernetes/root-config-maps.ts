@@ -41,6 +41,12 @@ export class RootConfigMaps {
     this.#reflector = new Reflector({ api, kind: ROOT_CONFIG_MAPS, logger, onChange, ...(limits === undefined ? {} : { limits }) });
   }
 
+  /** Why the roots cannot be kept in the namespaces; undefined while they can. */
+  get problem(): string | undefined {
+    const why = this.#reflector.problem ?? this.#writer.problem;
+    return why === undefined ? undefined : `the roots of its namespaces (ConfigMap ${ROOT_CONFIG_MAPS.only.name}) are not kept up: ${why}`;
+  }
+
   /** Looks again: there are other namespaces, other roots, or this replica has become the one to write. */
   refresh(): void {
     this.#writer.ask();

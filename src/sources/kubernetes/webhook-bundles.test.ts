@@ -63,3 +63,16 @@ test("other roots are written when they come, and nothing by a replica that may 
   await until("it has looked", () => idle.api.watches.length === 2);
   assert.deepEqual(idle.patches, []);
 });
+
+test("what may not be read or written is told as long as it is so", async (t) => {
+  const { api, patches } = setUp(t, [configuration(undefined)]);
+  await until("it is written", () => patches.length === 1);
+  const refused = new FakeKubernetesApi();
+  refused.answer = () => ({ status: 403, body: { message: "you may not" } });
+  const bundles = new WebhookBundles({ api: refused, logger: silentLogger, name: "garrison", roots: () => "", mayWrite: () => true });
+  t.after(() => bundles.close());
+  await until("it is told", () => bundles.problem !== undefined);
+  assert.match(bundles.problem ?? "", /`caBundle`\) are not kept up: the API server answers 403: you may not$/);
+  refused.answer = api.answer;
+  await until("it is well", () => bundles.problem === undefined);
+});

@@ -58,6 +58,13 @@ export class WebhookBundles {
     this.#watched = webhookKinds(name).map((kind) => ({ kind, reflector: new Reflector({ api, kind, logger, onChange, ...more }) }));
   }
 
+  /** Why the roots cannot be kept in the configurations; undefined while they can. */
+  get problem(): string | undefined {
+    const unwatched = this.#watched.map(({ reflector }) => reflector.problem).find((problem) => problem !== undefined);
+    const why = unwatched ?? this.#writer.problem;
+    return why === undefined ? undefined : `the roots of its webhooks (\`caBundle\`) are not kept up: ${why}`;
+  }
+
   /** Looks again: the roots are others, or this replica has become the one to write. */
   refresh(): void {
     this.#writer.ask();

@@ -40,27 +40,38 @@ export interface RemoteClusterStatus {
   readonly pods: number;
 }
 
+/** What is taken of a cluster's objects, by the list and the restriction that it was made of. */
+interface Taken {
+  readonly of: readonly MeshObject[];
+  readonly by: NamedCluster["namespaces"];
+  readonly objects: readonly MeshObject[];
+  /** The names of its namespaces. */
+  readonly namespaces: readonly string[];
+}
+
 interface Running {
   /** Its last form that could be taken. */
   named: NamedCluster;
   readonly cluster: RemoteCluster;
-  /** What is taken of its objects, by the list and the restriction that it was made of. */
-  taken:
-    | { readonly of: readonly MeshObject[]; readonly by: NamedCluster["namespaces"]; readonly objects: readonly MeshObject[] }
-    | undefined;
+  taken: Taken | undefined;
 }
 
 function isOf(object: MeshObject, namespaces: ReadonlySet<string>): boolean {
   return namespaces.has(object.kind === "Namespace" ? object.meta.name : object.meta.namespace);
 }
 
-/** Its objects of the namespaces that it may speak for. */
-function takenOf(running: Running): readonly MeshObject[] {
+function take(of: readonly MeshObject[], by: NamedCluster["namespaces"]): Taken {
+  const objects = by === undefined ? of : of.filter((object) => isOf(object, by));
+  const namespaces = objects.flatMap(({ kind, meta }) => (kind === "Namespace" ? [meta.name] : []));
+  return { of, by, objects, namespaces };
+}
+
+/** Its objects of the namespaces that it may speak for; made once of what is the same. */
+function takenOf(running: Running): Taken {
   const of = running.cluster.snapshot?.objects ?? [];
   const by = running.named.namespaces;
-  if (running.taken?.of !== of || running.taken.by !== by)
-    running.taken = { of, by, objects: by === undefined ? of : of.filter((object) => isOf(object, by)) };
-  return running.taken.objects;
+  if (running.taken?.of !== of || running.taken.by !== by) running.taken = take(of, by);
+  return running.taken;
 }
 
 function isSameServer({ server }: RemoteCluster, { kubeconfig }: NamedCluster): boolean {
@@ -99,7 +110,7 @@ export class RemoteClusters {
   get current(): readonly OtherCluster[] {
     return [...this.#running]
       .filter(([, { cluster }]) => cluster.snapshot !== undefined)
-      .map(([name, running]) => ({ name, objects: takenOf(running) }))
+      .map(([name, running]) => ({ name, objects: takenOf(running).objects }))
       .sort((left, right) => (left.name < right.name ? -1 : 1));
   }
 
@@ -120,7 +131,7 @@ export class RemoteClusters {
         if (running === undefined)
           return { name, secret, server: undefined, state: "refused", since: undefined, problem: refusal, namespaces, pods: 0 };
         const { state, since, problem } = running.cluster.status;
-        const pods = takenOf(running).filter(({ kind }) => kind === "Pod").length;
+        const pods = takenOf(running).objects.filter(({ kind }) => kind === "Pod").length;
         return { name, secret, server: running.cluster.server, state, since, problem: refusal ?? problem, namespaces, pods };
       })
       .sort((left, right) => (left.name < right.name ? -1 : 1));
@@ -130,8 +141,7 @@ export class RemoteClusters {
   get readers(): readonly { readonly name: string; readonly api: KubernetesApi; readonly namespaces: readonly string[] }[] {
     return [...this.#running].flatMap(([name, running]) => {
       if (running.cluster.snapshot === undefined) return [];
-      const namespaces = takenOf(running).flatMap(({ kind, meta }) => (kind === "Namespace" ? [meta.name] : []));
-      return [{ name, api: running.cluster.api, namespaces }];
+      return [{ name, api: running.cluster.api, namespaces: takenOf(running).namespaces }];
     });
   }
 

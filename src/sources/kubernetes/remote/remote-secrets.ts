@@ -3,7 +3,7 @@ import { hash } from "node:crypto";
 import type { Diagnostic } from "../../../core/diagnostic.ts";
 import { AppError } from "../../../core/error.ts";
 import { isDnsLabel } from "../../../policy/decode/kubernetes-name.ts";
-import { type ApiObject, isPlain } from "../api-objects.ts";
+import { type ApiObject, annotationsOf, isPlain } from "../api-objects.ts";
 import type { WatchedKind } from "../watched-kinds.ts";
 import { type RemoteKubeconfig, readRemoteKubeconfig } from "./kubeconfig.ts";
 
@@ -53,8 +53,7 @@ function byAge(left: ApiObject, right: ApiObject): number {
 
 /** Throws `invalid-configuration`: a restriction that cannot be read restricts to nothing. */
 function namespacesOf({ body }: ApiObject): ReadonlySet<string> | undefined {
-  const { annotations } = isPlain(body.metadata) ? body.metadata : {};
-  const text = isPlain(annotations) ? annotations[NAMESPACES_ANNOTATION] : undefined;
+  const text = annotationsOf(body)[NAMESPACES_ANNOTATION];
   if (text === undefined) return undefined;
   const names = String(text)
     .split(",")

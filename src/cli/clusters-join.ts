@@ -1,0 +1,35 @@
+import { applyObject } from "../install/apply.ts";
+import { nameOf } from "../install/kinds.ts";
+import { joinMissing } from "../install/remote-cluster.ts";
+import { until } from "../install/wait.ts";
+import { openKubernetesApi } from "../sources/kubernetes/api.ts";
+import { CONTROL_PLANE_KUBECONFIG, PREPARE_OPTIONS, prepare } from "./clusters/options.ts";
+import type { Command } from "./command.ts";
+import { EXIT } from "./exit.ts";
+import { required } from "./options.ts";
+
+export const command: Command = {
+  name: "clusters join",
+  summary:
+    "Has a control plane elsewhere take this cluster in: prepares the cluster as `clusters create-remote-secret` does, and puts the Secret where the control plane looks for it. Twice is the same as once.",
+  options: {
+    ...PREPARE_OPTIONS,
+    "control-plane-kubeconfig": CONTROL_PLANE_KUBECONFIG,
+    "no-wait": { type: "flag", doc: "do not wait until the control plane has taken the cluster in" },
+  },
+  examples: [
+    "garrison clusters join --name west --kubeconfig west.kubeconfig --control-plane-kubeconfig east.kubeconfig --webhooks https://mesh.example.org",
+  ],
+  run: async (parsed) => {
+    const tell = (line: string): void => void process.stdout.write(`${line}\n`);
+    const home = await openKubernetesApi({ file: required(parsed, "control-plane-kubeconfig") });
+    const { name, namespace, api, secret, signal } = await prepare(parsed, tell);
+    const outcome = await applyObject({ api: home, dryRun: false, force: false }, secret);
+    tell(`${nameOf(secret)} ${outcome} in the control plane's cluster`);
+    if (parsed.flag("no-wait")) return EXIT.ok;
+    process.stderr.write("waiting for the control plane\n");
+    await until(`the control plane has taken cluster ${name} in`, () => joinMissing(api, namespace), signal);
+    tell(`the control plane has taken cluster ${name} in`);
+    return EXIT.ok;
+  },
+};
