@@ -61,7 +61,10 @@ function main() {
   const etcd = find("etcd") ?? fail("there is no `etcd`", "install it (Debian, Ubuntu: `apt-get install etcd-server`)");
   const go =
     find("go") ??
-    fail("there is no `go`", "install Go 1.26 or newer, or set `KUBEBUILDER_ASSETS` to a folder with `kube-apiserver` and `etcd`");
+    fail(
+      "there is no `go`",
+      "install Go 1.26 or newer, or set `KUBEBUILDER_ASSETS` to a folder with `kube-apiserver`, `kube-controller-manager` and `etcd`",
+    );
   mkdirSync(folder, { recursive: true });
   const stamp = join(folder, "stamp");
   const built = existsSync(stamp) && readFileSync(stamp, "utf8") === fingerprint();

@@ -6,9 +6,11 @@ import { parseIpBlock } from "../policy/ip-block.ts";
 export type Choice<T> = "*" | readonly T[];
 
 export interface CaptureOptions {
-  /** The user and the group that the proxy and its agent run as: what they send is never captured. */
+  /**
+   * The user that the proxy and its agent run as: what it sends is never captured. Its group means nothing: applications may choose theirs, and by
+   * files of an `fsGroup` they could take another's.
+   */
   readonly proxyUid: number;
-  readonly proxyGid: number;
   readonly includeInboundPorts: Choice<number>;
   readonly excludeInboundPorts: readonly number[];
   /** IP addresses and CIDR blocks. */
@@ -29,7 +31,6 @@ export const PROBE_PORT = 15021;
 
 export const DEFAULT_CAPTURE: CaptureOptions = {
   proxyUid: PROXY_UID,
-  proxyGid: PROXY_UID,
   includeInboundPorts: "*",
   excludeInboundPorts: [PROBE_PORT],
   includeOutboundIPRanges: "*",

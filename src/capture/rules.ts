@@ -28,26 +28,22 @@ function towards(range: string): string {
 
 /** What leaves: every rule ends the way through the chain for what it matches, so their order is their meaning. */
 function outputRules(options: CaptureOptions): readonly string[] {
-  const { proxyUid, proxyGid, includeOutboundIPRanges, excludeOutboundIPRanges } = options;
+  const { proxyUid, includeOutboundIPRanges, excludeOutboundIPRanges } = options;
   const { includeOutboundPorts, excludeOutboundPorts, dnsPort } = options;
-  const proxies = [`meta skuid ${proxyUid}`, `meta skgid ${proxyGid}`];
+  const proxy = `meta skuid ${proxyUid}`;
   const output = redirect(CAPTURE_OUTBOUND_PORT);
   return [
-    ...(dnsPort === undefined
-      ? []
-      : [...proxies.map((proxy) => `${proxy} th dport ${DNS} return`), `meta l4proto { tcp, udp } th dport ${DNS} ${redirect(dnsPort)}`]),
+    ...(dnsPort === undefined ? [] : [`${proxy} th dport ${DNS} return`, `meta l4proto { tcp, udp } th dport ${DNS} ${redirect(dnsPort)}`]),
     "meta l4proto != tcp return",
     // The proxy's connections to its own application.
     'oifname "lo" ip saddr 127.0.0.6 return',
     'oifname "lo" ip6 saddr ::6 return',
     // The application called itself by a service's address: the proxy's call comes in like any other.
-    ...proxies.flatMap((proxy) => [
-      `oifname "lo" meta l4proto tcp ${proxy} ip daddr != 127.0.0.0/8 ${redirect(CAPTURE_INBOUND_PORT)}`,
-      `oifname "lo" meta l4proto tcp ${proxy} ip6 daddr != ::1 ${redirect(CAPTURE_INBOUND_PORT)}`,
-    ]),
+    `oifname "lo" meta l4proto tcp ${proxy} ip daddr != 127.0.0.0/8 ${redirect(CAPTURE_INBOUND_PORT)}`,
+    `oifname "lo" meta l4proto tcp ${proxy} ip6 daddr != ::1 ${redirect(CAPTURE_INBOUND_PORT)}`,
     // Processes of one pod among themselves.
     'oifname "lo" return',
-    ...proxies.map((proxy) => `${proxy} return`),
+    `${proxy} return`,
     "ip daddr 127.0.0.0/8 return",
     "ip6 daddr ::1 return",
     ...(excludeOutboundPorts.length === 0 ? [] : [`tcp dport ${portSet(excludeOutboundPorts)} return`]),

@@ -59,7 +59,6 @@ function optionsOf(parsed: ParsedArguments): CaptureOptions {
   const dns = parsed.value("dns-port");
   return {
     proxyUid: parseNumber("--proxy-uid", text("proxy-uid"), 1, HIGHEST_ID),
-    proxyGid: parseNumber("--proxy-gid", text("proxy-gid"), 1, HIGHEST_ID),
     includeInboundPorts: parseChoice(parsePorts, "--include-inbound-ports", text("include-inbound-ports")),
     excludeInboundPorts: [...new Set([...DEFAULT_CAPTURE.excludeInboundPorts, ...ports("exclude-inbound-ports")])],
     includeOutboundIPRanges: parseChoice(parseRanges, "--include-outbound-ranges", text("include-outbound-ranges")),
@@ -76,7 +75,6 @@ export const command: Command = {
     "Redirects this network namespace's TCP connections to its proxy: what goes out to port 15001, what comes in to 15006. Needs CAP_NET_ADMIN and `nft`.",
   options: {
     "proxy-uid": { type: "value", value: "UID", doc: "the user of agent and proxy, whose connections are their own", default: "1337" },
-    "proxy-gid": { type: "value", value: "GID", doc: "their group", default: "1337" },
     "include-inbound-ports": {
       type: "value",
       value: "PORTS",

@@ -1,8 +1,6 @@
 import { readFileSync } from "node:fs";
-import { parseAllDocuments, stringify } from "yaml";
 import type { InjectOptions } from "../capture/inject/containers.ts";
-import { injectObject } from "../capture/inject/inject.ts";
-import { isPlain, listOf, type Plain, plainOf, textOf } from "../capture/inject/plain.ts";
+import { injectManifests } from "../capture/inject/manifests.ts";
 import { AppError } from "../core/error.ts";
 import { parseTrustDomain } from "../identity/trust-domain.ts";
 import { DEFAULT_CLUSTER_NAME } from "../server/cluster/place.ts";
@@ -47,25 +45,6 @@ function readInput(file: string): string {
   }
 }
 
-function nameOf(object: Plain): string {
-  const metadata = plainOf(object, "metadata");
-  const namespace = textOf(metadata, "namespace");
-  return `${textOf(object, "kind")} ${namespace === "" ? "" : `${namespace}/`}${textOf(metadata, "name") || textOf(metadata, "generateName")}`;
-}
-
-function injected(object: Plain, options: InjectOptions, file: string): Plain {
-  if (textOf(object, "kind") === "List")
-    return { ...object, items: listOf(object, "items").map((item) => (isPlain(item) ? injected(item, options, file) : item)) };
-  try {
-    const { object: result, outcome } = injectObject(object, options);
-    if (typeof outcome === "object") process.stderr.write(`${nameOf(object)}: not injected: ${outcome.skipped}\n`);
-    return result;
-  } catch (thrown) {
-    const { code, message, help } = AppError.from(thrown);
-    throw new AppError(code, `${nameOf(object)}: ${message}`, { where: file, ...(help === undefined ? {} : { help }) });
-  }
-}
-
 export const command: Command = {
   name: "inject",
   summary:
@@ -87,13 +66,13 @@ export const command: Command = {
   run: async (parsed) => {
     const file = required(parsed, "filename");
     const options = { ...injectOptions(parsed, required(parsed, "trust-domain")), dnsCapture: parsed.flag("dns-capture") };
-    const texts = parseAllDocuments(readInput(file)).flatMap((document) => {
-      const [error] = document.errors;
-      if (error !== undefined) throw new AppError("invalid-configuration", `the file is not YAML: ${error.message}`, { where: file });
-      const value: unknown = document.toJS({ maxAliasCount: 100 });
-      return isPlain(value) ? [stringify(injected(value, options, file))] : [];
-    });
-    process.stdout.write(texts.join("---\n"));
+    const text = readInput(file);
+    try {
+      process.stdout.write(injectManifests(text, options, (object, note) => void process.stderr.write(`${object}: ${note}\n`)));
+    } catch (thrown) {
+      const { code, message, help } = AppError.from(thrown);
+      throw new AppError(code, message, { where: file, ...(help === undefined ? {} : { help }) });
+    }
     return EXIT.ok;
   },
 };

@@ -103,22 +103,30 @@ export class Cluster {
 
   /** What the API server says to a new object, and its warnings; it is kept where it is accepted. */
   async offer(object: Manifest): Promise<{ readonly status: number; readonly message: string; readonly warnings: readonly string[] }> {
+    const { status, body, warnings } = await this.#post(collectionOf(object), "application/json", JSON.stringify(object));
+    const { message = "" } = body as { readonly message?: string };
+    return { status, message, warnings };
+  }
+
+  /** What the API server makes of an object as it reads YAML itself, fields that it does not know refused; it is not kept. */
+  async tryOutYaml(object: Manifest, text: string): Promise<ApiAnswer> {
+    return this.#post(`${collectionOf(object)}?dryRun=All&fieldValidation=Strict`, "application/yaml", text);
+  }
+
+  async #post(path: string, type: string, text: string): Promise<ApiAnswer & { readonly warnings: readonly string[] }> {
     const config = new KubeConfig();
     config.loadFromFile(this.server.kubeconfig);
     const options: RequestOptions = {};
     await config.applyToHTTPSOptions(options);
-    const outgoing = request(this.server.url + collectionOf(object), {
-      ...options,
-      method: "POST",
-      headers: { "content-type": "application/json" },
-    });
-    outgoing.end(JSON.stringify(object));
+    const headers = { "content-type": type, accept: "application/json" };
+    const outgoing = request(this.server.url + path, { ...options, method: "POST", headers });
+    outgoing.end(text);
     const [incoming] = (await once(outgoing, "response")) as [IncomingMessage];
     const chunks: Buffer[] = [];
     for await (const chunk of incoming) chunks.push(chunk);
-    const { message = "" } = JSON.parse(Buffer.concat(chunks).toString()) as { readonly message?: string };
+    const body: unknown = JSON.parse(Buffer.concat(chunks).toString());
     const { warning = [] } = incoming.headersDistinct;
-    return { status: incoming.statusCode ?? 0, message, warnings: warning.map((line) => line.replace(/^299 \S+ /, "")) };
+    return { status: incoming.statusCode ?? 0, body, warnings: warning.map((line) => line.replace(/^299 \S+ /, "")) };
   }
 
   /** An object as it is kept. */

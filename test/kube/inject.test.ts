@@ -48,6 +48,34 @@ metadata: { name: cart, namespace: shop }
 spec: { selector: { app: cart }, ports: [{ port: 80 }] }
 `;
 
+/** What YAML 1.1, which the API server reads, takes for something else than YAML 1.2 does. */
+const ODD = `# The mesh's own words.
+apiVersion: v1
+kind: ConfigMap
+metadata: { name: odd, namespace: shop, labels: &odd { enabled: "yes" } }
+data: { "on": "off", mode: "0755", big: "1_000", bits: "0b1" }
+---
+apiVersion: v1
+kind: Pod
+metadata:
+  name: odd
+  namespace: shop
+  labels: &labels { enabled: "yes", app: "on" } # both are texts
+  annotations: { big: "1_000", bits: "0b1", octal: "0o17", time: "1:30", nothing: "~" }
+spec:
+  serviceAccountName: cart
+  affinity: { podAntiAffinity: { requiredDuringSchedulingIgnoredDuringExecution: [{ topologyKey: zone, labelSelector: { matchLabels: *labels } }] } }
+  containers:
+    - name: app
+      image: cart
+      args: ["no", "0400", "null", "1e3", "#"]
+      livenessProbe: { httpGet: { path: /, port: 0x1F90 } }
+      volumeMounts: [{ name: keys, mountPath: /keys, readOnly: yes }]
+  volumes:
+    - name: keys
+      secret: { secretName: keys, defaultMode: 0400, items: [{ key: a, path: a, mode: 0755 }] }
+`;
+
 interface Container {
   readonly name: string;
   readonly image: string;
@@ -60,7 +88,11 @@ interface PodManifest extends Manifest {
     readonly annotations?: Readonly<Record<string, string>>;
     readonly labels?: Readonly<Record<string, string>>;
   };
-  readonly spec: { readonly initContainers?: readonly Container[]; readonly containers: readonly Container[] };
+  readonly spec: {
+    readonly initContainers?: readonly Container[];
+    readonly containers: readonly Container[];
+    readonly volumes?: readonly unknown[];
+  };
 }
 
 function pod(
@@ -115,6 +147,30 @@ describe("garrison inject", { timeout: 120_000 }, () => {
     }
     place.write("injected.yaml", stdout);
     assert.equal((await inject(`${place.config}/injected.yaml`)).stdout, stdout);
+  });
+
+  test("leaves to the API server's own reader of YAML what it said before", async () => {
+    place.write("odd.yaml", ODD);
+    const { exit, stdout, stderr } = await inject(`${place.config}/odd.yaml`);
+    assert.equal(exit, 0, stderr);
+    const [[map = "", before = ""], [sameMap, after = ""]] = [ODD, stdout].map((text) => text.split("---\n")) as [string[], string[]];
+    assert.equal(sameMap, map);
+    const taken = async (kind: string, text: string): Promise<PodManifest> => {
+      const { status, body } = await cluster.tryOutYaml({ apiVersion: "v1", kind, metadata: { name: "odd", namespace: "shop" } }, text);
+      assert.equal(status, 201, JSON.stringify(body));
+      return body as PodManifest;
+    };
+    await taken("ConfigMap", map);
+    const [was, is] = [await taken("Pod", before), await taken("Pod", after)];
+    const { "security.istio.io/tlsMode": tls, ...labels } = is.metadata.labels ?? {};
+    assert.deepEqual([tls, labels], ["istio", was.metadata.labels]);
+    assert.deepEqual({ ...is.metadata.annotations, ...was.metadata.annotations }, is.metadata.annotations);
+    const { initContainers, containers, volumes, ...rest } = is.spec;
+    const { containers: ownContainers, volumes: ownVolumes, ...ownRest } = was.spec;
+    assert.deepEqual([initContainers?.length, rest], [2, ownRest]);
+    assert.deepEqual(volumes?.slice(0, 1), ownVolumes);
+    assert.deepEqual({ ...containers[0], livenessProbe: undefined }, { ...ownContainers[0], livenessProbe: undefined });
+    assert.match(initContainers?.[1]?.args?.join() ?? "", /"port":8080/);
   });
 
   test("says what is wrong, of which object", async () => {

@@ -108,6 +108,16 @@ describe("captured HTTP", { timeout: 180_000 }, () => {
     assert.equal(await client.curl(`http://${server.address}:8080/closed`), "403 RBAC: access denied");
   });
 
+  test("is that of every user but the proxy's own, whatever groups it is in", async () => {
+    for (const groups of [
+      ["--regid=1337", "--clear-groups"],
+      ["--regid=1000", "--groups=1337"],
+    ]) {
+      const argv = ["setpriv", "--reuid=1000", ...groups, "curl", "-s", "-m", "10", `http://${server.address}:8080/open`];
+      assert.equal((await client.run(argv)).stdout, `server /open for ${CLIENT}`, groups.join(" "));
+    }
+  });
+
   test("reaches the workload itself when it calls its own service, as itself", async () => {
     assert.equal(await server.curl("http://10.96.0.10/open"), `200 server /open for ${SERVER}`);
     assert.equal(await server.curl(`http://${server.address}:8080/closed`), "200 server /closed for nobody");

@@ -61,6 +61,14 @@ test("a tier that cannot run is told with its reason and how to get it, its file
   );
 });
 
+test("envtest's own programs are too few for a cluster with controllers, and it is told which is missing", async (t) => {
+  const assets = makeTree(t, { "kube-apiserver": "", etcd: "", kubectl: "" });
+  for (const name of ["kube-apiserver", "etcd", "kubectl"]) chmodSync(join(assets, name), 0o755);
+  const { code, stdout } = await runTests(t, { "test/kube/c.test.ts": FAILS }, [], { KUBEBUILDER_ASSETS: assets });
+  assert.equal(code, 0);
+  assert.match(stdout, /kube: 1 file not run: there is no `kube-controller-manager` in /);
+});
+
 for (const [name, args, env] of [
   ["`--require-all`", ["--require-all"], {}],
   ["`GARRISON_REQUIRE=all`", [], { GARRISON_REQUIRE: "all" }],

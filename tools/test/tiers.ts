@@ -77,10 +77,13 @@ async function token(): Promise<Availability> {
   return SOFTHSM_MODULE === "" ? { ready: false, reason: "there is no `libsofthsm2.so`" } : { ready: true, env: {} };
 }
 
+/** In the order in which they are missed; envtest's own folders have no controllers. */
+const KUBE_PROGRAMS = ["kube-apiserver", "kube-controller-manager", "etcd"];
+
 /** The convention of envtest, or what `npm run setup:kube` has built. */
 async function kubernetes(): Promise<Availability> {
   const folder = process.env.KUBEBUILDER_ASSETS || join(import.meta.dirname, "..", "..", ".tools", "kube");
-  const missing = ["kube-apiserver", "etcd"].find((name) => findExecutable([folder], [name]) === undefined);
+  const missing = KUBE_PROGRAMS.find((name) => findExecutable([folder], [name]) === undefined);
   if (missing !== undefined) return { ready: false, reason: `there is no \`${missing}\` in \`${folder}\`` };
   const tools = await goTools();
   return { ready: true, env: { KUBEBUILDER_ASSETS: folder, ...(tools.ready ? tools.env : {}) } };
@@ -142,7 +145,7 @@ export const TIERS: readonly Tier[] = [
     concurrency: 2,
     available: kubernetes,
     howToGet:
-      "run `npm run setup:kube` (with Go 1.26), or set `KUBEBUILDER_ASSETS` to a folder with `kube-apiserver` and `etcd`; one test wants root and `npm run setup:go`",
+      "run `npm run setup:kube` (with Go 1.26), or set `KUBEBUILDER_ASSETS` to a folder with `kube-apiserver`, `kube-controller-manager` and `etcd`; one test wants root and `npm run setup:go`",
     required: { GARRISON_REQUIRE_KUBE: "1", GARRISON_REQUIRE_GO: "1" },
   },
   {

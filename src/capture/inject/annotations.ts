@@ -44,6 +44,12 @@ export function captureArguments(annotations: Plain): readonly string[] {
   });
 }
 
+/** Ports that the node reaches as it does without a mesh. Throws `invalid-argument`, as `captureArguments` says it better before. */
+export function excludedInboundPorts(annotations: Plain): readonly number[] {
+  const key = `${TRAFFIC}excludeInboundPorts`;
+  return parsePorts(key, textOf(annotations, key));
+}
+
 const DEFAULTS = { proxyCPU: "100m", proxyMemory: "128Mi", proxyCPULimit: "2", proxyMemoryLimit: "1Gi" } as const;
 
 /** Kubernetes' resource.Quantity, without exponents. */

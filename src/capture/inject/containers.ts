@@ -12,6 +12,8 @@ export interface InjectOptions {
   readonly trustDomain: string;
   /** The cluster whose pods they are, where the control plane serves several. */
   readonly cluster?: string;
+  /** Secrets of the pods' namespaces that the image is pulled with. */
+  readonly pullSecrets?: readonly string[];
   /** Whether agents answer DNS where pods do not say it: `ISTIO_META_DNS_CAPTURE` of the MeshConfig. */
   readonly dnsCapture?: boolean;
 }
@@ -114,7 +116,7 @@ function fieldOfPod(name: string, fieldPath: string): Plain {
 
 /** It starts before the application and ends after it: an init container that stays (Kubernetes 1.29 and newer). */
 export function sidecarContainer(options: InjectOptions, settings: PodSettings, probes: Readonly<Record<string, Plain>>): Plain {
-  const { proxyUid, proxyGid } = DEFAULT_CAPTURE;
+  const { proxyUid } = DEFAULT_CAPTURE;
   const ready = { httpGet: { path: "/healthz/ready", port: PROBE_PORT } };
   return {
     name: SIDECAR,
@@ -127,7 +129,7 @@ export function sidecarContainer(options: InjectOptions, settings: PodSettings, 
     startupProbe: { ...ready, periodSeconds: 1, failureThreshold: 600, timeoutSeconds: 3 },
     readinessProbe: { ...ready, periodSeconds: 15, failureThreshold: 4, timeoutSeconds: 3 },
     resources: settings.resources,
-    securityContext: { ...LOCKED, runAsUser: proxyUid, runAsGroup: proxyGid, runAsNonRoot: true, capabilities: { drop: ["ALL"] } },
+    securityContext: { ...LOCKED, runAsUser: proxyUid, runAsGroup: proxyUid, runAsNonRoot: true, capabilities: { drop: ["ALL"] } },
     volumeMounts: [
       { name: TOKEN_VOLUME, mountPath: TOKEN_FOLDER, readOnly: true },
       { name: ROOTS_VOLUME, mountPath: ROOTS_FOLDER, readOnly: true },

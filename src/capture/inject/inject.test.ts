@@ -171,18 +171,64 @@ describe("an injected pod", () => {
     assert.throws(() => asked("app", elsewhere), /has something else at/);
   });
 
-  it("runs nothing of its own as the proxy's user or group, which nobody captures", () => {
+  it("runs nothing of its own as the proxy's user, which nobody captures", () => {
     for (const spec of [
       { securityContext: { runAsUser: 1337 } },
       { containers: [{ name: "app", securityContext: { runAsUser: 1337 } }] },
       { initContainers: [{ name: "init", securityContext: { runAsUser: 1337 } }] },
     ])
       assert.throws(() => injectPod(podOf(spec), OPTIONS), /runs something as user 1337/);
-    for (const spec of [
-      { securityContext: { runAsGroup: 1337 } },
-      { containers: [{ name: "app", securityContext: { runAsGroup: 1337 } }] },
-    ])
-      assert.throws(() => injectPod(podOf(spec), OPTIONS), /runs something as group 1337/);
+  });
+});
+
+describe("a pod with names of ours", () => {
+  for (const [spec, told] of [
+    [{ containers: [{ name: SIDECAR }] }, /has a container `garrison-proxy` of its own/],
+    [{ initContainers: [{ name: SIDECAR, restartPolicy: "Always" }] }, /has a container `garrison-proxy` of its own/],
+    [{ initContainers: [{ name: INIT_CONTAINER }] }, /has a container `garrison-capture` of its own/],
+    [{ volumes: [{ name: "garrison-token" }] }, /has a volume `garrison-token` of its own/],
+  ] as const) {
+    it(`is refused rather than left without its proxy: ${JSON.stringify(spec)}`, () => {
+      assert.throws(() => injectPod(podOf(spec), OPTIONS), told);
+    });
+  }
+});
+
+describe("what the people of an injected pod are told", () => {
+  const notesOf = (container: Plain, metadata: Plain = {}): readonly string[] => {
+    const injection = injectPod(podOf({ containers: [{ name: "app", ...container }] }, metadata), OPTIONS);
+    return injection.kind === "injected" ? injection.notes : [injection.reason];
+  };
+
+  it("are hooks that the node makes in plaintext, where their port is captured", () => {
+    const ports = [{ name: "web", containerPort: 8080 }];
+    const lifecycle = { preStop: { httpGet: { path: "/stop", port: "web" } }, postStart: { exec: { command: ["true"] } } };
+    assert.match(
+      notesOf({ ports, lifecycle }).join(),
+      /^`preStop` of container `app` is a request of the node's, in plaintext, which STRICT refuses/,
+    );
+    assert.deepEqual(notesOf({ ports, lifecycle }, { annotations: { "traffic.sidecar.istio.io/excludeInboundPorts": "8080" } }), []);
+    assert.deepEqual(notesOf({ lifecycle: { preStop: { httpGet: { host: "10.1.2.3", port: 80 } } } }), []);
+    assert.equal(notesOf({ lifecycle: { postStart: { tcpSocket: { port: 80 } } } }).length, 1);
+  });
+
+  it("are probes of ports with names that nobody declares", () => {
+    const livenessProbe = { httpGet: { path: "/", port: "wbe" } };
+    assert.deepEqual(notesOf({ ports: [{ name: "web", containerPort: 8080 }], livenessProbe }), [
+      "`livenessProbe` of container `app` asks port `wbe`, which the container does not declare: it stays as it is",
+    ]);
+    assert.deepEqual(notesOf({ livenessProbe: { exec: { command: ["true"] } } }), []);
+  });
+});
+
+describe("the Secrets that the image is pulled with", () => {
+  it("are added to the pod's own, each once", () => {
+    const secretsOf = (spec: Plain, pullSecrets: readonly string[]): unknown => {
+      const injection = injectPod(podOf(spec), { ...OPTIONS, pullSecrets });
+      return injection.kind === "injected" ? plainOf(injection.pod, "spec").imagePullSecrets : undefined;
+    };
+    assert.deepEqual(secretsOf({ imagePullSecrets: [{ name: "own" }] }, ["own", "mesh"]), [{ name: "own" }, { name: "mesh" }]);
+    assert.equal(secretsOf({}, []), undefined);
   });
 });
 
@@ -252,19 +298,27 @@ describe("objects that make pods", () => {
     ["DaemonSet", ["spec", "template"]],
     ["Job", ["spec", "template"]],
     ["CronJob", ["spec", "jobTemplate", "spec", "template"]],
+    ["PodTemplate", ["template"]],
   ] as const) {
     it(`of kind ${kind} have their pods injected`, () => {
       const { spec } = podOf();
       const object = [...path].reverse().reduce<Plain>((inner, key) => ({ [key]: inner }), { spec });
-      const { object: result, outcome } = injectObject({ kind, ...object }, OPTIONS);
-      assert.equal(outcome, "injected");
+      const { object: result, notes } = injectObject({ kind, ...object }, OPTIONS);
+      assert.deepEqual(notes, []);
       const template = path.reduce<Plain>((outer, key) => plainOf(outer, key), result);
       assert.equal(listOf(plainOf(template, "spec"), "initContainers").length, 2);
     });
   }
 
   it("are all that is changed", () => {
-    const service = { kind: "Service", spec: { template: { spec: { containers: [{}] } } } };
-    assert.deepEqual(injectObject(service, OPTIONS), { object: service });
+    const service = { kind: "Service", spec: { selector: { app: "cart" } } };
+    assert.deepEqual(injectObject(service, OPTIONS), { object: service, notes: [] });
+  });
+
+  it("are told where nobody here knows where they have their pods", () => {
+    const rollout = { kind: "Rollout", spec: { template: { spec: { containers: [{}] } } } };
+    const { object, notes } = injectObject(rollout, OPTIONS);
+    assert.equal(object, rollout);
+    assert.match(notes.join(), /^not injected: its kind is not known here/);
   });
 });

@@ -1,7 +1,7 @@
 /** A pod -> the pod with its agent and proxy. Pure, for files and for the webhook alike; twice is the same as once. */
 import { AppError } from "../../core/error.ts";
 import { DEFAULT_CAPTURE } from "../options.ts";
-import { captureArguments, capturesDns, checkInterceptionMode, proxyResources } from "./annotations.ts";
+import { captureArguments, capturesDns, checkInterceptionMode, excludedInboundPorts, proxyResources } from "./annotations.ts";
 import {
   captureContainer,
   INIT_CONTAINER,
@@ -11,19 +11,21 @@ import {
   sidecarContainer,
   volumes,
 } from "./containers.ts";
+import { plaintextHooks } from "./hooks.ts";
 import { listOf, type Plain, plainOf, textOf } from "./plain.ts";
 import { rewriteProbes } from "./probes.ts";
 import { withWorkloadApi, workloadApiContainers } from "./workload-api.ts";
 
 export type Injection =
-  | { readonly kind: "injected"; readonly pod: Plain }
+  /** `notes`: what its people should know, each a sentence. */
+  | { readonly kind: "injected"; readonly pod: Plain; readonly notes: readonly string[] }
   /** It stays as it is: why, in words for a person. */
   | { readonly kind: "skipped"; readonly reason: string };
 
 const INJECT = "sidecar.istio.io/inject";
 const REWRITE = "sidecar.istio.io/rewriteAppHTTPProbers";
 const STATUS = "sidecar.istio.io/status";
-const { proxyUid, proxyGid } = DEFAULT_CAPTURE;
+const { proxyUid } = DEFAULT_CAPTURE;
 
 function skipReason(pod: Plain): string | undefined {
   const metadata = plainOf(pod, "metadata");
@@ -31,20 +33,48 @@ function skipReason(pod: Plain): string | undefined {
   const said = textOf(plainOf(metadata, "labels"), INJECT) || textOf(plainOf(metadata, "annotations"), INJECT);
   if (spec.hostNetwork === true) return "it has its node's network, where a proxy of its own would capture the traffic of others";
   if (said === "false" || said === "n" || said === "no") return `it says \`${INJECT}: ${said}\``;
-  if (listOf(spec, "initContainers").some((container) => textOf(container, "name") === SIDECAR)) return "it has been injected already";
+  if (isInjected(metadata, spec)) return "it has been injected already";
   if (listOf(spec, "containers").length === 0) return "it has no containers";
   return undefined;
 }
 
-/** What runs as the proxy's user or group is not captured, and would go around the proxy. */
+function namesOf(list: readonly unknown[]): readonly string[] {
+  return list.map((each) => textOf(each, "name"));
+}
+
+function isInjected(metadata: Plain, spec: Plain): boolean {
+  const names = namesOf(listOf(spec, "initContainers"));
+  return textOf(plainOf(metadata, "annotations"), STATUS) !== "" && names.includes(INIT_CONTAINER) && names.includes(SIDECAR);
+}
+
+function refuse(message: string, help: string): AppError {
+  return new AppError("invalid-configuration", message, { help });
+}
+
+/** What runs as the proxy's user is not captured, and would go around the proxy. Groups mean nothing to the capture. */
 function checkUsers(spec: Plain): void {
   const contexts = [spec, ...listOf(spec, "containers"), ...listOf(spec, "initContainers")].map((each) => plainOf(each, "securityContext"));
-  const refuse = (what: string, field: string): never => {
-    const message = `the pod runs something as ${what}, which is the proxy's, whose traffic is not captured`;
-    throw new AppError("invalid-configuration", message, { help: `choose another \`${field}\`` });
-  };
-  if (contexts.some(({ runAsUser }) => runAsUser === proxyUid)) refuse(`user ${proxyUid}`, "runAsUser");
-  if (contexts.some(({ runAsGroup }) => runAsGroup === proxyGid)) refuse(`group ${proxyGid}`, "runAsGroup");
+  if (!contexts.some(({ runAsUser }) => runAsUser === proxyUid)) return;
+  throw refuse(
+    `the pod runs something as user ${proxyUid}, which is the proxy's, whose traffic is not captured`,
+    "choose another `runAsUser`",
+  );
+}
+
+/** What is added has names of its own. */
+function checkNames(spec: Plain, added: readonly Plain[]): void {
+  const containers = namesOf([...listOf(spec, "containers"), ...listOf(spec, "initContainers")]);
+  const container = [INIT_CONTAINER, SIDECAR].find((name) => containers.includes(name));
+  if (container !== undefined) throw refuse(`the pod has a container \`${container}\` of its own`, "give it another name");
+  const volume = namesOf(added).find((name) => namesOf(listOf(spec, "volumes")).includes(name));
+  if (volume !== undefined) throw refuse(`the pod has a volume \`${volume}\` of its own`, "give it another name");
+}
+
+/** The pod's own, and those that the added image needs. */
+function withPullSecrets(spec: Plain, pullSecrets: readonly string[]): Plain {
+  const own = listOf(spec, "imagePullSecrets");
+  const missing = pullSecrets.filter((name) => !namesOf(own).includes(name));
+  return missing.length === 0 ? {} : { imagePullSecrets: [...own, ...missing.map((name) => ({ name }))] };
 }
 
 function injectedMeta(metadata: Plain, added: readonly Plain[]): Plain {
@@ -69,9 +99,9 @@ export function injectPod(pod: Plain, options: InjectOptions): Injection {
   checkInterceptionMode(pod);
   checkUsers(spec);
   const rewrites = textOf(annotations, REWRITE) !== "false";
-  const own = { containers: listOf(spec, "containers"), probes: {} };
-  const { containers, probes } = rewrites ? rewriteProbes(own.containers) : own;
-  const first = rewrites ? rewriteProbes(listOf(spec, "initContainers")) : { containers: listOf(spec, "initContainers"), probes: {} };
+  const probed = (containers: readonly unknown[]) => (rewrites ? rewriteProbes(containers) : { containers, probes: {}, notes: [] });
+  const own = probed(listOf(spec, "containers"));
+  const first = probed(listOf(spec, "initContainers"));
   const apiContainers = workloadApiContainers(annotations, spec);
   const settings: PodSettings = {
     capture: captureArguments(annotations),
@@ -79,15 +109,18 @@ export function injectPod(pod: Plain, options: InjectOptions): Injection {
     workloadApi: apiContainers.size > 0,
     resources: proxyResources(annotations),
   };
-  const sidecar = sidecarContainer(options, settings, { ...probes, ...first.probes });
+  const sidecar = sidecarContainer(options, settings, { ...own.probes, ...first.probes });
   const added = volumes(settings);
+  checkNames(spec, added);
   const injectedSpec = {
     ...spec,
+    ...withPullSecrets(spec, options.pullSecrets ?? []),
     initContainers: [captureContainer(options, settings), sidecar, ...withWorkloadApi(first.containers, apiContainers)],
-    containers: withWorkloadApi(containers, apiContainers),
+    containers: withWorkloadApi(own.containers, apiContainers),
     volumes: [...listOf(spec, "volumes"), ...added],
   };
-  return { kind: "injected", pod: { ...pod, metadata: injectedMeta(metadata, added), spec: injectedSpec } };
+  const notes = [...own.notes, ...first.notes, ...plaintextHooks(listOf(spec, "containers"), excludedInboundPorts(annotations))];
+  return { kind: "injected", pod: { ...pod, metadata: injectedMeta(metadata, added), spec: injectedSpec }, notes };
 }
 
 // === Objects that make pods ===
@@ -101,7 +134,14 @@ const TEMPLATES: Readonly<Record<string, readonly string[]>> = {
   DaemonSet: ["spec", "template"],
   Job: ["spec", "template"],
   CronJob: ["spec", "jobTemplate", "spec", "template"],
+  PodTemplate: ["template"],
+  Pod: [],
 };
+
+/** Whether objects of the kind are pods, or make them as Kubernetes itself knows it. */
+export function makesPods(kind: string): boolean {
+  return Object.hasOwn(TEMPLATES, kind);
+}
 
 function replaceAt(record: Plain, [key, ...rest]: readonly string[], change: (value: Plain) => Plain): Plain {
   if (key === undefined) return change(record);
@@ -110,21 +150,29 @@ function replaceAt(record: Plain, [key, ...rest]: readonly string[], change: (va
 
 export interface InjectedObject {
   readonly object: Plain;
-  /** Undefined for an object that makes no pods. */
-  readonly outcome?: "injected" | { readonly skipped: string };
+  /** What its people should know, each a sentence. */
+  readonly notes: readonly string[];
 }
 
-/** An object of any kind, its pods injected. Throws as `injectPod`. */
-export function injectObject(object: Plain, options: InjectOptions): InjectedObject {
-  const kind = textOf(object, "kind");
-  const path = kind === "Pod" ? [] : TEMPLATES[kind];
-  if (path === undefined) return { object };
-  let outcome: InjectedObject["outcome"] = "injected";
+/** Controllers that others wrote often have their pods where Deployments have them. */
+function unknownNotes(object: Plain): readonly string[] {
+  const spec = plainOf(plainOf(plainOf(object, "spec"), "template"), "spec");
+  return listOf(spec, "containers").length === 0
+    ? []
+    : ["not injected: its kind is not known here; the webhook injects the pods that it makes"];
+}
+
+/** An object of any kind, its pods injected; itself where nothing is. `kind`: of an item of a list. Throws as `injectPod`. */
+export function injectObject(object: Plain, options: InjectOptions, kind = textOf(object, "kind")): InjectedObject {
+  const path = makesPods(kind) ? TEMPLATES[kind] : undefined;
+  if (path === undefined) return { object, notes: unknownNotes(object) };
+  let notes: readonly string[] = [];
+  let injected = false;
   const changed = replaceAt(object, path, (pod) => {
     const injection = injectPod(pod, options);
-    if (injection.kind === "injected") return injection.pod;
-    outcome = { skipped: injection.reason };
-    return pod;
+    notes = injection.kind === "injected" ? injection.notes : [`not injected: ${injection.reason}`];
+    injected = injection.kind === "injected";
+    return injection.kind === "injected" ? injection.pod : pod;
   });
-  return { object: changed, outcome };
+  return { object: injected ? changed : object, notes };
 }

@@ -9,13 +9,15 @@ export interface RewrittenContainers {
   readonly containers: readonly unknown[];
   /** For `--app-probes`: what is asked of the application, by path. */
   readonly probes: Readonly<Record<string, Plain>>;
+  /** Of what could not be told. */
+  readonly notes: readonly string[];
 }
 
 const HANDLERS = ["httpGet", "tcpSocket", "grpc"] as const;
 const DEFAULT_TIMEOUT_SECONDS = 1;
 
 /** A number, or the name of one of the container's ports; undefined where it is neither. */
-function portNumber(container: Plain, port: unknown): number | undefined {
+export function portNumber(container: Plain, port: unknown): number | undefined {
   if (typeof port === "number") return port;
   if (typeof port === "string" && /^\d+$/.test(port)) return Number(port);
   const found = listOf(container, "ports").find((each) => textOf(each, "name") === port);
@@ -50,21 +52,34 @@ function atAgent(probe: Plain, path: string, timeoutSeconds: number): Plain {
   return { ...timing, timeoutSeconds: timeoutSeconds + 1, httpGet: { path, port: PROBE_PORT, scheme: "HTTP" } };
 }
 
+/** Of a probe whose port has a name that the container does not declare: the node cannot make it either. */
+function unknownPort(container: Plain, kind: string, probe: Plain): readonly string[] {
+  const port = HANDLERS.map((name) => plainOf(probe, name).port).find((value) => value !== undefined);
+  if (typeof port !== "string" || portNumber(container, port) !== undefined) return [];
+  const name = textOf(container, "name");
+  return [
+    `\`${kind}\` of container \`${name}\` asks port \`${port.slice(0, 100)}\`, which the container does not declare: it stays as it is`,
+  ];
+}
+
 /** Each container with its probes led to the agent. */
 export function rewriteProbes(containers: readonly unknown[]): RewrittenContainers {
   const probes: Record<string, Plain> = {};
+  const notes: string[] = [];
   const rewritten = containers.map((container) => {
     if (!isPlain(container)) return container;
     const changed: Record<string, unknown> = { ...container };
     for (const [kind, end] of Object.entries(KINDS)) {
       const probe = container[kind];
-      const asked = isPlain(probe) ? askedOf(container, probe) : undefined;
-      if (!isPlain(probe) || asked === undefined) continue;
+      if (!isPlain(probe)) continue;
+      const asked = askedOf(container, probe);
+      notes.push(...unknownPort(container, kind, probe));
+      if (asked === undefined) continue;
       const path = `/app-health/${textOf(container, "name")}/${end}`;
       probes[path] = asked;
       changed[kind] = atAgent(probe, path, timeoutOf(probe));
     }
     return changed;
   });
-  return { containers: rewritten, probes };
+  return { containers: rewritten, probes, notes };
 }

@@ -18,6 +18,7 @@ export function inject(options: (request: AdmissionRequest) => InjectOptions): A
       const { metadata, spec } = injection.pod;
       return {
         allowed: true,
+        ...(injection.notes.length === 0 ? {} : { warnings: injection.notes }),
         patch: [
           { op: "replace", path: "/metadata", value: metadata },
           { op: "replace", path: "/spec", value: spec },
