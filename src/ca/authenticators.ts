@@ -3,9 +3,8 @@ import type { Clock } from "../core/clock.ts";
 import { AppError } from "../core/error.ts";
 import type { SpiffeId } from "../identity/spiffe-id.ts";
 import type { TrustDomain } from "../identity/trust-domain.ts";
-import { parseCertificate } from "../x509/certificate.ts";
-import { verifyChain } from "../x509/chain.ts";
 import type { TrustAnchors } from "./authority.ts";
+import { holderOf } from "./client-certificate.ts";
 
 /** What a call brings along. */
 export interface CallerCredentials {
@@ -71,11 +70,8 @@ export function clientCertificateAuthenticator(options: {
     name,
     async authenticate({ certificate }) {
       if (certificate === undefined) return undefined;
-      const { roots, intermediates, isRevoked } = options.trust();
-      const leaf = parseCertificate(certificate);
-      if (isRevoked(leaf.serial)) throw refuse("the certificate is revoked");
-      const input = { leaf, roots, intermediates, time: options.clock.now() };
-      return { identity: checkTrustDomain(verifyChain({ ...input, purpose: "client" }).identity, options.trustDomain), by: name };
+      const { identity } = holderOf(certificate, options.trust(), options.clock.now());
+      return { identity: checkTrustDomain(identity, options.trustDomain), by: name };
     },
   };
 }

@@ -5,6 +5,7 @@ import { AppError } from "../core/error.ts";
 import type { Logger } from "../core/logger.ts";
 import { type IstioCertificateRequest, type IstioCertificateResponse, IstioCertificateResponseSchema } from "../gen/istio/v1/auth/ca_pb.js";
 import { formatSpiffeId, parseSpiffeId, type SpiffeId } from "../identity/spiffe-id.ts";
+import { peerCertificateOf } from "../rpc/peer-certificate.ts";
 import { toGrpcStatus } from "../rpc/status.ts";
 import { type Authenticator, type CallerCredentials, CLUSTER_METADATA, type Proof } from "./authenticators.ts";
 import type { Authority, RecordedCertificate } from "./authority.ts";
@@ -32,7 +33,7 @@ export interface CertificateService {
 }
 
 function credentialsOf(call: Call): CallerCredentials {
-  const raw = call.getAuthContext()?.sslPeerCertificate?.raw;
+  const raw = peerCertificateOf(call)?.raw;
   const valuesOf = (name: string): readonly string[] => call.metadata.get(name).map((value) => value.toString());
   return { certificate: raw, authorization: valuesOf("authorization"), cluster: valuesOf(CLUSTER_METADATA) };
 }

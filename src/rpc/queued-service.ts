@@ -4,6 +4,7 @@ import type { Clock } from "../core/clock.ts";
 import { AppError } from "../core/error.ts";
 import type { Logger } from "../core/logger.ts";
 import type { CallQueue } from "./call-queue.ts";
+import { peerCertificateOf } from "./peer-certificate.ts";
 import { toGrpcStatus } from "./status.ts";
 
 type Call = ServerUnaryCall<unknown, unknown>;
@@ -22,7 +23,7 @@ function networkOf(peer: string): string {
  * the connection comes from. Many that share an address share its turn.
  */
 function callerKey(call: Pick<Call, "getAuthContext" | "getPeer">): string {
-  const names = call.getAuthContext()?.sslPeerCertificate?.subjectaltname;
+  const names = peerCertificateOf(call)?.subjectaltname;
   return names === undefined ? `peer ${networkOf(call.getPeer())}` : `certificate ${names}`;
 }
 

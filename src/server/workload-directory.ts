@@ -9,6 +9,7 @@ import {
   DescribeWorkloadResponseSchema,
 } from "../gen/garrison/v1/identity_pb.js";
 import { formatSpiffeId, type SpiffeId } from "../identity/spiffe-id.ts";
+import { peerCertificateOf } from "../rpc/peer-certificate.ts";
 import { toGrpcStatus } from "../rpc/status.ts";
 import type { WorkloadSummary } from "./workloads.ts";
 
@@ -27,7 +28,7 @@ type Call = ServerUnaryCall<DescribeWorkloadRequest, DescribeWorkloadResponse>;
 /** What a call brings along. */
 export function credentialsOf(call: Pick<Call, "metadata" | "getAuthContext">): CallerCredentials {
   const valuesOf = (name: string): readonly string[] => call.metadata.get(name).map((value) => value.toString());
-  const certificate = call.getAuthContext()?.sslPeerCertificate?.raw;
+  const certificate = peerCertificateOf(call)?.raw;
   return { certificate, authorization: valuesOf("authorization"), cluster: valuesOf(CLUSTER_METADATA) };
 }
 
