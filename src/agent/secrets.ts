@@ -14,7 +14,7 @@ function digestOf(text: string): string {
   return createHash("sha256").update(text).digest("hex").slice(0, 16);
 }
 
-/** The roots by which servers of the mesh are verified: with lists of those that are revoked, which callers need not be, since policies refuse them and say so. */
+/** The roots by which servers of the own trust domain are verified: with lists of those that are revoked, which callers need not be, since policies refuse them and say so. */
 export const SERVER_ROOTS = "ROOTCA-SERVERS";
 
 export type Trusted = Pick<IssuedCertificate, "roots" | "otherRoots" | "revocationLists">;
@@ -29,10 +29,10 @@ export function serverRootsVersion({ revocationLists = "", ...trusted }: Trusted
   return revocationLists === "" ? rootsVersion(trusted) : digestOf(rootsVersion(trusted) + revocationLists);
 }
 
-/** Envoy's validator of bound roots knows no lists. */
+/** Lists are of servers of the own trust domain, which its roots alone verify: Envoy's validator of bound roots knows no lists. */
 function encodeServerRoots(trustDomain: string, certificate: Trusted): Buffer {
-  const { roots, otherRoots, revocationLists = "" } = certificate;
-  if (otherRoots !== undefined || revocationLists === "") return encodeRoots(SERVER_ROOTS, trustDomain, certificate);
+  const { roots, revocationLists = "" } = certificate;
+  if (revocationLists === "") return encodeRoots(SERVER_ROOTS, trustDomain, certificate);
   return encodeTrustedRoots(SERVER_ROOTS, roots, revocationLists);
 }
 

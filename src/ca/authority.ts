@@ -11,7 +11,7 @@ import { parseCsrAside } from "../x509/csr.ts";
 import type { LeafRequest } from "../x509/issuer.ts";
 import { formatPem } from "../x509/pem.ts";
 import type { Profile } from "../x509/profile.ts";
-import { authorityId } from "./authority-id.ts";
+import { AuthorityLists } from "./authority-lists.ts";
 import type { CaSource, Certification, SignerStatus } from "./ca-source.ts";
 import type { Certified, Certifier, PreparedOrder } from "./certifier.ts";
 import { checkNames, checkSigned, SERVING, WORKLOAD } from "./issue-checks.ts";
@@ -23,7 +23,6 @@ import { encodeEntry } from "./log/entry.ts";
 import { TransparencyLog } from "./log/transparency-log.ts";
 import { OwnCa } from "./own-ca.ts";
 import { PluggedCa } from "./plugged-ca.ts";
-import { type AuthorityList, RevocationListSigner } from "./revocation-list.ts";
 import { Revocations } from "./revocations.ts";
 import { ensurePrivateFolder, replacePrivateFile } from "./state-files.ts";
 
@@ -117,6 +116,8 @@ export class Authority {
   readonly ledger: Ledger;
   readonly revocations: Revocations;
   readonly log: TransparencyLog;
+  /** The signed lists of what is revoked. */
+  readonly lists: AuthorityLists;
   /** The trusted roots as one PEM file, kept up to date: what workloads of this machine start with. */
   readonly rootsFile: string;
   readonly #clock: Clock;
@@ -126,7 +127,6 @@ export class Authority {
   readonly #listeners: (() => void)[] = [];
   #signing: Signing;
   readonly #known: KnownIntermediates;
-  readonly #lists: RevocationListSigner;
   readonly #crl: Pick<LeafRequest, "crlUrl">;
 
   /** `openAuthority` makes it. */
@@ -150,7 +150,7 @@ export class Authority {
       // After the ledger, by whose lock the state folder is this process's alone.
       revocations = new Revocations(join(folder, "revocations.sqlite"), clock.now());
       this.revocations = revocations;
-      this.#lists = new RevocationListSigner(revocations, clock);
+      this.lists = new AuthorityLists({ revocations, ledger, signing: () => this.#signing, replaced: !this.#isOwn, clock });
       this.log = new TransparencyLog(folder, trustDomain);
       this.#known = new KnownIntermediates(join(folder, "intermediates.pem"), clock, logger);
       reconcile(this.ledger, this.log, clock.now(), logger);
@@ -184,26 +184,6 @@ export class Authority {
   /** The key identifiers of authorities whose certificates are to be replaced. */
   get tainted(): ReadonlySet<string> {
     return new Set(this.own?.authorities.flatMap(({ id, state }) => (state === "tainted" ? [id] : [])));
-  }
-
-  /** The signed lists of what this CA has revoked, one of each authority, the one that signs first. Rejects with `invalid-argument` where its certificate may not sign one, or another CA signs. */
-  async revocationLists(): Promise<readonly AuthorityList[]> {
-    const { issuer, others = [] } = this.#signing;
-    if (issuer !== undefined) return Promise.all([issuer, ...others].map((each) => this.#lists.list(each)));
-    throw new AppError("invalid-argument", "another CA signs the certificates, and it alone can sign a list of those that are revoked");
-  }
-
-  /**
-   * The lists by which a client may refuse this CA's servers, as PEM: one of every authority that has issued what has not expired, since TLS libraries refuse whoever's issuer has none. Empty where
-   * there cannot be one of each. Rejects as `revocationList` does.
-   */
-  async pushedRevocationLists(): Promise<string> {
-    const { issuer, others = [] } = this.#signing;
-    if (issuer === undefined) return "";
-    const issuers = [issuer, ...others].filter(({ certificate }) => this.#clock.now() < certificate.notAfter);
-    const ids = issuers.map(({ certificate }) => authorityId(certificate));
-    if (this.own === undefined && this.ledger.hasIssuedBeside(ids, this.#clock.now())) return "";
-    return (await Promise.all(issuers.map((each) => this.#lists.pushed(each)))).join("");
   }
 
   get status(): AuthorityStatus {

@@ -133,7 +133,7 @@ export function authorityRoutes(authority: Authority, jwtSvids: JwtSvidRecord, c
       certificates: authority.revocations.certificates(clock.now()),
       blocks: authority.revocations.blocks,
     }),
-    "GET /v1/ca/crl": async () => ({ crl: (await authority.revocationLists()).map(({ pem }) => pem).join("") }),
+    "GET /v1/ca/crl": async () => ({ crl: (await authority.lists.served()).map(({ pem }) => pem).join("") }),
     "POST /v1/ca/unblock": ({ body }: { readonly body: unknown }) => {
       const identity = typeof body === "object" && body !== null && "identity" in body ? String(body.identity) : "";
       const id = parseIdentity(identity, authority.trustDomain);

@@ -38,9 +38,10 @@ const ENDS_UPSTREAM: Readonly<Record<string, string>> = {
   "other CA asked": "upstream.request = (request) => sign(request).then(die)",
   "answer checked": "before(Ledger, 'issue')",
   "outcome in the ledger": "before(TransparencyLog, 'append')",
+  "outcome in the journal": "after(Journal, 'append')",
+  answered: "answered = die",
   "tiles written": "before(Unsynced, 'sync')",
   "checkpoint in place": "after(Unsynced, 'replace')",
-  answered: "answered = die",
 };
 
 /** Another CA, in the same process: it has neither ledger nor log. */

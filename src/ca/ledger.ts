@@ -242,12 +242,14 @@ export class Ledger {
     return queryHolders(this.#database, authority, now);
   }
 
-  /** Whether anything that has not expired at `now` was issued by an authority that is none of these, or that is not known. */
-  hasIssuedBeside(authorities: readonly string[], now: number): boolean {
+  /** The key identifiers of all whose certificates have not expired at `now`; empty for one that is not known. */
+  authoritiesInUse(now: number): readonly string[] {
     this.flush();
-    const known = authorities.map(() => "?").join();
-    const sql = `SELECT 1 FROM certificates WHERE state = 'issued' AND not_after >= ? AND (authority IS NULL OR authority NOT IN (${known})) LIMIT 1`;
-    return this.#database.prepare(sql).get(now, ...authorities) !== undefined;
+    const sql = "SELECT DISTINCT coalesce(authority, '') AS authority FROM certificates WHERE state = 'issued' AND not_after >= ?";
+    return this.#database
+      .prepare(sql)
+      .all(now)
+      .map(({ authority }) => String(authority));
   }
 
   /** Names the authority of all that were issued before there were several. */

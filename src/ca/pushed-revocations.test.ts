@@ -2,11 +2,13 @@ import assert from "node:assert/strict";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { type TestContext, test } from "node:test";
+import { describe, type TestContext, test } from "node:test";
 import { ManualClock } from "../../test/fakes/manual-clock.ts";
 import { RecordingLogger } from "../../test/fakes/recording-logger.ts";
+import { OpensslCa } from "../../test/fixture/openssl-ca.ts";
 import { parseSpiffeId } from "../identity/spiffe-id.ts";
 import { DEFAULT_TRUST_DOMAIN } from "../identity/trust-domain.ts";
+import { parseCertificates } from "../x509/certificate.ts";
 import { buildCsr, generateKey } from "../x509/csr-builder.ts";
 import { isRevocationListOf, parseRevocationLists } from "../x509/revocation-list.ts";
 import { type Authority, openAuthority } from "./authority.ts";
@@ -80,11 +82,90 @@ test("a new authority has its list before anything is signed by it, and what has
   assert.equal(pushed.lists, "");
 });
 
-test("an operator's CA has one only while nothing is left of another issuer of its", async (t) => {
-  const { authority } = open(t);
-  await issue(authority);
-  const [id = ""] = authority.own?.authorities.map((each) => each.id) ?? [];
-  assert.equal(authority.ledger.hasIssuedBeside([id], Date.now()), false);
-  assert.equal(authority.ledger.hasIssuedBeside(["00"], Date.now()), true);
-  assert.equal(authority.ledger.hasIssuedBeside(["00"], Date.now() + 2 * DAY_MS), false);
+describe("an operator's CA whose issuer is replaced", () => {
+  function plugged(t: TestContext) {
+    const folder = mkdtempSync(join(tmpdir(), "pushed-"));
+    const [caFolder, ca] = [join(folder, "cacerts"), new OpensslCa(join(folder, "openssl"))];
+    ca.make("root");
+    for (const name of ["first", "second"]) ca.make(name, { parent: "root" });
+    const clock = new ManualClock(Math.floor(Date.now() / 1000) * 1000);
+    const logger = new RecordingLogger();
+    const opened = new Set<() => void>();
+    t.after(() => {
+      for (const end of opened) end();
+      rmSync(folder, { recursive: true });
+    });
+    /** A control plane, and how it ends. */
+    const start = (issuer: string) => {
+      ca.plug(caFolder, issuer, ["root"]);
+      const authority = openAuthority({ stateFolder: join(folder, "state"), trustDomain: DEFAULT_TRUST_DOMAIN, clock, logger, caFolder });
+      const pushed = new PushedRevocations({ authority, clock, logger });
+      const revoke = async (serial: string) => {
+        const record = authority.ledger.find(serial);
+        assert.ok(record);
+        authority.revocations.revoke([record], "keyCompromise", clock.now());
+        await pushed.settled();
+      };
+      const end = () => {
+        if (!opened.delete(end)) return;
+        pushed.close();
+        authority.close();
+      };
+      opened.add(end);
+      return { authority, pushed, revoke, end };
+    };
+    const listOf = (lists: string, issuer: string) => {
+      const [certificate] = parseCertificates(ca.text(`${issuer}.pem`));
+      assert.ok(certificate);
+      return parseRevocationLists(lists).find((list) => isRevocationListOf(list, certificate));
+    };
+    return { start, listOf, logger, clock, forget: () => rmSync(join(folder, "state", "ca", "revocations.sqlite")) };
+  }
+
+  test("keeps the last list of the one before, and says what that cannot list any more", async (t) => {
+    const { start, listOf, logger, clock } = plugged(t);
+    const first = start("first");
+    const [good, revoked, late] = [await issue(first.authority), await issue(first.authority), await issue(first.authority)];
+    await first.revoke(revoked);
+    first.end();
+    const second = start("second");
+    await second.pushed.settled();
+    assert.deepEqual([...(listOf(second.pushed.lists, "first")?.serials ?? [])], [revoked]);
+    assert.ok(listOf(second.pushed.lists, "second"));
+    assert.equal(second.pushed.problem, "");
+    await second.revoke(late);
+    assert.deepEqual([...(listOf(second.pushed.lists, "first")?.serials ?? [])], [revoked]);
+    assert.match(second.pushed.problem, new RegExp(`^the issuer of ${late} was replaced before it could list them$`));
+    assert.ok(logger.messages.includes("error: Envoys go on to call servers whose certificates are revoked"));
+    assert.doesNotMatch(second.pushed.lists + second.pushed.problem, new RegExp(good));
+    await clock.advance(2 * DAY_MS);
+    second.authority.revocations.revoke([], "unspecified", clock.now());
+    await second.pushed.settled();
+    assert.deepEqual([second.pushed.lists, second.pushed.problem], ["", ""]);
+  });
+
+  test("keeps it where nothing was revoked then, so that its servers are not refused later", async (t) => {
+    const { start, listOf } = plugged(t);
+    const first = start("first");
+    await issue(first.authority);
+    await first.pushed.settled();
+    first.end();
+    const second = start("second");
+    await second.revoke(await issue(second.authority));
+    assert.deepEqual([...(listOf(second.pushed.lists, "first")?.serials ?? [])], []);
+    assert.equal(listOf(second.pushed.lists, "second")?.serials.size, 1);
+  });
+
+  test("has none where a former issuer left none, and says so", async (t) => {
+    const { start, forget } = plugged(t);
+    const first = start("first");
+    await issue(first.authority);
+    await first.pushed.settled();
+    first.end();
+    forget();
+    const second = start("second");
+    await second.revoke(await issue(second.authority));
+    assert.equal(second.pushed.lists, "");
+    assert.match(second.pushed.problem, /^certificates of the former issuer [0-9a-f]{40} have not expired, and there is no list of it$/);
+  });
 });

@@ -5,15 +5,15 @@ import type { Logger } from "../core/logger.ts";
 import type { Authority } from "./authority.ts";
 
 export interface PushedRevocationsOptions {
-  readonly authority: Pick<Authority, "revocations" | "onChange" | "pushedRevocationLists">;
+  readonly authority: Pick<Authority, "revocations" | "onChange" | "lists">;
   readonly clock: Clock;
   readonly logger: Logger;
 }
 
 /** Revoked certificates expire, and then need no list any more. */
 const LOOK_MS = 600_000;
-/** Every agent takes them with its roots. */
-const MAX_CHARACTERS = 200_000;
+/** Some 10,000 certificates. Every agent takes them with its roots, and every cluster of an Envoy reads them for itself. */
+const MAX_CHARACTERS = 500_000;
 
 export class PushedRevocations {
   readonly #options: PushedRevocationsOptions;
@@ -21,6 +21,7 @@ export class PushedRevocations {
   readonly #timer: NodeJS.Timeout;
   #turn: Promise<void> = Promise.resolve();
   #lists = "";
+  #problem = "";
   #serials = "";
 
   constructor(options: PushedRevocationsOptions) {
@@ -35,6 +36,11 @@ export class PushedRevocations {
   /** PEM; empty where nothing is revoked, or where the lists would refuse servers that are not. */
   get lists(): string {
     return this.#lists;
+  }
+
+  /** Why Envoys go on to call servers whose certificates are revoked; empty where they do not. */
+  get problem(): string {
+    return this.#problem;
   }
 
   /** Resolves when what was revoked by now is in the lists, or told why not. Never rejects. */
@@ -57,24 +63,24 @@ export class PushedRevocations {
 
   async #look(anyway: boolean): Promise<void> {
     const { authority, clock, logger } = this.#options;
+    // Also while nothing is revoked: an issuer's newest list is kept for the time when its key is not here any more.
     const serials = authority.revocations
       .certificates(clock.now())
       .map(({ serial }) => serial)
       .toSorted()
       .join();
     if (serials === this.#serials && !anyway) return;
-    const before = this.#lists;
+    const before = [this.#lists, this.#problem].join();
     try {
-      const lists = serials === "" ? "" : await authority.pushedRevocationLists();
-      if (lists.length > MAX_CHARACTERS) throw new AppError("resource-exhausted", `the lists have more than ${MAX_CHARACTERS} characters`);
-      [this.#lists, this.#serials] = [lists, serials];
+      const { pem, problem } = await authority.lists.pushed();
+      if (pem.length > MAX_CHARACTERS) throw new AppError("resource-exhausted", `the lists have more than ${MAX_CHARACTERS} characters`);
+      [this.#lists, this.#problem, this.#serials] = serials === "" ? ["", "", serials] : [pem, problem, serials];
     } catch (thrown) {
       // An old list would go on to refuse what it names, but servers of a new authority too.
-      [this.#lists, this.#serials] = ["", ""];
-      logger.log("error", "Envoys go on to call servers whose certificates are revoked: there is no list for them", {
-        reason: AppError.from(thrown).message,
-      });
+      [this.#lists, this.#problem, this.#serials] = ["", serials === "" ? "" : AppError.from(thrown).message, ""];
     }
-    if (this.#lists !== before) for (const listener of this.#listeners) listener();
+    if ([this.#lists, this.#problem].join() === before) return;
+    if (this.#problem !== "") logger.log("error", "Envoys go on to call servers whose certificates are revoked", { reason: this.#problem });
+    for (const listener of this.#listeners) listener();
   }
 }

@@ -36,6 +36,22 @@ const SCHEMA = `
   CREATE TABLE lists (number INTEGER PRIMARY KEY) STRICT;
   PRAGMA user_version = ${VERSION};`;
 
+/** An older version reads a file with them as before. */
+const LATER_TABLES = `
+  CREATE TABLE IF NOT EXISTS last (at INTEGER PRIMARY KEY) STRICT;
+  CREATE TABLE IF NOT EXISTS kept_lists (authority TEXT PRIMARY KEY, pem TEXT NOT NULL, not_after INTEGER NOT NULL, kept INTEGER NOT NULL) STRICT;`;
+/** Of issuers that were replaced one after the other. */
+const MAX_KEPT_LISTS = 8;
+
+/** A list that outlives the key that signed it. */
+export interface KeptList {
+  /** Key identifier in hex. */
+  readonly authority: string;
+  readonly pem: string;
+  /** Milliseconds. */
+  readonly notAfter: number;
+}
+
 type Row = Readonly<Record<string, SQLOutputValue>>;
 
 function recordOf(row: Row): RevokedRecord {
@@ -57,7 +73,7 @@ function open(path: string): DatabaseSync {
     const version = database.prepare("PRAGMA user_version").get()?.user_version;
     if (version === 0) database.exec(`BEGIN; ${SCHEMA} COMMIT;`);
     else if (version !== VERSION) throw new Error(`it was written by another version (${String(version)})`);
-    database.exec("CREATE TABLE IF NOT EXISTS last (at INTEGER PRIMARY KEY) STRICT");
+    database.exec(LATER_TABLES);
     return database;
   } catch (cause) {
     // Without it a revoked certificate would be good again.
@@ -209,6 +225,27 @@ export class Revocations {
       this.#database.prepare("INSERT INTO lists VALUES (?)").run(number);
     });
     return number;
+  }
+
+  /** Keeps the newest list of an issuer, and those of the last others. Throws `unavailable`. */
+  keepList({ authority, pem, notAfter }: KeptList): void {
+    this.#write(() => {
+      const { next } = this.#database.prepare("SELECT coalesce(max(kept), 0) + 1 AS next FROM kept_lists").get() ?? {};
+      this.#database.prepare("INSERT OR REPLACE INTO kept_lists VALUES (?, ?, ?, ?)").run(authority, pem, notAfter, Number(next));
+      this.#database
+        .prepare("DELETE FROM kept_lists WHERE authority NOT IN (SELECT authority FROM kept_lists ORDER BY kept DESC LIMIT ?)")
+        .run(MAX_KEPT_LISTS);
+    });
+  }
+
+  /** Those whose issuers' certificates have not expired at `now`. */
+  keptLists(now: number): readonly KeptList[] {
+    const rows = this.#database.prepare("SELECT authority, pem, not_after FROM kept_lists WHERE not_after > ?").all(now);
+    return rows.map(({ authority, pem, not_after: notAfter }) => ({
+      authority: String(authority),
+      pem: String(pem),
+      notAfter: Number(notAfter),
+    }));
   }
 
   close(): void {

@@ -19,7 +19,13 @@ const ca = new FakeCa();
 
 function stateOf(...roots: readonly string[]): TrustState {
   const bundle = { roots: roots.join(""), jwks: "", sequence: roots.length, refreshHintSeconds: 300 };
-  return { bundles: new Map([[DEFAULT_TRUST_DOMAIN, bundle]]), roots: new Set(roots), tainted: new Set(), revocationLists: "" };
+  return {
+    bundles: new Map([[DEFAULT_TRUST_DOMAIN, bundle]]),
+    roots: new Set(roots),
+    tainted: new Set(),
+    revocationLists: "",
+    unlisted: "",
+  };
 }
 
 class AgentStream {

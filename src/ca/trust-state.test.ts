@@ -29,6 +29,7 @@ function open({ aliases = [], configured = new Map(), federated = new Map() }: W
     numbered: (content) => ({ ...content, sequence: 7, refreshHintSeconds: 300 }),
     tainted: () => new Set(),
     revocationLists: () => "lists",
+    unlisted: () => "",
     federated: () => federated,
     configured: () => configured,
     aliases: () => aliases,
@@ -74,15 +75,23 @@ test("a root of another domain stands in a bundle of that domain, with what is f
   ]);
 });
 
-test("what is revoked is told where the mesh's CA is the only one, since whose issuer has no list is refused", () => {
-  const listsOf = (world: World) => {
+test("what is revoked is told unless another CA may have certified a server of the mesh, since whose issuer has no list is refused", () => {
+  const toldIn = (world: World) => {
     const source = open(world);
     source.close();
-    return source.current.revocationLists;
+    const { revocationLists, unlisted } = source.current;
+    return [revocationLists, unlisted];
   };
-  assert.equal(listsOf({ aliases: [OLD] }), "lists");
-  for (const domain of [EAST, OLD, WEST]) assert.equal(listsOf({ aliases: [OLD], configured: new Map([[domain, added.rootPem]]) }), "");
-  assert.equal(listsOf({ federated: new Map([[WEST, { roots: west.rootPem, ...SIGNED }]]) }), "");
+  const told = ["lists", ""];
+  assert.deepEqual(toldIn({ aliases: [OLD] }), told);
+  assert.deepEqual(toldIn({ aliases: [OLD], configured: new Map([[WEST, added.rootPem]]) }), told);
+  assert.deepEqual(toldIn({ aliases: [OLD], federated: new Map([[WEST, { roots: west.rootPem, ...SIGNED }]]) }), told);
+  assert.deepEqual(toldIn({ aliases: [OLD], configured: new Map([[EAST, own.rootPem]]) }), told);
+  for (const domain of [EAST, OLD]) {
+    const [lists, why] = toldIn({ aliases: [OLD], configured: new Map([[domain, added.rootPem]]) });
+    assert.equal(lists, "");
+    assert.match(why ?? "", /^the MeshConfig names roots of another CA for the mesh's own trust domain/);
+  }
 });
 
 test("what others vouch for is never among the roots of the CA, whose rotation is told by those", () => {

@@ -15,8 +15,10 @@ export interface TrustState {
   readonly roots: ReadonlySet<string>;
   /** Key identifiers of authorities whose certificates are to be replaced. */
   readonly tainted: ReadonlySet<string>;
-  /** PEM of lists by which clients refuse servers of the mesh; empty for none. */
+  /** PEM of lists by which clients refuse servers of the mesh's own trust domain; empty for none. */
   readonly revocationLists: string;
+  /** Why Envoys go on to call servers whose certificates are revoked; empty where they do not. */
+  readonly unlisted: string;
 }
 
 export interface TrustSourceOptions {
@@ -28,6 +30,8 @@ export interface TrustSourceOptions {
   readonly tainted: () => ReadonlySet<string>;
   /** Those of the mesh's own CA. */
   readonly revocationLists: () => string;
+  /** Why there is no whole list; empty where there is. */
+  readonly unlisted: () => string;
   /** Of other trust domains. */
   readonly federated: () => TrustBundles;
   /** PEM by trust domain: what the mesh's configuration names, of other domains and beside the CA's roots of its own names. */
@@ -65,6 +69,8 @@ function joinRoots(roots: string, more: string | undefined): string {
 
 const pemOf = ({ der }: Certificate) => formatPem("CERTIFICATE", der);
 
+/** Its servers would be refused for want of a list. */
+const BESIDE = "the MeshConfig names roots of another CA for the mesh's own trust domain, and of its certificates there is no list";
 /** Bundles that nobody fetched as such. */
 const UNNUMBERED = { jwks: "", sequence: 0, refreshHintSeconds: 300 };
 
@@ -118,7 +124,8 @@ export class TrustSource {
         sameOwn &&
         sameBundles(next.bundles, this.#current.bundles) &&
         sameSet(next.tainted, this.#current.tainted) &&
-        next.revocationLists === this.#current.revocationLists
+        next.revocationLists === this.#current.revocationLists &&
+        next.unlisted === this.#current.unlisted
       )
         return;
       this.#current = next;
@@ -134,7 +141,7 @@ export class TrustSource {
   }
 
   #build(): TrustState {
-    const { trustDomain, own, numbered, federated, configured, aliases, tainted, revocationLists } = this.#options;
+    const { trustDomain, own, numbered, federated, configured, aliases, tainted, revocationLists, unlisted } = this.#options;
     const [{ roots, jwks }, more] = [own(), configured()];
     const bundle = numbered({ roots: joinRoots(roots, more.get(trustDomain)), jwks });
     const names = aliases().map((alias): [TrustDomain, TrustBundle] => {
@@ -144,12 +151,15 @@ export class TrustSource {
     const others = withConfigured(federated(), more, new Set([trustDomain, ...names.map(([name]) => name)]));
     // Where one heap of roots can say the same, there is one.
     const bound = others.size > 0 || names.some(([, alias]) => alias.roots !== bundle.roots);
+    // Whose issuer has no list is refused: of other CAs that certify servers of the mesh there is none.
+    const beside = [bundle, ...names.map(([, alias]) => alias)].some((each) => each.roots !== roots);
+    const lists = revocationLists();
     return {
       bundles: new Map([...others, ...(bound ? names : []), [trustDomain, bundle]]),
       roots: new Set(parseCertificates(roots).map(authorityId)),
       tainted: tainted(),
-      // Whose issuer has no list is refused: with other CAs beside the mesh's there is none.
-      revocationLists: bound || more.has(trustDomain) ? "" : revocationLists(),
+      revocationLists: beside ? "" : lists,
+      unlisted: beside && lists !== "" ? BESIDE : unlisted(),
     };
   }
 }

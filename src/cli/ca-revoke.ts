@@ -52,7 +52,7 @@ function authorityOf(parsed: ParsedArguments): string | undefined {
   return authority;
 }
 
-function describe({ revoked, blocked, proxies, tookMs }: RevocationAnswer): string {
+function describe({ revoked, blocked, proxies, unlisted, tookMs }: RevocationAnswer): string {
   const certificates = revoked.map(
     ({ serial, identity, notAfter }) => `  ${serial} ${identity}, until ${new Date(notAfter).toISOString()}`,
   );
@@ -64,6 +64,7 @@ function describe({ revoked, blocked, proxies, tookMs }: RevocationAnswer): stri
     ...blocks,
     `in force on ${proxies.acknowledged} of ${proxies.connected} connected proxies after ${Math.round(tookMs)} ms`,
     ...waiting,
+    ...(unlisted === "" ? [] : [`servers that prove themselves by it are called by Envoys all the same: ${unlisted}`]),
     "",
   ].join("\n");
 }

@@ -25,7 +25,7 @@ import {
   selectionOf,
   toStatus,
 } from "./status.ts";
-import { acceptedTrustDomains } from "./trust-domains.ts";
+import { acceptedTrustDomains, foreignTrustDomains } from "./trust-domains.ts";
 import { policyWarnings, warningsAmong } from "./warnings/warnings.ts";
 import type { WorkloadPolicy } from "./workload-policy.ts";
 
@@ -49,7 +49,9 @@ const isUsualTls = narrow(({ meshConfig }): boolean => JSON.stringify(meshConfig
 /** What the mesh's configuration says of every proxy, where it is not the usual. */
 function meshWideOf(snapshot: MeshSnapshot, { numTrustedProxies, tellsDenials }: Workload): Partial<WorkloadPolicy> {
   const { pathNormalization, meshMtls } = snapshot.meshConfig;
+  const foreign = foreignTrustDomains(snapshot);
   return {
+    ...(foreign.length === 0 ? {} : { foreignTrustDomains: foreign }),
     ...(pathNormalization === DEFAULT_MESH_CONFIG.pathNormalization ? {} : { pathNormalization }),
     ...(numTrustedProxies === 0 ? {} : { numTrustedProxies }),
     ...(tellsDenials ? { tellsDenials: true } : {}),

@@ -15,6 +15,9 @@ export const acceptedTrustDomains = narrow((snapshot): readonly string[] => [
   ...new Set([...trustDomainsOf(snapshot), ...snapshot.federated]),
 ]);
 
+/** The trust domains that the mesh federates with, or whose roots its configuration names. */
+export const foreignTrustDomains = narrow(({ federated }): readonly string[] => federated);
+
 /** The same account by the other names of its trust domain. */
 export function aliasesOf(identity: string, trustDomains: readonly string[]): readonly string[] {
   const { trustDomain, namespace, serviceAccount } = parseSpiffeId(identity);

@@ -215,6 +215,8 @@ export interface WorkloadPolicy {
   readonly identity: string;
   /** The mesh's own, then its aliases, then those that it federates with. Peers of other trust domains are refused in the handshake (XD-4). */
   readonly trustDomains: readonly string[];
+  /** Of these, the others' own: what they revoke is not known here. Absent where there is none. */
+  readonly foreignTrustDomains?: readonly string[];
   /** What becomes of the paths of peers; absent is BASE. */
   readonly pathNormalization?: PathNormalization;
   /** The client's address is the one so far from the end of X-Forwarded-For; absent is 0, the connection's own. */

@@ -4,7 +4,6 @@ import { checkIdentity, decodeRevocation, type RevocationResult, revoke } from "
 import type { Clock } from "../core/clock.ts";
 import type { Logger } from "../core/logger.ts";
 import type { AdsService } from "../xds/service.ts";
-
 import { parseProxyView } from "./publisher.ts";
 import type { Trust } from "./trust.ts";
 
@@ -17,6 +16,8 @@ export interface RevocationAnswer extends RevocationResult {
     /** The others. */
     readonly waiting: readonly string[];
   };
+  /** Why Envoys go on to call servers that prove themselves by what was revoked; empty where they do not. */
+  readonly unlisted: string;
   /** Until the last of them had it. */
   readonly tookMs: number;
 }
@@ -46,12 +47,14 @@ export function revocationRoute({ authority, accounts, ads, trust, clock, logger
     logger.log("warn", "revoked", { kind, value, reason, certificates: result.revoked.length });
     const keys = [...new Set(ads.connections().map(({ key }) => key))];
     const states = await Promise.all(keys.map(async (key) => ({ key, state: await ads.whenAcked(key, waitMs) })));
-    const late = new Set(await trust.revocationsTold(waitMs));
+    const told = await trust.revocationsTold(waitMs);
+    const late = new Set(told.late);
     const waiting = states.flatMap(({ key, state }) => {
       if (state === "pending" || state === "rejected") return [`${key} (${state})`];
       return late.has(parseProxyView(key).workload) ? [`${key} (calls its server all the same)`] : [];
     });
     const proxies = { connected: keys.length, acknowledged: keys.length - waiting.length, waiting };
-    return { ...result, proxies, tookMs: performance.now() - began };
+    const unlisted = result.revoked.length === 0 ? "" : told.unlisted;
+    return { ...result, proxies, unlisted, tookMs: performance.now() - began };
   };
 }

@@ -24,6 +24,14 @@ export interface TrustParts {
   readonly logger: Logger;
 }
 
+/** Who goes on to call servers whose certificates are revoked. */
+export interface RevocationsTold {
+  /** Workloads that have no list of them yet. */
+  readonly late: readonly string[];
+  /** Why there is no list for anybody's Envoy; empty where there is. */
+  readonly unlisted: string;
+}
+
 export interface Trust {
   readonly source: TrustSource;
   readonly service: TrustService;
@@ -32,8 +40,8 @@ export interface Trust {
    * certificates of that root have to end, or proxies would go on with what they are.
    */
   onWithdrawal(listener: () => void): void;
-  /** Resolves when every agent has the lists of what was revoked by now, or after the time; with the workloads that have not. */
-  revocationsTold(timeoutMs: number): Promise<readonly string[]>;
+  /** Resolves when every agent has the lists of what was revoked by now, or after the time. */
+  revocationsTold(timeoutMs: number): Promise<RevocationsTold>;
   close(): void;
 }
 
@@ -51,6 +59,7 @@ export function openTrust({ folder, authority, jwtKeys, admission, federation, m
     federated: () => federation?.bundles ?? new Map(),
     configured: () => meshRoots.roots,
     revocationLists: () => lists.lists,
+    unlisted: () => lists.problem,
     aliases: () => mesh.current.snapshot.meshConfig.trustDomainAliases,
     logger,
   });
@@ -78,13 +87,13 @@ export function openTrust({ folder, authority, jwtKeys, admission, federation, m
       if (withdrawn) void service.whenever(() => service.followers.every(({ holds }) => holds === current), WITHDRAWAL_MS).then(listener);
     });
   };
-  const revocationsTold = async (timeoutMs: number): Promise<readonly string[]> => {
+  const revocationsTold = async (timeoutMs: number): Promise<RevocationsTold> => {
     await lists.settled();
-    const { current } = source;
-    if (current.revocationLists === "") return [];
-    const late = () => service.followers.filter(({ holds }) => holds?.revocationLists !== current.revocationLists);
+    const { revocationLists, unlisted } = source.current;
+    if (revocationLists === "") return { late: [], unlisted };
+    const late = () => service.followers.filter(({ holds }) => holds?.revocationLists !== revocationLists);
     await service.whenever(() => late().length === 0, timeoutMs);
-    return late().map(({ workload }) => workload);
+    return { late: late().map(({ workload }) => workload), unlisted };
   };
   const close = () => {
     lists.close();

@@ -104,7 +104,7 @@ describe("an authority's work, seen by others", { skip, timeout: 180_000 }, () =
     const { leaf } = await named.issue(request());
     assert.deepEqual(await findings(leaf), []);
     writeFileSync(file("root.pem"), named.rootsPem);
-    writeFileSync(file("list.pem"), (await named.revocationLists()).map(({ pem }) => pem).join(""));
+    writeFileSync(file("list.pem"), (await named.lists.served()).map(({ pem }) => pem).join(""));
     named.close();
     writeFileSync(file("leaf.pem"), leaf);
     const verify = ["verify", "-x509_strict", "-crl_check", "-CRLfile", file("list.pem"), "-CAfile", file("root.pem"), file("leaf.pem")];

@@ -56,7 +56,7 @@ async function verifyWithOpenssl(authority: Authority): Promise<void> {
     leaf,
     chain: intermediates.join("") || roots,
     trusted: roots,
-    list: (await authority.revocationLists()).map(({ pem }) => pem).join(""),
+    list: (await authority.lists.served()).map(({ pem }) => pem).join(""),
   }))
     writeFileSync(join(folder, "openssl", `${name}.pem`), text);
   assert.match(ca.run("verify", "-x509_strict", "-CAfile", "trusted.pem", "-untrusted", "chain.pem", "leaf.pem"), /OK/);

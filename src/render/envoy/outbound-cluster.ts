@@ -12,11 +12,10 @@ import {
 import type { LbEndpointSchema } from "../../gen/envoy/config/endpoint/v3/endpoint_components_pb.js";
 import { type ClusterLoadAssignment, ClusterLoadAssignmentSchema } from "../../gen/envoy/config/endpoint/v3/endpoint_pb.js";
 import { RawBufferSchema } from "../../gen/envoy/extensions/transport_sockets/raw_buffer/v3/raw_buffer_pb.js";
-import type { MeshTls } from "../../policy/mesh-config.ts";
 import { namedConfig } from "./any.ts";
 import { cluster, toAddress } from "./cluster.ts";
 import { adsSource } from "./config-source.ts";
-import { clientTls, NOBODY } from "./tls.ts";
+import { type ClientSettings, clientTls, NOBODY } from "./tls.ts";
 import { originationTls } from "./tls-origination.ts";
 
 type SocketMatchInit = MessageInitShape<typeof Cluster_TransportSocketMatchSchema>;
@@ -43,14 +42,18 @@ function identitiesOf({ identity, aliases = [] }: Extract<ServiceEndpoint, { rea
 }
 
 /** One for each identity that serves the service, so that each endpoint must prove its own and no other's. */
-function socketMatches(service: UpstreamService, tls: MeshTls | undefined): SocketMatchInit[] {
+function socketMatches(service: UpstreamService, settings: ClientSettings): SocketMatchInit[] {
   const { endpoints, sni, protocol } = service;
   const byKey = new Map(
     endpoints.flatMap((endpoint) => (endpoint.mtls ? [[identitiesOf(endpoint).join(" "), identitiesOf(endpoint)]] : [])),
   );
   const mutual = [...byKey]
     .sort(([left], [right]) => (left < right ? -1 : 1))
-    .map(([name, identities]) => ({ name, match: { identity: name }, transportSocket: clientTls({ identities, sni, protocol }, tls) }));
+    .map(([name, identities]) => ({
+      name,
+      match: { identity: name },
+      transportSocket: clientTls({ identities, sni, protocol }, settings),
+    }));
   const plaintext = {
     name: "plaintext",
     match: { mtls: "DISABLE" },
@@ -60,11 +63,11 @@ function socketMatches(service: UpstreamService, tls: MeshTls | undefined): Sock
 }
 
 /** What has no match of its own is not connected to: without a default transport socket Envoy would speak plaintext to it. */
-function transport(service: UpstreamService, tls: MeshTls | undefined) {
+function transport(service: UpstreamService, settings: ClientSettings) {
   const { sni, protocol } = service;
   if (service.tls !== undefined) return { transportSocket: originationTls(service.tls, protocol) };
-  const nobody = clientTls({ identities: [NOBODY], sni, protocol }, tls);
-  return { transportSocket: nobody, transportSocketMatches: socketMatches(service, tls) };
+  const nobody = clientTls({ identities: [NOBODY], sni, protocol }, settings);
+  return { transportSocket: nobody, transportSocketMatches: socketMatches(service, settings) };
 }
 
 // === Endpoints ===
@@ -105,11 +108,11 @@ function discovery(service: UpstreamService) {
 }
 
 /** The cluster of a service's port. */
-export function outboundCluster(service: UpstreamService, tls: MeshTls | undefined): Cluster {
+export function outboundCluster(service: UpstreamService, settings: ClientSettings): Cluster {
   return create(ClusterSchema, {
     ...cluster(outboundClusterName(service), service.protocol),
     ...discovery(service),
     lbPolicy: Cluster_LbPolicy.LEAST_REQUEST,
-    ...transport(service, tls),
+    ...transport(service, settings),
   });
 }

@@ -78,8 +78,8 @@ const outboundOf = keptWith((source: Source, outbound: readonly OutboundListener
 
 const outboundListenerOf = keptWith((source: Source, listener: OutboundListener) => ofListener(outboundListener(source, listener)));
 
-const outboundClusterOf = keptWith(({ tls }: Source, service: UpstreamService) =>
-  serialized(ClusterSchema, outboundClusterName(service), outboundCluster(service, tls)),
+const outboundClusterOf = keptWith((source: Source, service: UpstreamService) =>
+  serialized(ClusterSchema, outboundClusterName(service), outboundCluster(service, source)),
 );
 
 const endpointsOf = keptWith((_: Source, service: UpstreamService) =>

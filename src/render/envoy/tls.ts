@@ -1,5 +1,6 @@
 /** Mutual TLS in both directions: certificates and roots by SDS from the agent, names checked here. */
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
+import type { WorkloadPolicy } from "../../compile/workload-policy.ts";
 import { AppError } from "../../core/error.ts";
 import { keptWith } from "../../core/kept-with.ts";
 import { type TransportSocket, TransportSocketSchema } from "../../gen/envoy/config/core/v3/base_pb.js";
@@ -109,13 +110,26 @@ export interface ServerName {
   readonly protocol: Protocol;
 }
 
+/** Of a workload, what is the same for all the servers that it calls. */
+export type ClientSettings = Pick<WorkloadPolicy, "tls" | "foreignTrustDomains">;
+
+/**
+ * Servers of the mesh's own trust domain are verified by its roots and by lists of those that are revoked. Roots that are bound to their trust domains, which
+ * the others need, know no lists.
+ */
+function rootsFor(identities: readonly string[], foreign: readonly string[]): string {
+  const isForeign = (identity: string): boolean => foreign.some((domain) => identity.startsWith(`spiffe://${domain}/`));
+  return identities.some(isForeign) ? ROOTS_SECRET : SERVER_ROOTS_SECRET;
+}
+
 /** The client's side (SN-3, SN-4). */
-export function clientTls({ identities, sni, protocol }: ServerName, tls: MeshTls = DEFAULT_MESH_TLS): TransportSocket {
+export function clientTls({ identities, sni, protocol }: ServerName, settings: ClientSettings): TransportSocket {
+  const { tls = DEFAULT_MESH_TLS, foreignTrustDomains = [] } = settings;
   // No name to match would match every name.
   if (identities.length === 0) throw new AppError("internal", "an endpoint has no identity to prove");
   const peers = identities.map((value) => stringMatcher({ kind: "exact", value }));
   const context = namedConfig("envoy.transport_sockets.tls", UpstreamTlsContextSchema, {
-    commonTlsContext: commonContext({ roots: SERVER_ROOTS_SECRET, alpn: CLIENT_ALPN[protocol], peers, tls }),
+    commonTlsContext: commonContext({ roots: rootsFor(identities, foreignTrustDomains), alpn: CLIENT_ALPN[protocol], peers, tls }),
     sni,
     maxSessionKeys: 0,
   });

@@ -31,13 +31,13 @@ export function peerCluster(transport: PeerTransport): string {
 }
 
 /** Every peer of a cluster must prove the one account that the cluster is of, at whatever address it was called. */
-function peerClusters({ capture, tls }: WorkloadPolicy): readonly Cluster[] {
-  const transports = (capture?.peers ?? []).map(({ transport }) => [peerCluster(transport), transport] as const);
+function peerClusters(policy: WorkloadPolicy): readonly Cluster[] {
+  const transports = (policy.capture?.peers ?? []).map(({ transport }) => [peerCluster(transport), transport] as const);
   return [...new Map(transports)].flatMap(([name, transport]) => {
     if (transport.kind !== "mtls") return [];
     const { identities } = transport;
     return [
-      create(ClusterSchema, { ...originalDestination(name), transportSocket: clientTls({ identities, sni: "", protocol: "tcp" }, tls) }),
+      create(ClusterSchema, { ...originalDestination(name), transportSocket: clientTls({ identities, sni: "", protocol: "tcp" }, policy) }),
     ];
   });
 }

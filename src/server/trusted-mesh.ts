@@ -1,0 +1,53 @@
+/** The mesh with whom it trusts: its own CA's word of what is revoked, the domains that it federates with, and the roots that its configuration names. */
+import type { Authority } from "../ca/authority.ts";
+import type { Federation } from "../ca/federation/federation.ts";
+import type { MeshRoots } from "../ca/federation/mesh-roots.ts";
+import type { Clock } from "../core/clock.ts";
+import type { FixedSettings } from "../mesh/mesh-config.ts";
+import type { ControlPlaneOptions } from "./control-plane-options.ts";
+import { openFederation } from "./federation.ts";
+import { type MeshWithKeys, openMeshWithKeys } from "./keys.ts";
+import { followMesh, openMeshRoots } from "./mesh-roots.ts";
+
+export interface TrustedMesh extends MeshWithKeys {
+  /** Undefined where nobody is federated with. */
+  readonly federation: Federation | undefined;
+  readonly meshRoots: MeshRoots;
+  close(): void;
+}
+
+export interface TrustedMeshParts {
+  readonly fixed: FixedSettings;
+  /** The state folder. */
+  readonly folder: string;
+  readonly authority: Authority;
+  readonly clock: Clock;
+}
+
+/** Throws what the operator must put right, and leaves nothing open. */
+export function openTrustedMesh(options: ControlPlaneOptions, { fixed, folder, authority, clock }: TrustedMeshParts): TrustedMesh {
+  const { settings, logger, jwksAllow: allowed = [] } = options;
+  const { revocations } = authority;
+  const federation = openFederation({ file: options.federation, folder, trustDomain: settings.trustDomain, clock, logger });
+  let meshRoots: MeshRoots;
+  try {
+    meshRoots = openMeshRoots({ folder, allowed, clock, logger });
+  } catch (thrown) {
+    federation?.close();
+    throw thrown;
+  }
+  const revoked = () => revocations.forProxies(clock.now());
+  const federated = () => [...(federation?.bundles.keys() ?? []), ...meshRoots.fetched];
+  const opened = openMeshWithKeys({ settings, fixed, logger, clock, folder, allowed, revoked, federated });
+  const { mesh, jwks } = opened;
+  revocations.onChange(() => mesh.refreshTrust());
+  federation?.useAliases(() => mesh.current.snapshot.meshConfig.trustDomainAliases);
+  federation?.onChange(() => mesh.refreshTrust());
+  followMesh(meshRoots, mesh);
+  const close = (): void => {
+    jwks.close();
+    meshRoots.close();
+    federation?.close();
+  };
+  return { ...opened, federation, meshRoots, close };
+}
