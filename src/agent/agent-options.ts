@@ -9,6 +9,7 @@ import type { Membership } from "./registration.ts";
 import type { RenewalSignal } from "./renewal-signal.ts";
 import type { Timers } from "./timers.ts";
 import type { TokenSource } from "./token-source.ts";
+import type { SocketGroup } from "./workload-socket.ts";
 
 export type ProxyChoice =
   | { readonly kind: "envoy"; readonly path: string; readonly xds: "delta" | "sotw"; readonly concurrency?: number }
@@ -36,8 +37,8 @@ export interface AgentOptions {
   /** 0700; made where it is missing. */
   readonly runFolder: string;
   readonly proxy: ProxyChoice;
-  /** Where the SPIFFE Workload API is served, and to which group besides the agent's user; `workload.sock` in the run folder without. */
-  readonly workloadApi?: { readonly socket?: string; readonly group?: number };
+  /** Where the SPIFFE Workload API is served, and to whom besides the agent's user; `workload.sock` in the run folder without. */
+  readonly workloadApi?: { readonly socket?: string; readonly group?: SocketGroup };
   /** Folders whose certificates and roots the proxy may fetch by SDS (`file-cert:…`, `file-root:…`). */
   readonly sdsFiles?: readonly string[];
   /** A folder that gets the certificate as files; without, the key is never on disk. */

@@ -12,7 +12,7 @@ import { sendRenewalSignal } from "./renewal-signal.ts";
 import { socketPath } from "./run-folder.ts";
 import type { Timers } from "./timers.ts";
 import { WorkloadApiServer } from "./workload-api-server.ts";
-import { checkSocketFolder, formatEndpointSocket } from "./workload-socket.ts";
+import { formatEndpointSocket, openSocketFolder } from "./workload-socket.ts";
 
 export interface IdentityServices {
   /** For the workload's command. */
@@ -69,7 +69,7 @@ export async function createIdentityServices(
     return callControlPlane({ controlPlane, rootCertificateFile, certificate, metadata, deadlineMs: DEADLINE_MS }, method, request);
   };
   const socket = workloadApi.socket ?? socketPath(folder, "workload.sock");
-  if (workloadApi.socket !== undefined) checkSocketFolder(socket);
+  if (workloadApi.socket !== undefined) openSocketFolder(socket);
   const jwtSvids = new JwtSvids({ identity, call, clock, timers, random, logger });
   const server = await WorkloadApiServer.start({
     identity,

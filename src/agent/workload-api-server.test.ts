@@ -22,7 +22,7 @@ import { GET_JWT_BUNDLE, ISSUE_JWT_SVID } from "./identity-messages.ts";
 import { checkIssuedCertificate, type IssuedCertificate } from "./issued-certificate.ts";
 import { JwtSvids } from "./jwt-svids.ts";
 import { WorkloadApiServer } from "./workload-api-server.ts";
-import { checkSocketFolder, groupNumber, parseEndpointSocket } from "./workload-socket.ts";
+import { openSocketFolder, parseEndpointSocket, type SocketGroup, socketGroup } from "./workload-socket.ts";
 
 const IDENTITY = "spiffe://cluster.local/ns/photo-ns/sa/frontend";
 const ca = new FakeCa();
@@ -89,7 +89,7 @@ afterEach(() => {
   rmSync(folder, { recursive: true });
 });
 
-function serve(name: string, group?: number): Promise<WorkloadApiServer> {
+function serve(name: string, group?: SocketGroup): Promise<WorkloadApiServer> {
   const subscribe = (listener: () => void) => {
     listeners.add(listener);
     return () => listeners.delete(listener);
@@ -108,15 +108,19 @@ function serve(name: string, group?: number): Promise<WorkloadApiServer> {
 }
 
 describe("the socket of the Workload API", () => {
-  it("is for its own user alone, or for a group as well", async () => {
+  it("is for its own user alone, for a group as well, or for all who reach it", async () => {
     assert.equal(statSync(join(folder, "workload.sock")).mode & 0o777, 0o600);
     const group = process.getegid?.() ?? 0;
     const shared = await serve("group.sock", group);
     const { mode, gid } = statSync(join(folder, "group.sock"));
     shared.close();
     assert.deepEqual([mode & 0o777, gid], [0o660, group]);
-    assert.equal(groupNumber("root"), 0);
-    assert.throws(() => groupNumber("no-such-group"), { code: "not-found" });
+    const open = await serve("open.sock", socketGroup("*"));
+    const { mode: everybodys } = statSync(join(folder, "open.sock"));
+    open.close();
+    assert.equal(everybodys & 0o777, 0o666);
+    assert.equal(socketGroup("root"), 0);
+    assert.throws(() => socketGroup("no-such-group"), { code: "not-found" });
   });
 
   it("is named as SPIFFE names it, and only where nobody else could put one", () => {
@@ -127,9 +131,13 @@ describe("the socket of the Workload API", () => {
     const open = join(folder, "open");
     mkdirSync(open);
     chmodSync(open, 0o777);
-    assert.throws(() => checkSocketFolder(join(open, "x.sock")), { code: "unsafe-permissions" });
-    assert.throws(() => checkSocketFolder(join(folder, "missing", "x.sock")), { code: "not-found" });
-    assert.doesNotThrow(() => checkSocketFolder(join(folder, "x.sock")));
+    assert.throws(() => openSocketFolder(join(open, "x.sock")), { code: "unsafe-permissions" });
+    assert.throws(() => openSocketFolder(join(folder, "none", "missing", "x.sock")), { code: "not-found" });
+    const umask = process.umask(0o077);
+    openSocketFolder(join(folder, "made", "x.sock"));
+    process.umask(umask);
+    assert.equal(statSync(join(folder, "made")).mode & 0o777, 0o755);
+    assert.doesNotThrow(() => openSocketFolder(join(folder, "x.sock")));
   });
 });
 

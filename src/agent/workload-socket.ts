@@ -1,17 +1,20 @@
-/** Where the Workload API is served, and who may open it: the agent's user, or a group as well. */
-import { chmodSync, chownSync, lstatSync, readFileSync } from "node:fs";
+/** Where the Workload API is served, and who may open it: the agent's user, a group as well, or whoever reaches it. */
+import { chmodSync, chownSync, lstatSync, mkdirSync, readFileSync } from "node:fs";
 import { dirname, isAbsolute, resolve } from "node:path";
 import { AppError } from "../core/error.ts";
 import { checkSocketPath } from "./run-folder.ts";
 
+/** The number of a group whose members may ask besides the agent's user; or whoever can enter the socket's folder, which is then what guards it. */
+export type SocketGroup = number | "everybody";
+
 export interface SocketAccess {
   readonly path: string;
-  /** The number of a group whose members may ask as well. */
-  readonly group: number | undefined;
+  readonly group: SocketGroup | undefined;
 }
 
-/** A name in /etc/group, or a number. Throws `not-found`. */
-export function groupNumber(group: string): number {
+/** A name in /etc/group, a number, or `*`. Throws `not-found`. */
+export function socketGroup(group: string): SocketGroup {
+  if (group === "*") return "everybody";
   if (/^\d{1,9}$/.test(group)) return Number(group);
   const line = readFileSync("/etc/group", "utf8")
     .split("\n")
@@ -35,10 +38,22 @@ export function formatEndpointSocket(path: string): string {
   return `unix://${path}`;
 }
 
-/** Whoever may write to the folder may put a socket of his own there, and play the agent. Throws `unsafe-permissions`, `invalid-argument`, `not-found`. */
-export function checkSocketFolder(path: string): void {
+/** Where there is nothing in a folder that is there. */
+function makeFolder(folder: string): void {
+  try {
+    mkdirSync(folder, { mode: 0o755 });
+    // Whatever the umask: its users are to enter.
+    chmodSync(folder, 0o755);
+  } catch {
+    // Told below, where it is not there.
+  }
+}
+
+/** Makes the socket's folder in one that is there. Whoever may write to it may put a socket of his own there, and play the agent. Throws `unsafe-permissions`, `invalid-argument`, `not-found`. */
+export function openSocketFolder(path: string): void {
   checkSocketPath(path);
   const folder = dirname(path);
+  makeFolder(folder);
   const stat = lstatSync(folder, { throwIfNoEntry: false });
   if (stat === undefined || !stat.isDirectory())
     throw new AppError("not-found", `the folder \`${folder}\` of the Workload API's socket is not there`, { help: "make it first" });
@@ -51,11 +66,11 @@ export function checkSocketFolder(path: string): void {
   });
 }
 
-/** After listening: 0600, or 0660 with the group. */
+/** After listening: 0600, 0660 with the group, or 0666. */
 export function admitToSocket({ path, group }: SocketAccess): void {
   try {
-    if (group !== undefined) chownSync(path, -1, group);
-    chmodSync(path, group === undefined ? 0o600 : 0o660);
+    if (typeof group === "number") chownSync(path, -1, group);
+    chmodSync(path, group === undefined ? 0o600 : group === "everybody" ? 0o666 : 0o660);
   } catch (cause) {
     throw new AppError("permission-denied", `the socket \`${path}\` cannot be given to its users`, {
       cause,

@@ -8,8 +8,9 @@ import { formatOrigin } from "../policy/origin.ts";
 import { askedOf, type ServicePortAnswer } from "./asked-request.ts";
 import { type DryRunExplanation, explainDryRun } from "./dry-run.ts";
 import type { Entrance } from "./entrance.ts";
-import { type Arrival, type Arriving, arrive } from "./evaluate.ts";
+import { type Arrival, type Arriving, arrive, type RefusedStatus } from "./evaluate.ts";
 import { type AskClause, type Explanation, explain, type LayerFinding, type Question, type RuleFinding } from "./explain.ts";
+import { unrouted } from "./route.ts";
 import type { TestRequest } from "./test-request.ts";
 import { describeFinding, describePlace, type TokenFinding, type TokenVerdict } from "./token-finding.ts";
 import { describeMiss, describeUnknown } from "./words.ts";
@@ -75,8 +76,8 @@ export interface Answer {
   readonly audit: readonly string[];
   /** In words. */
   readonly why: string;
-  /** The status that a client with a refused token gets. */
-  readonly status?: 401 | 403;
+  /** The status that a client gets with a refused token, or from a gateway whose routes lead nowhere. */
+  readonly status?: RefusedStatus;
   /** CUSTOM where there is one, AUDIT, DENY, ALLOW; none where the request is refused before. */
   readonly layers: readonly LayerAnswer[];
   /** Absent where no policy of the workload is a dry run, and where no DENY or ALLOW rule is asked. */
@@ -229,6 +230,14 @@ function stoppedByAuthorizer({ ask }: ExplainingEngine, view: WorkloadView, arri
   return { ...answered, why: describeHanging(hangsOn, rest), layers: answered.layers.filter(({ action }) => action === "CUSTOM") };
 }
 
+/** What rules say, and then a gateway's routes. */
+function answerArrived(ask: AskClause, view: WorkloadView, { listener, facts }: Extract<Arrival, { readonly kind: "arrived" }>): Answer {
+  const answered = answerFacts(ask, view, listener, { facts, knows: () => true });
+  const own = answered.effect === "allow" ? unrouted(listener, facts) : undefined;
+  if (own === undefined) return answered;
+  return { ...answered, effect: "refused", by: "", status: own.status, why: `${own.why}; the rules let it pass, by ${answered.by}` };
+}
+
 /** What comes of a request at a workload, and why. Throws `invalid-argument` for a question that has no one meaning. */
 export function answer(engine: ExplainingEngine, view: WorkloadView, given: TestRequest): Answer {
   const { request, service } = askedOf(view, given);
@@ -236,8 +245,7 @@ export function answer(engine: ExplainingEngine, view: WorkloadView, given: Test
   const tokens = toTokens(view, arrival.tokens);
   const ignored = arrival.kind === "refused" && arrival.tokens === undefined ? [] : ignoredTokens(view, request, arrival);
   const more = { tokens, ...(service === undefined ? {} : { service }), ...(ignored.length === 0 ? {} : { ignored }) };
-  if (arrival.kind === "arrived")
-    return { ...answerFacts(engine.ask, view, arrival.listener, { facts: arrival.facts, knows: () => true }), ...more };
+  if (arrival.kind === "arrived") return { ...answerArrived(engine.ask, view, arrival), ...more };
   const stopped = stoppedByAuthorizer(engine, view, arrival);
   if (stopped !== undefined) return { ...stopped, ...more };
   const { listener, why } = arrival;

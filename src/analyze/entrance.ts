@@ -110,13 +110,19 @@ function refusedFamily({ bind }: Entrance, { sourceIp }: TestRequest): string | 
   return `a client with the address ${sourceIp} does not reach ${bind}, which is of IPv${own.family}`;
 }
 
+/** Often a service's port is meant, which leads to another one of the workload. */
+function notHeard({ inbound, gateway }: WorkloadPolicy, port: number | undefined): string {
+  const ports = [...new Set([...inbound, ...(gateway?.listeners ?? [])].map((listener) => listener.port))];
+  if (port === undefined || ports.length === 0) return "the workload listens on no port";
+  return `the workload does not listen on port ${port}, but on ${ports.join(", ")}: ports are the workload's own`;
+}
+
 /** Why there is no connection, or undefined where there is one. */
 export function refusalAt(policy: WorkloadPolicy, entrance: Entrance | undefined, request: TestRequest): string | undefined {
   const { from, port } = request;
   const closed = entrance === undefined ? closedServer(policy, port, request) : undefined;
   if (closed !== undefined) return waitsForSecret(closed);
-  if (entrance === undefined)
-    return port === undefined ? "the workload listens on no port" : `the workload does not listen on port ${port}`;
+  if (entrance === undefined) return notHeard(policy, port);
   const unreachable = refusedFamily(entrance, request);
   if (unreachable !== undefined) return unreachable;
   if (entrance.isGateway === true) return refusedByGateway(policy, entrance, request);

@@ -99,7 +99,12 @@ test("a request comes to the port that it names", () => {
 
 for (const [what, policy, fields, why] of [
   ["a workload that listens on no port", policyOf(), {}, "the workload listens on no port"],
-  ["another port", policyOf(listener(8080)), { port: 81 }, "the workload does not listen on port 81"],
+  [
+    "another port",
+    policyOf(listener(8080)),
+    { port: 81 },
+    "the workload does not listen on port 81, but on 8080: ports are the workload's own",
+  ],
   [
     "a client whose address is of the other family",
     policyOf(listener(8080)),

@@ -11,6 +11,7 @@ import { formatOrigin } from "../policy/origin.ts";
 import { remoteAddress } from "../policy/remote-address.ts";
 import { type AskedHead, headOf, httpFactsOf, withForwarded, withTokens } from "./asked-head.ts";
 import { type Entrance, entranceFor, refusalAt, spokenAt } from "./entrance.ts";
+import { type Unrouted, unrouted } from "./route.ts";
 import type { TestCase } from "./test-case.ts";
 import type { TestRequest } from "./test-request.ts";
 import type { Claims } from "./test-token.ts";
@@ -38,6 +39,9 @@ export interface Engine extends Arriving {
   asksTcp(facts: Facts): readonly Asking[];
 }
 
+/** Of a refused token, and of a gateway whose routes lead nowhere. */
+export type RefusedStatus = 401 | 403 | Unrouted["status"];
+
 export interface Outcome {
   readonly effect: "allow" | "deny" | "refused";
   /** `NAMESPACE/POLICY[RULE]`, `default` or `no-policy`; empty for `refused`. */
@@ -46,8 +50,8 @@ export interface Outcome {
   readonly audit: readonly string[];
   /** In words, for `refused`. */
   readonly why: string;
-  /** For a token that is refused: the status that the client gets. */
-  readonly status?: 401 | 403;
+  /** For `refused`, where a token is refused or a gateway answers by itself: the status that the client gets. */
+  readonly status?: RefusedStatus;
   /** What it would be, were dry runs in force; absent where the workload has none. */
   readonly dryRun?: { readonly effect: "allow" | "deny"; readonly by: string };
 }
@@ -177,7 +181,9 @@ export function evaluate(engine: Engine, policy: WorkloadPolicy, request: TestRe
   }
   const { facts } = arrival;
   checkAnswers(facts.http === undefined ? engine.asksTcp(facts) : engine.asksHttp(facts.asked ?? facts), request);
-  return toOutcome(facts.http === undefined ? engine.tcp(facts) : engine.http(facts));
+  const outcome = toOutcome(facts.http === undefined ? engine.tcp(facts) : engine.http(facts));
+  const answered = outcome.effect === "allow" ? unrouted(arrival.listener, facts) : undefined;
+  return answered === undefined ? outcome : { ...outcome, ...answered, effect: "refused", by: "" };
 }
 
 /** Authorizers are asked before tokens are looked at (XD-9): what one denies is no matter of them. Throws where it hangs on one. */

@@ -98,7 +98,7 @@ test("tests without a case are refused", () => {
 for (const [what, fields, problem] of [
   ["a workload without its namespace", { workload: "web" }, "GAR0007 `tests[0].workload` is not a workload or service: `web`"],
   ["an effect that is none", { expect: "maybe" }, "GAR0007 `tests[0].expect` is not allowed: `maybe`"],
-  ["a status that no decision gives", { expect: 404 }, "GAR0007 `tests[0].expect` is no status that comes of a decision: 404"],
+  ["a status that no decision gives", { expect: 418 }, "GAR0007 `tests[0].expect` is no status that comes of a decision: 418"],
   ["an origin without its rule", { by: "shop/policy" }, "GAR0007 `tests[0].by` is not a rule: `shop/policy`"],
   ["an audit that is no rule", { audit: ["default"] }, "GAR0007 `tests[0].audit[0]` is not a rule: `default`"],
   ["an engine that is none", { only: "istio" }, "GAR0007 `tests[0].only` is not allowed: `istio`"],
@@ -118,6 +118,8 @@ for (const [what, fields, problem] of [
 for (const [what, fields, problem] of [
   ["a caller that is no identity", { from: "cart" }, "GAR0007 `tests[0].request.from` is not a caller: `cart`"],
   ["plaintext with a server name", { from: "plaintext", sni: "a" }, "GAR0007 `tests[0].request` has both `from: plaintext` and `sni`"],
+  ["a server name with a space", { sni: "a b" }, "GAR0007 `tests[0].request.sni` is not a server name: `a b`"],
+  ["an address as the server name", { sni: "192.0.2.1" }, "GAR0007 `tests[0].request.sni` is not a server name: `192.0.2.1`"],
   ["CONNECT", { method: "CONNECT" }, "GAR0007 `tests[0].request.method` is not a method that a test can ask with: `CONNECT`"],
   ["a method with a space", { method: "GET /" }, "GAR0007 `tests[0].request.method` is not a method that a test can ask with: `GET /`"],
   ["a path with its host", { path: "http://a/b" }, "GAR0007 `tests[0].request.path` is not a request's path: `http://a/b`"],

@@ -9,8 +9,11 @@ import { matching, oneOf } from "../policy/decode/refine.ts";
 import type { Report } from "../policy/decode/report.ts";
 import { type TestRequest, testRequest } from "./test-request.ts";
 
-/** `refused`: no connection, or no request that a proxy takes. A number is the HTTP status of the answer. */
-export type Expectation = "allow" | "deny" | "refused" | 200 | 401 | 403;
+/** What comes of a decision, of a refused token, or of a gateway's routes. */
+const STATUSES = [200, 301, 401, 403, 404, 421, 503] as const;
+
+/** `refused`: no connection, no request that a proxy takes, or no route that a gateway has for it. A number is the HTTP status of the answer. */
+export type Expectation = "allow" | "deny" | "refused" | (typeof STATUSES)[number];
 
 export interface TestCase {
   readonly name: string;
@@ -50,8 +53,14 @@ const effect = oneOf(["allow", "deny", "refused"]);
 const expectation: Decoder<Expectation> = (cursor) => {
   const value = cursor.node.kind === "scalar" ? cursor.node.value : undefined;
   if (typeof value !== "number") return effect(cursor);
-  if (value === 200 || value === 401 || value === 403) return value;
-  return wrong(cursor, "GAR0007", `is no status that comes of a decision: ${value}`, "write 200, 401, 403, `allow`, `deny` or `refused`");
+  const status = STATUSES.find((one) => one === value);
+  if (status !== undefined) return status;
+  return wrong(
+    cursor,
+    "GAR0007",
+    `is no status that comes of a decision: ${value}`,
+    `write ${STATUSES.join(", ")}, \`allow\`, \`deny\` or \`refused\``,
+  );
 };
 
 const testCase = record((fields): TestCase | undefined => {

@@ -5,6 +5,7 @@ import { providerName } from "../policy/decode/extension-provider.ts";
 import { type Cursor, type Decoder, integer, list, mapOf, record, stringUpTo, text, wrong } from "../policy/decode/reader.ts";
 import { ipAddress, matching, oneOf } from "../policy/decode/refine.ts";
 import { quote } from "../policy/decode/report.ts";
+import { parseIpAddress } from "../policy/ip-block.ts";
 import { readTokens, type TestToken } from "./test-token.ts";
 
 export interface TestRequest {
@@ -88,6 +89,13 @@ const host = matching(
   "write it as `photos.example.org` or `photos.example.org:8080`",
 );
 
+/** Whatever clients may write there (RFC 6066 §3 has DNS names, and no addresses), which no space or control character is. */
+const serverName = matching(
+  (value) => /^[!-~]{1,253}$/.test(value) && parseIpAddress(value) === undefined,
+  "a server name",
+  "write a DNS name, such as `photos.example.org`",
+);
+
 // === Headers ===
 
 /** What a connection, its framing or the proxy writes: what a client says of it is not what policies see. */
@@ -167,7 +175,7 @@ export const testRequest: Decoder<TestRequest> = record((fields): TestRequest =>
     caller,
     "say who asks: NAMESPACE/SERVICE-ACCOUNT, a SPIFFE ID, `plaintext`, or `outsider` at a gateway",
   );
-  const sni = fields.optional("sni", text);
+  const sni = fields.optional("sni", serverName);
   checkServerName(fields.cursor, from, sni);
   const authorizers = fields.optional("authorizers", answers);
   return {

@@ -1,21 +1,18 @@
 import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
-import { create, type MessageInitShape } from "@bufbuild/protobuf";
-import { Client, type ClientDuplexStream, Server, type ServiceError, status } from "@grpc/grpc-js";
-import { FakeCa } from "../../test/fakes/fake-ca.ts";
-import { until } from "../../test/fakes/processes.ts";
+import { status } from "@grpc/grpc-js";
+import { AgentStream } from "../../test/fixture/agent-stream.ts";
+import { startGrpcServer } from "../../test/fixture/grpc-server.ts";
 import { AppError } from "../core/error.ts";
 import { silentLogger } from "../core/logger.ts";
-import { TrustBundles, type TrustReport, TrustReportSchema, type TrustUpdate } from "../gen/garrison/v1/trust_pb.js";
+import { TrustBundles } from "../gen/garrison/v1/trust_pb.js";
 import { DEFAULT_TRUST_DOMAIN } from "../identity/trust-domain.ts";
-import { clientCredentials, RotatingTlsMaterial, serverCredentials } from "../rpc/credentials.ts";
-import { methodDefinition, serviceDefinition } from "../rpc/service.ts";
+import { serviceDefinition } from "../rpc/service.ts";
 import { TrustService } from "./trust-service.ts";
 import type { TrustState } from "./trust-state.ts";
 
 const IDENTITY = "spiffe://cluster.local/ns/shop/sa/cart";
 const WORKLOAD = "shop/cart";
-const ca = new FakeCa();
 
 function stateOf(...roots: readonly string[]): TrustState {
   const bundle = { roots: roots.join(""), jwks: "", sequence: roots.length, refreshHintSeconds: 300 };
@@ -26,30 +23,6 @@ function stateOf(...roots: readonly string[]): TrustState {
     revocationLists: "",
     unlisted: "",
   };
-}
-
-class AgentStream {
-  readonly updates: TrustUpdate[] = [];
-  readonly ended: Promise<ServiceError>;
-  readonly #call: ClientDuplexStream<TrustReport, TrustUpdate>;
-
-  constructor(client: Client) {
-    const { path, requestSerialize, responseDeserialize } = methodDefinition(TrustBundles.method.follow);
-    this.#call = client.makeBidiStreamRequest(path, requestSerialize, responseDeserialize);
-    this.#call.on("data", (update: TrustUpdate) => this.updates.push(update));
-    this.ended = new Promise((resolve) => this.#call.on("error", resolve));
-  }
-
-  say(report: MessageInitShape<typeof TrustReportSchema>): void {
-    this.#call.write(create(TrustReportSchema, report));
-  }
-
-  async update(number: number): Promise<TrustUpdate> {
-    await until(`update ${number} has come`, () => this.updates.length >= number);
-    const update = this.updates[number - 1];
-    assert.ok(update);
-    return update;
-  }
 }
 
 /** A service over TLS; `current` and `now` may be set while it runs. */
@@ -66,27 +39,9 @@ async function serve(t: TestContext) {
     clock: { now: () => world.now },
     logger: silentLogger,
   });
-  const server = new Server();
-  server.addService(serviceDefinition(TrustBundles), service.implementation);
-  const material = new RotatingTlsMaterial(ca.material("spiffe://cluster.local/ns/istio-system/sa/garrison"));
-  const port = await new Promise<number>((resolve, reject) =>
-    server.bindAsync("127.0.0.1:0", serverCredentials(material), (error, bound) => (error === null ? resolve(bound) : reject(error))),
-  );
-  const roots = new RotatingTlsMaterial({ key: "", chain: "", roots: ca.rootPem });
-  const open = (certified = true) => {
-    const own = certified ? new RotatingTlsMaterial(ca.material(IDENTITY)) : undefined;
-    const client = new Client(
-      `127.0.0.1:${port}`,
-      clientCredentials(roots, own, () => undefined),
-      { "grpc.ssl_target_name_override": "localhost", "grpc.use_local_subchannel_pool": 1 },
-    );
-    t.after(() => client.close());
-    return new AgentStream(client);
-  };
-  t.after(() => {
-    service.close();
-    server.forceShutdown();
-  });
+  t.after(() => service.close());
+  const server = await startGrpcServer(t, serviceDefinition(TrustBundles), service.implementation, IDENTITY);
+  const open = (kind: "verified" | "none" = "verified") => new AgentStream(server.client(kind), TrustBundles.method.follow);
   return { world, service, open };
 }
 
@@ -162,7 +117,7 @@ test("an agent is told once that its certificate was revoked, again with every o
 
 test("nobody follows without a certificate, or for another's workload", async (t) => {
   const { service, open } = await serve(t);
-  const [nameless, impostor] = [open(false), open()];
+  const [nameless, impostor] = [open("none"), open()];
   nameless.say({ workload: WORKLOAD });
   impostor.say({ workload: "shop/vault" });
   assert.deepEqual([(await nameless.ended).code, (await impostor.ended).code], [status.UNAUTHENTICATED, status.PERMISSION_DENIED]);
@@ -181,7 +136,7 @@ test("a stream ends with the certificate that opened it", async (t) => {
 
 test("of one workload's streams the oldest goes when there are more than four, and a report that is none ends its own", async (t) => {
   const { service, open } = await serve(t);
-  const agents: AgentStream[] = [];
+  const agents: ReturnType<typeof open>[] = [];
   for (let count = 0; count < 5; count += 1) {
     const agent = open();
     agent.say({ workload: WORKLOAD });

@@ -11,6 +11,8 @@ export const EXIT = {
   configuration: 3,
   /** Something else is in the way: a port in use, a folder that others can read, a control plane that is away. */
   environment: 4,
+  /** The command did its work, and there is neither a yes nor a no: it hangs on what nobody here knows. */
+  unknown: 5,
   internal: 70,
 } as const;
 

@@ -4,6 +4,7 @@ import { UNKNOWN_KEYS } from "../compile/request-authentication.ts";
 import { trustDomainsOf } from "../compile/trust-domains.ts";
 import { type Diagnostic, severityOf } from "../core/diagnostic.ts";
 import { DEFAULT_TRUST_DOMAIN, parseTrustDomain } from "../identity/trust-domain.ts";
+import { refusedSources } from "../jwks/refused-sources.ts";
 import { admitMeshConfig, type FixedSettings } from "../mesh/mesh-config.ts";
 import {
   buildSnapshot,
@@ -19,7 +20,7 @@ import { SecretCheck } from "../server/secrets.ts";
 import { brokenMeshConfig } from "../sources/broken-mesh-config.ts";
 import { readFolder } from "../sources/folder-source.ts";
 import type { OptionSpec, ParsedArguments } from "./command.ts";
-import { existingFolder } from "./options.ts";
+import { existingFolder, jwksAllow } from "./options.ts";
 
 export const TRUST_DOMAIN_OPTION = {
   type: "value",
@@ -45,6 +46,7 @@ export const FOLDER_OPTIONS = {
     value: "FILE",
     doc: "the file of `garrison serve --federation`: its trust domains are known, as when each one's bundle has been fetched",
   },
+  "jwks-allow": { type: "many", value: "CIDR", doc: "as `garrison serve --jwks-allow`: keys of tokens may be there" },
 } as const satisfies Readonly<Record<string, OptionSpec>>;
 
 /** What a command line says of the mesh (SETTINGS_OPTIONS), and what of that the MeshConfig may not contradict. Throws `invalid-argument`. */
@@ -90,6 +92,7 @@ export async function loadMesh(folder: string, parsed: ParsedArguments): Promise
     ...unusable,
     ...checkReferences(snapshot, objects),
     ...compiled.diagnostics,
+    ...refusedSources(objects, jwksAllow(parsed)),
   ];
   return { ...compiled, diagnostics, brokenMeshConfig: broken };
 }

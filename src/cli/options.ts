@@ -3,6 +3,7 @@
 import { statSync } from "node:fs";
 import { AppError } from "../core/error.ts";
 import type { LogLevel } from "../core/logger.ts";
+import { type IpBlock, parseIpBlock } from "../policy/ip-block.ts";
 import type { OptionSpec, ParsedArguments } from "./command.ts";
 
 export const STATE_OPTION = {
@@ -69,6 +70,12 @@ export function parseCount(name: string, text: string, least: number, most: numb
 /** Of an empty list, on stderr: a person knows that it was asked. Whoever wants JSON is a program, and reads nothing. */
 export function tellNothing(parsed: ParsedArguments, what: string): void {
   if (!parsed.flag("json")) process.stderr.write(`${what}\n`);
+}
+
+/** Addresses besides the public internet that keys of tokens may come from: `--jwks-allow`, and the environment. Throws `invalid-argument`. */
+export function jwksAllow(parsed: ParsedArguments, fromEnvironment = process.env.GARRISON_JWKS_ALLOW ?? ""): readonly IpBlock[] {
+  const given = [...parsed.values("jwks-allow"), ...fromEnvironment.split(",")];
+  return given.filter((text) => text !== "").map((text) => parseIpBlock(text.trim()));
 }
 
 /** A key of a Secret, which is how clusters are named. Throws `invalid-argument`. */

@@ -3,7 +3,6 @@ import { AppError } from "../core/error.ts";
 import { formatSpiffeId, parseSpiffeId } from "../identity/spiffe-id.ts";
 import { DEFAULT_TRUST_DOMAIN } from "../identity/trust-domain.ts";
 import { isDnsLabel } from "../policy/decode/kubernetes-name.ts";
-import { type IpBlock, parseIpBlock } from "../policy/ip-block.ts";
 import { type ClusterPlace, DEFAULT_CLUSTER_NAME } from "../server/cluster/place.ts";
 import { startControlPlane } from "../server/control-plane.ts";
 import type { ControlPlaneOptions } from "../server/control-plane-options.ts";
@@ -15,15 +14,10 @@ import { EXIT } from "./exit.ts";
 import { INJECT_OPTIONS, injectOptions } from "./inject.ts";
 import { createLogger } from "./log.ts";
 import { SETTINGS_OPTIONS, settingsOf } from "./offline-mesh.ts";
-import { clusterName, LOG_OPTION, logLevel, parseCount, parseHostPort, required, STATE_OPTION } from "./options.ts";
+import { clusterName, jwksAllow, LOG_OPTION, logLevel, parseCount, parseHostPort, required, STATE_OPTION } from "./options.ts";
 import { endRequest } from "./signals.ts";
 import { trustedNodeAccounts } from "./trusted-node-accounts.ts";
 import { version } from "./version.ts";
-
-/** Both from the command line and from the environment. Throws `invalid-argument`. */
-function jwksAllow(given: readonly string[], fromEnvironment = ""): readonly IpBlock[] {
-  return [...given, ...fromEnvironment.split(",")].filter((text) => text !== "").map((text) => parseIpBlock(text.trim()));
-}
 
 /** Only HTTP: whoever verifies a certificate may not need to verify another one for that. Throws `invalid-argument`. */
 function crlUrl(text: string): string {
@@ -223,7 +217,7 @@ export const command: Command = {
     citadel: {
       type: "many",
       value: "NAMESPACE",
-      doc: "Citadel mode for this namespace, `*` for all: each service account gets a Secret `istio.NAME` with a key and certificates. Whoever may read Secrets there can then be any of its accounts (deploy/kubernetes/citadel-rbac.yaml)",
+      doc: "Citadel mode for this namespace, `*` for all: each service account gets a Secret `istio.NAME` with a key and certificates. Whoever may read Secrets there can then be any of its accounts (deploy/helm/garrison/templates/citadel.yaml)",
     },
     cluster: { type: "value", value: "NAME", doc: "this cluster's name among several", default: DEFAULT_CLUSTER_NAME },
     "remote-clusters": {
@@ -283,7 +277,7 @@ export const command: Command = {
       registrationGraceMs: parseCount("vm-grace", required(parsed, "vm-grace"), 1, 86_400) * 1000,
       registrationAuthorities: parsed.values("registration-authority").map((text) => formatSpiffeId(parseSpiffeId(text))),
       trustedNodeAccounts: trustedNodeAccounts(parsed.values("trusted-node-account"), config.kind === "kubernetes"),
-      jwksAllow: jwksAllow(parsed.values("jwks-allow"), process.env.GARRISON_JWKS_ALLOW),
+      jwksAllow: jwksAllow(parsed),
       logger,
     });
     logger.log("info", "control plane stopping", { because: await asked });

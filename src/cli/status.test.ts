@@ -13,6 +13,8 @@ const ANSWER = {
   ca: { source: "own", keyKind: "P-256", serial: "1", notAfter: 0, intermediates: 0, roots: 1 },
   serving: { identity: "", serial: "5e", authority: "", notAfter: 0 },
   clusters: [],
+  federation: [],
+  jwks: [],
   generation: 1,
   workloads: [],
   policies: [],
@@ -60,6 +62,28 @@ describe("formatStatus", () => {
     assert.match(
       formatStatus({ ...ANSWER, clusters: [east, west] }),
       /^Clusters:\n {2}east own: its policies hold for all, 1 pod\n {2}west away since 1970-01-01T00:00:00\.000Z, 2 pods, speaks for shop alone\n {4}https:\/\/x, Secret a\/b\n {4}cannot be reached\n/m,
+    );
+  });
+
+  it("tells of bundles and keys that could not be fetched, and of no others", () => {
+    const good = {
+      trustDomain: "east.example",
+      url: "https://east.example/b",
+      profile: "https_web",
+      state: "trusted",
+      failure: "",
+    } as const;
+    const bad = { ...good, trustDomain: "west.example", url: "https://west.example/b", state: "waiting", failure: "no answer" } as const;
+    const keys = { source: "https://a.example/keys", kids: ["k"], fetchedAt: 0, error: undefined };
+    assert.doesNotMatch(formatStatus({ ...ANSWER, federation: [good], jwks: [keys] }), /NOT FETCHED/);
+    const text = formatStatus({
+      ...ANSWER,
+      federation: [good, bad],
+      jwks: [keys, { ...keys, source: "https://b.example/keys", kids: [], error: "refused" }],
+    });
+    assert.match(
+      text,
+      /\nNOT FETCHED:\n {2}the bundle of west\.example \(waiting\), from https:\/\/west\.example\/b: no answer\n {2}the keys of https:\/\/b\.example\/keys \(none is known\): refused\n\nWorkloads:/,
     );
   });
 

@@ -1,5 +1,7 @@
 import type { AuthorityStatus } from "../ca/authority.ts";
+import type { FederatedDomainStatus } from "../ca/federation/federated-domain.ts";
 import type { ServingStatus } from "../ca/serving.ts";
+import type { JwksStatus } from "../jwks/resolver.ts";
 import type { ClusterStatus } from "../server/cluster/cluster-status.ts";
 import type { MeshStatus, PolicyStatus, ProxyStatus, WorkloadStatus } from "../server/status.ts";
 import { callAdmin, controlPlaneSocket } from "./admin-client.ts";
@@ -19,6 +21,8 @@ export interface StatusAnswer extends MeshStatus {
   readonly serving: ServingStatus;
   /** None where the configuration is a folder. */
   readonly clusters: readonly ClusterStatus[];
+  readonly federation: readonly FederatedDomainStatus[];
+  readonly jwks: readonly JwksStatus[];
 }
 
 function describeProxy(proxy: ProxyStatus): string {
@@ -52,6 +56,18 @@ function describeServing({ serial, notAfter, problem }: ServingStatus): readonly
   return [`NOT RENEWED: the control plane's own certificate, serial ${serial}, good until ${new Date(notAfter).toISOString()}: ${problem}`];
 }
 
+/** What should have been fetched and was not, the last time; nothing of what was. */
+function describeFetching({ federation, jwks }: StatusAnswer): readonly string[] {
+  const ofDomains = federation
+    .filter(({ failure }) => failure !== "")
+    .map(({ trustDomain, url, state, failure }) => `  the bundle of ${trustDomain} (${state}), from ${url}: ${failure}`);
+  const ofKeys = jwks.flatMap(({ source, kids, error }) =>
+    error === undefined ? [] : [`  the keys of ${source} (${kids.length === 0 ? "none is known" : `those of before are used`}): ${error}`],
+  );
+  const lines = [...ofDomains, ...ofKeys];
+  return lines.length === 0 ? [] : ["", "NOT FETCHED:", ...lines];
+}
+
 /** What stands before how many enforce a policy. */
 const POLICY_STATES = {
   valid: "",
@@ -83,6 +99,7 @@ export function formatStatus(status: StatusAnswer): string {
     ...describeCa(status.ca),
     ...describeServing(status.serving),
     ...(status.clusters.length > 1 ? ["", "Clusters:", ...status.clusters.flatMap(describeCluster).map((line) => `  ${line}`)] : []),
+    ...describeFetching(status),
     "",
     "Workloads:",
     ...orNone(workloads),

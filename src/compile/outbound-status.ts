@@ -1,9 +1,11 @@
 /** What a reader should know of ServiceEntries and DestinationRules, whoever their clients are. */
 import type { Diagnostic } from "../core/diagnostic.ts";
-import { ruleHost } from "../mesh/destination-rules.ts";
-import { meshServices, registryDiagnostics, selectsNobody } from "../mesh/registry.ts";
+import { type Client, destinationRuleOf, ruleHost } from "../mesh/destination-rules.ts";
+import { type MeshService, meshServices, registryDiagnostics, selectsNobody } from "../mesh/registry.ts";
 import { hostMatches } from "../mesh/services.ts";
 import type { MeshSnapshot } from "../mesh/snapshot.ts";
+import type { DestinationRuleObject } from "../policy/model.ts";
+import { toUpstream } from "./outbound.ts";
 
 function emptyServices(snapshot: MeshSnapshot): readonly Diagnostic[] {
   return meshServices(snapshot)
@@ -43,7 +45,39 @@ function rulesForNobody(snapshot: MeshSnapshot): readonly Diagnostic[] {
     }));
 }
 
+/** What is to be told of how a client speaks to a service, whether or not one does. */
+function diagnosticsOf(snapshot: MeshSnapshot, service: MeshService, client: Client | undefined): readonly Diagnostic[] {
+  return service.ports.flatMap((port) => toUpstream(snapshot, client, { service, port }).diagnostics);
+}
+
+/** How a client in the rule's own namespace, whom it selects, speaks to a service; none where it follows another rule. */
+function followedAt(snapshot: MeshSnapshot, rule: DestinationRuleObject, service: MeshService): readonly Diagnostic[] {
+  const { namespace } = rule.meta;
+  const client = { namespace, labels: rule.selector };
+  if (destinationRuleOf(snapshot, client, service) !== rule) return [];
+  return diagnosticsOf(snapshot, service, client);
+}
+
+/** Of hosts that no Sidecar names as yet as well: who captures traffic calls them all the same, and who writes the first Sidecar should know before. */
+function insecureServices(snapshot: MeshSnapshot): readonly Diagnostic[] {
+  const services = meshServices(snapshot);
+  // Services are served by workloads, which have identities.
+  const entries = services.filter(({ entry }) => entry?.location === "MESH_INTERNAL");
+  const byItself = entries.flatMap((service) => diagnosticsOf(snapshot, service, undefined));
+  const byRules = snapshot.destinationRules.flatMap((rule) => {
+    const host = ruleHost(snapshot, rule);
+    return services.filter((service) => hostMatches(host, service.host)).flatMap((service) => followedAt(snapshot, rule, service));
+  });
+  return [...byItself, ...byRules];
+}
+
 /** Services without endpoints, hosts that are not taken, rules without a service. */
 export function checkServices(snapshot: MeshSnapshot): readonly Diagnostic[] {
-  return [...emptyServices(snapshot), ...registryDiagnostics(snapshot), ...unusedAddresses(snapshot), ...rulesForNobody(snapshot)];
+  return [
+    ...emptyServices(snapshot),
+    ...registryDiagnostics(snapshot),
+    ...unusedAddresses(snapshot),
+    ...rulesForNobody(snapshot),
+    ...insecureServices(snapshot),
+  ];
 }

@@ -1,8 +1,9 @@
-/** Istio's older security API -> today's kinds, with what changed and what has no equal. Nothing is decided for the user: what is not equal is not written. */
+/** Istio's older security API -> today's kinds, with what changed and what has no equal. What is not equal is not written, but for tokens: those are asked for rather too often. */
 import type { Diagnostic } from "../core/diagnostic.ts";
 import type { RawNode } from "../policy/decode/raw-node.ts";
+import { Report } from "../policy/decode/report.ts";
 import { convertAuthentication } from "./authentication.ts";
-import { decodeOldObjects, diagnosticsOf, isOld } from "./decode.ts";
+import { decodeOldObjects, diagnosticsOf, isOld, lostWith } from "./decode.ts";
 import { type ConvertedObject, type Note, Output } from "./output.ts";
 import { convertRbac, type Settings } from "./rbac.ts";
 import { ServiceIndex } from "./services.ts";
@@ -11,7 +12,7 @@ export interface Conversion {
   readonly objects: readonly ConvertedObject[];
   /** On old objects for which nothing is written. */
   readonly notes: readonly Note[];
-  /** What has no equal: those objects are not among the converted. */
+  /** What has no equal: those objects are not among the converted, or ask for more than they did. */
   readonly diagnostics: readonly Diagnostic[];
   /** The documents that are not of the old API, as they came. */
   readonly passed: readonly RawNode[];
@@ -23,7 +24,9 @@ export function convert(documents: readonly RawNode[], settings: Settings): Conv
   const old = decodeOldObjects(documents.filter(isOld));
   const services = new ServiceIndex(documents, settings.clusterDomain);
   const output = new Output(passed);
-  convertAuthentication(old, { services, settings, output });
-  const notes = convertRbac(old, services, settings, output);
-  return { objects: output.objects, notes, diagnostics: [...services.diagnostics, ...diagnosticsOf(old.reports)], passed };
+  const narrowed = new Report();
+  convertAuthentication(old, { services, settings, output, narrowed });
+  const notes = [...convertRbac(old, services, settings, output), ...lostWith(old, output)];
+  const diagnostics = [...services.diagnostics, ...diagnosticsOf(old), ...narrowed.diagnostics];
+  return { objects: output.objects, notes, diagnostics, passed };
 }

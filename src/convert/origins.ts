@@ -1,5 +1,5 @@
 /** Origins by JWT -> a RequestAuthentication, and a DENY for requests that must have a token and have none. */
-import { quote } from "../policy/decode/report.ts";
+import { quote, type Report } from "../policy/decode/report.ts";
 import type { Selector } from "../policy/model.ts";
 import type { AuthenticationPolicy, Jwt, PathMatch, TriggerRule } from "./old-objects.ts";
 import { type JsonObject, type Note, type Output, selectorField } from "./output.ts";
@@ -34,17 +34,31 @@ function pathOf({ value: { kind, text: path } }: PathMatch): string | undefined 
   return { exact: path, prefix: `${path}*`, suffix: `*${path}` }[kind];
 }
 
-function checkPaths(policy: AuthenticationPolicy, triggers: readonly TriggerRule[]): void {
-  for (const match of triggers.flatMap(({ excluded, included }) => [...excluded, ...included])) {
-    if (pathOf(match) !== undefined) continue;
-    const { kind, text: path } = match.value;
-    policy.report.add(
-      "GAR0004",
-      match.place,
-      `the ${kind} path ${quote(path)} has no equal`,
-      "write it as exact, prefix or suffix paths without `*`, `{` and `}`",
-    );
-  }
+const PATH_HELP = "write it as exact, prefix or suffix paths without `*`, `{` and `}`";
+
+/** What of a rule has no equal is left out so that a token is asked for on more paths than it was, and never on fewer. */
+function widened({ included, excluded }: TriggerRule, narrowed: Report): TriggerRule {
+  const has = (match: PathMatch) => pathOf(match) !== undefined;
+  const tell = ({ value: { kind, text: path }, place }: PathMatch, so: string) =>
+    narrowed.add("GAR0004", place, `the ${kind} path ${quote(path)} has no equal, and is left out: ${so}`, PATH_HELP);
+  for (const match of excluded.filter((one) => !has(one))) tell(match, "a token is asked for there now");
+  const lost = included.filter((one) => !has(one));
+  for (const match of lost) tell(match, "a token is asked for on all paths now that the rule does not exclude");
+  return { included: lost.length > 0 ? [] : included, excluded: excluded.filter(has) };
+}
+
+/** Of all origins. Where they differ, today's API can ask for one of their tokens everywhere alone. */
+function triggersOf({ origins, meta }: AuthenticationPolicy, narrowed: Report): readonly TriggerRule[] {
+  const [first, ...others] = origins;
+  if (first === undefined) return [];
+  if (others.every(({ triggers }) => text(triggers) === text(first.triggers))) return first.triggers.map((rule) => widened(rule, narrowed));
+  narrowed.add(
+    "GAR0004",
+    meta.place,
+    "origins with different `triggerRules` have no equal, and these are left out: one of the tokens is asked for on all paths now",
+    "give all origins the same rules",
+  );
+  return [];
 }
 
 function operationOf({ included, excluded }: TriggerRule, ports: readonly string[] | undefined): JsonObject {
@@ -89,25 +103,11 @@ function notesOf({ policy }: OriginScope): readonly Note[] {
   return [...strict, ...principal].map((message) => ({ place: policy.meta.place, message }));
 }
 
-/** Reports what has no equal: patterns of paths, and origins of which it matters whose token came. */
-export function checkOrigins(policy: AuthenticationPolicy): void {
-  const [first, ...others] = policy.origins;
-  if (first === undefined) return;
-  checkPaths(policy, first.triggers);
-  if (others.some(({ triggers }) => text(triggers) !== text(first.triggers)))
-    policy.report.add(
-      "GAR0004",
-      policy.meta.place,
-      "origins with different `triggerRules` have no equal",
-      "give all origins the same rules",
-    );
-}
-
-/** Both objects, of a policy that has been checked. */
-export function addOrigins(scope: OriginScope, output: Output): void {
+/** Both objects. `narrowed` is told what of the rules has no equal, and so asks for a token where none was asked for. */
+export function addOrigins(scope: OriginScope, output: Output, narrowed: Report): void {
   const { policy, namespace, name, selector, httpPorts } = scope;
-  const [first] = policy.origins;
-  if (first === undefined) return;
+  // Sidecars never looked for tokens on TCP ports.
+  if (policy.origins.length === 0 || httpPorts?.length === 0) return;
   const common = { namespace, name, sources: [policy] as const };
   output.add({
     ...common,
@@ -116,7 +116,7 @@ export function addOrigins(scope: OriginScope, output: Output): void {
     notes: notesOf(scope),
   });
   if (policy.originIsOptional) return;
-  const to = operations(first.triggers, httpPorts);
+  const to = operations(triggersOf(policy, narrowed), httpPorts);
   const rule = {
     from: [{ source: { notRequestPrincipals: ["*"] } }],
     ...(to === undefined ? {} : { to: to.map((operation) => ({ operation })) }),

@@ -3,6 +3,7 @@ import { type Diagnostic, type Place, severityOf } from "../core/diagnostic.ts";
 import { decodeObject } from "../policy/decode/decode.ts";
 import { DEFAULT_NAMESPACE, DRY_RUN } from "../policy/decode/metadata.ts";
 import { childOf, type RawNode, textOf } from "../policy/decode/raw-node.ts";
+import type { Report } from "../policy/decode/report.ts";
 import type { ObjectMeta, Selector } from "../policy/model.ts";
 import type { OldObject } from "./old-objects.ts";
 
@@ -71,6 +72,7 @@ export function selectorField(selector: Selector): JsonObject {
 export class Output {
   readonly #names: Set<string>;
   readonly objects: ConvertedObject[] = [];
+  readonly #sources = new Set<Report>();
 
   /** `documents` are those that stay: their names are taken. */
   constructor(documents: readonly RawNode[]) {
@@ -89,12 +91,18 @@ export class Output {
     for (const { code, message, help } of refused)
       first.report.add(code, first.meta.place, `${first.label} has no equal: ${message}`, help);
     if (refused.length > 0) return;
+    for (const { report } of draft.sources) this.#sources.add(report);
     this.#names.add(`${draft.kind} ${draft.namespace}/${name}`);
     const origin: Note = { place: first.meta.place, message: `was ${draft.sources.map(({ label }) => label).join(" and ")}` };
     const lacks = errors.map(
       ({ place, message }): Note => ({ place, message: `garrison refuses this object until it supports it: ${message}` }),
     );
     this.objects.push({ source: first.meta.place, object, notes: [origin, ...draft.notes, ...lacks] });
+  }
+
+  /** Whether anything came of an old object, by its report. */
+  has(report: Report): boolean {
+    return this.#sources.has(report);
   }
 
   #free({ kind, namespace, name }: Draft): string {

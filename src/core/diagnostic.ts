@@ -52,6 +52,8 @@ export const DIAGNOSTICS = {
   GAR0218: { severity: "warning", title: "an annotation is not known" },
   GAR0219: { severity: "warning", title: "a rule asks for two values of one thing at once" },
   GAR0220: { severity: "error", title: "a Secret cannot be read" },
+  GAR0223: { severity: "warning", title: "a rule takes tokens of any issuer" },
+  GAR0224: { severity: "warning", title: "keys of tokens are not fetched" },
   GAR0230: { severity: "warning", title: "a setting is for captured workloads alone" },
   GAR0231: { severity: "error", title: "a workload cannot be captured" },
   GAR0232: { severity: "error", title: "two services have one address" },

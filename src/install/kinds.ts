@@ -32,6 +32,9 @@ export const WEBHOOK_KINDS = [
 export const INSTALLED_KINDS: readonly InstalledKind[] = [
   NAMESPACE,
   kind("v1", "ServiceAccount", "serviceaccounts"),
+  // What bounds a right is there before the right.
+  kind("admissionregistration.k8s.io/v1", "ValidatingAdmissionPolicy", "validatingadmissionpolicies", false),
+  kind("admissionregistration.k8s.io/v1", "ValidatingAdmissionPolicyBinding", "validatingadmissionpolicybindings", false),
   kind("rbac.authorization.k8s.io/v1", "ClusterRole", "clusterroles", false),
   kind("rbac.authorization.k8s.io/v1", "ClusterRoleBinding", "clusterrolebindings", false),
   kind("rbac.authorization.k8s.io/v1", "Role", "roles"),

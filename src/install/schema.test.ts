@@ -10,6 +10,7 @@ const SCHEMA = {
     name: { type: "string", pattern: "^[a-z]*$", maxLength: 3 },
     count: { type: "integer", minimum: 1, maximum: 5 },
     mode: { type: "string", enum: ["on", "off"] },
+    names: { type: "array", maxItems: 2, uniqueItems: true },
     list: { type: "array", items: { type: "object", additionalProperties: { type: "string" } } },
   },
 };
@@ -28,6 +29,8 @@ for (const [value, wrong] of [
   [{ name: "a", count: 6 }, ["`count` is more than 5"]],
   [{ name: "a", count: 1.5 }, ["`count` is not of type integer"]],
   [{ name: "a", mode: "maybe" }, ["`mode` is not one of on, off"]],
+  [{ name: "a", names: ["b", "c", "d"] }, ["`names` has more than 2 items"]],
+  [{ name: "a", names: ["b", "b"] }, ["`names` has an item twice"]],
   [{ name: "a", list: [{}, { a: 1 }] }, ["`list[1].a` is not of type string"]],
 ] as const) {
   test(`${JSON.stringify(value)} ${wrong.join(", ")}`, () => {

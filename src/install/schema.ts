@@ -46,6 +46,13 @@ const KEYWORDS: Readonly<Record<string, Keyword>> = {
   items: (value, wanted, { path, errors }) => {
     if (Array.isArray(value)) for (const [index, item] of value.entries()) check(item, wanted, `${path}[${index}]`, errors);
   },
+  maxItems: (value, wanted, { fail }) => {
+    if (Array.isArray(value) && value.length > Number(wanted)) fail(`has more than ${Number(wanted)} items`);
+  },
+  uniqueItems: (value, wanted, { fail }) => {
+    if (wanted === true && Array.isArray(value) && new Set(value.map((item) => JSON.stringify(item))).size < value.length)
+      fail("has an item twice");
+  },
   required: (value, wanted, { path, errors }) => {
     if (!isObject(value) || !Array.isArray(wanted)) return;
     for (const key of wanted) if (!Object.hasOwn(value, String(key))) errors.push(`has no \`${[path, key].filter(Boolean).join(".")}\``);

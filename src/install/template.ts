@@ -1,6 +1,7 @@
 /**
  * The part of Helm's template language that our chart is written in, and no more, so that `garrison install` and Helm make the same of the
- * same files: values by their path, `toJson` and `toPrettyJson`, `if`, `else` and `end`, comments, and `-` for the blanks beside an action.
+ * same files: values by their path, `toJson` and `toPrettyJson`, `if`, `else` and `end`, `range` over a list (within it `.` is the item, and
+ * `$` begins a path), comments, and `-` for the blanks beside an action.
  * Whatever else a template says is refused by its place. A test holds this against Helm itself.
  */
 import { AppError } from "../core/error.ts";
@@ -16,16 +17,49 @@ export function isObject(value: unknown): value is JsonObject {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
-type Part =
-  | { readonly kind: "text"; readonly text: string }
-  | { readonly kind: "value"; readonly path: string; readonly functions: readonly string[]; readonly where: string }
-  | { readonly kind: "if"; readonly path: string; readonly where: string }
-  | { readonly kind: "else" | "end"; readonly where: string };
+interface Value {
+  readonly kind: "value";
+  readonly path: string;
+  readonly functions: readonly string[];
+  readonly where: string;
+}
+
+type Leaf = { readonly kind: "text"; readonly text: string } | Value;
+
+interface Opening {
+  readonly kind: "if" | "range";
+  readonly path: string;
+  readonly where: string;
+}
+
+interface Closing {
+  readonly kind: "else" | "end";
+  readonly where: string;
+}
+
+type Part = Leaf | Opening | Closing;
+
+/** With what stands within it. */
+interface Block extends Opening {
+  readonly body: readonly Node[];
+  /** After its `else`. */
+  readonly otherwise: readonly Node[];
+}
+
+type Node = Leaf | Block;
+
+/** What paths begin at. */
+interface Scope {
+  /** `$`. */
+  readonly root: JsonObject;
+  /** `.`; all there is, outside every `range`. */
+  readonly dot: Json;
+}
 
 const ACTION = /\{\{(-?)\s*([\s\S]*?)\s*(-?)\}\}/g;
-const PATH = String.raw`\.[A-Za-z]\w*(?:\.[A-Za-z]\w*)*`;
-const VALUE = new RegExp(String.raw`^(${PATH})((?:\s*\|\s*[A-Za-z]+)*)$`);
-const IF = new RegExp(String.raw`^if\s+(${PATH})$`);
+const PATH = String.raw`\$?\.[A-Za-z]\w*(?:\.[A-Za-z]\w*)*`;
+const VALUE = new RegExp(String.raw`^(${PATH}|\.)((?:\s*\|\s*[A-Za-z]+)*)$`);
+const BLOCK = new RegExp(String.raw`^(if|range)\s+(${PATH})$`);
 
 /** Go's JSON has its keys in order. */
 function sorted(value: Json): Json {
@@ -46,15 +80,15 @@ const FUNCTIONS: Readonly<Record<string, (value: Json) => string>> = {
 };
 
 function refused(where: string, what: string): AppError {
-  const help = "a template of the chart has values, `toJson`, `toPrettyJson`, `if`, `else`, `end` and comments";
+  const help = "a template of the chart has values, `toJson`, `toPrettyJson`, `if`, `else`, `range`, `end` and comments";
   return new AppError("invalid-configuration", what, { where, help });
 }
 
 function readAction(action: string, where: string): Part {
   if (action.startsWith("/*") && action.endsWith("*/")) return { kind: "text", text: "" };
   if (action === "else" || action === "end") return { kind: action, where };
-  const [, condition] = IF.exec(action) ?? [];
-  if (condition !== undefined) return { kind: "if", path: condition, where };
+  const [, block, of] = BLOCK.exec(action) ?? [];
+  if (block !== undefined && of !== undefined) return { kind: block === "if" ? "if" : "range", path: of, where };
   const [, path, pipe = ""] = VALUE.exec(action) ?? [];
   if (path === undefined) throw refused(where, `\`${action}\` is not understood`);
   const functions = pipe
@@ -85,9 +119,48 @@ function split(text: string, name: string): readonly Part[] {
   return parts;
 }
 
-function lookUp(data: JsonObject, path: string, where: string): Json {
-  let value: Json | undefined = data;
-  for (const key of path.slice(1).split(".")) value = isObject(value) && Object.hasOwn(value, key) ? value[key] : undefined;
+function isOpening(part: Part): part is Opening {
+  return part.kind === "if" || part.kind === "range";
+}
+
+function isClosing(part: Part): part is Closing {
+  return part.kind === "else" || part.kind === "end";
+}
+
+/** The parts up to the `else` or `end` that closes what they stand in, which is left; `parts` loses what is read. */
+function readNodes(parts: Part[]): readonly Node[] {
+  const nodes: Node[] = [];
+  for (let part = parts[0]; part !== undefined && !isClosing(part); part = parts[0]) {
+    parts.shift();
+    nodes.push(isOpening(part) ? readBlock(part, parts) : part);
+  }
+  return nodes;
+}
+
+function readBlock(opening: Opening, parts: Part[]): Block {
+  const { kind, where } = opening;
+  const body = readNodes(parts);
+  const hasElse = kind === "if" && parts[0]?.kind === "else";
+  if (hasElse) parts.shift();
+  const otherwise = hasElse ? readNodes(parts) : [];
+  const closing = parts.shift();
+  if (closing?.kind === "else") throw refused(closing.where, "`else` without an `if`");
+  if (closing === undefined) throw refused(where, `${kind === "if" ? "an" : "a"} \`${kind}\` has no \`end\``);
+  return { ...opening, body, otherwise };
+}
+
+function readTemplate(text: string, name: string): readonly Node[] {
+  const parts = [...split(text, name)];
+  const nodes = readNodes(parts);
+  const [stray] = parts;
+  if (stray !== undefined && isClosing(stray)) throw refused(stray.where, `\`${stray.kind}\` without an \`if\``);
+  return nodes;
+}
+
+function lookUp({ root, dot }: Scope, path: string, where: string): Json {
+  const [, keys = ""] = path.split(/^\$?\./);
+  let value: Json | undefined = path.startsWith("$") ? root : dot;
+  for (const key of keys.split(".").filter(Boolean)) value = isObject(value) && Object.hasOwn(value, key) ? value[key] : undefined;
   if (value === undefined) throw refused(where, `there is no value \`${path}\``);
   return value;
 }
@@ -98,31 +171,27 @@ function holds(value: Json): boolean {
   return Boolean(value);
 }
 
-function insert(part: Extract<Part, { kind: "value" }>, data: JsonObject): string {
-  const value = part.functions.reduce<Json>((piped, name) => FUNCTIONS[name]?.(piped) ?? null, lookUp(data, part.path, part.where));
+function insert({ path, functions, where }: Value, scope: Scope): string {
+  const value = functions.reduce<Json>((piped, name) => FUNCTIONS[name]?.(piped) ?? null, lookUp(scope, path, where));
   if (typeof value === "string") return value;
-  throw refused(part.where, `\`${part.path}\` is no text: it needs \`toJson\``);
+  throw refused(where, `\`${path}\` is no text: it needs \`toJson\``);
+}
+
+function renderNode(node: Node, scope: Scope): string {
+  if (node.kind === "text") return node.text;
+  if (node.kind === "value") return insert(node, scope);
+  const { path, where } = node;
+  const value = lookUp(scope, path, where);
+  if (node.kind === "if") return renderNodes(holds(value) ? node.body : node.otherwise, scope);
+  if (!Array.isArray(value)) throw refused(where, `\`${path}\` is no list`);
+  return value.map((dot: Json) => renderNodes(node.body, { ...scope, dot })).join("");
+}
+
+function renderNodes(nodes: readonly Node[], scope: Scope): string {
+  return nodes.map((node) => renderNode(node, scope)).join("");
 }
 
 /** The text of a template with its values in place. Throws `invalid-configuration` for what is not of the language, with its line. */
 export function renderTemplate(text: string, data: JsonObject, name: string): string {
-  let out = "";
-  // Of each `if` that is open: whether what stands there now is taken.
-  const open: { taken: boolean; elsewhere: boolean }[] = [];
-  for (const part of split(text, name)) {
-    const innermost = open.at(-1);
-    const live = open.every(({ taken }) => taken);
-    if (part.kind === "text") out += live ? part.text : "";
-    else if (part.kind === "value") out += live ? insert(part, data) : "";
-    else if (part.kind === "if") open.push({ taken: live && holds(lookUp(data, part.path, part.where)), elsewhere: false });
-    else if (innermost === undefined || (part.kind === "else" && innermost.elsewhere))
-      throw refused(part.where, `\`${part.kind}\` without an \`if\``);
-    else if (part.kind === "end") open.pop();
-    else {
-      const outer = open.slice(0, -1).every(({ taken }) => taken);
-      Object.assign(innermost, { taken: outer && !innermost.taken, elsewhere: true });
-    }
-  }
-  if (open.length > 0) throw refused(name, "an `if` has no `end`");
-  return out;
+  return renderNodes(readTemplate(text, name), { root: data, dot: data });
 }

@@ -95,7 +95,11 @@ describe("admitMeshConfig", () => {
     const told = (code: "GAR0320" | "GAR0321") => ({ code, message: "roots", place: meta("istio-system/istio").place });
     const check = (code: "GAR0320" | "GAR0321") => () => [told(code)];
     const other = configMap({ trustDomain: CORP, pathNormalization: "NONE" });
-    assert.deepEqual(admitMeshConfig(given, fixed, [other], [good], check("GAR0320")), { objects: [good], diagnostics: [told("GAR0320")] });
+    assert.deepEqual(admitMeshConfig(given, fixed, [other], [good], check("GAR0320")), {
+      objects: [good],
+      diagnostics: [told("GAR0320")],
+      refused: other,
+    });
     assert.deepEqual(admitMeshConfig(given, fixed, [other], [good], check("GAR0321")), {
       objects: [other],
       diagnostics: [told("GAR0321")],

@@ -67,6 +67,8 @@ function strayConfigMaps(given: MeshSettings, objects: readonly MeshObject[]): r
 export interface Admitted<O extends MeshObject> {
   readonly objects: readonly O[];
   readonly diagnostics: readonly Diagnostic[];
+  /** The mesh's configuration that gave way; absent where it was admitted, or there is none. */
+  readonly refused?: O;
 }
 
 /** What is wrong with a mesh's configuration that its fields alone do not tell; `settings` are those that it comes to. */
@@ -100,5 +102,5 @@ export function admitMeshConfig<O extends MeshObject>(
   const diagnostics = [...stray, ...contradictionsTold(given, fixed, objects, place), ...checked];
   if (diagnostics.every((each) => severityOf(each) === "warning")) return { objects, diagnostics };
   const kept = [...objects.filter((object) => object !== present), ...(last === undefined ? [] : [last])];
-  return { objects: kept, diagnostics };
+  return { objects: kept, diagnostics, ...(present === undefined ? {} : { refused: present }) };
 }

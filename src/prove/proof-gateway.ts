@@ -1,6 +1,6 @@
 /**
- * A gateway as it is proved: at an address of its own, by a certificate made for the proof, and with every request that is
- * allowed led to the application. What servers ask of outsiders' certificates is left out: an outsider of a question has met it.
+ * A gateway as it is proved: at an address of its own, by a certificate made for the proof, and with every route that leads to a
+ * service led to the application. What servers ask of outsiders' certificates is left out: an outsider of a question has met it.
  */
 import type { GatewayListener, ServerPolicy } from "../compile/gateway-policy.ts";
 import type { GatewayPolicy, UpstreamService } from "../compile/workload-policy.ts";
@@ -28,11 +28,14 @@ function application(port: number): UpstreamService {
 
 function placedServer(server: ServerPolicy): ServerPolicy {
   const { security } = server;
-  const match = { path: undefined, method: undefined, authority: undefined, headers: [] };
+  const service = `${HOST}:${PORT}`;
   return {
     ...server,
     security: security.kind === "outside" ? { ...security, certificate: CERTIFICATE, clients: undefined } : security,
-    hosts: [{ host: "*", routes: [{ match, action: { kind: "forward", service: `${HOST}:${PORT}` } }] }],
+    hosts: server.hosts.map(({ host, routes }) => ({
+      host,
+      routes: routes.map(({ match, action }) => ({ match, action: action.kind === "forward" ? { ...action, service } : action })),
+    })),
   };
 }
 

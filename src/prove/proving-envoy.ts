@@ -11,6 +11,7 @@ import { systemTimers } from "../agent/timers.ts";
 import { withForwarded, withTokens } from "../analyze/asked-head.ts";
 import { type Entrance, entranceFor } from "../analyze/entrance.ts";
 import { hostOf, type Outcome } from "../analyze/evaluate.ts";
+import type { Unrouted } from "../analyze/route.ts";
 import type { TestRequest } from "../analyze/test-request.ts";
 import type { NewAuditRecord } from "../audit/record.ts";
 import type { InboundListener, WorkloadPolicy } from "../compile/workload-policy.ts";
@@ -115,15 +116,28 @@ export class ProvingEnvoy {
     return placed;
   }
 
-  /** The answers, in order. */
+  /** The answers, in order. Rejects where one has none. */
   async ask(questions: readonly PlacedQuestion[]): Promise<readonly Outcome[]> {
-    const seen = await inTurns(questions, (question) => this.#askOne(question));
-    const records = await this.#controlPlane.records(seen.flatMap((one) => (isLogged(one) ? [one.key] : [])));
+    return (await this.askEach(questions)).map((answer) => {
+      if (answer instanceof Error) throw answer;
+      return answer;
+    });
+  }
+
+  /** The answers, in order; an error for a question that has none, which is no matter of the others. */
+  async askEach(questions: readonly PlacedQuestion[]): Promise<readonly (Outcome | Error)[]> {
+    const seen = await inTurns(questions, (question) => this.#askOne(question).catch(asError));
+    const records = await this.#controlPlane.records(seen.flatMap((one) => (!(one instanceof Error) && isLogged(one) ? [one.key] : [])));
     return seen.map((one, index) => {
+      if (one instanceof Error) return one;
       if (!isLogged(one)) return undecided(one);
-      const outcome = outcomeOf(one, records.get(one.key));
-      checkTold(one, outcome, questions[index]?.policy.tellsDenials === true);
-      return outcome;
+      try {
+        const outcome = outcomeOf(one, records.get(one.key));
+        checkTold(one, outcome, questions[index]?.policy.tellsDenials === true);
+        return outcome;
+      } catch (thrown) {
+        return asError(thrown);
+      }
     });
   }
 
@@ -167,7 +181,7 @@ export class ProvingEnvoy {
     return outsider === true ? { roots: this.#ca.material(OWN_IDENTITY).roots } : undefined;
   }
 
-  #askOne({ policy, request }: PlacedQuestion): Promise<Seen> {
+  async #askOne({ policy, request }: PlacedQuestion): Promise<Seen> {
     const listener = entranceFor(policy, request) ?? unserved(policy, request);
     const signed = withTokens(withForwarded(policy, request), (claims) => this.#issuer.token(claims));
     return ask({
@@ -201,12 +215,26 @@ function merge(policies: readonly WorkloadPolicy[]): ReadonlyMap<string, Readonl
       for (const [name, { body }] of resources) {
         const next = resource(name, body);
         if ((known.get(name)?.version ?? next.version) !== next.version)
-          throw new Error(`two workloads of a proof need different resources of the name \`${name}\`: give their ports other numbers`);
+          throw new Error(`two workloads of a proof need different resources of the name \`${name}\`: ask them apart (\`together\`)`);
         known.set(name, next);
       }
     }
   }
   return merged;
+}
+
+/** What one Envoy can serve at a time: the ports of one number must speak one protocol. */
+export function together(policies: readonly WorkloadPolicy[]): readonly (readonly WorkloadPolicy[])[] {
+  const groups: { readonly policies: WorkloadPolicy[]; readonly protocols: Map<number, string> }[] = [];
+  for (const policy of policies) {
+    const fits = ({ protocols }: { readonly protocols: ReadonlyMap<number, string> }) =>
+      policy.inbound.every(({ port, protocol }) => (protocols.get(port) ?? protocol) === protocol);
+    const group = groups.find(fits) ?? { policies: [], protocols: new Map<number, string>() };
+    if (group.policies.length === 0) groups.push(group);
+    group.policies.push(policy);
+    for (const { port, protocol } of policy.inbound) group.protocols.set(port, protocol);
+  }
+  return groups.map((group) => group.policies);
 }
 
 // === What came of a request ===
@@ -226,24 +254,33 @@ const EFFECT_OF_ANSWER = new Map<Seen["answer"], Outcome["effect"]>([
   [403, "deny"],
 ]);
 
+/** What a gateway answers by itself to a request that its rules let pass. */
+const UNROUTED = [301, 404, 421, 503] as const satisfies readonly Unrouted["status"][];
+
 /** The effect is what the client saw, and the record must agree. */
 function outcomeOf({ answer }: Seen, record: NewAuditRecord | undefined): Outcome {
   if (record === undefined) throw new Error("there is no record");
   const { effect, origin, audit, detail, dryRun = "", dryRunOrigin = "" } = record;
   const seen = EFFECT_OF_ANSWER.get(answer);
+  const unrouted = UNROUTED.find((status) => status === answer);
+  const tried = dryRun === "" ? {} : { dryRun: { effect: dryRun, by: dryRunOrigin } };
+  if (effect === "allow" && unrouted !== undefined) return { effect: "refused", by: "", audit, why: detail, status: unrouted, ...tried };
   // A token for another audience gets 403 as well.
   const agree = answer === "closed" ? effect !== "allow" : effect === (seen ?? "refused") || (answer === 403 && effect === "refused");
   if (!agree) throw new Error(`the client saw ${answer}, the record says ${effect} by ${origin} (${detail})`);
   const status: Pick<Outcome, "status"> = effect === "refused" && (answer === 401 || answer === 403) ? { status: answer } : {};
-  const tried = dryRun === "" ? {} : { dryRun: { effect: dryRun, by: dryRunOrigin } };
   return { effect, by: origin, audit, why: detail, ...status, ...tried };
 }
 
 /** What a denied client is told is what the record says, and nobody else is told anything. */
 function checkTold({ answer, deniedBy }: Seen, { effect, by, status }: Outcome, tellsDenials: boolean): void {
-  const origin = effect === "deny" && answer !== "closed" ? by : status === undefined ? undefined : DENIED_BY_TOKEN;
+  const origin = effect === "deny" && answer !== "closed" ? by : status === 401 || status === 403 ? DENIED_BY_TOKEN : undefined;
   const expected = tellsDenials ? origin : undefined;
   if (deniedBy !== expected) throw new Error(`the client was told ${deniedBy}, and the record says ${expected ?? "nothing to tell"}`);
+}
+
+function asError(thrown: unknown): Error {
+  return thrown instanceof Error ? thrown : new Error(String(thrown));
 }
 
 async function inTurns<T, R>(items: readonly T[], work: (item: T) => Promise<R>): Promise<readonly R[]> {

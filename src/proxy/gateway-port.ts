@@ -3,6 +3,7 @@ import type { Socket } from "node:net";
 import type { TLSSocket } from "node:tls";
 import { isDeepStrictEqual } from "node:util";
 import type { GatewayListener, ServerPolicy } from "../compile/gateway-policy.ts";
+import { RouteTable } from "../compile/route-choice.ts";
 import { serverFor } from "../compile/server-choice.ts";
 import type { ServiceEndpoint, UpstreamService } from "../compile/workload-policy.ts";
 import { AppError } from "../core/error.ts";
@@ -11,8 +12,8 @@ import { describeConnection, type PeerConnection } from "./client-facts.ts";
 import { type ClientHello, clientHello } from "./client-hello.ts";
 import type { Credentials } from "./credentials.ts";
 import type { ExternalAuthorization } from "./external-authorization.ts";
-import { RouteTable } from "./gateway-routes.ts";
 import type { GatewaySecrets } from "./gateway-secrets.ts";
+import { valuesOf } from "./headers.ts";
 import { HttpConnections } from "./http-connections.ts";
 import { type Forwarding, InboundHttp } from "./inbound-http.ts";
 import type { Limits } from "./limits.ts";
@@ -226,7 +227,9 @@ export class GatewayPort {
   }
 
   #forward(head: RequestHead, { server = "" }: PeerConnection): Forwarding {
-    const action = this.#servers.get(server)?.routes.choose(head);
+    const { method, authority, path } = head;
+    const asked = { method, authority, path: path.path, linesOf: (name: string) => valuesOf(head.headers, name) };
+    const action = this.#servers.get(server)?.routes.choose(asked);
     const reply = (status: number, text: string, headers = NO_HEADERS): Forwarding => ({ kind: "reply", status, text, headers });
     switch (action?.kind) {
       case undefined:

@@ -3,8 +3,9 @@ import { viewsOf } from "../analyze/workload-view.ts";
 import type { AuditHandler } from "../audit/http.ts";
 import type { Authority } from "../ca/authority.ts";
 import { formatBundle } from "../ca/federation/bundle-format.ts";
+import type { FederatedDomainStatus } from "../ca/federation/federated-domain.ts";
 import type { Federation } from "../ca/federation/federation.ts";
-import type { MeshRoots } from "../ca/federation/mesh-roots.ts";
+import type { MeshRoots, MeshRootsStatus } from "../ca/federation/mesh-roots.ts";
 import { authorityRoutes } from "../ca/http.ts";
 import type { JoinTokens } from "../ca/join-tokens.ts";
 import type { JwtSvidRecord } from "../ca/jwt-svid-record.ts";
@@ -102,6 +103,11 @@ function workloadAsked({ searchParams }: URL): string {
   throw new AppError("invalid-argument", "the request names no workload", { help: "add `?workload=NAMESPACE/NAME`" });
 }
 
+/** The trust domains of the federation's file, and those whose roots the MeshConfig names. */
+function federationOf({ federation, meshRoots }: AdminContext): readonly (FederatedDomainStatus | MeshRootsStatus)[] {
+  return [...(federation?.statuses ?? []), ...meshRoots.statuses];
+}
+
 /** The routes of a control plane. */
 export function adminRoutes(context: AdminContext): AdminRoutes {
   const { mesh } = context;
@@ -117,6 +123,8 @@ export function adminRoutes(context: AdminContext): AdminRoutes {
       ca: context.authority.status,
       serving: context.serving.status,
       clusters: context.clusters(),
+      federation: federationOf(context),
+      jwks: context.jwks.statuses(),
       ...meshStatus(mesh.current, context.connections()),
     }),
     "GET /v1/workloads": () => workloadSummaries(mesh.current),
@@ -134,7 +142,7 @@ export function adminRoutes(context: AdminContext): AdminRoutes {
       authoritiesAnswer(context.authority, context.trust, context.meshRoots, context.connections(), context.clock),
     "GET /v1/ca/trust": () => trustStatus(context.trust, context.connections()),
     "GET /v1/clusters": () => context.clusters(),
-    "GET /v1/federation": () => [...(context.federation?.statuses ?? []), ...context.meshRoots.statuses],
+    "GET /v1/federation": () => federationOf(context),
     "GET /v1/federation/bundle": () => ({ bundle: formatBundle(context.trust.source.own) }),
     "GET /v1/mtls": context.mtls,
     "GET /v1/audit": ({ url }, response) => context.audit({ url }, response),

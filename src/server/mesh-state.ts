@@ -112,12 +112,12 @@ export class MeshState {
 
   /** Compiles a configuration and puts it in force. */
   apply(configuration: Configuration): void {
-    const unusable = this.#usable.take(configuration.objects);
+    const { diagnostics: decoded, statuses = [] } = configuration;
+    const kept = once(() => new Set(statuses.flatMap(({ key, state }) => (state === "kept" ? [key] : []))));
+    const unusable = this.#usable.take(configuration.objects, (key) => kept().has(key));
     const usable = this.#usable.current;
     const compiled = this.#compile();
-    const { diagnostics: decoded, statuses = [] } = configuration;
     const before = once(() => [...decoded, ...unusable, ...checkReferences(compiled.snapshot, usable.objects)]);
-    const kept = once(() => new Set(statuses.flatMap(({ key, state }) => (state === "kept" ? [key] : []))));
     this.#given = { generation: this.#given.generation + 1, kept, before };
     this.#publish(viewOf(compiled, this.#given));
     this.#tellSoon();

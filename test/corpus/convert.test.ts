@@ -65,6 +65,21 @@ describe("garrison convert", () => {
     });
   }
 
+  it("asks for a token rather too often than too seldom where paths have no equal, and keeps mutual TLS", () => {
+    const side = newSide(readFileSync(join(FOLDER, "no-equal-paths.in.yaml"), "utf8"));
+    const [web, , , , , , cart] = PLACES;
+    const effects = (at = web ?? assert.fail(), from?: string) =>
+      ["/health", "/items", "/items/1", "/reviews"].map((path) => {
+        const [asked] = fc.sample(request, 1);
+        return side.effect(at, { ...(asked ?? assert.fail()), from, path });
+      });
+    const peer = "spiffe://cluster.local/ns/shop/sa/api";
+    assert.deepEqual(effects(web, peer), ["allow", "deny", "deny", "deny"]);
+    assert.deepEqual(effects(web), ["refused", "refused", "refused", "refused"]);
+    assert.deepEqual(effects(cart, peer), ["deny", "deny", "deny", "allow"]);
+    assert.deepEqual(effects(cart), ["deny", "deny", "deny", "allow"]);
+  });
+
   it("writes files of the same names, with other objects as they were, and never over one that exists", (t) => {
     const folder = inputFolder(t, "peers");
     assert.equal(runConvert(folder, "old", "-o", "new").status, 0);

@@ -72,8 +72,8 @@ export function readCases(text: string, name: string): CorpusFile {
 
 /** A case asserts the reason as well, and is found by its name. */
 function badTests(tests: readonly TestCase[]): readonly string[] {
-  const unreasoned = tests.filter(({ expect, by }) => by === undefined && expect !== "refused" && expect !== 401 && expect !== 403);
-  const reasoned = tests.filter(({ expect, by }) => by !== undefined && (expect === "refused" || expect === 401));
+  const unreasoned = tests.filter(({ expect, by }) => by === undefined && (expect === "allow" || expect === "deny" || expect === 200));
+  const reasoned = tests.filter(({ expect, by }) => by !== undefined && !["allow", "deny", 200, 403].includes(expect));
   const names = tests.map(({ name }) => name);
   const twice = names.filter((name, index) => names.indexOf(name) !== index);
   return [

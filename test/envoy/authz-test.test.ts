@@ -42,6 +42,57 @@ describe("garrison authz test --engine envoy", { skip, timeout: 120_000 }, () =>
   });
 });
 
+/** Two workloads with one port number and two protocols, which one Envoy cannot have at a time. */
+const TWICE = `apiVersion: v1
+kind: ServiceAccount
+metadata: { name: web, namespace: two }
+---
+apiVersion: v1
+kind: ServiceAccount
+metadata: { name: db, namespace: two }
+---
+apiVersion: networking.istio.io/v1
+kind: WorkloadEntry
+metadata: { name: web, namespace: two }
+spec: { address: 127.0.0.1, serviceAccount: web, labels: { app: web } }
+---
+apiVersion: networking.istio.io/v1
+kind: WorkloadEntry
+metadata: { name: db, namespace: two }
+spec: { address: 127.0.0.2, serviceAccount: db, labels: { app: db } }
+---
+apiVersion: networking.istio.io/v1
+kind: Sidecar
+metadata: { name: web, namespace: two }
+spec:
+  workloadSelector: { labels: { app: web } }
+  ingress: [{ port: { number: 28080, protocol: HTTP, name: http }, defaultEndpoint: "127.0.0.1:18080" }]
+---
+apiVersion: networking.istio.io/v1
+kind: Sidecar
+metadata: { name: db, namespace: two }
+spec:
+  workloadSelector: { labels: { app: db } }
+  ingress: [{ port: { number: 28080, protocol: TCP, name: tcp }, defaultEndpoint: "127.0.0.1:18081" }]
+`;
+
+test("workloads that need two Envoys, and a test that has no answer, keep no other from being asked", {
+  skip,
+  timeout: 120_000,
+}, async (t) => {
+  const two = new Place(t, { "two.yaml": TWICE });
+  const asked = `tests:
+  - { name: web, workload: two/web, request: { from: "spiffe://cluster.local/ns/two/sa/db" }, expect: allow, by: no-policy }
+  - { name: db, workload: two/db, request: { from: "spiffe://cluster.local/ns/two/sa/web" }, expect: allow, by: no-policy }
+  - { name: no account, workload: two/db, request: { from: "two/web", protocol: http }, expect: allow }
+  - { name: nowhere, workload: two/db, request: { from: plaintext, port: 9 }, expect: refused }
+`;
+  const { exit, stdout } = await garrison(["authz", "test", fileOf(asked), "-f", two.config, "--engine", "envoy"]);
+  assert.match(stdout, /no account \(two\/db\): port 28080 of `two\/db` speaks tcp, not http\n/);
+  assert.match(stdout, /\n3 as expected, 1 not by Envoy/);
+  assert.equal(exit, 1);
+});
+
 test("an engine that is none is refused", async () => {
   const { exit, stderr } = await garrison(["authz", "test", fileOf(RIGHT), "-f", place.config, "--engine", "istio"]);
   assert.equal(exit, 2);

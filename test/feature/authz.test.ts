@@ -115,6 +115,23 @@ describe("garrison authz on a folder", { timeout: 120_000 }, () => {
     assert.equal(JSON.parse(refused.stdout).effect, "refused");
   });
 
+  test("explain ends with 5 where it hangs on what nobody here knows, and with 1 where that does not matter", async () => {
+    const fetched = `apiVersion: security.istio.io/v1
+kind: RequestAuthentication
+metadata: { name: tokens, namespace: shop }
+spec: { selector: { matchLabels: { app: server } }, jwtRules: [{ issuer: "https://issuer.example.org", jwksUri: "https://issuer.example.org/keys" }] }
+`;
+    const unknown = new Place({ after }, { ...meshFiles(UNUSED_PORTS), "tokens.yaml": fetched });
+    const part = (value: object) => Buffer.from(JSON.stringify(value)).toString("base64url");
+    const token = `${part({ alg: "ES256", kid: "a" })}.${part({ iss: "https://issuer.example.org", sub: "alice" })}.${"A".repeat(86)}`;
+    const explain = (...more: readonly string[]) =>
+      garrison(["authz", "explain", SERVER, "-f", unknown.config, "--path", "/open", "--token", token, ...more]);
+    const hanging = await explain("--from", "shop/client");
+    assert.match(hanging.stdout, /^UNKNOWN: a token is of an issuer whose keys are fetched/m);
+    assert.equal(hanging.exit, 5);
+    assert.equal((await explain("--from", "plaintext")).exit, 1);
+  });
+
   test("test ends with 0 where all is as expected, and with 1 and the place of each failure where not", async () => {
     const right = await offline("authz", "test", fileOf("right.yaml", READ));
     assert.deepEqual([right.exit, right.stdout], [0, "2 as expected, 0 not\n"]);

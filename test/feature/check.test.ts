@@ -276,6 +276,16 @@ const MISTAKES = {
     at: [6, 7],
     told: /^a source of ALLOW rule `shop\/g219\[0\]` never matches: `ipBlocks` must be `10\.0\.0\.0\/8`, and `192\.0\.2\.7` too$/,
   },
+  GAR0223: {
+    text: `apiVersion: security.istio.io/v1\nkind: RequestAuthentication\nmetadata: { name: g223, namespace: default }\nspec: { selector: { matchLabels: { app: g223 } }, jwtRules: [{ issuer: "https://a.example" }, { jwksUri: "https://b.example/keys" }] }\n`,
+    at: [1, 1],
+    told: /^`jwtRules\[1\]` of RequestAuthentication `default\/g223` names no `issuer`: whatever a token says of its issuer counts, if the rule's keys have signed it$/,
+  },
+  GAR0224: {
+    text: `apiVersion: security.istio.io/v1\nkind: RequestAuthentication\nmetadata: { name: g224, namespace: default }\nspec: { selector: { matchLabels: { app: g224 } }, jwtRules: [{ issuer: "https://a.example", jwksUri: "https://10.1.2.3/keys" }] }\n`,
+    at: [1, 1],
+    told: /^the keys of `jwtRules\[0\]` of RequestAuthentication `default\/g224` are not fetched: the address `10\.1\.2\.3` is not on the public internet$/,
+  },
   GAR0230: {
     text: `apiVersion: networking.istio.io/v1\nkind: Sidecar\nmetadata: { name: g230, namespace: shop }\nspec:\n  workloadSelector: { labels: { app: g230 } }\n  egress:\n    - hosts: ["./*"]\n---\n${ENTRY}metadata: { name: g230, namespace: shop }\nspec: { address: 10.9.9.30, serviceAccount: client, labels: { app: g230 } }\n`,
     at: [7, 7],
@@ -314,17 +324,17 @@ const MISTAKES = {
     told: /^DestinationRule `shop\/g401` is for `nobody\.shop\.svc\.cluster\.local`, and no Service or ServiceEntry has that host$/,
   },
   GAR0402: {
-    text: `${RULE}metadata: { name: g402, namespace: shop }\nspec: { host: server, workloadSelector: { matchLabels: { app: g402 } }, trafficPolicy: { tls: { mode: DISABLE } } }\n---\n${caller("g402", 20_010, "shop/server.shop.svc.cluster.local")}`,
+    text: `${RULE}metadata: { name: g402, namespace: shop }\nspec: { host: server, workloadSelector: { matchLabels: { app: g402 } }, trafficPolicy: { tls: { mode: DISABLE } } }\n`,
     at: [1, 1],
     told: /^DestinationRule `shop\/g402` says mode DISABLE for `shop\/server`, whose ports take only mutual TLS .*: shop\/server:20001$/,
   },
   GAR0403: {
-    text: `${RULE}metadata: { name: g403, namespace: shop }\nspec: { host: g403.example.com, trafficPolicy: { tls: { mode: SIMPLE, insecureSkipVerify: true } } }\n---\n${SERVICE_ENTRY}metadata: { name: g403, namespace: shop }\nspec: { hosts: [g403.example.com], resolution: DNS, ports: [{ number: 80, name: http }] }\n---\n${caller("g403", 20_011, "shop/g403.example.com")}`,
+    text: `${RULE}metadata: { name: g403, namespace: shop }\nspec: { host: g403.example.com, trafficPolicy: { tls: { mode: SIMPLE, insecureSkipVerify: true } } }\n---\n${SERVICE_ENTRY}metadata: { name: g403, namespace: shop }\nspec: { hosts: [g403.example.com], resolution: DNS, ports: [{ number: 80, name: http }] }\n`,
     at: [1, 1],
     told: /^DestinationRule `shop\/g403` says `insecureSkipVerify`: whoever answers is taken for `shop\/g403\.example\.com`$/,
   },
   GAR0404: {
-    text: `${SERVICE_ENTRY}metadata: { name: g404, namespace: shop }\nspec: { hosts: [g404.internal], location: MESH_INTERNAL, resolution: STATIC, ports: [{ number: 80, name: http }], endpoints: [{ address: 10.1.2.3 }] }\n---\n${caller("g404", 20_012, "shop/g404.internal")}`,
+    text: `${SERVICE_ENTRY}metadata: { name: g404, namespace: shop }\nspec: { hosts: [g404.internal], location: MESH_INTERNAL, resolution: STATIC, ports: [{ number: 80, name: http }], endpoints: [{ address: 10.1.2.3 }] }\n`,
     at: [1, 1],
     told: /^service `shop\/g404\.internal` has endpoints of which nothing says who runs there, and which are not used: 10\.1\.2\.3:80$/,
   },

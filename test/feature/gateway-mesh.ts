@@ -1,5 +1,6 @@
 /** A mesh in YAML with a gateway for outsiders, a proxy in the middle, and `shop/orders`, which trusts only these two. */
 import type { OutsideCertificate } from "../fakes/outside-ca.ts";
+import { sidecar } from "./mesh.ts";
 
 export interface GatewayPorts {
   readonly http: number;
@@ -187,22 +188,11 @@ spec: { selector: { app: proxy }, ports: [{ name: http, port: ${middle} }] }
 }
 
 function sidecars({ orders, application, outbound }: GatewayPorts): string {
-  return `apiVersion: networking.istio.io/v1
-kind: Sidecar
-metadata: { name: orders, namespace: shop }
-spec:
-  workloadSelector: { labels: { app: orders } }
-  ingress: [{ port: { number: ${orders}, protocol: HTTP, name: http }, defaultEndpoint: "127.0.0.1:${application}" }]
----
-apiVersion: networking.istio.io/v1
-kind: Sidecar
-metadata: { name: client, namespace: shop }
-spec:
-  workloadSelector: { labels: { app: client } }
-  egress:
-    - { port: { number: ${outbound}, protocol: HTTP, name: http }, hosts: [middle/proxy.middle.svc.cluster.local] }
----
+  const ingress = `  ingress: [{ port: { number: ${orders}, protocol: HTTP, name: http }, defaultEndpoint: "127.0.0.1:${application}" }]
 `;
+  const egress = `  egress: [{ port: { number: ${outbound}, protocol: HTTP, name: http }, hosts: [middle/proxy.middle.svc.cluster.local] }]
+`;
+  return `${sidecar("orders", ingress)}${sidecar("client", egress)}---\n`;
 }
 
 const NAMESPACES = ["edge", "middle", "shop"].map((name) => `apiVersion: v1\nkind: Namespace\nmetadata: { name: ${name} }\n---\n`).join("");

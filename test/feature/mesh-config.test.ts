@@ -100,7 +100,9 @@ describe("a mesh with a configuration of its own", { timeout: 120_000 }, () => {
     assert.equal(await admitted("//open"), 0);
 
     place.write("istio.yaml", configMap("trustDomain: corp.example\npathNormalisation: {}"));
-    await place.untilStatus("the mistake", ({ diagnostics }) => diagnostics[0]?.text.includes("GAR0003") === true);
+    const mistaken = await place.untilStatus("the mistake", ({ diagnostics }) => diagnostics[0]?.text.includes("GAR0003") === true);
+    // What was refused before is in no file any more.
+    assert.equal(mistaken.diagnostics.length, 1, JSON.stringify(mistaken.diagnostics));
     assert.equal(await admitted("//open"), 0);
 
     place.remove("istio.yaml");

@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { describe, test } from "node:test";
 import { until } from "../fakes/processes.ts";
 import { GarrisonProcess, garrison, type Scope } from "./garrison.ts";
-import { pickPort } from "./mesh.ts";
+import { account, NAMESPACES, peerAuthentication, pickPort, sidecar } from "./mesh.ts";
 import { Place } from "./place.ts";
 
 interface Ports {
@@ -22,48 +22,37 @@ interface Ports {
 /** Addresses of one machine stand for machines; the operator names them, since all connections come from 127.0.0.1. */
 const [ANNA, BERT] = ["127.0.0.2", "127.0.0.3"];
 
-function account(name: string): string {
-  return `apiVersion: v1
+function serviceAccount(name: string): string {
+  return `---
+apiVersion: v1
 kind: ServiceAccount
 metadata: { name: ${name}, namespace: shop }
----
 `;
 }
 
-function meshYaml({ inbound, application, outbound }: Ports): string {
-  return `apiVersion: v1
-kind: Namespace
-metadata: { name: shop }
----
-${["web", "client", "other"].map(account).join("")}apiVersion: networking.istio.io/v1
-kind: WorkloadEntry
-metadata: { name: client, namespace: shop }
-spec: { address: 127.0.0.1, serviceAccount: client, labels: { app: client } }
----
+function service(inbound: number): string {
+  return `---
 apiVersion: v1
 kind: Service
 metadata: { name: web, namespace: shop }
 spec: { selector: { app: web }, ports: [{ name: http, port: 80, targetPort: ${inbound} }] }
----
-apiVersion: networking.istio.io/v1
-kind: Sidecar
-metadata: { name: web, namespace: shop }
-spec:
-  workloadSelector: { labels: { app: web } }
-  ingress: [{ port: { number: ${inbound}, protocol: HTTP, name: http }, defaultEndpoint: "0.0.0.0:${application}" }]
----
-apiVersion: networking.istio.io/v1
-kind: Sidecar
-metadata: { name: client, namespace: shop }
-spec:
-  workloadSelector: { labels: { app: client } }
-  egress: [{ port: { number: ${outbound}, protocol: HTTP, name: http }, bind: 127.0.0.1, hosts: ["shop/web.shop.svc.cluster.local"] }]
----
-apiVersion: security.istio.io/v1
-kind: PeerAuthentication
-metadata: { name: default, namespace: shop }
-spec: { mtls: { mode: STRICT } }
 `;
+}
+
+function meshYaml({ inbound, application, outbound }: Ports): string {
+  const ingress = `  ingress: [{ port: { number: ${inbound}, protocol: HTTP, name: http }, defaultEndpoint: "0.0.0.0:${application}" }]
+`;
+  const egress = `  egress: [{ port: { number: ${outbound}, protocol: HTTP, name: http }, bind: 127.0.0.1, hosts: ["shop/web.shop.svc.cluster.local"] }]
+`;
+  return [
+    NAMESPACES,
+    ...["web", "other"].map(serviceAccount),
+    `---\n${account("client")}`,
+    service(inbound),
+    sidecar("web", ingress),
+    sidecar("client", egress),
+    `---\n${peerAuthentication("STRICT")}`,
+  ].join("");
 }
 
 function groupYaml({ application }: Ports, app: string): string {

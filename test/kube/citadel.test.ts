@@ -1,4 +1,4 @@
-/** Citadel mode, with the rights that `deploy/kubernetes/citadel-rbac.yaml` gives: Secrets that applications mount, and the programs of others that use them. */
+/** Citadel mode, with the rights that the chart gives it: Secrets that applications mount, and the programs of others that use them. */
 import assert from "node:assert/strict";
 import { execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
@@ -107,7 +107,7 @@ async function startServing(): Promise<GarrisonProcess> {
 before(async () => {
   cluster = await Cluster.start(place);
   await cluster.apply(OBJECTS);
-  await cluster.applyFile(join(import.meta.dirname, "..", "..", "deploy", "kubernetes", "citadel-rbac.yaml"));
+  await cluster.applyTemplate("citadel.yaml", { citadel: { namespaces: ["shop"] } });
   kubeconfig = await cluster.controlPlaneKubeconfig();
   serve = await startServing();
 });

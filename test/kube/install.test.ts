@@ -47,8 +47,7 @@ async function isThere(path: string): Promise<boolean> {
 async function startInstalled(): Promise<GarrisonProcess> {
   const { spec } = await cluster.read<Deployment>(DEPLOYMENT);
   const args = spec.template.spec.containers[0]?.args ?? [];
-  const token = await cluster.token("garrison-system", "garrison");
-  const kubeconfig = cluster.server.writeKubeconfig("installed", { token });
+  const kubeconfig = await cluster.controlPlaneKubeconfig();
   const own = args.filter((arg) => !/^--(?:listen|webhooks|state)=/.test(arg) && arg !== "--kubernetes");
   return place.start([...own, "--kubeconfig", kubeconfig, "--listen", "127.0.0.1:0", "--webhooks", "127.0.0.1:0"]);
 }
@@ -172,6 +171,30 @@ describe("garrison install", { timeout: 300_000 }, () => {
     await serve.stop();
   });
 
+  test("turns Citadel mode on for the namespaces that its values name, with rights to these and no more", async () => {
+    await cluster.apply("apiVersion: v1\nkind: Namespace\nmetadata: { name: shop }\n");
+    await cluster.apply("apiVersion: v1\nkind: ServiceAccount\nmetadata: { name: till, namespace: shop }\n");
+    place.write("citadel-values.yaml", "citadel: { namespaces: [shop] }\n");
+    const { exit, stdout, stderr } = await run("install", "--no-wait", "--values", join(place.config, "citadel-values.yaml"));
+    assert.equal(exit, 0, stderr);
+    const order = stdout.match(/^\S+ (?:shop\/)?garrison-citadel created$/gm) ?? [];
+    assert.deepEqual(
+      order.map((line) => line.split(" ")[0]),
+      ["ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding", "ClusterRole", "RoleBinding"],
+    );
+    const serve = await startInstalled();
+    await until("the account's Secret is written", () => isThere("/api/v1/namespaces/shop/secrets/istio.till"));
+    assert.doesNotMatch(serve.output, /forbidden|permission-denied|403/i);
+    await serve.stop();
+    const own = await openKubernetesApi({ file: await cluster.controlPlaneKubeconfig() });
+    assert.equal((await own.call("GET", "/api/v1/namespaces/default/secrets")).status, 403);
+    const opaque = { apiVersion: "v1", kind: "Secret", metadata: { name: "other", namespace: "shop" } };
+    assert.match(
+      JSON.stringify((await own.call("POST", "/api/v1/namespaces/shop/secrets", opaque)).body),
+      /may write only Secrets of type/,
+    );
+  });
+
   test("leaves the bundle that the control plane wrote, with what else is changed", async () => {
     const bundles = async () =>
       (
@@ -182,6 +205,8 @@ describe("garrison install", { timeout: 300_000 }, () => {
     assert.equal(exit, 0, stderr);
     assert.match(stdout, /^Deployment garrison-system\/garrison configured$/m);
     assert.match(stdout, /^HorizontalPodAutoscaler garrison-system\/garrison created$/m);
+    assert.match(stdout, /^RoleBinding default\/garrison-citadel created$/m);
+    assert.match(stdout, /^RoleBinding shop\/garrison-citadel deleted$/m);
     assert.deepEqual(await bundles(), before);
   });
 
@@ -194,7 +219,12 @@ describe("garrison install", { timeout: 300_000 }, () => {
     const forced = await run("install", "--no-wait", "--values", SMALL, "--force-conflicts");
     assert.equal(forced.exit, 0, forced.stderr);
     // What it had with the values before, and has no more.
-    for (const gone of ["HorizontalPodAutoscaler garrison-system/garrison", "Role mesh-ca/garrison-ca", "ConfigMap mesh-root/istio"])
+    for (const gone of [
+      "HorizontalPodAutoscaler garrison-system/garrison",
+      "Role mesh-ca/garrison-ca",
+      "ConfigMap mesh-root/istio",
+      "ClusterRole garrison-citadel",
+    ])
       assert.match(forced.stdout, new RegExp(`^${gone} deleted$`, "m"));
     assert.doesNotMatch(forced.stdout, /^Namespace .* deleted$/m);
   });

@@ -45,7 +45,7 @@ interface Entry {
     readonly labels: Readonly<Record<string, string>>;
     /** Of an entry that is there. */
     readonly annotations?: Readonly<Record<string, string>>;
-    readonly ownerReferences: readonly { readonly kind: string; readonly name: string }[];
+    readonly ownerReferences: readonly { readonly apiVersion: string; readonly kind: string; readonly name: string }[];
   };
   readonly spec: unknown;
   readonly status?: { readonly conditions?: readonly { readonly type: string; readonly status: string; readonly message: string }[] };
@@ -115,10 +115,11 @@ describe("machines of a WorkloadGroup in a cluster", { timeout: 400_000 }, () =>
   let agent: GarrisonProcess;
   let uid: string;
   let controller: string;
+  let own: GarrisonProcess;
   let other: GarrisonProcess;
 
   test("have an entry as Istio writes it, owned by their group, with the health that their agent tells", async () => {
-    await serve(first);
+    own = await serve(first);
     other = await serve(second);
     const { stdout } = await first.run("token", "join", "--group", "shop/web");
     agent = await joined(first, "--join-token", stdout.trim());
@@ -183,6 +184,26 @@ describe("machines of a WorkloadGroup in a cluster", { timeout: 400_000 }, () =>
     rmSync(join(first.folder, "vm"), { recursive: true });
     const refused = await garrison(command(first, "127.0.0.9", "--join-token", stdout.trim()));
     assert.match(refused.stderr, /there is a WorkloadEntry `shop\/web-127\.0\.0\.9` already that nobody has registered/);
+    assert.deepEqual((await read("web-127.0.0.9")).spec, { address: "10.9.9.9", serviceAccount: "web" });
+  });
+
+  test("go with their group by Kubernetes' own garbage collector, which leaves them while it is there", async () => {
+    const { stdout } = await first.run("token", "join", "--group", "shop/web");
+    agent = await joined(first, "--join-token", stdout.trim());
+    // Of the control planes none is left that could do it, or tell the agent.
+    await own.kill();
+    await agent.kill();
+    const [owner] = (await read()).metadata.ownerReferences;
+    assert.ok(owner);
+    const orphan = { ...owner, uid: "6f1d9c1e-0000-4000-8000-000000000000" };
+    const seen = { apiVersion: "v1", kind: "ConfigMap", metadata: { name: "seen", namespace: "shop", ownerReferences: [orphan] } };
+    await cluster.create(seen);
+    cluster.server.startControllers(["garbage-collector-controller"]);
+    const isGone = async (path: string): Promise<boolean> => (await cluster.read<{ readonly kind: string }>(path)).kind === "Status";
+    await until("the collector works", () => isGone("/api/v1/namespaces/shop/configmaps/seen"), 90_000);
+    assert.equal(await isThere(), true);
+    await cluster.remove({ apiVersion: "networking.istio.io/v1", kind: "WorkloadGroup", metadata: { name: "web", namespace: "shop" } });
+    await until("the entry is collected", async () => !(await isThere()), 60_000);
     assert.deepEqual((await read("web-127.0.0.9")).spec, { address: "10.9.9.9", serviceAccount: "web" });
   });
 });

@@ -13,6 +13,7 @@ const EXIT_DOCS = {
   usage: "the command line is wrong",
   configuration: "the configuration is wrong",
   environment: "something else is in the way: a port in use, a folder that others can read, a control plane that is away",
+  unknown: "done, and there is neither a yes nor a no: it hangs on what nobody here knows, such as the answer of an authorizer",
   internal: "a defect of Garrison",
 } as const satisfies Record<keyof typeof EXIT, string>;
 

@@ -57,6 +57,10 @@ export const DIAGNOSTIC_HELP: Readonly<Record<DiagnosticCode, string>> = {
     "Istio has no annotation of this name, nor has Garrison, so that what it was to say is not said. Most often it is a typo; with `istio.io/dry-run`, the policy is enforced.",
   GAR0219: "Fields of one source, of one operation, and all conditions hold at once; only the values of one list are alternatives.",
   GAR0220: "The server of a Gateway that needs it stays closed. Give the account of the control plane a Role for that Secret.",
+  GAR0223:
+    "Istio takes such a rule as well. Where several issuers share keys, each of them can then speak for all others; rules by `requestPrincipals` name the issuer that the token claims.",
+  GAR0224:
+    "Whoever writes a RequestAuthentication chooses what the control plane asks, so that only public addresses are, by HTTPS. Until the operator allows more, every token of the rule is refused.",
   GAR0230:
     "Nothing holds by it: these workloads reach services by the listeners of their proxies. Capture their traffic, or take the setting away.",
   GAR0231:

@@ -82,7 +82,8 @@ async function kubernetes(): Promise<Availability> {
   const folder = process.env.KUBEBUILDER_ASSETS || join(import.meta.dirname, "..", "..", ".tools", "kube");
   const missing = ["kube-apiserver", "etcd"].find((name) => findExecutable([folder], [name]) === undefined);
   if (missing !== undefined) return { ready: false, reason: `there is no \`${missing}\` in \`${folder}\`` };
-  return { ready: true, env: { KUBEBUILDER_ASSETS: folder } };
+  const tools = await goTools();
+  return { ready: true, env: { KUBEBUILDER_ASSETS: folder, ...(tools.ready ? tools.env : {}) } };
 }
 
 async function browser(): Promise<Availability> {
@@ -140,8 +141,9 @@ export const TIERS: readonly Tier[] = [
     patterns: ["test/kube/**/*.test.ts"],
     concurrency: 2,
     available: kubernetes,
-    howToGet: "run `npm run setup:kube` (with Go 1.26), or set `KUBEBUILDER_ASSETS` to a folder with `kube-apiserver` and `etcd`",
-    required: { GARRISON_REQUIRE_KUBE: "1" },
+    howToGet:
+      "run `npm run setup:kube` (with Go 1.26), or set `KUBEBUILDER_ASSETS` to a folder with `kube-apiserver` and `etcd`; one test wants root and `npm run setup:go`",
+    required: { GARRISON_REQUIRE_KUBE: "1", GARRISON_REQUIRE_GO: "1" },
   },
   {
     name: "browser",

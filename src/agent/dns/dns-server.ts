@@ -1,5 +1,6 @@
 /** Where questions of DNS come in, by UDP and TCP; on loopback alone, so that nobody else can have anything asked. */
 import { createSocket, type RemoteInfo, type Socket as UdpSocket } from "node:dgram";
+import { once } from "node:events";
 import { createServer, type Server, type Socket } from "node:net";
 import { AppError } from "../../core/error.ts";
 
@@ -86,7 +87,8 @@ async function serveConnection(socket: Socket, answer: AnswerQuery): Promise<voi
       const response = await answer(received.subarray(2, 2 + length), "tcp");
       received = received.subarray(2 + length);
       if (response === undefined || socket.destroyed) return;
-      socket.write(framed(response));
+      // Whoever reads no answers asks no more.
+      if (!socket.write(framed(response))) await once(socket, "drain");
     }
   }
 }

@@ -16,6 +16,8 @@ import { Resolver, type ResolverOptions } from "./names.ts";
 const NAMES = new Map([["cart.shop.svc.cluster.local", ["10.96.0.1"]]]);
 const TABLE = NameTable.of({ version: "1", whole: true, domain: "cluster.local", closed: true, names: NAMES, removed: [] }, undefined);
 
+const SHORT = Buffer.from([7]);
+
 const lie = (name: string): Answer => ({ type: "A", name, ttl: 300, data: "203.0.113.66" });
 
 function asking(name: string, type: RecordType = "A"): Buffer {
@@ -230,6 +232,27 @@ describe("the place where questions come in", () => {
     for (; rest.length > 2; rest = rest.subarray(2 + rest.readUInt16BE(0)))
       answers.push(told(decode(rest.subarray(2, 2 + rest.readUInt16BE(0)))));
     assert.deepEqual(answers, ["NOERROR 10.96.0.1", "NXDOMAIN", "NOERROR 10.96.0.1"]);
+  });
+
+  it("answers nobody who does not read the answers", async (t) => {
+    let answered = 0;
+    const answer = async (bytes: Buffer): Promise<Buffer> => {
+      answered += 1;
+      return bytes.equals(SHORT) ? bytes : Buffer.alloc(60_000);
+    };
+    const { port, close } = await startDnsServer({ port: 0, answer });
+    t.after(close);
+    const idle = connect({ host: "127.0.0.1", port });
+    t.after(() => idle.destroy());
+    const questions = Buffer.from([0, 4, 1, 2, 3, 4]);
+    await new Promise((resolve) => idle.write(Buffer.concat(Array.from({ length: 2_000 }, () => questions)), resolve));
+    const reader = connect({ host: "127.0.0.1", port });
+    t.after(() => reader.destroy());
+    for (let count = 0; count < 20; count += 1) {
+      reader.write(Buffer.concat([Buffer.from([0, SHORT.length]), SHORT]));
+      await once(reader, "data");
+    }
+    assert.ok(answered > 20 && answered < 1_000, String(answered));
   });
 
   it("closes a connection that brings no question", async (t) => {

@@ -2,6 +2,7 @@
 import { CAPTURE_DNS_PORT } from "../../render/envoy/names.ts";
 import { DEFAULT_CAPTURE, PROBE_PORT } from "../options.ts";
 import type { Plain } from "./plain.ts";
+import { WORKLOAD_API } from "./workload-api.ts";
 
 export interface InjectOptions {
   /** With `garrison`, Envoy and nft. */
@@ -21,6 +22,8 @@ export interface PodSettings {
   readonly capture: readonly string[];
   /** Its agent answers DNS. */
   readonly dnsCapture: boolean;
+  /** Containers of its own have the Workload API. */
+  readonly workloadApi: boolean;
   readonly resources: Plain;
 }
 
@@ -40,7 +43,7 @@ const TOKEN_FOLDER = "/var/run/secrets/tokens";
 const ROOTS_FOLDER = "/var/run/secrets/istio";
 const STATE_FOLDER = "/var/run/garrison";
 
-export const VOLUMES: readonly Plain[] = [
+const VOLUMES: readonly Plain[] = [
   {
     name: TOKEN_VOLUME,
     projected: { sources: [{ serviceAccountToken: { audience: AUDIENCE, expirationSeconds: TOKEN_SECONDS, path: "istio-token" } }] },
@@ -49,6 +52,10 @@ export const VOLUMES: readonly Plain[] = [
   // Keys are in memory alone.
   { name: STATE_VOLUME, emptyDir: { medium: "Memory" } },
 ];
+
+export function volumes({ workloadApi }: PodSettings): readonly Plain[] {
+  return [...VOLUMES, ...(workloadApi ? [WORKLOAD_API.volume] : [])];
+}
 
 const LOCKED = { allowPrivilegeEscalation: false, privileged: false, readOnlyRootFilesystem: true };
 
@@ -76,7 +83,7 @@ function dnsArguments(dnsCapture: boolean): readonly string[] {
 
 function agentArguments(
   { controlPlane, trustDomain, cluster }: InjectOptions,
-  { dnsCapture }: PodSettings,
+  { dnsCapture, workloadApi }: PodSettings,
   probes: Readonly<Record<string, Plain>>,
 ): readonly string[] {
   return [
@@ -91,6 +98,7 @@ function agentArguments(
     `--state=${STATE_FOLDER}/state`,
     `--health-listen=0.0.0.0:${PROBE_PORT}`,
     ...dnsArguments(dnsCapture),
+    ...(workloadApi ? WORKLOAD_API.arguments : []),
     ...(Object.keys(probes).length === 0 ? [] : [`--app-probes=${escaped(JSON.stringify(probes))}`]),
   ];
 }
@@ -124,6 +132,7 @@ export function sidecarContainer(options: InjectOptions, settings: PodSettings, 
       { name: TOKEN_VOLUME, mountPath: TOKEN_FOLDER, readOnly: true },
       { name: ROOTS_VOLUME, mountPath: ROOTS_FOLDER, readOnly: true },
       { name: STATE_VOLUME, mountPath: STATE_FOLDER },
+      ...(settings.workloadApi ? [WORKLOAD_API.mount] : []),
     ],
   };
 }

@@ -128,13 +128,61 @@ describe("an injected pod", () => {
     assert.throws(() => injected(podOf({}, { annotations: { "proxy.istio.io/config": "{" } })), /is not YAML/);
   });
 
-  it("runs nothing of its own as the proxy's user, which nobody captures", () => {
+  it("gives the Workload API to just the containers that it names", () => {
+    const ENDPOINT = "unix:///var/run/secrets/workload-spiffe-uds/agent/socket";
+    const spec = {
+      containers: [{ name: "app", env: [{ name: "A", value: "b" }] }, { name: "log" }],
+      initContainers: [{ name: "migrate" }],
+    };
+    const asked = (text: string) => injected(podOf(spec, { annotations: { "garrison.dev/workload-api": text } }));
+    const have = (pod: Plain) =>
+      ["app", "log", "migrate", INIT_CONTAINER].filter((name) =>
+        listOf(container(pod, name), "volumeMounts").some((mount) => textOf(mount, "name") === "garrison-workload-api"),
+      );
+    const pod = asked("app, migrate");
+    assert.deepEqual(have(pod), ["app", "migrate"]);
+    const { env, volumeMounts } = container(pod, "app");
+    assert.deepEqual(env, [
+      { name: "A", value: "b" },
+      { name: "SPIFFE_ENDPOINT_SOCKET", value: ENDPOINT },
+    ]);
+    const mount = { name: "garrison-workload-api", mountPath: "/var/run/secrets/workload-spiffe-uds" };
+    assert.deepEqual(volumeMounts, [{ ...mount, readOnly: true }]);
+    const sidecar = container(pod, SIDECAR);
+    assert.deepEqual(listOf(sidecar, "volumeMounts").at(-1), mount);
+    for (const option of [`--workload-api=${ENDPOINT}`, "--workload-api-group=*"]) assert.ok(listOf(sidecar, "args").includes(option));
+    assert.deepEqual(have(asked("*")), ["app", "log", "migrate"]);
+    const none = injected(podOf(spec));
+    assert.deepEqual([have(none), /workload-(api|spiffe)/.test(JSON.stringify(none))], [[], false]);
+  });
+
+  it("is not made where it asks for the Workload API in a way that cannot be", () => {
+    const asked = (text: unknown, more: Plain = {}) =>
+      injectPod(podOf({ containers: [{ name: "app", ...more }] }, { annotations: { "garrison.dev/workload-api": text } }), OPTIONS);
+    assert.throws(() => asked("app,other"), /names `other`, which is no container of the pod/);
+    assert.throws(() => asked(""), /names ``, which is no container/);
+    assert.throws(() => asked(true), /is not a short text/);
+    assert.throws(() => asked("garrison-proxy"), /names `garrison-proxy`, which is no container/);
+    assert.throws(
+      () => asked("app", { env: [{ name: "SPIFFE_ENDPOINT_SOCKET", value: "x" }] }),
+      /has a `SPIFFE_ENDPOINT_SOCKET` of its own/,
+    );
+    const elsewhere = { volumeMounts: [{ name: "x", mountPath: "/var/run/secrets/workload-spiffe-uds/" }] };
+    assert.throws(() => asked("app", elsewhere), /has something else at/);
+  });
+
+  it("runs nothing of its own as the proxy's user or group, which nobody captures", () => {
     for (const spec of [
       { securityContext: { runAsUser: 1337 } },
       { containers: [{ name: "app", securityContext: { runAsUser: 1337 } }] },
       { initContainers: [{ name: "init", securityContext: { runAsUser: 1337 } }] },
     ])
       assert.throws(() => injectPod(podOf(spec), OPTIONS), /runs something as user 1337/);
+    for (const spec of [
+      { securityContext: { runAsGroup: 1337 } },
+      { containers: [{ name: "app", securityContext: { runAsGroup: 1337 } }] },
+    ])
+      assert.throws(() => injectPod(podOf(spec), OPTIONS), /runs something as group 1337/);
   });
 });
 

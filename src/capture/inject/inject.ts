@@ -1,5 +1,6 @@
 /** A pod -> the pod with its agent and proxy. Pure, for files and for the webhook alike; twice is the same as once. */
 import { AppError } from "../../core/error.ts";
+import { DEFAULT_CAPTURE } from "../options.ts";
 import { captureArguments, capturesDns, checkInterceptionMode, proxyResources } from "./annotations.ts";
 import {
   captureContainer,
@@ -8,10 +9,11 @@ import {
   type PodSettings,
   SIDECAR,
   sidecarContainer,
-  VOLUMES,
+  volumes,
 } from "./containers.ts";
 import { listOf, type Plain, plainOf, textOf } from "./plain.ts";
 import { rewriteProbes } from "./probes.ts";
+import { withWorkloadApi, workloadApiContainers } from "./workload-api.ts";
 
 export type Injection =
   | { readonly kind: "injected"; readonly pod: Plain }
@@ -21,7 +23,7 @@ export type Injection =
 const INJECT = "sidecar.istio.io/inject";
 const REWRITE = "sidecar.istio.io/rewriteAppHTTPProbers";
 const STATUS = "sidecar.istio.io/status";
-const PROXY_USER = 1337;
+const { proxyUid, proxyGid } = DEFAULT_CAPTURE;
 
 function skipReason(pod: Plain): string | undefined {
   const metadata = plainOf(pod, "metadata");
@@ -34,21 +36,19 @@ function skipReason(pod: Plain): string | undefined {
   return undefined;
 }
 
-/** What runs as the proxy's user is not captured, and would go around the proxy. */
+/** What runs as the proxy's user or group is not captured, and would go around the proxy. */
 function checkUsers(spec: Plain): void {
-  const users = [spec, ...listOf(spec, "containers"), ...listOf(spec, "initContainers")];
-  if (!users.some((each) => plainOf(each, "securityContext").runAsUser === PROXY_USER)) return;
-  throw new AppError(
-    "invalid-configuration",
-    `the pod runs something as user ${PROXY_USER}, which is the proxy's, whose traffic is not captured`,
-    {
-      help: "choose another `runAsUser`",
-    },
-  );
+  const contexts = [spec, ...listOf(spec, "containers"), ...listOf(spec, "initContainers")].map((each) => plainOf(each, "securityContext"));
+  const refuse = (what: string, field: string): never => {
+    const message = `the pod runs something as ${what}, which is the proxy's, whose traffic is not captured`;
+    throw new AppError("invalid-configuration", message, { help: `choose another \`${field}\`` });
+  };
+  if (contexts.some(({ runAsUser }) => runAsUser === proxyUid)) refuse(`user ${proxyUid}`, "runAsUser");
+  if (contexts.some(({ runAsGroup }) => runAsGroup === proxyGid)) refuse(`group ${proxyGid}`, "runAsGroup");
 }
 
-function injectedMeta(metadata: Plain): Plain {
-  const status = JSON.stringify({ initContainers: [INIT_CONTAINER, SIDECAR], volumes: VOLUMES.map(({ name }) => name) });
+function injectedMeta(metadata: Plain, added: readonly Plain[]): Plain {
+  const status = JSON.stringify({ initContainers: [INIT_CONTAINER, SIDECAR], volumes: added.map(({ name }) => name) });
   return {
     ...metadata,
     labels: { ...plainOf(metadata, "labels"), "security.istio.io/tlsMode": "istio" },
@@ -72,15 +72,22 @@ export function injectPod(pod: Plain, options: InjectOptions): Injection {
   const own = { containers: listOf(spec, "containers"), probes: {} };
   const { containers, probes } = rewrites ? rewriteProbes(own.containers) : own;
   const first = rewrites ? rewriteProbes(listOf(spec, "initContainers")) : { containers: listOf(spec, "initContainers"), probes: {} };
+  const apiContainers = workloadApiContainers(annotations, spec);
   const settings: PodSettings = {
     capture: captureArguments(annotations),
     dnsCapture: capturesDns(annotations) ?? options.dnsCapture ?? false,
+    workloadApi: apiContainers.size > 0,
     resources: proxyResources(annotations),
   };
   const sidecar = sidecarContainer(options, settings, { ...probes, ...first.probes });
-  const initContainers = [captureContainer(options, settings), sidecar, ...first.containers];
-  const volumes = [...listOf(spec, "volumes"), ...VOLUMES];
-  return { kind: "injected", pod: { ...pod, metadata: injectedMeta(metadata), spec: { ...spec, initContainers, containers, volumes } } };
+  const added = volumes(settings);
+  const injectedSpec = {
+    ...spec,
+    initContainers: [captureContainer(options, settings), sidecar, ...withWorkloadApi(first.containers, apiContainers)],
+    containers: withWorkloadApi(containers, apiContainers),
+    volumes: [...listOf(spec, "volumes"), ...added],
+  };
+  return { kind: "injected", pod: { ...pod, metadata: injectedMeta(metadata, added), spec: injectedSpec } };
 }
 
 // === Objects that make pods ===

@@ -82,7 +82,7 @@ describe("formatAnswer", () => {
     assert.match(text, /STRICT.*\nREFUSED: plaintext, where the mode is STRICT\n$/);
     assert.match(
       formatAnswer(ask(READ, "--port", "1", "--from", "plaintext")),
-      /listener {2}none\nREFUSED: the workload does not listen on port 1\n$/,
+      /listener {2}none\nREFUSED: the workload does not listen on port 1, but on [\d, ]+: ports are the workload's own\n$/,
     );
   });
 

@@ -6,7 +6,7 @@ import type { TestCase } from "../../analyze/test-case.ts";
 import type { WorkloadView } from "../../analyze/workload-view.ts";
 import type { AuthorizationLayers, CompiledRule, WorkloadPolicy } from "../../compile/workload-policy.ts";
 import { AppError } from "../../core/error.ts";
-import { firstAudit, type PlacedQuestion, ProvingEnvoy } from "../../prove/proving-envoy.ts";
+import { firstAudit, type PlacedQuestion, ProvingEnvoy, together } from "../../prove/proving-envoy.ts";
 import { endRequest } from "../signals.ts";
 import { engineOf } from "./engine.ts";
 import type { ViewSource } from "./mesh-source.ts";
@@ -51,17 +51,18 @@ function obstacle(policy: WorkloadPolicy, { request }: TestCase): string | undef
 
 function planAt(view: WorkloadView, given: TestCase): Planned {
   const { policy } = view;
-  const test = { ...given, request: askedOf(view, given.request).request };
-  const common = { test, workload: policy.workload };
-  if (test.only === "decide") return { ...common, ask: "skipped" };
-  const problem = obstacle(policy, test);
-  if (problem !== undefined) return { ...common, ask: { problem } };
+  const { workload } = policy;
+  if (given.only === "decide") return { test: given, workload, ask: "skipped" };
   try {
+    const test = { ...given, request: askedOf(view, given.request).request };
+    const common = { test, workload };
+    const problem = obstacle(policy, test);
+    if (problem !== undefined) return { ...common, ask: { problem } };
     // A question without one meaning has no answer, whoever is asked; nor has a token of which nobody knows the keys.
     evaluate(engineOf(policy), policy, test.request);
     return { ...common, ask: { policy } };
   } catch (thrown) {
-    return { ...common, ask: { problem: problemOf(thrown) } };
+    return { test: given, workload, ask: { problem: problemOf(thrown) } };
   }
 }
 
@@ -93,25 +94,36 @@ function resultOf({ test, workload }: Planned, got: Outcome, offline: Outcome): 
   return same(got, offline) ? common : { ...common, offline };
 }
 
-/** Asks in one go; the answers stand with what was asked. */
-async function askAll(
-  envoy: ProvingEnvoy,
-  planned: readonly Planned[],
-): Promise<ReadonlyMap<Planned, { readonly got: Outcome; readonly offline: Outcome }>> {
+/** What Envoy says, and the decision engine; or why a question has no answer. */
+type Answered = { readonly got: Outcome; readonly offline: Outcome } | { readonly problem: string };
+
+interface Asked {
+  readonly one: Planned;
+  readonly policy: WorkloadPolicy;
+}
+
+/** Asks at policies that one Envoy can serve at a time. */
+async function askTogether(envoy: ProvingEnvoy, policies: readonly WorkloadPolicy[], all: readonly Asked[]) {
+  const placed = new Map((await envoy.load(policies)).map((one, index) => [policies[index], one]));
+  const asked = all.flatMap(({ one, policy }) => {
+    const where = placed.get(policy);
+    return where === undefined ? [] : [{ one, question: { policy: where, request: one.test.request } satisfies PlacedQuestion }];
+  });
+  const outcomes = await envoy.askEach(asked.map(({ question }) => question));
+  return asked.map(({ one, question: { policy, request } }, index): readonly [Planned, Answered] => {
+    const got = outcomes[index];
+    if (got === undefined || got instanceof Error) return [one, { problem: `a real Envoy gave no answer: ${got?.message ?? "none came"}` }];
+    return [one, { got, offline: evaluate(engineOf(policy), policy, request) }];
+  });
+}
+
+/** Asks in as few goes as can be; the answers stand with what was asked. */
+async function askAll(envoy: ProvingEnvoy, planned: readonly Planned[]): Promise<ReadonlyMap<Planned, Answered>> {
   const asked = planned.flatMap((one) => (typeof one.ask === "object" && "policy" in one.ask ? [{ one, policy: one.ask.policy }] : []));
-  const policies = [...new Set(asked.map(({ policy }) => policy))];
-  const placed = await envoy.load(policies);
-  const questions = asked.map(
-    ({ one, policy }): PlacedQuestion => ({ policy: placed[policies.indexOf(policy)] ?? policy, request: one.test.request }),
-  );
-  const outcomes = await envoy.ask(questions);
-  return new Map(
-    asked.flatMap(({ one }, index) => {
-      const [got, question] = [outcomes[index], questions[index]];
-      if (got === undefined || question === undefined) return [];
-      return [[one, { got, offline: evaluate(engineOf(question.policy), question.policy, question.request) }] as const];
-    }),
-  );
+  const answers = new Map<Planned, Answered>();
+  for (const policies of together([...new Set(asked.map(({ policy }) => policy))]))
+    for (const [one, answer] of await askTogether(envoy, policies, asked)) answers.set(one, answer);
+  return answers;
 }
 
 function unanswered(one: Planned): TestResult {
@@ -137,7 +149,8 @@ export async function runTestsByEnvoy(program: string, source: ViewSource, tests
     const answers = await askAll(envoy, planned);
     return planned.map((one) => {
       const answer = answers.get(one);
-      return answer === undefined ? unanswered(one) : resultOf(one, answer.got, answer.offline);
+      if (answer !== undefined && "got" in answer) return resultOf(one, answer.got, answer.offline);
+      return unanswered(answer === undefined ? one : { ...one, ask: answer });
     });
   };
   try {

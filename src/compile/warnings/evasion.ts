@@ -91,11 +91,19 @@ function shown(spellings: readonly string[]): string {
   return spellings.slice(0, MAX_SHOWN).map(quote).join(", ");
 }
 
-function clausesOf({ to }: Rule, negated: boolean) {
-  return to
+/** What a rule says of paths, and of hosts, each in one: what is to be told of it is told once. */
+function clausesOf({ to }: Rule, negated: boolean): readonly PathOrHost[] {
+  const clauses = to
     .flat()
     .filter(isPathOrHost)
     .filter((clause) => clause.negated === negated);
+  const byAttribute = Map.groupBy(clauses, ({ attribute }) => attribute);
+  return byAttribute
+    .values()
+    .flatMap(([first, ...others]) =>
+      first === undefined ? [] : [{ ...first, values: [first, ...others].flatMap(({ values }) => values) }],
+    )
+    .toArray();
 }
 
 function speaksHttp({ inbound }: WorkloadPolicy): boolean {

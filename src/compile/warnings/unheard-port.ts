@@ -9,8 +9,10 @@ import { clausesOf, listenersOf, onPort } from "./reach.ts";
 
 type Selected = readonly WorkloadPolicy[];
 
+/** A server of a gateway that waits for its Secret will listen: what is wrong is told of that. */
 function portsOf(selected: Selected): ReadonlySet<number> {
-  return new Set(selected.flatMap(listenersOf).map(({ port }) => port));
+  const closed = selected.flatMap(({ gateway }) => gateway?.closed ?? []);
+  return new Set([...selected.flatMap(listenersOf), ...closed].map(({ port }) => port));
 }
 
 /** A port of a service that leads to another port of one of the workloads. */
@@ -70,7 +72,7 @@ export function unreachable(placed: PlacedRule): readonly Diagnostic[] {
   const { policy, rule, name, place, selected } = placed;
   if (selected.length === 0 || isMetEverywhere(selected) || unheardPorts(placed).size > 0) return [];
   const listeners = selected.flatMap(listenersOf);
-  if (listeners.some((listener) => onPort(rule, listener.port) !== undefined)) return [];
+  if ([...portsOf(selected)].some((port) => onPort(rule, port) !== undefined)) return [];
   const all = named(selected.map(({ workload }) => workload));
   const why = listeners.length === 0 ? `nothing listens at ${all}` : `its ports exclude each other, or all at which ${all} listens`;
   const help =

@@ -47,6 +47,14 @@ describe("spellings that get past a rule", () => {
     );
   });
 
+  it("are told once of a rule, whatever the number of its operations, and once more of hosts", () => {
+    const several = "{ to: [{ operation: { paths: [/a] } }, { operation: { paths: [/b], hosts: [h] } }, { operation: { paths: [/A] } }] }";
+    const [ofPaths, ofHosts, ...more] = rule("DENY", several);
+    assert.match(ofPaths ?? "", /^GAR0203 .* does not match the path `\/a;x=1`, .*`\/B`/);
+    assert.match(ofHosts ?? "", /^GAR0203 .* does not match the host `h:80`, `h\.`/);
+    assert.deepEqual(more, []);
+  });
+
   it("are none of presence, nor of rules that nothing is to be got past", () => {
     for (const text of [paths("paths", '["*"]'), paths("methods", "[GET]")]) assert.deepEqual(rule("DENY", text), []);
     assert.deepEqual(rule("ALLOW", paths("paths", "[/admin]")), []);

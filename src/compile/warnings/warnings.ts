@@ -4,6 +4,7 @@ import type { MeshSnapshot, Workload } from "../../mesh/snapshot.ts";
 import { attributeRow } from "../../policy/attributes.ts";
 import type { AuthorizationPolicyObject, PeerAuthenticationObject, RequestAuthenticationObject } from "../../policy/model.ts";
 import type { CompiledRule, WorkloadPolicy } from "../workload-policy.ts";
+import { anyIssuer } from "./any-issuer.ts";
 import { contradictions, disagreements } from "./contradiction.ts";
 import { allowsAllBut, evadedDenies } from "./evasion.ts";
 import { misspeltValues, wideBlocks } from "./misspelt.ts";
@@ -85,7 +86,7 @@ function ruleWarnings(placed: PlacedRule): readonly Diagnostic[] {
 export function policyWarnings(snapshot: MeshSnapshot, compiled: Compiled, { policy, workloads }: Selection): readonly Diagnostic[] {
   const selected = workloads.flatMap(({ key }) => compiled.get(key) ?? []);
   if (policy.kind === "PeerAuthentication") return unheardModePorts(snapshot, policy, selected);
-  if (policy.kind === "RequestAuthentication") return tokenOptional(policy, selected);
+  if (policy.kind === "RequestAuthentication") return [...anyIssuer(policy), ...tokenOptional(policy, selected)];
   return placedRules(snapshot, policy, selected).flatMap(ruleWarnings);
 }
 

@@ -161,6 +161,30 @@ describe("ports", () => {
     assert.deepEqual(operation("ports", "9000"), []);
   });
 
+  it("of a gateway's server that waits for its Secret are none: what is wrong is told of the Secret", () => {
+    const edge = `---
+apiVersion: networking.istio.io/v1
+kind: WorkloadEntry
+metadata: { name: edge, namespace: shop }
+spec: { address: 10.0.0.9, serviceAccount: api, labels: { app: edge } }
+---
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: { name: edge, namespace: shop }
+spec: { selector: { app: edge }, servers: [{ port: { number: 443, protocol: HTTPS }, hosts: [a.example.org], tls: { mode: SIMPLE, credentialName: none } }, { port: { number: 8081, protocol: HTTP }, hosts: ["*"] }] }
+`;
+    const at = (ports: string) =>
+      told(
+        edge +
+          authorizationPolicy(
+            "p",
+            `{ action: DENY, selector: { matchLabels: { app: edge } }, rules: [{ to: [{ operation: { ports: [${ports}] } }] }] }`,
+          ),
+      );
+    assert.deepEqual(at('"443"'), []);
+    assert.match(at('"444"')[0] ?? "", /^GAR0210 names port 444 in vain/);
+  });
+
   it("that leave nothing over are told of", () => {
     const [warning = "", ...others] = rule(
       '{ to: [{ operation: { ports: ["8080"] } }], when: [{ key: destination.port, values: ["9000"] }] }',

@@ -6,7 +6,7 @@ import { CRD, helmRelease, INSTALLED_KINDS, type InstalledKind, isOurs } from ".
 import { count, list, plain, text } from "../plain.ts";
 import { type Check, type CheckOptions, failed, OK, some, warning } from "./check.ts";
 
-/** Of Kubernetes 1.x: match conditions of webhooks, and sidecars that start before and end after a pod's containers. */
+/** Of Kubernetes 1.x: match conditions of webhooks, admission policies, and sidecars that start before and end after a pod's containers. */
 const LEAST_MINOR = 30;
 
 const REACHED: Check = {

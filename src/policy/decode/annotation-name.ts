@@ -26,7 +26,7 @@ const NAMES: Readonly<Record<string, readonly string[]>> = {
     ...["includeInboundPorts", "excludeInboundPorts", "includeOutboundPorts", "excludeOutboundPorts"],
     ...["includeOutboundIPRanges", "excludeOutboundIPRanges", "excludeInterfaces", "kubevirtInterfaces", "redirectInterfaces"],
   ],
-  "garrison.dev": ["proxies", "addresses"],
+  "garrison.dev": ["proxies", "addresses", "workload-api"],
 };
 
 const KEYS = Object.entries(NAMES).flatMap(([domain, names]) => names.map((name) => `${domain}/${name}`));

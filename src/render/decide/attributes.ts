@@ -3,10 +3,10 @@
  * says only when the attribute matches; negation belongs to the clause. A fact that is not there matches no value.
  */
 import type { AttributeKey } from "../../policy/attributes.ts";
+import { JOINED_HEADERS, joinLines } from "../../policy/joined-headers.ts";
 import type { StringMatch, ValueMatch } from "../../policy/pattern.ts";
 import { claimAt, claimPath, type Requester, splitRequestPrincipal, textsOf } from "../../policy/requester.ts";
 import type { DecisionContext } from "./context.ts";
-import { JOINED_HEADERS, joinLines } from "./joined-headers.ts";
 import { compileBlocks, compilePorts, compileServiceAccounts, compileStrings, unfit } from "./matchers.ts";
 
 /** Whether a clause, a rule or a part of one applies. */

@@ -4,11 +4,11 @@
  * necessary, never what is enough, so a dimension may be coarse but must not miss.
  */
 import type { AttributeKey } from "../../policy/attributes.ts";
+import { JOINED_HEADERS, joinLines } from "../../policy/joined-headers.ts";
 import type { Clause } from "../../policy/model.ts";
 import type { TemplateSegment, ValueMatch } from "../../policy/pattern.ts";
 import { claimAt, claimPath, splitRequestPrincipal, textsOf } from "../../policy/requester.ts";
 import type { DecisionContext } from "./context.ts";
-import { JOINED_HEADERS, joinLines } from "./joined-headers.ts";
 import { foldCase } from "./matchers.ts";
 
 /** The whole text, or only its beginning (or its end, where the dimension is read from there). */

@@ -4,57 +4,44 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
-import { create, fromBinary, type MessageInitShape } from "@bufbuild/protobuf";
-import { Client, type ClientDuplexStream, Server, type ServiceError, status } from "@grpc/grpc-js";
-import { FakeCa } from "../../../test/fakes/fake-ca.ts";
+import { fromBinary } from "@bufbuild/protobuf";
+import { type Client, status } from "@grpc/grpc-js";
 import { until } from "../../../test/fakes/processes.ts";
 import { RecordingLogger } from "../../../test/fakes/recording-logger.ts";
+import { AgentStream } from "../../../test/fixture/agent-stream.ts";
+import { makeIssuer, startGrpcServer } from "../../../test/fixture/grpc-server.ts";
 import { NamesClient } from "../../agent/dns/names-client.ts";
 import { systemTimers } from "../../agent/timers.ts";
 import type { NameTable } from "../../compile/names.ts";
 import { AppError } from "../../core/error.ts";
 import { silentLogger } from "../../core/logger.ts";
 import {
-  type NamesReport,
-  NamesReportSchema,
-  type NamesUpdate,
+  type NamesReportSchema,
+  type NamesUpdateSchema,
   type NameTableChange,
   NameTableChangeSchema,
   NameTables,
 } from "../../gen/garrison/v1/names_pb.js";
-import { clientCredentials, RotatingTlsMaterial, serverCredentials } from "../../rpc/credentials.ts";
-import { methodDefinition, serviceDefinition } from "../../rpc/service.ts";
+import { serviceDefinition } from "../../rpc/service.ts";
 import { changeTo, versionOf } from "./name-changes.ts";
 import { NamesService } from "./names-service.ts";
 
 const CONTROL_PLANE = "spiffe://cluster.local/ns/istio-system/sa/garrison";
 const IDENTITY = "spiffe://cluster.local/ns/shop/sa/cart";
 const WORKLOAD = "shop/cart";
-const ca = new FakeCa();
+const issuer = makeIssuer();
 
 const tableOf = (names: NameTable["names"]): NameTable => ({ domain: "cluster.local", closed: true, names });
 const FIRST = tableOf({ "a.example": ["10.0.0.1"], "b.example": ["10.0.0.2"], "c.example": [] });
 const SECOND = tableOf({ "a.example": ["10.0.0.1"], "b.example": ["10.0.0.3"], "d.example": ["10.0.0.4"] });
 
-class AgentStream {
-  readonly updates: NamesUpdate[] = [];
-  readonly ended: Promise<ServiceError>;
-  readonly #call: ClientDuplexStream<NamesReport, NamesUpdate>;
-
+class NamesStream extends AgentStream<typeof NamesReportSchema, typeof NamesUpdateSchema> {
   constructor(client: Client) {
-    const { path, requestSerialize, responseDeserialize } = methodDefinition(NameTables.method.follow);
-    this.#call = client.makeBidiStreamRequest(path, requestSerialize, responseDeserialize);
-    this.#call.on("data", (update: NamesUpdate) => this.updates.push(update));
-    this.ended = new Promise((resolve) => this.#call.on("error", resolve));
+    super(client, NameTables.method.follow);
   }
 
-  say(report: MessageInitShape<typeof NamesReportSchema>): void {
-    this.#call.write(create(NamesReportSchema, report));
-  }
-
-  async update(number: number): Promise<{ readonly nonce: string; readonly change: NameTableChange }> {
-    await until(`update ${number} has come`, () => this.updates.length >= number);
-    const { nonce = "", change = new Uint8Array() } = this.updates[number - 1] ?? {};
+  async change(number: number): Promise<{ readonly nonce: string; readonly change: NameTableChange }> {
+    const { nonce, change } = await this.update(number);
     return { nonce, change: fromBinary(NameTableChangeSchema, change) };
   }
 }
@@ -62,7 +49,7 @@ class AgentStream {
 const namesIn = ({ names }: NameTableChange) => Object.fromEntries(names.map(({ host, addresses }) => [host, addresses]));
 
 /** A service over TLS; `table` and `now` may be set while it runs. */
-async function serve(t: TestContext, port = 0) {
+async function serve(t: TestContext, at?: string) {
   const world: { table: NameTable | undefined; now: number } = { table: FIRST, now: 1_000 };
   const service = new NamesService({
     tableOf: () => world.table,
@@ -74,36 +61,22 @@ async function serve(t: TestContext, port = 0) {
     clock: { now: () => world.now },
     logger: silentLogger,
   });
-  const server = new Server();
-  server.addService(serviceDefinition(NameTables), service.implementation);
-  const material = new RotatingTlsMaterial(ca.material(CONTROL_PLANE));
-  const bound = await new Promise<number>((resolve, reject) =>
-    server.bindAsync(`127.0.0.1:${port}`, serverCredentials(material), (error, at) => (error === null ? resolve(at) : reject(error))),
-  );
-  const roots = new RotatingTlsMaterial({ key: "", chain: "", roots: ca.rootPem });
-  const open = (certified = true) => {
-    const own = certified ? new RotatingTlsMaterial(ca.material(IDENTITY)) : undefined;
-    const credentials = clientCredentials(roots, own, () => undefined);
-    const client = new Client(`127.0.0.1:${bound}`, credentials, {
-      "grpc.ssl_target_name_override": "localhost",
-      "grpc.use_local_subchannel_pool": 1,
-    });
-    t.after(() => client.close());
-    return new AgentStream(client);
-  };
+  const own = at === undefined ? { issuer } : { issuer, at };
+  const server = await startGrpcServer(t, serviceDefinition(NameTables), service.implementation, IDENTITY, own);
   const kill = () => {
     service.close();
-    server.forceShutdown();
+    server.stop();
   };
   t.after(kill);
-  return { world, service, open, port: bound, kill };
+  const open = (kind: "verified" | "none" = "verified") => new NamesStream(server.client(kind));
+  return { world, service, open, server, kill };
 }
 
 test("an agent is told all names at once, then what changes, one update at a time", async (t) => {
   const { world, service, open } = await serve(t);
   const agent = open();
   agent.say({ workload: WORKLOAD });
-  const { nonce, change } = await agent.update(1);
+  const { nonce, change } = await agent.change(1);
   assert.deepEqual([change.whole, change.domain, change.closed, change.version], [true, "cluster.local", true, versionOf(FIRST)]);
   assert.deepEqual(namesIn(change), FIRST.names);
   world.table = tableOf({});
@@ -111,7 +84,7 @@ test("an agent is told all names at once, then what changes, one update at a tim
   world.table = SECOND;
   service.publish();
   agent.say({ version: change.version, nonce });
-  const next = await agent.update(2);
+  const next = await agent.change(2);
   assert.deepEqual([next.change.whole, next.change.version], [false, versionOf(SECOND)]);
   assert.deepEqual(namesIn(next.change), { "b.example": ["10.0.0.3"], "d.example": ["10.0.0.4"] });
   assert.deepEqual(next.change.removed, ["c.example"]);
@@ -120,7 +93,7 @@ test("an agent is told all names at once, then what changes, one update at a tim
   service.publish();
   world.table = FIRST;
   service.publish();
-  assert.deepEqual(namesIn((await agent.update(3)).change), { "b.example": ["10.0.0.2"], "c.example": [] });
+  assert.deepEqual(namesIn((await agent.change(3)).change), { "b.example": ["10.0.0.2"], "c.example": [] });
   assert.equal(agent.updates.length, 3);
 });
 
@@ -130,11 +103,11 @@ test("an agent that comes back with the newest names is sent nothing until they 
   agent.say({ workload: WORKLOAD, version: versionOf(tableOf({ ...FIRST.names })) });
   const other = open();
   other.say({ workload: WORKLOAD, version: "of long ago" });
-  assert.equal((await other.update(1)).change.whole, true);
+  assert.equal((await other.change(1)).change.whole, true);
   assert.deepEqual(agent.updates, []);
   world.table = SECOND;
   service.publish();
-  const { change } = await agent.update(1);
+  const { change } = await agent.change(1);
   assert.deepEqual([change.whole, change.names.length], [false, 2]);
 });
 
@@ -147,13 +120,13 @@ test("what is the same for several agents is encoded once", () => {
 
 test("nobody follows names without a certificate, or for another's workload, or for longer than the certificate is valid", async (t) => {
   const { world, open } = await serve(t);
-  const [nobody, other, own] = [open(false), open(), open()];
+  const [nobody, other, own] = [open("none"), open(), open()];
   nobody.say({ workload: WORKLOAD });
   assert.equal((await nobody.ended).code, status.UNAUTHENTICATED);
   other.say({ workload: "shop/other" });
   assert.equal((await other.ended).code, status.PERMISSION_DENIED);
   own.say({ workload: WORKLOAD });
-  await own.update(1);
+  await own.change(1);
   world.now = 100_000;
   assert.equal((await own.ended).code, status.UNAUTHENTICATED);
 });
@@ -163,7 +136,7 @@ test("of five agents of one workload the oldest is sent away, and one that talks
   const agents = [1, 2, 3, 4, 5].map(() => open());
   for (const agent of agents) {
     agent.say({ workload: WORKLOAD });
-    await agent.update(1);
+    await agent.change(1);
   }
   const [oldest, ...others] = agents;
   assert.equal((await oldest?.ended)?.code, status.RESOURCE_EXHAUSTED);
@@ -176,12 +149,12 @@ test("an agent keeps the names that it has while the control plane is away, and 
   const first = await serve(t);
   const folder = mkdtempSync(join(tmpdir(), "garrison-names-"));
   t.after(() => rmSync(folder, { recursive: true }));
-  writeFileSync(join(folder, "root-cert.pem"), ca.rootPem);
-  const { key, chain } = ca.material(IDENTITY);
+  const { key, chain, roots } = first.server.material;
+  writeFileSync(join(folder, "root-cert.pem"), roots);
   const certificate = {
     privateKey: createPrivateKey(key),
     chain,
-    roots: ca.rootPem,
+    roots,
     identity: IDENTITY,
     serial: "1",
     notBefore: 0,
@@ -190,7 +163,7 @@ test("an agent keeps the names that it has while the control plane is away, and 
   const logger = new RecordingLogger();
   const client = new NamesClient({
     workload: WORKLOAD,
-    controlPlane: { address: "127.0.0.1", port: first.port, identity: CONTROL_PLANE },
+    controlPlane: { address: "127.0.0.1", port: Number(first.server.address.split(":")[1]), identity: CONTROL_PLANE },
     rootCertificateFile: join(folder, "root-cert.pem"),
     certificate: () => certificate,
     timers: systemTimers,
@@ -209,7 +182,7 @@ test("an agent keeps the names that it has while the control plane is away, and 
   first.kill();
   await until("the stream is lost", () => !client.connected);
   assert.deepEqual(client.table?.lookup("d.example", "shop", []), ["10.0.0.4"]);
-  const second = await serve(t, first.port);
+  const second = await serve(t, first.server.address);
   second.world.table = tableOf({ "e.example": ["10.0.0.5"] });
   await until("the newest names are there", () => client.table?.lookup("e.example", "shop", []) !== undefined);
   assert.equal(client.table?.size, 1);

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, it } from "node:test";
+import { setImmediate as turn } from "node:timers/promises";
 import { until } from "../../../test/fakes/processes.ts";
 import { tempFolder } from "../../../test/fixture/temp-folder.ts";
 import { objectsOf } from "../../../test/fixture/yaml-mesh.ts";
@@ -23,11 +24,13 @@ class Scene {
   readonly folder: string;
   readonly entries: FolderEntries;
   #applied: readonly MeshObject[] = [];
+  applied = 0;
 
   constructor(folder: string, graceMs = 60_000) {
     this.folder = folder;
     const apply = ({ objects }: { readonly objects: readonly MeshObject[] }): void => {
       this.#applied = objects;
+      this.applied += 1;
     };
     this.entries = new FolderEntries({ folder, graceMs, apply, logger: LOGGER });
   }
@@ -54,6 +57,7 @@ describe("registered members without a cluster", () => {
     const scene = new Scene(tempFolder(t));
     const [member, group] = joined(scene.apply(GROUP), "10.0.0.1");
     await scene.entries.connect(member, group);
+    await turn();
     const [entry] = scene.members;
     assert.deepEqual(
       [entry?.meta.name, entry?.address, entry?.serviceAccount, entry?.labels.get("app"), entry?.ports.get("http"), entry?.health],
@@ -61,6 +65,7 @@ describe("registered members without a cluster", () => {
     );
     assert.equal(entry?.meta.annotations.get("sidecar.istio.io/interceptionMode"), "REDIRECT");
     await scene.entries.report(member, { healthy: false, detail: "ill" });
+    await turn();
     assert.deepEqual(scene.members[0]?.health, { state: "unhealthy", detail: "ill", group: "web" });
     scene.apply(GROUP.replace("app: web", "app: shop"));
     assert.equal(scene.members[0]?.labels.get("app"), "shop");
@@ -74,9 +79,19 @@ describe("registered members without a cluster", () => {
     const objects = scene.apply(GROUP);
     const [member, group] = joined(objects, "10.0.0.1");
     await scene.entries.connect(member, group);
+    await turn();
     const [before] = scene.members;
     scene.entries.apply({ objects, diagnostics: [] });
     assert.equal(scene.members[0], before);
+    await scene.entries.close();
+  });
+
+  it("that come together are put in force together", async (t) => {
+    const scene = new Scene(tempFolder(t));
+    const objects = scene.apply(GROUP);
+    for (let host = 1; host <= 100; host += 1) await scene.entries.connect(...joined(objects, `10.0.0.${host}`));
+    await turn();
+    assert.deepEqual([scene.members.length, scene.applied], [100, 2]);
     await scene.entries.close();
   });
 
@@ -110,7 +125,10 @@ describe("registered members without a cluster", () => {
     const scene = new Scene(tempFolder(t));
     const [member, group] = joined(scene.apply(GROUP), "10.0.0.1");
     await scene.entries.connect(member, group);
+    await turn();
+    assert.equal(scene.members.length, 1);
     await scene.entries.leave(member);
+    await turn();
     assert.deepEqual(scene.members, []);
     scene.entries.disconnect(member);
     await scene.entries.leave(member);

@@ -67,6 +67,7 @@ export class FolderEntries implements EntryStore {
   readonly #kept = new Map<string, Kept>();
   #given: Configuration | undefined;
   #saving: NodeJS.Timeout | undefined;
+  #applying: NodeJS.Immediate | undefined;
 
   /** Throws `unsafe-permissions` and `invalid-configuration` as to its file. */
   constructor(options: FolderEntriesOptions) {
@@ -119,6 +120,7 @@ export class FolderEntries implements EntryStore {
 
   async close(): Promise<void> {
     for (const { leaving } of this.#kept.values()) clearTimeout(leaving);
+    clearImmediate(this.#applying);
     if (this.#saving === undefined) return;
     clearTimeout(this.#saving);
     this.#save();
@@ -147,7 +149,11 @@ export class FolderEntries implements EntryStore {
       this.#saving = undefined;
       this.#save();
     }, SAVE_MS).unref();
-    if (this.#given !== undefined) this.apply(this.#given);
+    // Of many that come together, all at once: each time is a look at the whole mesh.
+    this.#applying ??= setImmediate(() => {
+      this.#applying = undefined;
+      if (this.#given !== undefined) this.apply(this.#given);
+    });
   }
 
   #save(): void {

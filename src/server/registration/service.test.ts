@@ -1,30 +1,27 @@
 import assert from "node:assert/strict";
 import { describe, it, type TestContext } from "node:test";
-import { create, type MessageInitShape } from "@bufbuild/protobuf";
-import { Client, type ClientDuplexStream, Server, type ServiceError, status } from "@grpc/grpc-js";
-import { FakeCa } from "../../../test/fakes/fake-ca.ts";
+import { type Client, status } from "@grpc/grpc-js";
 import { until } from "../../../test/fakes/processes.ts";
+import { AgentStream } from "../../../test/fixture/agent-stream.ts";
+import { startGrpcServer } from "../../../test/fixture/grpc-server.ts";
 import { SETTINGS } from "../../../test/fixture/objects.ts";
 import { objectsOf } from "../../../test/fixture/yaml-mesh.ts";
 import { AppError } from "../../core/error.ts";
 import { silentLogger } from "../../core/logger.ts";
 import {
   Health,
-  type Registration,
-  type RegistrationReport,
-  RegistrationReportSchema,
+  type RegistrationReportSchema,
+  type RegistrationSchema,
   WorkloadRegistration,
 } from "../../gen/garrison/v1/registration_pb.js";
 import { buildSnapshot, type MeshSnapshot } from "../../mesh/snapshot.ts";
-import type { WorkloadGroupObject } from "../../policy/model.ts";
-import { clientCredentials, RotatingTlsMaterial, serverCredentials } from "../../rpc/credentials.ts";
-import { methodDefinition, serviceDefinition } from "../../rpc/service.ts";
+import type { WorkloadEntryObject, WorkloadGroupObject } from "../../policy/model.ts";
+import { serviceDefinition } from "../../rpc/service.ts";
 import { type Member, type ReportedHealth, registeredEntry } from "./member.ts";
 import { RegistrationService } from "./service.ts";
 import type { EntryStore } from "./store.ts";
 
 const WEB = "spiffe://cluster.local/ns/shop/sa/web";
-const ca = new FakeCa();
 
 const group = (period: number, account = "web"): string => `apiVersion: v1
 kind: ServiceAccount
@@ -39,7 +36,7 @@ spec: { template: { serviceAccount: ${account} }, probe: { periodSeconds: ${peri
 /** A mesh, and a store that puts members into it and notes what it is told. */
 class World implements EntryStore {
   readonly told: string[] = [];
-  readonly #members = new Map<string, readonly [Member, WorkloadGroupObject]>();
+  readonly #members = new Map<string, WorkloadEntryObject>();
   snapshot: MeshSnapshot;
   now = 1_000;
   revoked = false;
@@ -61,7 +58,7 @@ class World implements EntryStore {
   async connect(member: Member, of: WorkloadGroupObject): Promise<void> {
     this.told.push(`connect ${member.workload}`);
     await this.hold;
-    this.#members.set(member.workload, [member, of]);
+    this.#members.set(member.workload, registeredEntry(of, member, undefined));
     this.#changed();
   }
 
@@ -90,8 +87,7 @@ class World implements EntryStore {
   }
 
   #build(): MeshSnapshot {
-    const entries = [...this.#members.values()].map(([member, of]) => registeredEntry(of, member, undefined));
-    return buildSnapshot(SETTINGS, [...this.#objects, ...entries]);
+    return buildSnapshot(SETTINGS, [...this.#objects, ...this.#members.values()]);
   }
 
   #changed(): void {
@@ -100,41 +96,18 @@ class World implements EntryStore {
   }
 }
 
-class AgentStream {
-  readonly received: Registration[] = [];
-  readonly ended: Promise<string>;
-  readonly #call: ClientDuplexStream<RegistrationReport, Registration>;
-
+class Machine extends AgentStream<typeof RegistrationReportSchema, typeof RegistrationSchema> {
   constructor(client: Client) {
-    const { path, requestSerialize, responseDeserialize } = methodDefinition(WorkloadRegistration.method.register);
-    this.#call = client.makeBidiStreamRequest(path, requestSerialize, responseDeserialize);
-    this.#call.on("data", (registration: Registration) => this.received.push(registration));
-    this.ended = new Promise((resolve) => {
-      this.#call.on("error", ({ code, details }: ServiceError) => resolve(`${status[code]}: ${details}`));
-      this.#call.on("end", () => setImmediate(() => resolve("OK")));
-    });
-  }
-
-  say(report: MessageInitShape<typeof RegistrationReportSchema>): this {
-    this.#call.write(create(RegistrationReportSchema, report));
-    return this;
+    super(client, WorkloadRegistration.method.register);
   }
 
   join(address = "10.0.0.1", name = "shop/web"): this {
     return this.say({ group: name, address });
   }
 
-  async heard(count: number): Promise<void> {
-    await until(`${count} answers have come`, () => this.received.length >= count);
-  }
-
-  /** Says nothing more. */
-  finish(): void {
-    this.#call.end();
-  }
-
-  cut(): void {
-    this.#call.cancel();
+  /** How it ended, in words. */
+  get end(): Promise<string> {
+    return this.ended.then(({ code, details }) => `${status[code]}: ${details}`);
   }
 }
 
@@ -152,28 +125,11 @@ async function serve(t: TestContext) {
     logger: silentLogger,
   });
   world.onChange = () => service.refresh();
-  const server = new Server();
-  server.addService(serviceDefinition(WorkloadRegistration), { Register: service.register, DescribeGroup: () => undefined });
-  const material = new RotatingTlsMaterial(ca.material("spiffe://cluster.local/ns/istio-system/sa/garrison"));
-  const port = await new Promise<number>((resolve, reject) =>
-    server.bindAsync("127.0.0.1:0", serverCredentials(material), (error, bound) => (error === null ? resolve(bound) : reject(error))),
-  );
-  const roots = new RotatingTlsMaterial({ key: "", chain: "", roots: ca.rootPem });
-  const open = (certified = true): AgentStream => {
-    const own = certified ? new RotatingTlsMaterial(ca.material(WEB)) : undefined;
-    const client = new Client(
-      `127.0.0.1:${port}`,
-      clientCredentials(roots, own, () => undefined),
-      { "grpc.ssl_target_name_override": "localhost", "grpc.use_local_subchannel_pool": 1 },
-    );
-    t.after(() => client.close());
-    return new AgentStream(client);
-  };
-  t.after(async () => {
-    await service.close();
-    server.forceShutdown();
-  });
-  return { world, service, open };
+  t.after(() => service.close());
+  const implementation = { Register: service.register, DescribeGroup: () => undefined };
+  const server = await startGrpcServer(t, serviceDefinition(WorkloadRegistration), implementation, WEB);
+  const open = (kind: "verified" | "none" = "verified") => new Machine(server.client(kind));
+  return { world, open, server };
 }
 
 describe("registering a machine", () => {
@@ -183,32 +139,32 @@ describe("registering a machine", () => {
     world.hold = held.promise;
     const agent = open().join();
     await until("the store was asked", () => world.told.length === 1);
-    assert.equal(agent.received.length, 0);
+    assert.equal(agent.updates.length, 0);
     held.resolve();
-    await agent.heard(1);
-    assert.deepEqual([agent.received[0]?.workload, agent.received[0]?.probe?.periodSeconds], ["shop/web-10.0.0.1", 7]);
+    await agent.update(1);
+    assert.deepEqual([agent.updates[0]?.workload, agent.updates[0]?.probe?.periodSeconds], ["shop/web-10.0.0.1", 7]);
     world.write(group(9));
-    await agent.heard(2);
-    assert.equal(agent.received.at(-1)?.probe?.periodSeconds, 9);
+    await agent.update(2);
+    assert.equal(agent.updates.at(-1)?.probe?.periodSeconds, 9);
   });
 
   it("refuses who brings no certificate, is of no group, or has no address of its own", async (t) => {
     const { world, open } = await serve(t);
-    assert.match(await open(false).join().ended, /^UNAUTHENTICATED: no certificate/);
+    assert.match(await open("none").join().end, /^UNAUTHENTICATED: no certificate/);
     assert.match(
-      await open().join("10.0.0.1", "shop/none").ended,
+      await open().join("10.0.0.1", "shop/none").end,
       /^PERMISSION_DENIED: .* is not the identity of a WorkloadGroup `shop\/none`/,
     );
-    assert.match(await open().join("192.0.2.1").ended, /^PERMISSION_DENIED: the connection comes from `127\.0\.0\.1`/);
-    assert.match(await open().join("").ended, /^INVALID_ARGUMENT/);
+    assert.match(await open().join("192.0.2.1").end, /^PERMISSION_DENIED: the connection comes from `127\.0\.0\.1`/);
+    assert.match(await open().join("").end, /^INVALID_ARGUMENT/);
     assert.deepEqual(world.told, []);
   });
 
   it("passes on each change of health, in order, and nothing that was said before", async (t) => {
     const { world, open } = await serve(t);
     const agent = open().join();
-    await agent.heard(1);
-    const say = (health: Health, detail = ""): AgentStream => agent.say({ health, detail });
+    await agent.update(1);
+    const say = (health: Health, detail = ""): Machine => agent.say({ health, detail });
     say(Health.HEALTHY);
     say(Health.HEALTHY);
     say(Health.UNKNOWN);
@@ -221,9 +177,9 @@ describe("registering a machine", () => {
   it("forgets a machine at its last word, though it says nothing more and another thing is being done", async (t) => {
     const { world, open } = await serve(t);
     const agent = open().join();
-    await agent.heard(1);
+    await agent.update(1);
     agent.say({ health: Health.HEALTHY }).say({ leaving: true }).finish();
-    assert.equal(await agent.ended, "OK");
+    assert.equal((await agent.ended).code, status.OK);
     assert.deepEqual(world.told.slice(1, 3), ["report web-10.0.0.1 true", "leave web-10.0.0.1"]);
     assert.equal(world.snapshot.workloads.size, 0);
   });
@@ -231,7 +187,7 @@ describe("registering a machine", () => {
   it("keeps a machine for a while whose connection is cut", async (t) => {
     const { world, open } = await serve(t);
     const agent = open().join();
-    await agent.heard(1);
+    await agent.update(1);
     agent.cut();
     await until("the store knows", () => world.told.includes("disconnect web-10.0.0.1"));
   });
@@ -239,48 +195,57 @@ describe("registering a machine", () => {
   it("lets an agent that comes back take the place of its old connection", async (t) => {
     const { world, open } = await serve(t);
     const old = open().join();
-    await old.heard(1);
+    await old.update(1);
     const again = open().join();
-    await again.heard(1);
-    assert.match(await old.ended, /^ALREADY_EXISTS: another agent has registered with this address/);
+    await again.update(1);
+    assert.match(await old.end, /^ALREADY_EXISTS: another agent has registered with this address/);
     assert.equal(world.told.includes("disconnect web-10.0.0.1"), false);
   });
 
   it("ends what may be no more: another account, a revoked or expired certificate, an address that somebody else has, an entry that is gone", async (t) => {
     const { world, open } = await serve(t);
-    const member = async (): Promise<AgentStream> => {
+    const member = async (): Promise<Machine> => {
       const agent = open().join();
-      await agent.heard(1);
+      await agent.update(1);
       return agent;
     };
     const first = await member();
     world.write(group(7, "other"));
-    assert.match(await first.ended, /^PERMISSION_DENIED: .* is not the identity of a WorkloadGroup/);
+    assert.match(await first.end, /^PERMISSION_DENIED: .* is not the identity of a WorkloadGroup/);
     world.write(group(7));
     const second = await member();
     world.revoked = true;
     world.write(group(7));
-    assert.match(await second.ended, /^UNAUTHENTICATED: the certificate is revoked/);
+    assert.match(await second.end, /^UNAUTHENTICATED: the certificate is revoked/);
     world.revoked = false;
     const third = await member();
     world.write(
       `${group(7)}---\napiVersion: networking.istio.io/v1\nkind: WorkloadEntry\nmetadata: { name: db, namespace: shop }\nspec: { address: 10.0.0.1, serviceAccount: db }\n`,
     );
-    assert.match(await third.ended, /^ALREADY_EXISTS: the address `10\.0\.0\.1` is that of WorkloadEntry shop\/db/);
+    assert.match(await third.end, /^ALREADY_EXISTS: the address `10\.0\.0\.1` is that of WorkloadEntry shop\/db/);
     world.write(group(7));
     const fourth = await member();
     world.clear();
-    assert.match(await fourth.ended, /^UNAVAILABLE: the WorkloadEntry `shop\/web-10\.0\.0\.1` was taken away/);
+    assert.match(await fourth.end, /^UNAVAILABLE: the WorkloadEntry `shop\/web-10\.0\.0\.1` was taken away/);
     const fifth = await member();
     world.now = 200_000;
-    assert.match(await fifth.ended, /^UNAUTHENTICATED: .* has expired/);
+    assert.match(await fifth.end, /^UNAUTHENTICATED: .* has expired/);
   });
 
-  it("bounds how often one identity may come", async (t) => {
+  it("takes in all machines of a group that come together", async (t) => {
+    const { world, server } = await serve(t);
+    const client = server.client("verified");
+    const machines = Array.from({ length: 400 }, (_, index) => new Machine(client).join(`10.1.${index >> 8}.${index & 255}`));
+    for (const machine of machines) machine.say({ health: Health.HEALTHY });
+    for (const machine of machines) await machine.update(1);
+    await until("all are healthy", () => world.told.filter((each) => each.startsWith("report")).length === 400);
+  });
+
+  it("bounds how often one member may change, and how many may come", async (t) => {
     const { open } = await serve(t);
     const agent = open().join();
-    await agent.heard(1);
-    for (let count = 0; count < 300; count += 1) agent.say({ health: count % 2 === 0 ? Health.HEALTHY : Health.UNHEALTHY });
-    assert.match(await agent.ended, /^RESOURCE_EXHAUSTED: more than 20 calls a second/);
+    await agent.update(1);
+    for (let count = 0; count < 30; count += 1) agent.say({ health: count % 2 === 0 ? Health.HEALTHY : Health.UNHEALTHY });
+    assert.match(await agent.end, /^RESOURCE_EXHAUSTED: more than 2 calls a second/);
   });
 });

@@ -27,13 +27,15 @@ const FIRST_REPORT_MS = 10_000;
 /** From the store's answer until the entry is in force. */
 const IN_FORCE_MS = 10_000;
 const TICK_MS = 1_000;
-/** Reports of one identity: each may be a push to others. */
-const PER_SECOND = 20;
-const AT_ONCE = 200;
+/** Of one identity, whose machines all come together when the control plane has been away: no longer than they are waited for. */
+const ARRIVALS = { perSecond: 200, atOnce: 2_000 };
+/** Of one member: each of its reports may be a push to others. */
+const REPORTS = { perSecond: 2, atOnce: 20 };
 
 export class RegistrationService {
   readonly #options: RegistrationServiceOptions;
-  readonly #limit: RateLimit;
+  readonly #arrivals: RateLimit;
+  readonly #reports: RateLimit;
   /** By workload. */
   readonly #members = new Map<string, MemberStream>();
   readonly #waiting = new Map<MemberStream, () => void>();
@@ -43,7 +45,9 @@ export class RegistrationService {
 
   constructor(options: RegistrationServiceOptions) {
     this.#options = options;
-    this.#limit = new RateLimit({ perSecond: PER_SECOND, atOnce: AT_ONCE, clock: options.clock });
+    const { clock } = options;
+    this.#arrivals = new RateLimit({ ...ARRIVALS, clock });
+    this.#reports = new RateLimit({ ...REPORTS, clock });
     this.#timer = setInterval(() => this.#tick(), TICK_MS).unref();
   }
 
@@ -103,9 +107,10 @@ export class RegistrationService {
 
   #admit(call: RegistrationCall, { group, address }: RegistrationReport, end: (reason: AppError) => void): MemberStream {
     const caller = this.#options.callerOf(call.getAuthContext().sslPeerCertificate?.raw);
-    this.#limit.take(caller.identity);
+    this.#arrivals.take(caller.identity);
     const admitted = admitMember(this.#options.snapshot(), { identity: caller.identity, group, address, peer: call.getPeer() });
     const { member } = admitted;
+    this.#reports.take(member.workload);
     for (const other of this.#members.values()) {
       if (other.member.address !== member.address || other.member.workload === member.workload) continue;
       throw new AppError("already-exists", `the address \`${member.address}\` is that of WorkloadEntry ${other.member.workload}`);
@@ -163,7 +168,7 @@ export class RegistrationService {
     }
     const health = reportedHealth(report);
     if (health === undefined || (health.healthy === stream.health?.healthy && health.detail === stream.health.detail)) return;
-    this.#limit.take(stream.caller.identity);
+    this.#reports.take(member.workload);
     stream.health = health;
     stream.inTurn(() => store.report(member, health), end);
   }

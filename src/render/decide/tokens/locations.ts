@@ -1,6 +1,7 @@
 /** Where tokens stand in a request (JW-3), found as Envoy 1.40 finds them. */
+
+import { JOINED_HEADERS, joinLines } from "../../../policy/joined-headers.ts";
 import type { JwtLocations } from "../../../policy/model.ts";
-import { JOINED_HEADERS, joinLines } from "../joined-headers.ts";
 import type { NormalizedPath } from "../normalize-path.ts";
 
 /** Name, value, name, value, in the order of the wire; names in lower case, values with a character for each byte. */

@@ -1,10 +1,19 @@
 /** Which route a request takes at a gateway's server: as Envoy chooses, by Host first. */
-import type { GatewayRoute, HostRoutes } from "../compile/gateway-policy.ts";
-import { mostSpecific } from "../compile/server-choice.ts";
 import type { RouteMatch, TextMatch } from "../policy/gateway.ts";
-import { JOINED_HEADERS, joinLines } from "../render/decide/joined-headers.ts";
-import { valuesOf } from "./headers.ts";
-import type { RequestHead } from "./message.ts";
+import { JOINED_HEADERS, joinLines } from "../policy/joined-headers.ts";
+import type { GatewayRoute, HostRoutes } from "./gateway-policy.ts";
+import { mostSpecific } from "./server-choice.ts";
+
+/** What of a request routes look at. */
+export interface RoutedRequest {
+  readonly method: string;
+  /** As sent. */
+  readonly authority: string;
+  /** Normalized, without its query. */
+  readonly path: string;
+  /** The lines of a header, by its name in lower case. */
+  linesOf(name: string): readonly string[];
+}
 
 /** Host without its port, in lower case. */
 function hostOf(authority: string): string {
@@ -17,18 +26,18 @@ function matches(value: string, match: TextMatch | undefined): boolean {
 }
 
 /** Every line of a name is tried on its own, but for those that Envoy joins (as policies see them). */
-function hasHeader({ headers }: RequestHead, { name, value }: RouteMatch["headers"][number]): boolean {
-  const lines = valuesOf(headers, name);
+function hasHeader(request: RoutedRequest, { name, value }: RouteMatch["headers"][number]): boolean {
+  const lines = request.linesOf(name);
   if (lines.length === 0) return false;
   return JOINED_HEADERS.has(name) ? matches(joinLines(lines), value) : lines.some((line) => matches(line, value));
 }
 
-function fits(head: RequestHead, { path, method, authority, headers }: RouteMatch): boolean {
+function fits(request: RoutedRequest, { path, method, authority, headers }: RouteMatch): boolean {
   return (
-    matches(head.path.path, path) &&
-    matches(head.method, method) &&
-    matches(head.authority, authority) &&
-    headers.every((header) => hasHeader(head, header))
+    matches(request.path, path) &&
+    matches(request.method, method) &&
+    matches(request.authority, authority) &&
+    headers.every((header) => hasHeader(request, header))
   );
 }
 
@@ -41,7 +50,7 @@ export class RouteTable {
   }
 
   /** Undefined: nobody said what becomes of such a request. */
-  choose(head: RequestHead): GatewayRoute["action"] | undefined {
-    return mostSpecific(this.#byHost, hostOf(head.authority))?.find(({ match }) => fits(head, match))?.action;
+  choose(request: RoutedRequest): GatewayRoute["action"] | undefined {
+    return mostSpecific(this.#byHost, hostOf(request.authority))?.find(({ match }) => fits(request, match))?.action;
   }
 }
