@@ -17,13 +17,6 @@ const V8_OPTIONS = new Map([
 ]);
 
 /**
- * What a long-lived command's environment has besides, unless it says otherwise. glibc keeps a heap for each thread, and what one freed is not another's to use: the control plane, whose
- * keys and signatures are made on four threads and freed on the first, does with one heap.
- * @type {ReadonlyMap<string, Readonly<Record<string, string>>>}
- */
-const ENVIRONMENT = new Map([["serve", { MALLOC_ARENA_MAX: "1" }]]);
-
-/**
  * The V8 options of a command. Lite mode has no WebAssembly, with which Node strips types, so sources do without it.
  * @param {string} command
  * @param {string} entry
@@ -100,5 +93,5 @@ export async function launch(rootUrl, argv) {
   }
   const args = [...process.execArgv, ...options, entry, ...argv];
   if (process.platform === "win32" || process.execve === undefined) runAsChild(args);
-  else process.execve(process.execPath, [process.execPath, ...args], { ...ENVIRONMENT.get(argv[0] ?? ""), ...process.env });
+  else process.execve(process.execPath, [process.execPath, ...args], process.env);
 }

@@ -5,7 +5,7 @@ import { type TestContext, test } from "node:test";
 import { makeTree, ROOT, runNode } from "./program.ts";
 
 const MAIN = (name: string) =>
-  `console.log(JSON.stringify({ ran: "${name}", argv: process.argv.slice(2), options: process.execArgv, arenas: process.env.MALLOC_ARENA_MAX, pid: process.pid }));`;
+  `console.log(JSON.stringify({ ran: "${name}", argv: process.argv.slice(2), options: process.execArgv, pid: process.pid }));`;
 
 const SOURCE = "src/cli/main.ts";
 const BUILD = "dist/cli/main.js";
@@ -89,14 +89,6 @@ for (const [command, options] of [
     assert.equal(stderr, "");
   });
 }
-
-test("`serve` has one heap for all of its threads, and what it is told instead", { skip: process.platform === "win32" }, async (t) => {
-  const root = makePackage(t, WHOLE);
-  assert.equal((await launch(root, ["serve"])).said.arenas, "1");
-  assert.equal((await launch(root, ["run"])).said.arenas, undefined);
-  const { stdout } = await runNode([join(root, "bin", "garrison.mjs"), "serve"], { env: { ...process.env, MALLOC_ARENA_MAX: "3" } });
-  assert.equal(JSON.parse(stdout).arenas, "3");
-});
 
 test("sources run without lite mode, in which Node cannot strip types", async (t) => {
   const { said, stderr } = await launch(makePackage(t, { [SOURCE]: `${MAIN("source")} const typed: number = 1; void typed;` }), ["run"]);
