@@ -6,7 +6,7 @@ import type { Logger } from "../core/logger.ts";
 import { type IstioCertificateRequest, type IstioCertificateResponse, IstioCertificateResponseSchema } from "../gen/istio/v1/auth/ca_pb.js";
 import { formatSpiffeId, parseSpiffeId, type SpiffeId } from "../identity/spiffe-id.ts";
 import { toGrpcStatus } from "../rpc/status.ts";
-import { type Authenticator, type CallerCredentials, CLUSTER_METADATA, type Proof, provenCaller } from "./authenticators.ts";
+import { type Authenticator, credentialsOf, type Proof, provenCaller } from "./authenticators.ts";
 import type { Authority, RecordedCertificate } from "./authority.ts";
 import { impersonationRefused, type NodeProxies } from "./node-proxies.ts";
 import { servingIdentity } from "./serving.ts";
@@ -29,12 +29,6 @@ type Call = ServerUnaryCall<IstioCertificateRequest, IstioCertificateResponse>;
 /** For `server.addService(serviceDefinition(IstioCertificateService), …)`. */
 export interface CertificateService {
   CreateCertificate(call: Call, callback: sendUnaryData<IstioCertificateResponse>): void;
-}
-
-function credentialsOf(call: Call): CallerCredentials {
-  const raw = call.getAuthContext()?.sslPeerCertificate?.raw;
-  const valuesOf = (name: string): readonly string[] => call.metadata.get(name).map((value) => value.toString());
-  return { certificate: raw, authorization: valuesOf("authorization"), cluster: valuesOf(CLUSTER_METADATA) };
 }
 
 function checkNotOwn(identity: SpiffeId, { trustDomain }: Authority): void {

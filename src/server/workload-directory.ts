@@ -1,7 +1,7 @@
 /** `garrison.v1.WorkloadDirectory`: what an agent on another machine must know of its own workload. */
 import { create } from "@bufbuild/protobuf";
 import type { ServerUnaryCall, sendUnaryData } from "@grpc/grpc-js";
-import { type Authenticator, type CallerCredentials, CLUSTER_METADATA, provenCaller } from "../ca/authenticators.ts";
+import { type Authenticator, type CallerCredentials, credentialsOf, provenCaller } from "../ca/authenticators.ts";
 import { AppError } from "../core/error.ts";
 import {
   type DescribeWorkloadRequest,
@@ -23,13 +23,6 @@ export interface WorkloadDirectoryOptions {
 }
 
 type Call = ServerUnaryCall<DescribeWorkloadRequest, DescribeWorkloadResponse>;
-
-/** What a call brings along. */
-export function credentialsOf(call: Pick<Call, "metadata" | "getAuthContext">): CallerCredentials {
-  const valuesOf = (name: string): readonly string[] => call.metadata.get(name).map((value) => value.toString());
-  const certificate = call.getAuthContext()?.sslPeerCertificate?.raw;
-  return { certificate, authorization: valuesOf("authorization"), cluster: valuesOf(CLUSTER_METADATA) };
-}
 
 /** A caller learns nothing of workloads that are not its own. */
 function choose(own: readonly WorkloadSummary[], identity: string, wanted: string): WorkloadSummary {

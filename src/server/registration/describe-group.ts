@@ -1,7 +1,7 @@
 /** `garrison.v1.WorkloadRegistration/DescribeGroup`: what a machine would be, before it uses up its token. */
 import { create } from "@bufbuild/protobuf";
 import type { ServerUnaryCall, sendUnaryData } from "@grpc/grpc-js";
-import { type Authenticator, provenCaller } from "../../ca/authenticators.ts";
+import { type Authenticator, credentialsOf, provenCaller } from "../../ca/authenticators.ts";
 import { AppError } from "../../core/error.ts";
 import {
   type DescribeGroupRequest,
@@ -11,7 +11,6 @@ import {
 import { formatSpiffeId } from "../../identity/spiffe-id.ts";
 import { isCaptured, type MeshSnapshot, namesOf } from "../../mesh/snapshot.ts";
 import { toGrpcStatus } from "../../rpc/status.ts";
-import { credentialsOf } from "../workload-directory.ts";
 import { admitMember } from "./claim.ts";
 import { registeredEntry } from "./member.ts";
 
