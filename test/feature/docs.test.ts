@@ -22,7 +22,7 @@ const EVENTUALLY_MS = 20_000;
 const PAGE_MS = 180_000;
 
 /** Followed with a real API server, in `test/kube`, and with hosts of a network, in `test/network`. */
-const ELSEWHERE: ReadonlySet<string> = new Set(["README.md", "kubernetes-install.md", "capture-on-a-host.md"]);
+const ELSEWHERE: ReadonlySet<string> = new Set(["README.md", "kubernetes-install.md", "several-clusters.md", "capture-on-a-host.md"]);
 /** Pages that need what no machine has by itself; with every tier required they run all the same. */
 const NEEDS: ReadonlyMap<string, string | false> = new Map([
   [

@@ -13,6 +13,7 @@ import { JwtSvidAuthority, WorkloadDirectory } from "../../src/gen/garrison/v1/i
 import { NameTables } from "../../src/gen/garrison/v1/names_pb.js";
 import { DecisionLog } from "../../src/gen/garrison/v1/proxy_pb.js";
 import { WorkloadRegistration } from "../../src/gen/garrison/v1/registration_pb.js";
+import { Replicas } from "../../src/gen/garrison/v1/replica_pb.js";
 import { TrustBundles } from "../../src/gen/garrison/v1/trust_pb.js";
 import { IstioCertificateService } from "../../src/gen/istio/v1/auth/ca_pb.js";
 import { clientCredentials, RotatingTlsMaterial } from "../../src/rpc/credentials.ts";
@@ -35,6 +36,7 @@ const SERVICES: readonly (readonly [service: DescService, message: Readonly<Reco
   [DecisionLog, { node: NODE }],
   [TrustBundles, { workload: "shop/client" }],
   [NameTables, { workload: "shop/client" }],
+  [Replicas, {}],
   [WorkloadRegistration, { group: "shop/client" }],
 ];
 

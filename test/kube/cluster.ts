@@ -211,15 +211,16 @@ export class Cluster {
       readonly account: string;
       readonly ip: string;
       readonly labels?: Record<string, string>;
+      readonly annotations?: Record<string, string>;
       readonly ready?: boolean;
       readonly node?: string;
       readonly hostNetwork?: boolean;
     },
   ): Promise<void> {
-    const { account, ip, labels = {}, ready = true, node = "node-1", hostNetwork = false } = options;
+    const { account, ip, labels = {}, annotations = {}, ready = true, node = "node-1", hostNetwork = false } = options;
     const ports = [{ name: "web", containerPort: 8080 }];
     const spec = { serviceAccountName: account, nodeName: node, hostNetwork, containers: [{ name: "app", image: "none", ports }] };
-    await this.#core.createNamespacedPod({ namespace, body: { metadata: { name, labels }, spec } });
+    await this.#core.createNamespacedPod({ namespace, body: { metadata: { name, labels, annotations }, spec } });
     await this.setPodStatus(namespace, name, {
       phase: "Running",
       podIP: ip,

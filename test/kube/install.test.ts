@@ -7,20 +7,12 @@ import { until } from "../fakes/processes.ts";
 import { GarrisonProcess, garrison, type Result } from "../feature/garrison.ts";
 import { Place } from "../feature/place.ts";
 import { Cluster } from "./cluster.ts";
+import { DEPLOYMENT, type Deployment, startInstalled } from "./installed.ts";
 
 const LARGE = join(import.meta.dirname, "..", "fixture", "values", "large.yaml");
 const SMALL = join(import.meta.dirname, "..", "fixture", "values", "small.yaml");
 const ISTIOS = "virtualservices.networking.istio.io";
-const DEPLOYMENT = "/apis/apps/v1/namespaces/garrison-system/deployments/garrison";
 const WEBHOOKS = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations/garrison";
-
-interface Deployment {
-  readonly metadata: { readonly generation: number; readonly resourceVersion: string };
-  readonly spec: {
-    readonly replicas: number;
-    readonly template: { readonly spec: { readonly containers: readonly { readonly args: readonly string[] }[] } };
-  };
-}
 
 const place = new Place({ after });
 let cluster: Cluster;
@@ -41,17 +33,6 @@ async function reportAvailable(count: number): Promise<void> {
 
 async function isThere(path: string): Promise<boolean> {
   return (await cluster.read<{ readonly kind: string }>(path)).kind !== "Status";
-}
-
-/** The container's own command line, but for where it listens and keeps its state, as the installed account. */
-async function startInstalled(): Promise<GarrisonProcess> {
-  const { spec } = await cluster.read<Deployment>(DEPLOYMENT);
-  const args = spec.template.spec.containers[0]?.args ?? [];
-  const kubeconfig = await cluster.controlPlaneKubeconfig();
-  const own = args.filter((arg) => !/^--(?:listen|webhooks|state)=/.test(arg) && arg !== "--kubernetes");
-  // As a kubelet expands it from the field that the container names.
-  const expanded = own.map((arg) => arg.replace("$(POD_IP)", "127.0.0.1"));
-  return place.start([...expanded, "--kubeconfig", kubeconfig, "--listen", "127.0.0.1:0", "--webhooks", "127.0.0.1:0"]);
 }
 
 /** What the checks say of a pod without its proxy, of a policy past every webhook, and of roots that somebody changed. */
@@ -145,7 +126,7 @@ describe("garrison install", { timeout: 300_000 }, () => {
   });
 
   test("gives the control plane the rights that it needs, and is ready when that serves", async () => {
-    const serve = await startInstalled();
+    const serve = await startInstalled(place, cluster);
     await serve.line(/ control plane serves /);
     await reportAvailable(1);
     const waiting = new GarrisonProcess(place, ["install", "--kubeconfig", cluster.server.kubeconfig, "--timeout", "120"]);
@@ -184,7 +165,7 @@ describe("garrison install", { timeout: 300_000 }, () => {
       order.map((line) => line.split(" ")[0]),
       ["ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding", "ClusterRole", "RoleBinding"],
     );
-    const serve = await startInstalled();
+    const serve = await startInstalled(place, cluster);
     await until("the account's Secret is written", () => isThere("/api/v1/namespaces/shop/secrets/istio.till"));
     assert.doesNotMatch(serve.output, /forbidden|permission-denied|403/i);
     await serve.stop();

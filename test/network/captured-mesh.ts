@@ -1,8 +1,6 @@
 /** A control plane and captured workloads, each on a host of its own, with a real Envoy beside nothing that knows of it. */
 import { chmodSync, chownSync, copyFileSync, mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { callAdmin } from "../../src/cli/admin-client.ts";
-import { until } from "../fakes/processes.ts";
 import { GarrisonProcess, garrison } from "../feature/garrison.ts";
 import type { Place } from "../feature/place.ts";
 import type { Host, HostProcess } from "./hosts.ts";
@@ -44,8 +42,6 @@ export class CapturedMesh {
   constructor(place: Place, controlPlane: Host) {
     this.place = place;
     this.#controlPlane = controlPlane;
-    // Agents run as a user of their own.
-    chmodSync(place.folder, 0o755);
   }
 
   async serve(): Promise<GarrisonProcess> {
@@ -58,31 +54,46 @@ export class CapturedMesh {
 
   /** Captures the host's traffic and starts the workload's agent with Envoy; ready when Envoy is. */
   async join(host: Host, workload: string, capture: readonly string[] = [], more: readonly string[] = []): Promise<GarrisonProcess> {
-    const { exit, stderr } = await garrison(["capture", ...capture], { prefix: host.prefix() });
-    if (exit !== 0) throw new Error(stderr);
-    const folder = join(this.place.folder, host.name);
-    mkdirSync(folder, { mode: 0o700 });
-    copyFileSync(this.place.controlPlane().rootCertificate, join(folder, "root-cert.pem"));
     const { stdout } = await this.place.run("token", "join", "--workload", `shop/${workload}`);
-    writeFileSync(join(folder, "token"), stdout.trim());
-    for (const path of [folder, join(folder, "root-cert.pem"), join(folder, "token")]) chownSync(path, PROXY_USER, PROXY_USER);
-    const address = `${this.#controlPlane.address}:${CONTROL_PLANE_PORT}`;
-    const files = ["--root-ca", join(folder, "root-cert.pem"), "--token-file", join(folder, "token"), "--state", join(folder, "state")];
-    const agent = new GarrisonProcess(
-      this.place,
-      ["agent", "--control-plane", address, "--workload", `shop/${workload}`, "--proxy", "envoy", ...files, ...more],
-      { prefix: host.prefix(PROXY_USER) },
-    );
-    const socket = join(folder, "state", "run", `shop.${workload}`, "agent.sock");
-    await until(`the proxy of ${workload} is ready:\n${agent.output}`, async () => {
-      if (!agent.running) throw new Error(agent.output);
-      return callAdmin(socket, "GET", "/ready").then(
-        () => true,
-        () => false,
-      );
-    });
-    return agent;
+    const controlPlane = `${this.#controlPlane.address}:${CONTROL_PLANE_PORT}`;
+    return startCaptured(this.place, host, { workload, controlPlane, token: stdout.trim(), capture, more });
   }
+}
+
+export interface CapturedWorkload {
+  /** Its name in the namespace `shop`. */
+  readonly workload: string;
+  /** `HOST:PORT`, as the host reaches it. */
+  readonly controlPlane: string;
+  readonly token: string;
+  /** Arguments of `garrison capture`, and of the agent. */
+  readonly capture?: readonly string[];
+  readonly more?: readonly string[];
+}
+
+/** Captures the host's traffic and starts the workload's agent with Envoy; ready when Envoy is. */
+export async function startCaptured(
+  place: Place,
+  host: Host,
+  { workload, controlPlane, token, capture = [], more = [] }: CapturedWorkload,
+): Promise<GarrisonProcess> {
+  const { exit, stderr } = await garrison(["capture", ...capture], { prefix: host.prefix() });
+  if (exit !== 0) throw new Error(stderr);
+  const folder = join(place.folder, host.name);
+  mkdirSync(folder, { mode: 0o700 });
+  copyFileSync(place.controlPlane().rootCertificate, join(folder, "root-cert.pem"));
+  writeFileSync(join(folder, "token"), token);
+  // Agents run as a user of their own.
+  chmodSync(place.folder, 0o755);
+  for (const path of [folder, join(folder, "root-cert.pem"), join(folder, "token")]) chownSync(path, PROXY_USER, PROXY_USER);
+  const files = ["--root-ca", join(folder, "root-cert.pem"), "--token-file", join(folder, "token"), "--state", join(folder, "state")];
+  const agent = new GarrisonProcess(
+    place,
+    ["agent", "--control-plane", controlPlane, "--workload", `shop/${workload}`, "--proxy", "envoy", ...files, ...more],
+    { prefix: host.prefix(PROXY_USER) },
+  );
+  await agent.line(/ proxy ready /);
+  return agent;
 }
 
 /** A plain HTTP server that knows nothing of any mesh: it answers with who, by the proxy's header, has called. */

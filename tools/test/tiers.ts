@@ -89,6 +89,13 @@ async function kubernetes(): Promise<Availability> {
   return { ready: true, env: { KUBEBUILDER_ASSETS: folder, ...(tools.ready ? tools.env : {}) } };
 }
 
+/** Hosts of a network of their own, and API servers. */
+async function clusters(): Promise<Availability> {
+  const [hosts, servers] = [await network(), await kubernetes()];
+  if (!hosts.ready || !servers.ready) return hosts.ready ? servers : hosts;
+  return { ready: true, env: { ...hosts.env, ...servers.env } };
+}
+
 async function browser(): Promise<Availability> {
   const folders = (process.env.PATH ?? "").split(delimiter);
   const path = process.env.CHROMIUM_PATH ?? findExecutable(folders, ["chromium", "google-chrome"]);
@@ -147,6 +154,14 @@ export const TIERS: readonly Tier[] = [
     howToGet:
       "run `npm run setup:kube` (with Go 1.26), or set `KUBEBUILDER_ASSETS` to a folder with `kube-apiserver`, `kube-controller-manager` and `etcd`; one test wants root and `npm run setup:go`",
     required: { GARRISON_REQUIRE_KUBE: "1", GARRISON_REQUIRE_GO: "1" },
+  },
+  {
+    name: "clusters",
+    patterns: ["test/clusters/**/*.test.ts"],
+    concurrency: 1,
+    available: clusters,
+    howToGet: "get what the tiers `network` and `kube` need",
+    required: { GARRISON_REQUIRE_ENVOY: "1", GARRISON_REQUIRE_KUBE: "1" },
   },
   {
     name: "browser",
