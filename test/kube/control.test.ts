@@ -240,7 +240,7 @@ describe("two replicas", { timeout: 300_000 }, () => {
     assert.ok(before.sequence > 1);
     await start(second, "0");
     assert.deepEqual(await bundleOf(second), before);
-    for (const step of ["activate", "revoke"]) assert.equal((await second.run("ca", step, "--jwt", "--force")).exit, 0);
+    for (const step of [["activate", "--force"], ["revoke"]]) assert.equal((await second.run("ca", ...step, "--jwt")).exit, 0);
     await until("both have the next", async () => {
       const [one, other] = [await bundleOf(place), await bundleOf(second)];
       return one.sequence > before.sequence && one.sequence === other.sequence && one.keys === keys && other.keys === keys;
