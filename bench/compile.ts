@@ -62,8 +62,14 @@ function main(policies: number, workloads: number): void {
     return Math.round((performance.now() - start) * 10) / 10;
   };
 
+  /** Each is compiled when it is asked for. */
+  const compiledAll = () => new Map(mesh.current.policies);
+
   const before = heapUsed();
-  const compileMs = timed(() => mesh.apply({ objects, diagnostics: [] }));
+  const compileMs = timed(() => {
+    mesh.apply({ objects, diagnostics: [] });
+    compiledAll();
+  });
   const compiledMb = Math.round((heapUsed() - before) / 1e6);
   const keys = [...mesh.current.policies.keys()].map((workload) => formatProxyView({ kind: "envoy", workload }));
   const renderMs = timed(() => {
@@ -81,10 +87,10 @@ function main(policies: number, workloads: number): void {
       const object = edited(turn);
       const at = objects.findIndex((one) => objectKey(one) === objectKey(object));
       const next = objects.with(at, object);
-      const [old, sets] = [mesh.current.policies, new Map(keys.map((key) => [key, cache.get(key)]))];
+      const [old, sets] = [compiledAll(), new Map(keys.map((key) => [key, cache.get(key)]))];
       rendered.length = 0;
       times.push(timed(() => mesh.apply({ objects: next, diagnostics: [] })));
-      const compiled = [...mesh.current.policies].filter(([name, policy]) => old.get(name) !== policy).length;
+      const compiled = [...compiledAll()].filter(([name, policy]) => old.get(name) !== policy).length;
       const sent = keys.map((key) => differences(sets.get(key), cache.get(key))).filter(({ resources }) => resources > 0);
       const bytes = sent.reduce((total, one) => total + one.bytes, 0);
       outcome = {

@@ -74,6 +74,11 @@ export class Fleet {
     }
   }
 
+  /** A token of the account, good for an hour. */
+  token(name: string): string {
+    return this.#key.token({ iss: ISSUER, aud: "istio-ca", exp: inSeconds(3600), sub: name });
+  }
+
   /** How an agent asks for its certificates, on a connection for each. */
   requestOf(name: string): RequestCertificate {
     const { host, port, identity, rootCertificate } = this.controlPlane;
@@ -81,7 +86,7 @@ export class Fleet {
       identity: this.identity(name),
       controlPlane: { address: host, port, identity },
       rootCertificateFile: rootCertificate,
-      token: fixedToken(this.#key.token({ iss: ISSUER, aud: "istio-ca", exp: inSeconds(3600), sub: name })),
+      token: fixedToken(this.token(name)),
       ttlSeconds: 0,
       clock: systemClock,
     });
@@ -92,6 +97,14 @@ export class Fleet {
     const text = readFileSync(`/proc/${this.controlPlane.pid}/status`, "utf8");
     const of = (name: string) => Math.round((Number(new RegExp(`${name}:\\s+(\\d+) kB`).exec(text)?.[1]) * 1024) / 1_000_000);
     return { most: of("VmHWM"), now: of("VmRSS") };
+  }
+
+  /** Seconds of the control plane's CPU time so far (proc(5), of 100 ticks a second). */
+  cpu(): number {
+    const fields = readFileSync(`/proc/${this.controlPlane.pid}/stat`, "utf8")
+      .replace(/^.*\) /, "")
+      .split(" ");
+    return (Number(fields[11]) + Number(fields[12])) / 100;
   }
 
   async stop(): Promise<void> {

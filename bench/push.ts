@@ -19,9 +19,8 @@ import { silentLogger } from "../src/core/logger.ts";
 import { formatSpiffeId } from "../src/identity/spiffe-id.ts";
 import { DEFAULT_TRUST_DOMAIN } from "../src/identity/trust-domain.ts";
 import { DEFAULT_CLUSTER_DOMAIN, DEFAULT_ROOT_NAMESPACE } from "../src/mesh/snapshot.ts";
-import { serverCredentials } from "../src/rpc/credentials.ts";
 import { streamAdmission } from "../src/server/admission.ts";
-import { bindServer } from "../src/server/listen.ts";
+import { listenTls } from "../src/server/listen.ts";
 import { MeshState } from "../src/server/mesh-state.ts";
 import { Publisher } from "../src/server/publisher.ts";
 import { RENDERERS } from "../src/server/render.ts";
@@ -128,7 +127,8 @@ const ads = createAdsService({
 });
 const server = new Server(ADS_SERVER_OPTIONS);
 server.addService(ads.definition, ads.implementation);
-const port = await bindServer(server, { host: "127.0.0.1", port: 0 }, serverCredentials(serving.material));
+const tlsPort = await listenTls(server, { listen: { host: "127.0.0.1", port: 0 }, material: serving.material });
+const { port } = tlsPort;
 
 function tell(order: Order): void {
   child.send(order);
@@ -198,26 +198,23 @@ async function oneChange(change: () => Promise<number>): Promise<Outcome> {
   const cpu = cpuSeconds();
   const began = await change();
   await sleep(QUIET_MS);
-  let all = await arrivals();
-  for (let more = await arrivals(); ; more = await arrivals()) {
-    if (more.responses === 0) break;
-    all = {
-      ...more,
-      proxies: Math.max(all.proxies, more.proxies),
-      bytes: all.bytes + more.bytes,
-      last: [...all.last, ...more.last],
-    };
+  /** By proxy, when it had the last of it. */
+  const last = new Map<number, number>();
+  let bytes = 0;
+  for (let counted = await arrivals(); counted.responses > 0; counted = await arrivals()) {
+    for (const [index, proxy] of counted.proxies.entries()) last.set(proxy, counted.last[index] ?? Number.NaN);
+    bytes += counted.bytes;
     await sleep(QUIET_MS);
   }
   const cpuMs = round((cpuSeconds() - cpu) * 1000);
-  const times = all.last.map((at) => at - began).sort((left, right) => left - right);
+  const times = [...last.values()].map((at) => at - began).sort((left, right) => left - right);
   return {
     firstMs: round(times[0] ?? Number.NaN),
     medianMs: round(times[times.length >> 1] ?? Number.NaN),
     lastMs: round(times.at(-1) ?? Number.NaN),
     cpuMs,
-    got: all.proxies,
-    bytes: all.bytes,
+    got: last.size,
+    bytes,
   };
 }
 
@@ -271,6 +268,7 @@ try {
 } finally {
   child.kill();
   ads.close();
+  tlsPort.close();
   server.forceShutdown();
   await source.close();
   serving.close();

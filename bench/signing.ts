@@ -1,60 +1,39 @@
 /**
- * CSR to certificate over the network, a second, by `garrison serve` (gRPC, with a service-account token and with a client certificate) and by step-ca (HTTPS, with one-time
- * tokens, its database on disk), both as processes of their own, asked in turns by one client with 1 and with 16 requests at a time. Needs `npm run setup:go`.
+ * CSR to certificate over the network, by `garrison serve` (gRPC, with a service-account token and with a client certificate), by step-ca (HTTPS, with one-time tokens, its database
+ * on disk), and by a gRPC server that answers with what it has ready (what Node and grpc-js take at least), each a process of its own, asked in turns by one load generator in Go with 1 and
+ * with 16 requests at a time. Needs Go and `npm run setup:go`.
  */
 import { spawn, spawnSync } from "node:child_process";
-import { createPrivateKey, randomUUID } from "node:crypto";
+import { createPrivateKey, type KeyObject } from "node:crypto";
+import { once } from "node:events";
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { Agent, request as httpsRequest } from "node:https";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { create } from "@bufbuild/protobuf";
 import { Client, Metadata } from "@grpc/grpc-js";
-import { SignJWT } from "jose";
 import { IstioCertificateRequestSchema, type IstioCertificateResponse, IstioCertificateService } from "../src/gen/istio/v1/auth/ca_pb.js";
-import { clientCredentials, RotatingTlsMaterial, type TlsMaterial } from "../src/rpc/credentials.ts";
+import { clientCredentials, RotatingTlsMaterial } from "../src/rpc/credentials.ts";
 import { serviceDefinition } from "../src/rpc/service.ts";
 import { readControlPlaneFile } from "../src/server/files.ts";
 import { buildCsr, generateKey } from "../src/x509/csr-builder.ts";
 import { until } from "../test/fakes/processes.ts";
 import { StepCa } from "../test/fixture/step-ca.ts";
 import { print } from "./harness.ts";
+import { buildLoad, drive, type Figures, peakMiB, residentMiB } from "./signing/load.ts";
 
 const ROOT = join(import.meta.dirname, "..");
 const GARRISON = join(ROOT, "bin", "garrison.mjs");
 const STEP_CA = join(process.env.GARRISON_GO_TOOLS ?? join(ROOT, ".tools", "go", "bin"), "step-ca");
-const SECONDS = 1.5;
-const ROUNDS = 3;
+/** For V8 to have compiled what is asked often. */
+const WARM_UP = 4_000;
+const [COUNT = 4_000, ROUNDS = 3] = process.argv.slice(2).map(Number);
 const URI = "spiffe://cluster.local/ns/shop/sa/web";
+const PEER = "step-ca, one-time token";
 
-/** Asks for one certificate. */
-type Ask = () => Promise<unknown>;
-
-interface Figures {
-  readonly perSecond: number;
-  readonly p99Ms: number;
-}
-
-async function measure(ask: Ask, concurrency: number): Promise<Figures> {
-  const times: number[] = [];
-  const start = performance.now();
-  const end = start + SECONDS * 1000;
-  const caller = async (): Promise<void> => {
-    for (let began = performance.now(); began < end; began = performance.now()) {
-      await ask();
-      times.push(performance.now() - began);
-    }
-  };
-  await Promise.all(Array.from({ length: concurrency }, caller));
-  times.sort((left, right) => left - right);
-  return {
-    perSecond: Math.round(times.length / ((performance.now() - start) / 1000)),
-    p99Ms: Number((times[Math.floor(times.length * 0.99)] ?? 0).toFixed(1)),
-  };
-}
-
-function residentMiB(pid: number | undefined): number {
-  return Math.round(Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1] ?? 0) / 1024);
+/** Who is asked, and how. */
+interface Target {
+  readonly pid: number;
+  readonly flags: Readonly<Record<string, string>>;
 }
 
 const folder = mkdtempSync(join(tmpdir(), "garrison-bench-"));
@@ -65,95 +44,105 @@ const serve = spawn(process.execPath, [GARRISON, "serve", "--config", join(folde
   stdio: "ignore",
 });
 const step = new StepCa({ program: STEP_CA, folder: join(folder, "step"), port: 19_443 });
-const csr = buildCsr(generateKey(), URI);
-const clients: Client[] = [];
+const floorRoots = join(folder, "floor.pem");
+const floor = spawn(process.execPath, ["--max-semi-space-size=4", join(import.meta.dirname, "signing", "floor.ts"), floorRoots], {
+  stdio: ["ignore", "pipe", "inherit"],
+});
+const key = generateKey();
 
-/** One connection to the control plane, with a certificate where one is given. */
-function connect(roots: string, material?: TlsMaterial): (metadata: Metadata, of?: string) => Promise<IstioCertificateResponse> {
-  const { port } = readControlPlaneFile(state);
-  const identity = material === undefined ? undefined : new RotatingTlsMaterial(material);
-  const credentials = clientCredentials(new RotatingTlsMaterial({ key: "", chain: "", roots }), identity, () => undefined);
-  const client = new Client(`127.0.0.1:${port}`, credentials, {
-    "grpc.ssl_target_name_override": "localhost",
-    "grpc.use_local_subchannel_pool": 1,
-  });
-  clients.push(client);
+function file(name: string, text: string): string {
+  const path = join(folder, name);
+  writeFileSync(path, text, { mode: 0o600 });
+  return path;
+}
+
+const pemOf = (privateKey: KeyObject): string => privateKey.export({ type: "pkcs8", format: "pem" }).toString();
+const csr = file("csr.pem", buildCsr(generateKey(), URI));
+
+/** The certificate of the client that renews. */
+async function firstCertificate(address: string, roots: string, token: string): Promise<IstioCertificateResponse> {
+  const credentials = clientCredentials(new RotatingTlsMaterial({ key: "", chain: "", roots }), undefined, () => undefined);
+  const client = new Client(address, credentials, { "grpc.ssl_target_name_override": "localhost" });
   const { CreateCertificate: method } = serviceDefinition(IstioCertificateService);
   if (method === undefined) throw new Error("no such method");
-  return (metadata, of = csr) =>
-    new Promise((resolve, reject) => {
-      const request = create(IstioCertificateRequestSchema, { csr: of });
-      const deserialize = method.responseDeserialize as (bytes: Buffer) => IstioCertificateResponse;
+  const metadata = new Metadata();
+  metadata.set("authorization", `Bearer ${token}`);
+  const request = create(IstioCertificateRequestSchema, { csr: buildCsr(key, URI) });
+  const deserialize = method.responseDeserialize as (bytes: Buffer) => IstioCertificateResponse;
+  try {
+    return await new Promise((resolve, reject) => {
       client.makeUnaryRequest(method.path, method.requestSerialize, deserialize, request, metadata, (error, answer) =>
         error === null && answer !== undefined ? resolve(answer) : reject(error),
       );
     });
+  } finally {
+    client.close();
+  }
 }
 
-async function garrisonAsks(): Promise<Readonly<Record<"token" | "certificate", Ask>>> {
+async function garrisonTargets(): Promise<Readonly<Record<string, Target>>> {
   await until("garrison serves", () => existsSync(join(state, "control-plane.json")));
-  const bearer = new Metadata();
-  bearer.set(
-    "authorization",
-    `Bearer ${spawnSync(process.execPath, [GARRISON, "token", "shop/web", "--state", state], { encoding: "utf8" }).stdout.trim()}`,
-  );
-  const roots = readFileSync(readControlPlaneFile(state).rootCertificate, "utf8");
-  const byToken = connect(roots);
-  const key = generateKey();
-  const [chain = ""] = (await byToken(bearer, buildCsr(key, URI))).certChain;
-  const byCertificate = connect(roots, { key: key.export({ type: "pkcs8", format: "pem" }).toString(), chain, roots });
-  return { token: () => byToken(bearer), certificate: () => byCertificate(new Metadata()) };
+  const token = spawnSync(process.execPath, [GARRISON, "token", "shop/web", "--state", state], { encoding: "utf8" }).stdout.trim();
+  const { port, rootCertificate, pid } = readControlPlaneFile(state);
+  const address = `127.0.0.1:${port}`;
+  const [leaf = ""] = (await firstCertificate(address, readFileSync(rootCertificate, "utf8"), token)).certChain;
+  const flags = { kind: "istio", url: `https://${address}`, roots: rootCertificate, csr };
+  return {
+    token: { pid, flags: { ...flags, token: file("token", token) } },
+    certificate: { pid, flags: { ...flags, identity: file("identity.pem", leaf + pemOf(key)) } },
+  };
 }
 
 /** One-time tokens are the client's to make, and its time counts, as it does of whoever asks step-ca. */
-async function stepAsk(): Promise<Ask> {
+async function stepTarget(): Promise<Target> {
   await step.start();
   const jwk = JSON.parse(readFileSync(step.keyFile, "utf8")) as Record<string, string>;
-  const key = createPrivateKey({ key: jwk, format: "jwk" });
-  const agent = new Agent({ keepAlive: true, ca: readFileSync(step.rootsFile), maxSockets: 16 });
-  const token = () => {
-    const now = Math.floor(Date.now() / 1000);
-    const signed = new SignJWT({ sans: [URI], jti: randomUUID() }).setProtectedHeader({ alg: "ES256", kid: jwk.kid ?? "" });
-    return signed
-      .setIssuer("garrison")
-      .setSubject(URI)
-      .setAudience(`${step.url}/1.0/sign`)
-      .setNotBefore(now)
-      .setExpirationTime(now + 120)
-      .sign(key);
-  };
-  return async () => {
-    const body = JSON.stringify({ csr, ott: await token() });
-    await new Promise<void>((resolve, reject) => {
-      const headers = { "content-type": "application/json", "content-length": Buffer.byteLength(body) };
-      const sent = httpsRequest(`${step.url}/1.0/sign`, { method: "POST", agent, headers }, (response) => {
-        response.resume();
-        response.once("end", () =>
-          response.statusCode === 201 ? resolve() : reject(new Error(`step-ca answered ${response.statusCode}`)),
-        );
-      });
-      sent.once("error", reject).end(body);
-    });
+  const provisioner = file("provisioner.pem", pemOf(createPrivateKey({ key: jwk, format: "jwk" })));
+  return {
+    pid: step.pid ?? 0,
+    flags: { kind: "step", url: step.url, roots: step.rootsFile, csr, provisioner, kid: jwk.kid ?? "", uri: URI },
   };
 }
 
+async function floorTarget(): Promise<Target> {
+  const [port] = (await once(floor.stdout, "data")) as [Buffer];
+  const url = `https://127.0.0.1:${port.toString().trim()}`;
+  return { pid: floor.pid ?? 0, flags: { kind: "istio", url, roots: floorRoots, csr } };
+}
+
 try {
-  const asks: Readonly<Record<string, Ask>> = { "step-ca, one-time token": await stepAsk(), ...(await garrisonAsks()) };
+  const load = buildLoad();
+  const targets: Readonly<Record<string, Target>> = {
+    "gRPC server with an answer at hand": await floorTarget(),
+    [PEER]: await stepTarget(),
+    ...(await garrisonTargets()),
+  };
+  for (const { pid, flags } of Object.values(targets)) await drive(load, pid, { concurrency: 16, count: WARM_UP, flags });
   for (const concurrency of [1, 16]) {
+    const count = concurrency === 1 ? COUNT / 8 : COUNT;
     const best = new Map<string, Figures>();
     for (let round = 0; round < ROUNDS; round++) {
-      for (const [name, ask] of Object.entries(asks)) {
-        const figures = await measure(ask, concurrency);
+      for (const [name, { pid, flags }] of Object.entries(targets)) {
+        const figures = await drive(load, pid, { concurrency, count, flags });
         if (figures.perSecond > (best.get(name)?.perSecond ?? 0)) best.set(name, figures);
       }
     }
-    const peer = best.get("step-ca, one-time token")?.perSecond ?? Number.NaN;
-    for (const [name, figures] of best)
-      print({ bench: "signing", name, concurrency, ...figures, timesStepCa: Number((figures.perSecond / peer).toFixed(2)) });
+    const peer = best.get(PEER);
+    for (const [name, figures] of best) {
+      const times = (mine: number, theirs = Number.NaN): number => Number((mine / theirs).toFixed(2));
+      const ratios = {
+        timesStepCa: times(figures.perSecond, peer?.perSecond),
+        cpuOfStepCa: times(figures.serverCpuUs, peer?.serverCpuUs),
+      };
+      print({ bench: "signing", name, concurrency, ...figures, ...ratios });
+    }
   }
-  print({ bench: "signing", residentMiB: { garrison: residentMiB(serve.pid), stepCa: residentMiB(step.pid) } });
+  for (const name of [PEER, "token"]) {
+    const { pid = 0 } = targets[name] ?? {};
+    print({ bench: "signing", name, residentMiB: residentMiB(pid), peakMiB: peakMiB(pid) });
+  }
 } finally {
-  for (const client of clients) client.close();
+  floor.kill();
   serve.kill();
   await step.stop();
   rmSync(folder, { recursive: true, force: true });

@@ -1,65 +1,70 @@
 /**
  * Agents that all start at one moment, each with a key, a token and a connection of its own, against a `garrison serve` of default flags; then all of
- * them renew at one moment. How long until the last has its certificate, how often they asked, and what the server's memory came to.
- * `node bench/storm.ts [AGENTS]`: 10,000 without a number.
+ * them renew at one moment. How long until the last has its certificate, how often they asked, and what the server spent on it. The agents are played
+ * by one program in Go, with the patience of ours, so that the server's time is measured and not theirs; the times hold for all on one machine.
+ * `node bench/storm.ts [AGENTS]`: 10,000 without a number. Needs Go.
  */
-import { CertificateManager } from "../src/agent/certificate-manager.ts";
-import { systemTimers } from "../src/agent/timers.ts";
-import { systemClock } from "../src/core/clock.ts";
-import { silentLogger } from "../src/core/logger.ts";
+import { execFileSync, spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdirSync } from "node:fs";
+import { join } from "node:path";
+import { createInterface } from "node:readline";
 import { Fleet } from "./fleet.ts";
 import { print } from "./harness.ts";
 
+/** A line of the program's. */
+interface Wave {
+  readonly what: string;
+  /** Seconds for half of them, for 99 in 100, and for the last. */
+  readonly half: number;
+  readonly p99: number;
+  readonly last: number;
+  readonly attempts: number;
+  /** How often an attempt failed, by why. */
+  readonly failures: Readonly<Record<string, number>>;
+  readonly clientCpuSeconds: number;
+}
+
 const AGENTS = Number(process.argv[2] ?? 10_000);
+const TOOLS = join(import.meta.dirname, "..", ".tools", "peers");
+
+/** `go` must be there; nothing is fetched, since it uses Go's own library alone. */
+function buildAgents(): string {
+  const program = join(TOOLS, "agents");
+  mkdirSync(TOOLS, { recursive: true });
+  execFileSync("go", ["build", "-o", program, "."], { cwd: join(import.meta.dirname, "storm", "agents"), stdio: ["ignore", 2, 2] });
+  return program;
+}
+
+const round = (value: number): number => Number(value.toFixed(1));
+
+const program = buildAgents();
 const fleet = new Fleet(AGENTS);
-let attempts = 0;
-
-function manage(name: string): CertificateManager {
-  const request = fleet.requestOf(name);
-  const counted: typeof request = (current) => {
-    attempts += 1;
-    return request(current);
-  };
-  return new CertificateManager({ request: counted, clock: systemClock, timers: systemTimers, random: Math.random, logger: silentLogger });
-}
-
-/** Until every agent has a certificate that it has not had before; seconds for half of them, for 99 in 100, and for the last. */
-async function wave(what: string, managers: readonly CertificateManager[], begin: (manager: CertificateManager) => void): Promise<void> {
-  const began = performance.now();
-  attempts = 0;
-  const times: number[] = [];
-  const certified = managers.map((manager) => {
-    const { promise, resolve } = Promise.withResolvers<void>();
-    const cancel = manager.subscribe(() => {
-      cancel();
-      times.push((performance.now() - began) / 1000);
-      resolve();
-    });
-    return promise;
-  });
-  for (const manager of managers) begin(manager);
-  await Promise.all(certified);
-  const at = (share: number) => Number((times[Math.ceil(times.length * share) - 1] ?? Number.NaN).toFixed(1));
-  print({
-    bench: "storm",
-    what,
-    agents: AGENTS,
-    seconds: { half: at(0.5), p99: at(0.99), last: at(1) },
-    perSecond: Math.round(AGENTS / at(1)),
-    attemptsEach: Number((attempts / AGENTS).toFixed(2)),
-    serverMB: fleet.memory(),
-  });
-}
-
-// Timers of agents keep no process alive.
-const alive = setInterval(() => undefined, 1_000);
 try {
   await fleet.start();
-  const managers = fleet.names.map(manage);
-  await wave("all start", managers, (manager) => manager.start());
-  await wave("all renew", managers, (manager) => void manager.renew().catch(() => undefined));
-  for (const manager of managers) manager.stop();
+  const { host, port, rootCertificate } = fleet.controlPlane;
+  const agents = spawn(program, ["-url", `https://${host}:${port}`, "-roots", rootCertificate], { stdio: ["pipe", "pipe", "inherit"] });
+  const ended = once(agents, "exit");
+  agents.stdin.end(fleet.names.map((name) => JSON.stringify({ uri: fleet.identity(name), token: fleet.token(name) })).join("\n"));
+  let cpu = fleet.cpu();
+  for await (const line of createInterface(agents.stdout)) {
+    const { what, half, p99, last, attempts, failures, clientCpuSeconds } = JSON.parse(line) as Wave;
+    print({
+      bench: "storm",
+      what,
+      agents: AGENTS,
+      seconds: { half: round(half), p99: round(p99), last: round(last) },
+      perSecond: Math.round(AGENTS / last),
+      attemptsEach: round(attempts / AGENTS),
+      failures,
+      serverCpuSeconds: round(fleet.cpu() - cpu),
+      clientCpuSeconds: round(clientCpuSeconds),
+      serverMB: fleet.memory(),
+    });
+    cpu = fleet.cpu();
+  }
+  const [code] = await ended;
+  if (code !== 0) throw new Error(`the agents ended with ${code}`);
 } finally {
-  clearInterval(alive);
   await fleet.stop();
 }

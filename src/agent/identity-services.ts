@@ -2,8 +2,9 @@
 import { Metadata } from "@grpc/grpc-js";
 import type { Clock } from "../core/clock.ts";
 import { AppError } from "../core/error.ts";
+import { parseSpiffeId } from "../identity/spiffe-id.ts";
 import type { AgentOptions } from "./agent-options.ts";
-import { openCertificateFolder, readCertificateFiles, writeCertificateFiles } from "./certificate-files.ts";
+import { openCertificateFolder, readCertificateFiles, trustDomainsInFiles, writeCertificateFiles } from "./certificate-files.ts";
 import type { CertificateManager } from "./certificate-manager.ts";
 import { type ClientMethod, callControlPlane } from "./control-plane-call.ts";
 import type { IssuedCertificate } from "./issued-certificate.ts";
@@ -37,8 +38,10 @@ function keepFiles(
 ): IssuedCertificate | undefined {
   const folder = outputCertificates === undefined ? undefined : openCertificateFolder(outputCertificates);
   const earlier = folder === undefined ? undefined : readCertificateFiles(folder, clock.now(), identity);
-  const contents = ({ serial, roots }: IssuedCertificate) => `${serial} ${roots}`;
-  let known = earlier === undefined ? undefined : contents(earlier);
+  const contents = ({ serial, roots, otherRoots = new Map() }: IssuedCertificate) => JSON.stringify([serial, roots, [...otherRoots]]);
+  // Roots of other domains hold only while the control plane says so: what files of an earlier run have of them is taken away until it does.
+  const isWhole = earlier !== undefined && trustDomainsInFiles(folder ?? "").join() === parseSpiffeId(earlier.identity).trustDomain;
+  let known = isWhole ? contents(earlier) : undefined;
   manager.subscribe((certificate) => {
     if (contents(certificate) === known) return;
     try {
@@ -47,7 +50,7 @@ function keepFiles(
       logger.log("error", "the certificate could not be written to its files", { folder, error: AppError.from(thrown).message });
       return;
     }
-    if (known !== undefined && renewalSignal !== undefined) sendRenewalSignal(renewalSignal, toCommand, logger);
+    if ((known !== undefined || earlier !== undefined) && renewalSignal !== undefined) sendRenewalSignal(renewalSignal, toCommand, logger);
     known = contents(certificate);
   });
   return earlier;

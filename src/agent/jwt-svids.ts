@@ -98,8 +98,12 @@ export class JwtSvids {
   adopt(jwks: string, others: ReadonlyMap<string, string> = new Map()): void {
     const changed = JSON.stringify([...this.#others]) !== JSON.stringify([...others]);
     this.#others = others;
-    if (jwks !== "") this.#take(jwks);
-    if (changed) for (const listener of [...this.#listeners]) listener();
+    try {
+      if (jwks !== "") this.#take(jwks);
+    } finally {
+      // What another domain withdrew is told of also where the own keys cannot be taken.
+      if (changed) for (const listener of [...this.#listeners]) listener();
+    }
   }
 
   stop(): void {

@@ -41,14 +41,14 @@ function evidence(plaintext: readonly PlaintextCalls[], served = ALL, proxies = 
   return { plaintext, served: new Set(served), proxies: new Set(proxies) };
 }
 
-function ask(yaml: string, seen: MtlsEvidence) {
+function ask(yaml: string, seen: MtlsEvidence, whole = true) {
   const mesh = meshOf(yaml);
   const namespaces = mtlsByNamespace(mesh, seen);
-  return { namespaces, plan: planStrict(mesh, namespaces) };
+  return { namespaces, plan: planStrict(mesh, namespaces, { whole }) };
 }
 
-const states = (yaml: string, seen: MtlsEvidence): readonly string[] =>
-  ask(yaml, seen).plan.map(({ namespace, state }) => `${namespace} ${state}`);
+const states = (yaml: string, seen: MtlsEvidence, whole = true): readonly string[] =>
+  ask(yaml, seen, whole).plan.map(({ namespace, state }) => `${namespace} ${state}`);
 
 describe("mtlsByNamespace", () => {
   it("says each port's mode and which policy gives it", () => {
@@ -95,6 +95,7 @@ describe("planStrict", () => {
     const yaml = MESH + workload("none", "web", "127.0.1.4") + peers("shop", "default", "{ mtls: { mode: STRICT } }");
     const seen = evidence([calls("bank/web", "203.0.113.9")], ALL, [...ALL, "none/web"]);
     assert.deepEqual(states(yaml, seen), ["shop strict", "cards ready", "none untried", "bank blocked"]);
+    assert.deepEqual(states(yaml, seen, false), ["shop strict", "cards untried", "none untried", "bank blocked"]);
   });
 
   it("puts first the namespace with the fewest clients to mend, and counts them as mended for those after it", () => {

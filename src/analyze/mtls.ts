@@ -187,10 +187,17 @@ const RANK: Readonly<Record<StrictState, number>> = { strict: 0, ready: 1, untri
 
 /**
  * The order in which namespaces can go STRICT: those that can do so now, then again and again the one for which the fewest clients and
- * workloads are still to be given a proxy, where what an earlier one needed counts as done.
+ * workloads are still to be given a proxy, where what an earlier one needed counts as done. Where what was seen is not the `whole`, nothing is proven
+ * ready.
  */
-export function planStrict(mesh: Mesh, namespaces: readonly NamespaceMtls[]): readonly StrictStep[] {
-  const steps = namespaces.map((namespace) => stepOf(mesh, namespace));
+export function planStrict(
+  mesh: Mesh,
+  namespaces: readonly NamespaceMtls[],
+  { whole }: { readonly whole: boolean },
+): readonly StrictStep[] {
+  const steps = namespaces
+    .map((namespace) => stepOf(mesh, namespace))
+    .map((step) => (step.state === "ready" && !whole ? { ...step, state: "untried" as const } : step));
   const now = steps.filter(({ state }) => state !== "blocked").sort((left, right) => RANK[left.state] - RANK[right.state]);
   const mended = new Set<string>();
   const later: StrictStep[] = [];

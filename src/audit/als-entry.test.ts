@@ -202,6 +202,14 @@ test("a policy name that is not ours is kept as it is", () => {
   assert.partialDeepStrictEqual(read(foreign), { record: { effect: "deny", origin: "by hand" } });
 });
 
+test("the application's own TLS that was passed on is told, of the same service, and a denial as any", () => {
+  const own = (name: string) => ({ ...(golden(name) as Golden), log: "inbound_9090/own-tls" });
+  assert.partialDeepStrictEqual(read(own("tcp-allow-no-policy-connected")), {
+    record: { effect: "allow", detail: "TLS that is not the mesh's, passed on as it is", service: "photo-ns/me@inbound_9090" },
+  });
+  assert.partialDeepStrictEqual(read(own("tcp-deny-default")), { record: { effect: "deny", detail: "" } });
+});
+
 test("TLS that is not the mesh's is told apart from plaintext", () => {
   const { tlsProperties } = (golden("refused-foreign-root").entry as { readonly commonProperties: Record<string, JsonValue> })
     .commonProperties;

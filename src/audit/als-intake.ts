@@ -7,7 +7,8 @@ import {
   StreamAccessLogsResponseSchema,
 } from "../gen/envoy/service/accesslog/v3/als_pb.js";
 import { toGrpcStatus } from "../rpc/status.ts";
-import { type EntryMeaning, type EntrySource, readHttpEntry, readTcpEntry } from "./als-entry.ts";
+import { type EntryMeaning, readHttpEntry, readTcpEntry } from "./als-entry.ts";
+import type { EntrySource } from "./als-fields.ts";
 import {
   type IntakeOptions,
   type IntakeStats,

@@ -72,6 +72,23 @@ test("a large excess is removed slice by slice until the bound holds", async (t)
   assert.equal(store.stats().records, 10);
 });
 
+test("the file stays below the bound in bytes however much comes, and the newest are there", async (t) => {
+  const maxBytes = 1_000_000;
+  const file = join(temporaryFolder(t), "audit.sqlite");
+  const { store } = openTestStore(t, { file, maxBytes });
+  for (let at = 0; at < 20_000; at += 1_000) {
+    store.append(Array.from({ length: 1_000 }, (_, more) => sampleRecord({ path: `/${at + more}` })));
+    store.flush();
+    for (let turn = 0; turn < 10; turn++) await nextTurn();
+  }
+  const kept = await paths(store);
+  assert.ok(kept.length > 1_000, `${kept.length} are kept`);
+  assert.equal(kept.at(-1), "/19999");
+  store.close();
+  // What one turn brought is written before there is room for it.
+  assert.ok(statSync(file).size < 1.5 * maxBytes, `${statSync(file).size} bytes`);
+});
+
 test("records older than the bound are removed, counted from their arrival", async (t) => {
   const { store, clock } = openTestStore(t, { maxAgeMs: 1000 });
   store.append([sampleRecord({ path: "/old" })]);

@@ -21,6 +21,8 @@ export interface AuditStoreOptions {
   readonly maxAgeMs?: number;
   /** Of more records than this, the oldest are removed. */
   readonly maxRecords?: number;
+  /** Of more bytes than this in the database, the oldest records are removed; no such bound without. */
+  readonly maxBytes?: number;
 }
 
 /** What the store has done since it was opened, and what it holds. */
@@ -39,6 +41,8 @@ const PRUNE_INTERVAL_MS = 60_000;
 const PRUNE_ROWS = 5_000;
 const WINDOW_IDS = 20_000;
 const WINDOW_ROWS = 500;
+/** Of what `maxBytes` allows, so much is kept when it was reached: room for what comes until the next look. */
+const KEPT_SHARE = 0.9;
 /** Records that wait for the end of the turn, when they are written in one transaction. */
 const MAX_PENDING = 2_000;
 
@@ -53,6 +57,8 @@ export class AuditStore {
   readonly #seek: StatementSync;
   readonly #maxAgeMs: number;
   readonly #maxRecords: number;
+  readonly #maxBytes: number;
+  readonly #pages: StatementSync;
   readonly #timer: NodeJS.Timeout;
   readonly #waiting = new Set<() => void>();
   #pending: NewAuditRecord[] = [];
@@ -69,13 +75,24 @@ export class AuditStore {
 
   /** Opens or makes the store. Throws AppError as `openDatabase` does. */
   constructor(options: AuditStoreOptions) {
-    const { file, clock, logger, maxAgeMs = DEFAULT_MAX_AGE_MS, maxRecords = DEFAULT_MAX_RECORDS } = options;
+    const {
+      file,
+      clock,
+      logger,
+      maxAgeMs = DEFAULT_MAX_AGE_MS,
+      maxRecords = DEFAULT_MAX_RECORDS,
+      maxBytes = Number.POSITIVE_INFINITY,
+    } = options;
     this.#db = openDatabase(file);
     this.#clock = clock;
     this.#logger = logger;
     this.#failures = new ThrottledLog(logger, clock);
     this.#maxAgeMs = maxAgeMs;
     this.#maxRecords = maxRecords;
+    this.#maxBytes = maxBytes;
+    this.#pages = this.#db.prepare(
+      "SELECT (page_count - freelist_count) * page_size AS value FROM pragma_page_count, pragma_freelist_count, pragma_page_size",
+    );
     this.#insert = this.#db.prepare(INSERT);
     this.#complete = this.#db.prepare(COMPLETE);
     this.#delete = this.#db.prepare("DELETE FROM record WHERE id < ?");
@@ -163,7 +180,7 @@ export class AuditStore {
     clearImmediate(this.#pruning);
     this.#pruning = undefined;
     try {
-      const keepFrom = Math.max(this.#idAt(this.#clock.now() - this.#maxAgeMs), this.#last - this.#maxRecords + 1);
+      const keepFrom = Math.max(this.#idAt(this.#clock.now() - this.#maxAgeMs), this.#last - this.#maxKept() + 1);
       const next = Math.min(keepFrom, this.#first + PRUNE_ROWS);
       if (next <= this.#first) return;
       this.#delete.run(next);
@@ -172,6 +189,15 @@ export class AuditStore {
     } catch (error) {
       this.#failures.log("error", "old audit records cannot be removed", { reason: reasonOf(error) });
     }
+  }
+
+  /** How many records may stay: where they take too many bytes, as many as would take nine tenths of those allowed. */
+  #maxKept(): number {
+    if (this.#maxBytes === Number.POSITIVE_INFINITY) return this.#maxRecords;
+    const bytes = Number(this.#pages.get()?.value);
+    if (bytes <= this.#maxBytes) return this.#maxRecords;
+    const held = this.#last - this.#first + 1;
+    return Math.min(this.#maxRecords, Math.floor((held * this.#maxBytes * KEPT_SHARE) / bytes));
   }
 
   /** The first id that was received at or after a time; the next one to come if there is none. */

@@ -1,11 +1,12 @@
 /** How a caller of the certificate service proves who it is. */
+import type { ServerUnaryCall } from "@grpc/grpc-js";
 import type { Clock } from "../core/clock.ts";
-import { AppError } from "../core/error.ts";
+import { AppError, type ErrorCode } from "../core/error.ts";
 import type { SpiffeId } from "../identity/spiffe-id.ts";
 import type { TrustDomain } from "../identity/trust-domain.ts";
-import { parseCertificate } from "../x509/certificate.ts";
-import { verifyChain } from "../x509/chain.ts";
+import { peerCertificateOf } from "../rpc/peer-certificate.ts";
 import type { TrustAnchors } from "./authority.ts";
+import { holderOf } from "./client-certificate.ts";
 
 /** What a call brings along. */
 export interface CallerCredentials {
@@ -26,7 +27,7 @@ export interface BoundPod {
 }
 
 /** Istio's metadata in which an agent names its cluster. */
-export const CLUSTER_METADATA = "clusterid";
+const CLUSTER_METADATA = "clusterid";
 
 /** Who a caller is. */
 export interface Proof {
@@ -71,11 +72,8 @@ export function clientCertificateAuthenticator(options: {
     name,
     async authenticate({ certificate }) {
       if (certificate === undefined) return undefined;
-      const { roots, intermediates, isRevoked } = options.trust();
-      const leaf = parseCertificate(certificate);
-      if (isRevoked(leaf.serial)) throw refuse("the certificate is revoked");
-      const input = { leaf, roots, intermediates, time: options.clock.now() };
-      return { identity: checkTrustDomain(verifyChain({ ...input, purpose: "client" }).identity, options.trustDomain), by: name };
+      const { identity } = holderOf(certificate, options.trust(), options.clock.now());
+      return { identity: checkTrustDomain(identity, options.trustDomain), by: name };
     },
   };
 }
@@ -113,4 +111,35 @@ export function tokenAuthenticator(options: { readonly trustDomain: TrustDomain;
       return { identity, by, ...(pod === undefined ? {} : { pod }) };
     },
   };
+}
+
+/** Of an API server or an issuer that would have to be asked. */
+const AWAY: ReadonlySet<ErrorCode> = new Set(["unavailable", "deadline-exceeded"]);
+
+/**
+ * Who calls: what the first authenticator that proves an identity says. Throws `unauthenticated` with every authenticator's reason: each is a fixed
+ * phrase that helps its owner and nobody else (`TokenFlaw`, chain reasons). Where one cannot tell at the moment, nobody was refused: `unavailable`.
+ */
+export async function provenCaller(authenticators: readonly Authenticator[], credentials: CallerCredentials): Promise<Proof> {
+  const reasons: string[] = [];
+  let isAway = false;
+  for (const { name, authenticate: attempt } of authenticators) {
+    try {
+      const proof = await attempt(credentials);
+      if (proof !== undefined) return proof;
+      reasons.push(`${name}: not presented`);
+    } catch (thrown) {
+      const error = AppError.from(thrown);
+      isAway ||= AWAY.has(error.code);
+      reasons.push(`${name}: ${error.message}`);
+    }
+  }
+  throw new AppError(isAway ? "unavailable" : "unauthenticated", `request authenticate failure (${reasons.join("; ")})`);
+}
+
+/** What a call brings along. */
+export function credentialsOf(call: Pick<ServerUnaryCall<unknown, unknown>, "getAuthContext" | "metadata">): CallerCredentials {
+  const valuesOf = (name: string): readonly string[] => call.metadata.get(name).map((value) => value.toString());
+  const certificate = peerCertificateOf(call)?.raw;
+  return { certificate, authorization: valuesOf("authorization"), cluster: valuesOf(CLUSTER_METADATA) };
 }

@@ -11,6 +11,7 @@ import { parseCsrAside } from "../x509/csr.ts";
 import type { LeafRequest } from "../x509/issuer.ts";
 import { formatPem } from "../x509/pem.ts";
 import type { Profile } from "../x509/profile.ts";
+import { authorityId } from "./authority-id.ts";
 import { AuthorityLists } from "./authority-lists.ts";
 import type { CaSource, Certification, SignerStatus } from "./ca-source.ts";
 import type { Certified, Certifier, PreparedOrder } from "./certifier.ts";
@@ -184,6 +185,12 @@ export class Authority {
   /** The key identifiers of authorities whose certificates are to be replaced. */
   get tainted(): ReadonlySet<string> {
     return new Set(this.own?.authorities.flatMap(({ id, state }) => (state === "tainted" ? [id] : [])));
+  }
+
+  /** Whether certificates of the authority with this key identifier are to be replaced: it is tainted, or the operator has put another in its place. */
+  isReplaced(id: string): boolean {
+    const { issuer } = this.#signing;
+    return this.tainted.has(id) || (!this.#isOwn && issuer !== undefined && authorityId(issuer.certificate) !== id);
   }
 
   get status(): AuthorityStatus {

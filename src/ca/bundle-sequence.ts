@@ -29,6 +29,11 @@ function parseStored(path: string, text: string): Stored {
   });
 }
 
+/** Of what has one number. */
+export function contentDigest({ roots, jwks }: Pick<TrustBundle, "roots" | "jwks">): string {
+  return hash("sha256", JSON.stringify([roots, jwks]));
+}
+
 export class BundleSequence {
   readonly #path: string;
   #stored: Stored | undefined;
@@ -43,7 +48,7 @@ export class BundleSequence {
   /** The bundle of these roots and keys, with the next number where they changed. The number is on the disk when it returns. */
   number(content: Pick<TrustBundle, "roots" | "jwks">): TrustBundle {
     const { roots, jwks } = content;
-    const digest = hash("sha256", JSON.stringify([roots, jwks]));
+    const digest = contentDigest(content);
     if (this.#stored?.digest !== digest) {
       const stored = { sequence: (this.#stored?.sequence ?? 0) + 1, digest };
       replacePrivateFile(this.#path, JSON.stringify(stored));

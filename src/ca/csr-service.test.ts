@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { after, before, beforeEach, describe, test } from "node:test";
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import { Client, Metadata, Server, type ServiceError, status } from "@grpc/grpc-js";
+import { AppError, type ErrorCode } from "../core/error.ts";
 import type { LogFields } from "../core/logger.ts";
 import {
   type IstioCertificateRequest,
@@ -26,7 +27,7 @@ import { OID } from "../x509/oids.ts";
 import { formatPem } from "../x509/pem.ts";
 import { writeSigned } from "../x509/signed.ts";
 import { encodeTbs, randomSerial } from "../x509/tbs.ts";
-import { clientCertificateAuthenticator, tokenAuthenticator } from "./authenticators.ts";
+import { type Authenticator, clientCertificateAuthenticator, provenCaller, tokenAuthenticator } from "./authenticators.ts";
 import { type Authority, openAuthority } from "./authority.ts";
 import { certificateService } from "./csr-service.ts";
 import { TokenIssuer } from "./service-account-token.ts";
@@ -205,6 +206,27 @@ describe("CreateCertificate", () => {
     assert.equal(lines.length, 2);
     assert.deepEqual([lines[1]?.message, lines[1]?.fields?.code], ["certificate refused", "unauthenticated"]);
     assert.doesNotMatch(JSON.stringify(lines), new RegExp(`${RegExp.escape(secret.slice(-20))}|BEGIN`));
+  });
+});
+
+describe("a caller whom nobody can judge at the moment", () => {
+  const away = (code: ErrorCode): Authenticator => ({
+    name: "token",
+    authenticate: () => Promise.reject(new AppError(code, "the API server is away")),
+  });
+  const silent: Authenticator = { name: "client certificate", authenticate: async () => undefined };
+  const credentials = { certificate: undefined, authorization: ["Bearer x"] };
+
+  test("is told to come back, and not refused", async () => {
+    for (const code of ["unavailable", "deadline-exceeded"] as const)
+      await assert.rejects(provenCaller([silent, away(code)], credentials), { code: "unavailable" });
+    await assert.rejects(provenCaller([silent, away("unauthenticated")], credentials), { code: "unauthenticated" });
+  });
+
+  test("is taken where another proof holds", async () => {
+    const proof = { identity, by: "client certificate" };
+    const holds: Authenticator = { name: "client certificate", authenticate: async () => proof };
+    assert.equal(await provenCaller([away("unavailable"), holds], credentials), proof);
   });
 });
 

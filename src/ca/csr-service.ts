@@ -6,7 +6,7 @@ import type { Logger } from "../core/logger.ts";
 import { type IstioCertificateRequest, type IstioCertificateResponse, IstioCertificateResponseSchema } from "../gen/istio/v1/auth/ca_pb.js";
 import { formatSpiffeId, parseSpiffeId, type SpiffeId } from "../identity/spiffe-id.ts";
 import { toGrpcStatus } from "../rpc/status.ts";
-import { type Authenticator, type CallerCredentials, CLUSTER_METADATA, type Proof } from "./authenticators.ts";
+import { type Authenticator, credentialsOf, type Proof, provenCaller } from "./authenticators.ts";
 import type { Authority, RecordedCertificate } from "./authority.ts";
 import { impersonationRefused, type NodeProxies } from "./node-proxies.ts";
 import { servingIdentity } from "./serving.ts";
@@ -29,27 +29,6 @@ type Call = ServerUnaryCall<IstioCertificateRequest, IstioCertificateResponse>;
 /** For `server.addService(serviceDefinition(IstioCertificateService), …)`. */
 export interface CertificateService {
   CreateCertificate(call: Call, callback: sendUnaryData<IstioCertificateResponse>): void;
-}
-
-function credentialsOf(call: Call): CallerCredentials {
-  const raw = call.getAuthContext()?.sslPeerCertificate?.raw;
-  const valuesOf = (name: string): readonly string[] => call.metadata.get(name).map((value) => value.toString());
-  return { certificate: raw, authorization: valuesOf("authorization"), cluster: valuesOf(CLUSTER_METADATA) };
-}
-
-/** Every authenticator's reason is told: each is a fixed phrase that helps its owner and nobody else (`TokenFlaw`, chain reasons). */
-async function authenticate(authenticators: readonly Authenticator[], credentials: CallerCredentials): Promise<Proof> {
-  const reasons: string[] = [];
-  for (const { name, authenticate: attempt } of authenticators) {
-    try {
-      const proof = await attempt(credentials);
-      if (proof !== undefined) return proof;
-      reasons.push(`${name}: not presented`);
-    } catch (error) {
-      reasons.push(`${name}: ${AppError.from(error).message}`);
-    }
-  }
-  throw new AppError("unauthenticated", `request authenticate failure (${reasons.join("; ")})`);
 }
 
 function checkNotOwn(identity: SpiffeId, { trustDomain }: Authority): void {
@@ -114,7 +93,7 @@ class RequestHandler {
   async #admit(call: Call): Promise<Proof> {
     let caller: Proof | undefined;
     try {
-      caller = await authenticate(this.#options.authenticators, credentialsOf(call));
+      caller = await provenCaller(this.#options.authenticators, credentialsOf(call));
       checkCaller(caller, this.#options);
       return subjectOf(caller, call.request, this.#options);
     } catch (error) {

@@ -13,6 +13,7 @@ import {
   IssueJwtSvidResponseSchema,
 } from "../gen/garrison/v1/identity_pb.js";
 import { formatSpiffeId, type SpiffeId } from "../identity/spiffe-id.ts";
+import { peerCertificateOf } from "../rpc/peer-certificate.ts";
 import { RateLimit } from "../rpc/rate-limit.ts";
 import { toGrpcStatus } from "../rpc/status.ts";
 import type { Authenticator } from "./authenticators.ts";
@@ -40,7 +41,7 @@ const AT_ONCE = 200;
 type Call<Request, Response> = ServerUnaryCall<Request, Response>;
 
 async function callerOf(call: Call<unknown, unknown>, { authenticator, knows }: JwtSvidServiceOptions): Promise<SpiffeId> {
-  const certificate = call.getAuthContext()?.sslPeerCertificate?.raw;
+  const certificate = peerCertificateOf(call)?.raw;
   const proof = await authenticator.authenticate({ certificate, authorization: [] });
   if (proof === undefined) {
     throw new AppError("unauthenticated", "the connection has no verified client certificate", {

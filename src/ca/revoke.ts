@@ -50,6 +50,14 @@ function isReason(text: unknown): text is RevocationReason {
   return typeof text === "string" && Object.hasOwn(REVOCATION_REASONS, text);
 }
 
+/** Why something is revoked. Throws `invalid-argument`. */
+export function decodeReason(reason: unknown): RevocationReason {
+  if (isReason(reason)) return reason;
+  throw new AppError("invalid-argument", `\`${String(reason).slice(0, 100)}\` is not a reason`, {
+    help: `it is one of ${Object.keys(REVOCATION_REASONS).join(", ")}`,
+  });
+}
+
 /** A request as JSON has it. Throws `invalid-argument`. */
 export function decodeRevocation(body: unknown): RevocationRequest {
   const {
@@ -62,10 +70,7 @@ export function decodeRevocation(body: unknown): RevocationRequest {
     throw new AppError("invalid-argument", "a revocation has a `kind` (serial, identity or key) and a `value`");
   }
   if (typeof force !== "boolean") throw new AppError("invalid-argument", "`force` is true or false");
-  if (isReason(reason)) return { kind, value, reason, force };
-  throw new AppError("invalid-argument", `\`${String(reason).slice(0, 100)}\` is not a reason`, {
-    help: `it is one of ${Object.keys(REVOCATION_REASONS).join(", ")}`,
-  });
+  return { kind, value, reason: decodeReason(reason), force };
 }
 
 /** One certificate by its serial number. Throws `not-found`, also for one that nobody ever got. */

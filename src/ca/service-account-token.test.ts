@@ -107,6 +107,15 @@ describe("TokenIssuer.verify()", () => {
     }
   });
 
+  test("takes a token again that it has taken, and not for another audience nor with another signature", async () => {
+    const token = await mint();
+    assert.deepEqual(await issuer.verify(token, AUDIENCE), ACCOUNT);
+    assert.deepEqual(await issuer.verify(token, AUDIENCE), ACCOUNT);
+    await assert.rejects(issuer.verify(token, { audience: "other" }), { message: "the token was refused: wrong-audience" });
+    await refuses(`${token.slice(0, token.lastIndexOf("."))}.${"A".repeat(86)}`, "bad-signature");
+    assert.deepEqual(await issuer.verify(token, AUDIENCE), ACCOUNT);
+  });
+
   test("refuses wrong audiences and issuers, and tokens without an end", async () => {
     await refuses(await issuer.mint({ ...ACCOUNT, audience: "other", ttlSeconds: 600 }), "wrong-audience");
     await refuses(await forge({ aud: undefined }), "wrong-audience");

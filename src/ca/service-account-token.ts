@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { errors, type JWTPayload, jwtVerify, SignJWT } from "jose";
 import type { Clock } from "../core/clock.ts";
 import { AppError } from "../core/error.ts";
+import { Recent } from "../core/recent.ts";
 import { parseServiceAccount } from "../identity/spiffe-id.ts";
 import { generateKey, spkiOf } from "../x509/csr-builder.ts";
 import { ensurePrivateFolder, readPrivateFile, writePrivateFile } from "./state-files.ts";
@@ -24,7 +25,18 @@ const SUBJECT_PREFIX = "system:serviceaccount:";
 const MAX_TTL_SECONDS = 90 * 24 * 3600;
 /** Kubernetes' tokens have about 1 KiB. */
 const MAX_TOKEN = 8192;
+/** Tokens of which it is remembered that they hold. */
+const MAX_VERIFIED = 1_024;
 const COMPACT = /^[\w-]+\.[\w-]+\.[\w-]+$/;
+
+/** What a token that holds says. */
+interface Verified {
+  readonly account: ServiceAccount;
+  readonly audience: string;
+  /** Seconds: the token is good from `nbf` until just before `exp`. */
+  readonly nbf: number;
+  readonly exp: number;
+}
 
 /** Why a token was refused: all that a caller is told. */
 export type TokenFlaw =
@@ -101,6 +113,8 @@ export class TokenIssuer {
   readonly #publicKey: KeyObject;
   readonly #keyId: string;
   readonly #clock: Clock;
+  /** An agent brings its token with each of its calls, and a node proxy for each of its workloads. */
+  readonly #verified = new Recent<string, Verified>(MAX_VERIFIED);
 
   /**
    * Opens the ES256 key in the state folder; the first time, makes it. `issuer` is the `iss` claim. Throws `unsafe-permissions`
@@ -140,9 +154,19 @@ export class TokenIssuer {
   /** The service account of a token for `audience`. Throws `unauthenticated` with a `TokenFlaw` for whatever else it is given. */
   async verify(token: string, { audience }: { readonly audience: string }): Promise<ServiceAccount> {
     if (token.length > MAX_TOKEN) throw refused("too-large");
+    const known = this.#verified.get(token);
+    if (known !== undefined && known.audience === audience && this.#isInTime(known)) return known.account;
     if (!COMPACT.test(token)) throw refused("malformed");
     const payload = await this.#payload(token, audience);
-    return accountOf(payload);
+    const account = accountOf(payload);
+    const { nbf = Number.POSITIVE_INFINITY, exp = 0 } = payload;
+    this.#verified.set(token, { account, audience, nbf, exp });
+    return account;
+  }
+
+  #isInTime({ nbf, exp }: Verified): boolean {
+    const now = Math.floor(this.#clock.now() / 1000);
+    return nbf <= now && now < exp;
   }
 
   async #payload(token: string, audience: string): Promise<JWTPayload> {

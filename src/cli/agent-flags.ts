@@ -29,7 +29,7 @@ export const AGENT_OPTIONS = {
   "output-certs": {
     type: "value",
     value: "FOLDER",
-    doc: "write key.pem, cert-chain.pem and root-cert.pem there at each renewal, and start from them; without, the key is never on disk",
+    doc: "write key.pem, cert-chain.pem and root-cert.pem there at each renewal, and the roots of each trust domain to bundles/DOMAIN.pem; start from them; without, the key is never on disk",
   },
   "renew-signal": { type: "value", value: "SIGNAL", doc: "tell the command of each renewal, such as by SIGHUP" },
   "renew-pid-file": { type: "value", value: "FILE", doc: "send that signal to the process whose number the file holds" },

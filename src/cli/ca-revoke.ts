@@ -1,5 +1,4 @@
 import { existsSync, readFileSync } from "node:fs";
-import type { RevocationRequest } from "../ca/revoke.ts";
 import { AppError } from "../core/error.ts";
 import type { RevocationAnswer } from "../server/revocation.ts";
 import { parseCertificates } from "../x509/certificate.ts";
@@ -27,29 +26,39 @@ function keyIdOf(text: string): string {
   return hexOf(keyIdentifier(leaf.spki));
 }
 
-/** The one thing that is named. Throws `invalid-argument`. */
-function targetOf(parsed: ParsedArguments): Pick<RevocationRequest, "kind" | "value"> {
-  const named = (["serial", "identity", "key"] as const).flatMap((kind) => {
-    const value = parsed.value(kind);
-    return value === undefined ? [] : [{ kind, value: kind === "key" ? keyIdOf(value) : value }];
-  });
-  const [target, ...others] = named;
-  if (target !== undefined && others.length === 0) return target;
-  throw new AppError("invalid-argument", "name one of `--serial`, `--identity`, `--key` and `--authority`", {
-    help: "see `garrison ca revoke --help`",
-  });
+/** What can be revoked, and which options go with it: any other would be read and have no effect. */
+const TARGETS = {
+  serial: ["reason"],
+  identity: ["reason", "force"],
+  key: ["reason"],
+  authority: ["reason", "force", "dry-run"],
+  jwt: [],
+} as const satisfies Readonly<Record<string, readonly string[]>>;
+
+type Target = keyof typeof TARGETS;
+
+function isGiven(parsed: ParsedArguments, name: string): boolean {
+  return parsed.flag(name) || parsed.value(name) !== undefined;
 }
 
-/** The authority that is named, and nothing else with it. Throws `invalid-argument`. */
-function authorityOf(parsed: ParsedArguments): string | undefined {
-  const authority = parsed.value("authority");
-  const others = ["serial", "identity", "key"].filter((name) => parsed.value(name) !== undefined);
-  if (authority === undefined && parsed.flag("dry-run")) throw new AppError("invalid-argument", "`--dry-run` is for `--authority`");
-  if (authority === undefined && parsed.flag("force") && parsed.value("identity") === undefined)
-    throw new AppError("invalid-argument", "`--force` is for `--authority` and `--identity`");
-  if (authority === "" || (authority !== undefined && others.length > 0))
-    throw new AppError("invalid-argument", "`--authority` needs the beginning of an identifier, and nothing else is revoked with it");
-  return authority;
+/** The one thing that is named, with nothing that does not go with it. Throws `invalid-argument`. */
+function targetOf(parsed: ParsedArguments): Target {
+  const named = (Object.keys(TARGETS) as Target[]).filter((name) => isGiven(parsed, name));
+  const [target, ...others] = named;
+  if (target === undefined || others.length > 0)
+    throw new AppError("invalid-argument", "name one of `--serial`, `--identity`, `--key`, `--authority` and `--jwt`", {
+      help: "each is revoked by a command of its own; see `garrison ca revoke --help`",
+    });
+  const allowed: readonly string[] = TARGETS[target];
+  const stray = ["reason", "force", "dry-run"].find((name) => isGiven(parsed, name) && !allowed.includes(name));
+  if (stray !== undefined) {
+    const homes = (Object.keys(TARGETS) as Target[]).filter((name) => (TARGETS[name] as readonly string[]).includes(stray));
+    throw new AppError("invalid-argument", `\`--${stray}\` does not go with \`--${target}\``, {
+      help: `it is for ${homes.map((name) => `\`--${name}\``).join(", ")}`,
+    });
+  }
+  if (parsed.value(target) === "") throw new AppError("invalid-argument", `\`--${target}\` needs a value`);
+  return target;
 }
 
 function describe({ revoked, blocked, proxies, unlisted, tookMs }: RevocationAnswer): string {
@@ -88,7 +97,7 @@ export const command: Command = {
     authority: {
       type: "value",
       value: "ID",
-      doc: "an old or tainted authority, by the beginning of its identifier: nobody trusts it from now on",
+      doc: "an authority that does not sign (prepared, old or tainted), by the beginning of its identifier: nobody trusts it from now on",
     },
     jwt: { type: "flag", doc: "the keys that signed JWT-SVIDs before the one of now" },
     ...ROTATION_OPTIONS,
@@ -96,7 +105,11 @@ export const command: Command = {
       type: "flag",
       doc: "the authority although that cuts somebody off; the identity although nobody is known by it, or it is the control plane's own",
     },
-    reason: { type: "value", value: "REASON", doc: Object.keys(REVOCATION_REASONS).join(", "), default: "unspecified" },
+    reason: {
+      type: "value",
+      value: "REASON",
+      doc: `${Object.keys(REVOCATION_REASONS).join(", ")}; without, unspecified, and superseded for what an authority has signed`,
+    },
     state: STATE_OPTION,
     json: JSON_OPTION,
   },
@@ -106,10 +119,17 @@ export const command: Command = {
     "garrison ca revoke --authority 5f0c --dry-run",
   ],
   run: async (parsed) => {
-    if (parsed.flag("jwt")) return runJwtStep(parsed, "revoke");
-    const authority = authorityOf(parsed);
-    if (authority !== undefined) return runStep(parsed, "revoke", authority);
-    const request = { ...targetOf(parsed), reason: required(parsed, "reason"), force: parsed.flag("force") };
+    const target = targetOf(parsed);
+    if (target === "jwt") return runJwtStep(parsed, "revoke");
+    const value = required(parsed, target);
+    const reason = parsed.value("reason");
+    if (target === "authority") return runStep(parsed, "revoke", value, reason);
+    const request = {
+      kind: target,
+      value: target === "key" ? keyIdOf(value) : value,
+      force: parsed.flag("force"),
+      ...(reason === undefined ? {} : { reason }),
+    };
     const answer = (await callAdmin(controlPlaneSocket(required(parsed, "state")), "POST", "/v1/ca/revoke", request)) as RevocationAnswer;
     process.stdout.write(parsed.flag("json") ? jsonLine(answer) : describe(answer));
     return answer.proxies.waiting.length === 0 ? EXIT.ok : EXIT.no;

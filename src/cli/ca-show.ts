@@ -7,7 +7,8 @@ import { JSON_OPTION, required, STATE_OPTION } from "./options.ts";
 
 const time = (milliseconds: number): string => new Date(milliseconds).toISOString();
 
-function describe({ serial, identity, caller, state, recordedAt, notBefore, notAfter, sha256, leaf, revoked }: ShownCertificate): string {
+function describe(certificate: ShownCertificate): string {
+  const { serial, identity, caller, state, recordedAt, notBefore, notAfter, sha256, leaf, revoked, keyId, authority } = certificate;
   const rows: (readonly [string, string])[] = [
     ["serial", serial],
     ["identity", identity],
@@ -17,6 +18,8 @@ function describe({ serial, identity, caller, state, recordedAt, notBefore, notA
     ["valid", `${time(notBefore)} to ${time(notAfter)}${notAfter < Date.now() ? " (expired)" : ""}`],
   ];
   if (revoked !== undefined) rows.push(["revoked", `${time(revoked.at)}: ${revoked.reason}`]);
+  if (authority !== undefined) rows.push(["authority", authority]);
+  if (keyId !== undefined) rows.push(["identifier of its key", keyId]);
   if (sha256 !== undefined) rows.push(["sha256 of its DER", sha256]);
   if (leaf !== undefined) rows.push(["entry of the log", String(leaf)]);
   return `${columns(rows)}\n`;

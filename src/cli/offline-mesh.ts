@@ -6,14 +6,8 @@ import { type Diagnostic, severityOf } from "../core/diagnostic.ts";
 import { DEFAULT_TRUST_DOMAIN, parseTrustDomain } from "../identity/trust-domain.ts";
 import { refusedSources } from "../jwks/refused-sources.ts";
 import { admitMeshConfig, type FixedSettings } from "../mesh/mesh-config.ts";
-import {
-  buildSnapshot,
-  checkReferences,
-  DEFAULT_CLUSTER_DOMAIN,
-  DEFAULT_ROOT_NAMESPACE,
-  type MeshSettings,
-  type MeshSnapshot,
-} from "../mesh/snapshot.ts";
+import { checkReferences } from "../mesh/references.ts";
+import { buildSnapshot, DEFAULT_CLUSTER_DOMAIN, DEFAULT_ROOT_NAMESPACE, type MeshSettings, type MeshSnapshot } from "../mesh/snapshot.ts";
 import { readRelations } from "../server/federation.ts";
 import { fetchedDomains, meshRootsCheck } from "../server/mesh-roots-check.ts";
 import { SecretCheck } from "../server/secrets.ts";

@@ -1,5 +1,5 @@
 /** A step of the authority's rotation, as its commands run and show it. */
-import type { RotationAnswer, RotationRequest } from "../server/rotation.ts";
+import type { RotationAnswer } from "../server/rotation.ts";
 import type { RotationStep } from "../server/rotation-checks.ts";
 import { callAdmin, controlPlaneSocket } from "./admin-client.ts";
 import { jsonLine } from "./authz/json-line.ts";
@@ -78,9 +78,10 @@ function describe(answer: RotationAnswer, dryRun: boolean): string {
 }
 
 /** Runs the step and shows what came of it. Ends with 1 where it was refused, would be, or a connected proxy has not followed. */
-export async function runStep(parsed: ParsedArguments, step: RotationStep, authority: string): Promise<ExitCode> {
+export async function runStep(parsed: ParsedArguments, step: RotationStep, authority: string, reason?: string): Promise<ExitCode> {
   const dryRun = parsed.flag("dry-run");
-  const request: RotationRequest = { step, authority, dryRun, force: step !== "prepare" && parsed.flag("force") };
+  const force = step !== "prepare" && parsed.flag("force");
+  const request = { step, authority, dryRun, force, ...(reason === undefined ? {} : { reason }) };
   const socket = controlPlaneSocket(required(parsed, "state"));
   const answer = (await callAdmin(socket, "POST", "/v1/ca/rotate", request)) as RotationAnswer;
   process.stdout.write(parsed.flag("json") ? jsonLine(answer) : describe(answer, dryRun));

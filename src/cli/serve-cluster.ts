@@ -29,6 +29,11 @@ export const CLUSTER_PLACE_OPTIONS = {
     value: "NAMESPACE/NAME",
     doc: "the Secret with the CA that all replicas share, as `cacerts`; it is made where there is none",
   },
+  "replica-address": {
+    type: "value",
+    value: "IP",
+    doc: "where the other replicas reach this one, at the port of `--listen`: `mtls status` and `mtls plan` ask all of them. Without, the address of `--listen` where it is one",
+  },
   citadel: {
     type: "many",
     value: "NAMESPACE",
@@ -64,7 +69,7 @@ function objectName(option: string, text: string): ClusterPlace["service"] {
 }
 
 /** What makes sense on Kubernetes alone. */
-const OF_CLUSTERS = ["webhooks", "ca-secret", "citadel", "remote-clusters", "remote-control-plane"] as const;
+const OF_CLUSTERS = ["webhooks", "ca-secret", "citadel", "remote-clusters", "remote-control-plane", "replica-address"] as const;
 
 /** Throws `invalid-argument`. */
 export function clusterPlace(parsed: ParsedArguments, config: ConfigurationOrigin): ClusterPlace {
@@ -86,9 +91,21 @@ export function clusterPlace(parsed: ParsedArguments, config: ConfigurationOrigi
     caSecret: caSecret === undefined ? undefined : objectName("ca-secret", caSecret),
     citadel: citadelNamespaces(parsed.values("citadel")),
     name: clusterName(required(parsed, "cluster")),
+    ...replicaAddressOf(parsed),
     ...otherClusters(parsed),
     ...injectionOf(parsed),
   };
+}
+
+/** Throws `invalid-argument`. */
+function replicaAddressOf(parsed: ParsedArguments): Pick<ClusterPlace, "replicaAddress"> {
+  const replicaAddress = parsed.value("replica-address");
+  if (replicaAddress === undefined) return {};
+  if (isIP(replicaAddress) === 0)
+    throw new AppError("invalid-argument", `\`${replicaAddress}\` of \`--replica-address\` is no IP address`, {
+      help: "it is the pod's own, without a port",
+    });
+  return { replicaAddress };
 }
 
 /** Throws `invalid-argument`. */

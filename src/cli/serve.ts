@@ -66,6 +66,12 @@ function configuration(parsed: ParsedArguments): ConfigurationOrigin {
     : { kind: "folder", folder: required(parsed, "config") };
 }
 
+/** Throws `invalid-argument`. */
+function recordLimit(parsed: ParsedArguments): Pick<ControlPlaneOptions, "recordMaxBytes"> {
+  const mebibytes = parsed.value("record-limit");
+  return mebibytes === undefined ? {} : { recordMaxBytes: parseCount("record-limit", mebibytes, 16, 1_048_576) * 1_048_576 };
+}
+
 export const command: Command = {
   name: "serve",
   summary: "Runs the control plane: CA, policy compiler, xDS, and the record of decisions.",
@@ -135,6 +141,11 @@ export const command: Command = {
       doc: "write this address of the list into certificates, with the key identifier of their authority for `{authority}`: http://crl.example.org/{authority}.crl",
     },
     ...CLUSTER_PLACE_OPTIONS,
+    "record-limit": {
+      type: "value",
+      value: "MIB",
+      doc: "how much of the disk the record of decisions may take: then the oldest go. Without, 5 million decisions, some 1.6 GiB",
+    },
     "vm-grace": {
       type: "value",
       value: "SECONDS",
@@ -178,6 +189,7 @@ export const command: Command = {
       ...crlFlags(parsed),
       ca: caOptions(parsed),
       ...federationOptions(parsed),
+      ...recordLimit(parsed),
       registrationGraceMs: parseCount("vm-grace", required(parsed, "vm-grace"), 1, 86_400) * 1000,
       registrationAuthorities: parsed.values("registration-authority").map((text) => formatSpiffeId(parseSpiffeId(text))),
       trustedNodeAccounts: trustedNodeAccounts(parsed.values("trusted-node-account"), config.kind === "kubernetes"),

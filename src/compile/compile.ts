@@ -1,5 +1,6 @@
 /** The compiler: a snapshot of the mesh -> what each workload enforces, and what became of every object. */
 import type { Diagnostic } from "../core/diagnostic.ts";
+import { mapped } from "../core/map-view.ts";
 import { once } from "../core/once.ts";
 import { reconcile } from "../mesh/reconcile.ts";
 import { type Answer, derived, fromOutside, History, narrow } from "../mesh/recording.ts";
@@ -27,13 +28,15 @@ import {
 } from "./status.ts";
 import { acceptedTrustDomains, foreignTrustDomains } from "./trust-domains.ts";
 import { policyWarnings, warningsAmong } from "./warnings/warnings.ts";
-import type { WorkloadPolicy } from "./workload-policy.ts";
+import type { ServerSide, WorkloadPolicy } from "./workload-policy.ts";
 
-/** Statuses and diagnostics are found when they are first asked for: proxies need not wait for them. */
+/** Everything is found when it is first asked for: no proxy waits for what it is not sent. */
 export interface CompiledMesh {
   readonly snapshot: MeshSnapshot;
-  /** By `NAMESPACE/NAME` of the workload. */
+  /** By `NAMESPACE/NAME` of the workload. One that cannot be compiled throws, and is in the way of no other. */
   readonly policies: ReadonlyMap<string, WorkloadPolicy>;
+  /** The policy of a workload where nothing has to be compiled for it. */
+  knownPolicy(workload: string): WorkloadPolicy | undefined;
   readonly statuses: readonly ObjectStatus[];
   readonly diagnostics: readonly Diagnostic[];
   /** What the agent of a workload (`NAMESPACE/NAME`) answers to questions of DNS; found when it is asked for. Undefined for no workload. */
@@ -59,22 +62,21 @@ function meshWideOf(snapshot: MeshSnapshot, { numTrustedProxies, tellsDenials }:
   };
 }
 
-/** Apart from what policies say, which changes more often. */
+interface Compiled<Policy> {
+  readonly policy: Policy;
+  readonly diagnostics: readonly Diagnostic[];
+}
+
 const inboundOf = derived(compileInbound);
 
-/** What one workload enforces. */
-function compileWorkload(
-  snapshot: MeshSnapshot,
-  workload: Workload,
-  keysOf: JwksLookup,
-): { readonly policy: WorkloadPolicy; readonly diagnostics: readonly Diagnostic[] } {
+/** Apart from what policies say of requests, which changes more often. */
+const withoutRules = narrow((snapshot, workload: Workload): Compiled<Omit<WorkloadPolicy, "http" | "tcp">> => {
   const { gateway, diagnostics } = compileGateway(snapshot, workload);
   // A gateway has no application of its own.
   const inbound = gateway === undefined ? inboundOf(snapshot, workload) : NO_LISTENERS;
   const outbound = gateway === undefined ? compileOutbound(snapshot, workload) : NO_LISTENERS;
   const { capture, diagnostics: ofCapture } = compileCapture(snapshot, workload, gateway !== undefined);
-  const requestAuthentication = compileRequestAuthentication(snapshot, workload, keysOf);
-  const policy: WorkloadPolicy = {
+  const policy = {
     workload: workload.key,
     address: workload.address,
     identity: workload.identity,
@@ -84,12 +86,18 @@ function compileWorkload(
     outbound: outbound.listeners,
     ...(capture === undefined ? {} : { capture }),
     ...(gateway === undefined ? {} : { gateway }),
-    ...(requestAuthentication === undefined ? {} : { requestAuthentication }),
     ...(snapshot.revoked.certificates.length === 0 ? {} : { revoked: snapshot.revoked.certificates }),
     ...(snapshot.revoked.last === undefined ? {} : { lastRevocation: snapshot.revoked.last }),
-    ...compileAuthorization(snapshot, workload),
   };
   return { policy, diagnostics: [...diagnostics, ...inbound.diagnostics, ...outbound.diagnostics, ...ofCapture] };
+});
+
+/** What one workload enforces. */
+function compileWorkload(snapshot: MeshSnapshot, workload: Workload, keysOf: JwksLookup): Compiled<WorkloadPolicy> {
+  const { policy, diagnostics } = withoutRules(snapshot, workload);
+  const requestAuthentication = compileRequestAuthentication(snapshot, workload, keysOf);
+  const tokens = requestAuthentication === undefined ? {} : { requestAuthentication };
+  return { policy: { ...policy, ...tokens, ...compileAuthorization(snapshot, workload) }, diagnostics };
 }
 
 /** What comes of one policy. */
@@ -124,25 +132,27 @@ function distinct(diagnostics: readonly Diagnostic[]): readonly Diagnostic[] {
 }
 
 /**
- * Compiles one state of a mesh after another, and only what is different: a workload's result is kept, the same object, as
- * long as everything that compiling it read is the same (`mesh/recording.ts`). What comes out is what `compileMesh` makes of
- * the last state alone.
+ * Compiles one state of a mesh after another, and only what is different and asked for: a workload's result is kept, the same
+ * object, as long as everything that compiling it read is the same (`mesh/recording.ts`). What comes out is what `compileMesh`
+ * makes of the last state alone.
  */
 export class MeshCompiler {
   readonly #history = new History();
   #snapshot: MeshSnapshot | undefined;
   #keysOf: JwksLookup = NO_REMOTE_KEYS;
-  /** Workloads, by key, whose results are told of when they may be others; and those that were told, or are new. */
+  /** Workloads, by key, that were compiled, and whose results are told of when they may be others. */
   readonly #watched = new Map<string, Watched>();
-  readonly #stale = new Set<string>();
-  #workloads: MeshSnapshot["workloads"] | undefined;
-  #policies: ReadonlyMap<string, WorkloadPolicy> = new Map();
   readonly #workload = derived((snapshot, workload: Workload) =>
     compileWorkload(snapshot, workload, (source) => fromOutside(snapshot, () => this.#keysOf(source))),
   );
+  /** Of what a policy is judged by: whom a workload calls, and where that is served, changes more often. */
+  readonly #serverSide = derived((snapshot, workload: Workload): ServerSide => {
+    const { outbound: _, capture, ...own } = this.#workload(snapshot, workload).policy;
+    return { ...own, captured: capture !== undefined };
+  });
   readonly #judgement = narrow((snapshot, policy: PolicyObject): Judgement => {
     const selection = selectionOf(snapshot, policy);
-    const compiled = new Map(selection.workloads.map((workload) => [workload.key, this.#workload(snapshot, workload).policy]));
+    const compiled = new Map(selection.workloads.map((workload) => [workload.key, this.#serverSide(snapshot, workload)]));
     return { selection, status: toStatus(selection), warnings: policyWarnings(snapshot, compiled, selection) };
   });
 
@@ -152,13 +162,16 @@ export class MeshCompiler {
     this.#snapshot = snapshot;
     this.#keysOf = keysOf;
     const now = this.#history.advance(snapshot);
-    this.#watchAll(snapshot.workloads);
-    const policies = this.#compileStale(now, snapshot.workloads);
+    this.#unwatchGone(snapshot.workloads);
     const { time } = this.#history;
+    const isPast = (): boolean => this.#history.time !== time;
     // Of a state that is past, nothing was kept.
-    const asOfThen = (): MeshSnapshot => (this.#history.time === time ? now : new History().advance(snapshot));
+    const then = once(() => new History().advance(snapshot));
+    const policies = mapped(snapshot.workloads, (workload) =>
+      isPast() ? this.#workload(then(), workload).policy : this.#policyOf(now, workload),
+    );
     const judged = once(() => {
-      const at = asOfThen();
+      const at = isPast() ? then() : now;
       const judgements = policyObjects(snapshot).map((policy) => this.#judgement(at, policy));
       const ofWorkloads = [...snapshot.workloads.values()].flatMap((workload) => this.#workload(at, workload).diagnostics);
       const told = distinct([...ofWorkloads, ...checkMesh(at, policies, judgements)]);
@@ -167,9 +180,10 @@ export class MeshCompiler {
     return {
       snapshot,
       policies,
+      knownPolicy: (key) => (isPast() ? undefined : this.#watched.get(key)?.policy),
       namesOf: (key) => {
         const workload = snapshot.workloads.get(key);
-        return workload && nameTable(asOfThen(), workload);
+        return workload && nameTable(isPast() ? then() : now, workload);
       },
       get statuses() {
         return judged().statuses;
@@ -181,55 +195,38 @@ export class MeshCompiler {
   }
 
   /** What is of a workload that is gone, or is another object now, is watched no longer. */
-  #watchAll(workloads: MeshSnapshot["workloads"]): void {
+  #unwatchGone(workloads: MeshSnapshot["workloads"]): void {
     for (const [key, { workload, answer }] of this.#watched) {
       if (workloads.get(key) === workload) continue;
       answer.unwatch(this.#history);
       this.#watched.delete(key);
     }
-    for (const key of workloads.keys()) if (!this.#watched.has(key)) this.#stale.add(key);
   }
 
-  /** The policies of all workloads, of which only those are looked at that may be others. Should one throw, all that were to be looked at are so the next time. */
-  #compileStale(now: MeshSnapshot, workloads: MeshSnapshot["workloads"]): ReadonlyMap<string, WorkloadPolicy> {
-    const changed = new Map<string, WorkloadPolicy>();
-    for (const key of this.#stale) {
-      const workload = workloads.get(key);
-      if (workload === undefined) continue;
-      const { policy } = this.#workload(now, workload);
-      if (policy !== this.#policies.get(key)) changed.set(key, policy);
-      this.#watch(key, workload);
-    }
-    this.#stale.clear();
-    this.#policies = this.#replaced(changed, workloads);
-    this.#workloads = workloads;
-    return this.#policies;
+  /** Looked at only where it may be another. Should it throw, it is compiled again for the next who asks. */
+  #policyOf(now: MeshSnapshot, workload: Workload): WorkloadPolicy {
+    const watched = this.#watched.get(workload.key);
+    if (watched?.policy !== undefined) return watched.policy;
+    const { policy } = this.#workload(now, workload);
+    if (watched === undefined) this.#watch(workload, policy);
+    else watched.policy = policy;
+    return policy;
   }
 
-  /** In the order of the workloads; the same map where nothing has changed. */
-  #replaced(changed: ReadonlyMap<string, WorkloadPolicy>, workloads: MeshSnapshot["workloads"]): ReadonlyMap<string, WorkloadPolicy> {
-    const before = this.#policies;
-    if (workloads !== this.#workloads) {
-      const policies = [...workloads.keys()].map((key) => [key, changed.get(key) ?? before.get(key)] as const);
-      return new Map(policies.filter((entry): entry is readonly [string, WorkloadPolicy] => entry[1] !== undefined));
-    }
-    if (changed.size === 0) return before;
-    const policies = new Map(before);
-    for (const [key, policy] of changed) policies.set(key, policy);
-    return policies;
-  }
-
-  #watch(key: string, workload: Workload): void {
-    if (this.#watched.has(key)) return;
-    const answer = this.#history.answerOf(this.#workload, workload);
-    answer.watchedBy(() => this.#stale.add(key), this.#history);
-    this.#watched.set(key, { workload, answer });
+  #watch(workload: Workload, policy: WorkloadPolicy): void {
+    const watched: Watched = { workload, policy, answer: this.#history.answerOf(this.#workload, workload) };
+    this.#watched.set(workload.key, watched);
+    watched.answer.watchedBy(() => {
+      watched.policy = undefined;
+    }, this.#history);
   }
 }
 
 interface Watched {
   readonly workload: Workload;
   readonly answer: Answer;
+  /** Undefined where it may be another by now. */
+  policy: WorkloadPolicy | undefined;
 }
 
 /** Everything. Pure: equal snapshots and keys give equal results. */

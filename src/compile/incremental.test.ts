@@ -249,10 +249,14 @@ class Mesh {
     else this.kid = given.kid;
   }
 
-  compiledBy(compile: (snapshot: MeshSnapshot, keysOf: JwksLookup) => CompiledMesh, snapshot = buildSnapshot(this.settings, this.objects)) {
+  get keysOf(): JwksLookup {
     const { kid } = this;
-    const keysOf: JwksLookup = ({ url }) => [{ kty: "EC", kid: `${url} ${kid}` } as unknown as PublicJwk];
-    const { policies, statuses, diagnostics, namesOf } = compile(snapshot, keysOf);
+    return ({ url }) => [{ kty: "EC", kid: `${url} ${kid}` } as unknown as PublicJwk];
+  }
+
+  compiledBy(compile: (snapshot: MeshSnapshot, keysOf: JwksLookup) => CompiledMesh, snapshot = buildSnapshot(this.settings, this.objects)) {
+    const { policies: asked, statuses, diagnostics, namesOf } = compile(snapshot, this.keysOf);
+    const policies = new Map(asked);
     return { policies, statuses, diagnostics, names: new Map([...policies.keys()].map((workload) => [workload, namesOf(workload)])) };
   }
 }
@@ -277,22 +281,42 @@ class Following {
     }, snapshot);
   }
 
-  /** A state that cannot be compiled, if anybody asks for keys. */
+  /** A state of which workloads cannot be compiled that ask for keys. */
   fail(mesh: Mesh): void {
     const broken = () => {
       throw new Error("no keys");
     };
-    try {
-      this.#compiler.compile(buildSnapshot(mesh.settings, mesh.objects), broken);
-    } catch (error) {
-      assert.match(String(error), /no keys/);
+    const { policies } = this.#compiler.compile(buildSnapshot(mesh.settings, mesh.objects), broken);
+    for (const workload of policies.keys()) {
+      try {
+        policies.get(workload);
+      } catch (error) {
+        assert.match(String(error), /no keys/);
+      }
     }
   }
 }
 
-/** A copy has no part of which anything was rendered before. */
-function assertRenderedAsAnew(policy: WorkloadPolicy): void {
-  const [kept, anew] = [renderEnvoy(policy), renderEnvoy(structuredClone(policy))];
+/** A compiler that is asked for some workloads of each state alone, and for any of them after states in which it was not. */
+class Choosing {
+  readonly #compiler = new MeshCompiler();
+  #asked = 0;
+
+  assertSame(mesh: Mesh, alone: ReturnType<Mesh["compiledBy"]>): void {
+    const compiled = this.#compiler.compile(buildSnapshot(mesh.settings, mesh.objects), mesh.keysOf);
+    for (const [workload, expected] of alone.policies) {
+      assert.deepEqual(compiled.knownPolicy(workload) ?? expected, expected);
+      this.#asked += 1;
+      if (this.#asked % 3 !== 0) continue;
+      assert.deepEqual(compiled.policies.get(workload), expected);
+      assert.equal(compiled.knownPolicy(workload), compiled.policies.get(workload));
+    }
+  }
+}
+
+/** A copy has no part of which anything was rendered before. `own`: with which the workload was rendered in each state before. */
+function assertRenderedAsAnew(policy: WorkloadPolicy, own: object): void {
+  const [kept, anew] = [renderEnvoy(policy, own), renderEnvoy(structuredClone(policy))];
   assert.deepEqual([...kept.keys()], [...anew.keys()]);
   for (const [typeUrl, resources] of kept) {
     const bodies = (of: typeof resources | undefined) =>
@@ -308,20 +332,28 @@ describe("compiling one state after another", () => {
         const mesh = new Mesh();
         const compiler = new MeshCompiler();
         const following = new Following();
+        const choosing = new Choosing();
         let last: readonly WorkloadPolicy[] = [];
+        const owns = new Map<string, object>();
+        const ownOf = ({ workload }: WorkloadPolicy): object => {
+          const own = owns.get(workload) ?? {};
+          owns.set(workload, own);
+          return own;
+        };
         for (const one of objects) mesh.edit({ kind: "put", object: one });
         for (const one of edits) {
           const compiled = mesh.compiledBy((snapshot, keysOf) => compiler.compile(snapshot, keysOf));
           const alone = mesh.compiledBy(compileMesh);
           assert.deepEqual(compiled, alone);
+          choosing.assertSame(mesh, alone);
           if (one.kind === "keys" || one.kind === "remove") following.fail(mesh);
           assert.deepEqual(following.compiled(mesh), alone);
           assert.deepEqual([...compiled.policies.keys()], [...alone.policies.keys()]);
           last = [...compiled.policies.values()];
-          for (const policy of last) renderEnvoy(policy);
+          for (const policy of last) renderEnvoy(policy, ownOf(policy));
           mesh.edit(one);
         }
-        for (const policy of last) assertRenderedAsAnew(policy);
+        for (const policy of last) assertRenderedAsAnew(policy, ownOf(policy));
       }),
       { numRuns: 300 },
     );
@@ -329,7 +361,7 @@ describe("compiling one state after another", () => {
 
   function changedBy(before: readonly MeshObject[], after: readonly MeshObject[]): readonly string[] {
     const compiler = new MeshCompiler();
-    const first = compiler.compile(buildSnapshot(SETTINGS, before)).policies;
+    const first = new Map(compiler.compile(buildSnapshot(SETTINGS, before)).policies);
     const second = compiler.compile(buildSnapshot(SETTINGS, after)).policies;
     return [...second].filter(([name, policy]) => policy !== first.get(name)).map(([name]) => name);
   }

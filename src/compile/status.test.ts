@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { labels, meta, SETTINGS, snapshotOf, workloadEntry } from "../../test/fixture/objects.ts";
-import { checkReferences } from "../mesh/snapshot.ts";
+import { checkReferences } from "../mesh/references.ts";
 import type { AuthorizationPolicyObject, Clause, MeshObject, Protocol, Rule } from "../policy/model.ts";
 import { compileMesh } from "./compile.ts";
 

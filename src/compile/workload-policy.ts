@@ -243,6 +243,12 @@ export interface WorkloadPolicy {
   readonly tcp: AuthorizationLayers;
 }
 
+/** What of it is about those who call the workload: all that a policy's warnings look at, and nothing of whom it calls itself. */
+export interface ServerSide extends Omit<WorkloadPolicy, "outbound" | "capture"> {
+  /** It is met at every port. */
+  readonly captured: boolean;
+}
+
 /** The layer of an action. */
 export const LAYER_OF_ACTION = { CUSTOM: "custom", AUDIT: "audit", DENY: "deny", ALLOW: "allow" } as const satisfies Record<
   PolicyAction,

@@ -1,9 +1,9 @@
-/** Where the answers of queries are found again. */
+/** Where what was made of several things is found again by them: answers of queries, parts that are rendered. */
 
 /** Forgotten when there are so many under one place: then some are found anew, and no longer shared. */
 const MAX_PRIMITIVES = 100_000;
 
-/** What is found by the arguments of a query. What is of an object goes with it. */
+/** What is found by arguments: objects, and primitives. What is of an object goes with it. */
 export class ArgumentTable<Found> {
   #ofObjects: WeakMap<object, ArgumentTable<Found>> | undefined;
   #ofPrimitives: Map<unknown, ArgumentTable<Found>> | undefined;

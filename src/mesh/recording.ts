@@ -188,7 +188,10 @@ class Readers {
   }
 }
 
-class Recorder {
+/** By which a snapshot that is handed to a query tells who notes what is read of it. */
+const RECORDER = Symbol("recorder");
+
+class Recorder implements ProxyHandler<MeshSnapshot> {
   readonly history: History;
   /** What a query is handed. */
   readonly snapshot: MeshSnapshot;
@@ -197,13 +200,13 @@ class Recorder {
 
   constructor(history: History) {
     this.history = history;
-    this.snapshot = new Proxy(history.snapshot, {
-      get: (snapshot, field) => {
-        this.fields |= bitOf(String(field));
-        return Reflect.get(snapshot, field);
-      },
-    });
-    recorders.set(this.snapshot, this);
+    this.snapshot = new Proxy(history.snapshot, this);
+  }
+
+  get(snapshot: MeshSnapshot, field: string | symbol): unknown {
+    if (field === RECORDER) return this;
+    this.fields |= bitOf(String(field));
+    return Reflect.get(snapshot, field);
   }
 
   read(answer: Answer): unknown {
@@ -212,7 +215,9 @@ class Recorder {
   }
 }
 
-const recorders = new WeakMap<MeshSnapshot, Recorder>();
+function recorderOf(snapshot: MeshSnapshot & { readonly [RECORDER]?: Recorder }): Recorder | undefined {
+  return snapshot[RECORDER];
+}
 
 // === One state after another ===
 
@@ -276,7 +281,7 @@ function kept<Arguments extends readonly unknown[], Result>(
   keep: Keep,
 ): (snapshot: MeshSnapshot, ...args: Arguments) => Result {
   const asked = (snapshot: MeshSnapshot, ...args: Arguments): Result => {
-    const recorder = recorders.get(snapshot);
+    const recorder = recorderOf(snapshot);
     if (recorder === undefined) return query(snapshot, ...args);
     return recorder.read(recorder.history.find(query as Query, args, keep)) as Result;
   };
@@ -303,6 +308,6 @@ export function derived<Arguments extends readonly unknown[], Result>(
 
 /** An answer that does not come from the snapshot: it is asked for again with every state. */
 export function fromOutside<Result>(snapshot: MeshSnapshot, query: () => Result): Result {
-  const recorder = recorders.get(snapshot);
+  const recorder = recorderOf(snapshot);
   return recorder === undefined ? query() : (recorder.read(new Answer(query, keepSame, OUTSIDE)) as Result);
 }

@@ -5,6 +5,7 @@ import { connect as connectTcp, type Socket } from "node:net";
 import { connect as connectTls } from "node:tls";
 import { type Entrance, spokenAt } from "../analyze/entrance.ts";
 import type { TestRequest } from "../analyze/test-request.ts";
+import { CLIENT_ALPN } from "../compile/mesh-alpn.ts";
 import { DENIED_BY_HEADER } from "../policy/denied-by.ts";
 import type { Protocol } from "../policy/model.ts";
 import type { TlsMaterial } from "../rpc/credentials.ts";
@@ -35,13 +36,6 @@ export interface Question {
   /** The caller's; without key and chain, an outsider's over TLS; undefined for plaintext. */
   readonly material: (Pick<TlsMaterial, "roots"> & Partial<TlsMaterial>) | undefined;
 }
-
-/** What a sidecar offers (`CLIENT_ALPN` of the renderer). */
-const ALPN = {
-  http: ["istio-http/1.1", "istio", "http/1.1"],
-  http2: ["istio-h2", "istio", "h2"],
-  tcp: ["istio"],
-} as const satisfies Record<Protocol, readonly string[]>;
 
 const OUTSIDERS_ALPN = { http: ["http/1.1"], http2: ["h2"], tcp: [] } satisfies Record<Protocol, string[]>;
 
@@ -81,7 +75,7 @@ async function secure(socket: Socket, { listener, request, material }: Question)
     socket,
     ...(key === undefined || chain === undefined ? {} : { key, cert: chain }),
     ca: roots,
-    ALPNProtocols: key === undefined ? OUTSIDERS_ALPN[spoken] : [...ALPN[spoken]],
+    ALPNProtocols: key === undefined ? OUTSIDERS_ALPN[spoken] : [...CLIENT_ALPN[spoken]],
     checkServerIdentity: () => undefined,
     ...(serverName === undefined || serverName === "" ? {} : { servername: serverName }),
   });

@@ -1,7 +1,8 @@
 /** A control plane of the project's own parts for one real Envoy: xDS (delta) over a cache, and the access logs that come back. */
 import { EventEmitter, once } from "node:events";
 import { Server, ServerCredentials, type ServerReadableStream } from "@grpc/grpc-js";
-import { type EntryMeaning, type EntrySource, readHttpEntry, readTcpEntry } from "../audit/als-entry.ts";
+import { type EntryMeaning, readHttpEntry, readTcpEntry } from "../audit/als-entry.ts";
+import type { EntrySource } from "../audit/als-fields.ts";
 import type { NewAuditRecord } from "../audit/record.ts";
 import { silentLogger } from "../core/logger.ts";
 import type { SocketAddress } from "../gen/envoy/config/core/v3/address_pb.js";

@@ -40,16 +40,15 @@ export class AuthorizerClients {
   /** From now on these are the authorizers. `identity` is the workload's own; `revoked` are the digests of certificates that none may prove itself by. */
   update(authorizers: readonly Authorizer[], identity: string, revoked: readonly string[] = []): void {
     this.#identity = identity;
-    const sameRevoked = isDeepStrictEqual(revoked, this.#revoked);
+    const newlyRevoked = new Set(revoked).difference(new Set(this.#revoked));
     this.#revoked = revoked;
-    const clients = [...this.#clients.values()];
-    // What is pooled was agreed on when other certificates were good.
-    const before = sameRevoked ? clients : [];
+    const before = [...this.#clients.values()];
+    for (const { upstream } of before) upstream.cutRevoked(newlyRevoked);
     this.#clients = new Map(
       authorizers.map((authorizer) => [authorizer.name, { authorizer, upstream: this.#upstreamOf(authorizer, before) }]),
     );
     const kept = new Set([...this.#clients.values()].map(({ upstream }) => upstream));
-    for (const { upstream } of clients) if (!kept.has(upstream)) upstream.close();
+    for (const { upstream } of before) if (!kept.has(upstream)) upstream.close();
   }
 
   close(): void {

@@ -22,10 +22,14 @@ export interface PeerConnection {
   readonly tls: string;
   /** The certificate header that the application gets; undefined for plaintext. */
   readonly forwardedCertificate: string | undefined;
+  /** What is passed on is TLS that is not the mesh's: nobody has read it. */
+  readonly ownTls?: true;
   /** The name of the gateway's server that took it; absent at other ports. */
   readonly server?: string;
   /** No further request is taken. */
   draining: boolean;
+  /** Why the proxy cut it while requests were under way, for their records; absent while it has not. */
+  cut?: string;
 }
 
 /** A connection that was accepted on `port` by the workload of this identity. */

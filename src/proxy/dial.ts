@@ -1,13 +1,13 @@
 /** Connections to other proxies and to servers outside: TCP, TLS, and who answers. */
 import { connect, type Socket } from "node:net";
 import { type ConnectionOptions, connect as connectTls } from "node:tls";
+import { CLIENT_ALPN } from "../compile/mesh-alpn.ts";
 import type { ServiceEndpoint, UpstreamService } from "../compile/workload-policy.ts";
 import { AppError } from "../core/error.ts";
 import type { Credentials } from "./credentials.ts";
 import type { Limits } from "./limits.ts";
 import { peerOf } from "./peer-certificate.ts";
 import type { Resolver } from "./resolver.ts";
-import { CLIENT_ALPN } from "./tls.ts";
 import { ORIGINATION_ALPN, type OriginationContext, serverNameFlaw } from "./tls-origination.ts";
 import { chainOfServer, type PresentedChain } from "./trusted-bundles.ts";
 

@@ -122,10 +122,10 @@ export class EmbeddedProxy {
     // 1. What cannot be understood changes nothing.
     const compiled = compilePolicy(policy);
     const wanted = wantedListeners(policy, secrets);
-    const { tls = DEFAULT_MESH_TLS, revoked } = policy;
+    const { tls = DEFAULT_MESH_TLS, revoked = [] } = policy;
     const before = this.#state?.policy;
-    // What is pooled was agreed on when other certificates were good.
-    const sameTls = isDeepStrictEqual([tls, revoked], [before?.tls ?? DEFAULT_MESH_TLS, before?.revoked]);
+    const sameTls = isDeepStrictEqual(tls, before?.tls ?? DEFAULT_MESH_TLS);
+    const newlyRevoked = new Set(revoked).difference(new Set(before?.revoked));
     this.#options.credentials.configure(tls);
     // 2. What cannot be listened on is left out: neither the other listeners nor the decisions may wait for it.
     const { opened, failures } = await this.#open([...wanted].filter(([key]) => !this.#bound.has(key)));
@@ -136,6 +136,8 @@ export class EmbeddedProxy {
     for (const [key, bound] of [...this.#bound]) if (!wanted.has(key)) this.#release(key, bound);
     for (const [key, one] of wanted) this.#serve(key, one, opened.get(key), this.#state);
     if (!sameTls) for (const { port } of this.#bound.values()) port.retireTls();
+    // The rules refuse what these peers ask from now on; this ends what they have already, and touches nobody else.
+    if (newlyRevoked.size > 0) for (const { port } of this.#bound.values()) port.cutRevoked(newlyRevoked);
     const { inbound, outbound } = policy;
     this.#options.logger.log("info", "policy in force", { workload: policy.workload, inbound: inbound.length, outbound: outbound.length });
     const [first] = failures;

@@ -3,6 +3,7 @@ import type { Socket } from "node:net";
 import type { TLSSocket } from "node:tls";
 import { isDeepStrictEqual } from "node:util";
 import type { GatewayListener, ServerPolicy } from "../compile/gateway-policy.ts";
+import { isOfMesh } from "../compile/mesh-alpn.ts";
 import { RouteTable } from "../compile/route-choice.ts";
 import { serverFor } from "../compile/server-choice.ts";
 import type { ServiceEndpoint, UpstreamService } from "../compile/workload-policy.ts";
@@ -47,10 +48,6 @@ interface Served {
   readonly routes: RouteTable;
   /** Undefined for the mesh's own and for plaintext, and for a server whose certificates cannot be used. */
   readonly tls: OutsideTls | undefined;
-}
-
-function isOfMesh(alpn: readonly string[]): boolean {
-  return alpn.some((name) => name === "istio" || name.startsWith("istio-"));
 }
 
 export class GatewayPort {
@@ -122,6 +119,12 @@ export class GatewayPort {
   retireTls(): void {
     this.#http.retain(({ peer }) => peer === undefined);
     this.#updateUpstreams(new Map());
+  }
+
+  /** Ends what is open to peers of the mesh, on either side, that proved themselves by one of these certificates. */
+  cutRevoked(digests: ReadonlySet<string>): void {
+    this.#http.cutRevoked(digests);
+    for (const upstream of this.#upstreams.values()) upstream.cutRevoked(digests);
   }
 
   /** Lets requests in flight finish, and ends what has none. */

@@ -11,6 +11,8 @@ interface Accepted {
   readonly connection: PeerConnection;
   /** Ends it; where the protocol can say so, after the requests in flight. */
   readonly retire: () => void;
+  /** Ends it at once, with whatever is under way. */
+  readonly cut: () => void;
 }
 
 export class HttpConnections {
@@ -34,7 +36,11 @@ export class HttpConnections {
       const session = serveHttp2(socket, connection, scheme, this.#options);
       socket.once(
         "close",
-        this.register(connection, () => session.close()),
+        this.register(
+          connection,
+          () => session.close(),
+          () => session.destroy(),
+        ),
       );
       return;
     }
@@ -42,13 +48,16 @@ export class HttpConnections {
       connection.draining = true;
       this.#http1.retire(socket);
     };
-    socket.once("close", this.register(connection, retire));
+    socket.once(
+      "close",
+      this.register(connection, retire, () => socket.destroy()),
+    );
     this.#http1.serve(socket, connection, scheme);
   }
 
-  /** Keeps a connection among those that `retire` and `drain` end, until the returned function is called. */
-  register(connection: PeerConnection, retire: () => void): () => void {
-    const accepted = { connection, retire };
+  /** Keeps a connection among those that may have to end, until the returned function is called. */
+  register(connection: PeerConnection, retire: () => void, cut: () => void): () => void {
+    const accepted = { connection, retire, cut };
     this.#accepted.add(accepted);
     return () => this.#accepted.delete(accepted);
   }
@@ -56,6 +65,15 @@ export class HttpConnections {
   /** Ends the connections that are not welcome any more. */
   retain(isWelcome: (connection: PeerConnection) => boolean): void {
     for (const { connection, retire } of [...this.#accepted]) if (!isWelcome(connection)) retire();
+  }
+
+  /** Ends at once the connections of peers that proved themselves by one of these certificates, responses under way too. */
+  cutRevoked(digests: ReadonlySet<string>): void {
+    for (const { connection, cut } of [...this.#accepted]) {
+      if (connection.peer === undefined || !digests.has(connection.peer.digest)) continue;
+      connection.cut = "cut: the caller's certificate was revoked";
+      cut();
+    }
   }
 
   /** Lets requests in flight finish, and ends what has none. */

@@ -35,7 +35,7 @@ describe("HTTP/1.1 and HTTP/2, on either side", () => {
       await apply();
       const socket = await tlsSocket(scene.setup.port(), {
         ...peerOptions(scene.setup.material(FRONTEND)),
-        ...(offered === undefined ? {} : { ALPNProtocols: [...offered] }),
+        ALPNProtocols: [...(offered ?? [])],
       });
       if (offered?.[0] !== "istio-h2") socket.write("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
       const received = offered?.[0] === "istio-h2" ? String(socket.alpnProtocol) : await readAll(socket);

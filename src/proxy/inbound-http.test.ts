@@ -116,6 +116,13 @@ describe("modes of a port", () => {
     const { headers } = JSON.parse(open.body.toString());
     assert.deepEqual([open.status, headers["x-forwarded-client-cert"], headers["x-forwarded-proto"]], [200, undefined, "http"]);
   });
+  test("PERMISSIVE refuses TLS that does not offer the mesh's protocols, which an HTTP port cannot pass on", async () => {
+    await apply({ mtls: "PERMISSIVE" }, { http: layers() });
+    const options = { ...peerOptions(scene.setup.material(FRONTEND)), ALPNProtocols: ["http/1.1"] };
+    await assert.rejects(tlsSocket(scene.setup.port(), options));
+    const { effect, detail, caller } = await scene.setup.keeper.next((record) => record.effect === "refused");
+    assert.deepEqual([effect, detail, caller], ["refused", "TLS that is not the mesh's: an HTTP port cannot read it", ""]);
+  });
   test("DISABLE takes plaintext only", async () => {
     await apply({ mtls: "DISABLE" }, { http: layers() });
     assert.equal((await plain()).status, 200);

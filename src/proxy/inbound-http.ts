@@ -184,7 +184,9 @@ export class InboundHttp {
   }
 
   #finish(request: Pending, described: RecordInit, outcome: Outcome): void {
-    if (outcome.tunnel === undefined) this.#record(request.connection, described, outcome, request.start);
+    const { cut } = request.connection;
+    const ended = cut === undefined ? described : { ...described, detail: cut };
+    if (outcome.tunnel === undefined) this.#record(request.connection, ended, outcome, request.start);
     else this.#follow(outcome.tunnel, request, described, outcome);
   }
 

@@ -1,8 +1,10 @@
 /** One port where peers connect: which of them must use mutual TLS, and which protocol they speak. */
 import type { Socket } from "node:net";
 import type { TLSSocket } from "node:tls";
+import { isOfMesh } from "../compile/mesh-alpn.ts";
 import type { EffectiveMtls, InboundListener } from "../compile/workload-policy.ts";
 import { describeConnection } from "./client-facts.ts";
+import { clientHello } from "./client-hello.ts";
 import type { Credentials } from "./credentials.ts";
 import type { ExternalAuthorization } from "./external-authorization.ts";
 import { HttpConnections } from "./http-connections.ts";
@@ -82,6 +84,11 @@ export class InboundPort {
     this.#http.retain(({ peer }) => peer === undefined);
   }
 
+  /** Ends what peers have open that proved themselves by one of these certificates, and nothing else. */
+  cutRevoked(digests: ReadonlySet<string>): void {
+    this.#http.cutRevoked(digests);
+  }
+
   /** Lets requests in flight finish, and ends what has none. */
   drain(): void {
     this.#http.drain();
@@ -104,7 +111,7 @@ export class InboundPort {
     const { firstByteMs, headMs } = this.#options.limits;
     const sourceIp = socket.remoteAddress ?? "";
     const tls = await sniff(socket, isTls, this.#listener.protocol === "tcp" ? firstByteMs : headMs);
-    if (tls === true) this.#tls.serve(socket);
+    if (tls === true) await this.#acceptHandshake(socket);
     // A client that is silent may wait for an application that speaks first, as some TCP protocols do.
     else if (this.#listener.mtls !== "STRICT") await this.#serve(socket, undefined, false);
     else {
@@ -114,13 +121,32 @@ export class InboundPort {
     }
   }
 
+  /** Where mutual TLS is no must, what a client offers tells it from the application's own TLS, as in Envoy (XD-2): STRICT takes any. */
+  async #acceptHandshake(socket: Socket): Promise<void> {
+    const { protocol, mtls } = this.#listener;
+    if (mtls === "STRICT") return this.#tls.serve(socket);
+    const sourceIp = socket.remoteAddress ?? "";
+    const hello = await sniff(socket, clientHello, this.#options.limits.handshakeMs);
+    if (hello === undefined) {
+      socket.destroy();
+      this.#refused(sourceIp, "", "the TLS handshake took too long");
+    } else if (hello !== "none" && isOfMesh(hello.alpn)) this.#tls.serve(socket);
+    else if (hello === "none" || protocol === "tcp") await this.#serve(socket, undefined, false, hello !== "none");
+    else {
+      socket.destroy();
+      this.#refused(sourceIp, "", "TLS that is not the mesh's: an HTTP port cannot read it");
+    }
+  }
+
   /** Serves a connection whose peer is known, or known to be unknown. */
-  async #serve(socket: Socket | TLSSocket, peer: Peer | undefined, alpn: string | false | null): Promise<void> {
+  async #serve(socket: Socket | TLSSocket, peer: Peer | undefined, alpn: string | false | null, ownTls = false): Promise<void> {
     if (socket.destroyed) return;
     const { port, state } = this.#options;
-    const connection = describeConnection(socket, { port, identity: state.policy.identity, peer });
+    const described = describeConnection(socket, { port, identity: state.policy.identity, peer });
+    const connection = ownTls ? { ...described, ownTls: true as const } : described;
     if (this.#listener.protocol === "tcp") {
-      const unregister = this.#http.register(connection, () => socket.destroy());
+      const end = () => socket.destroy();
+      const unregister = this.#http.register(connection, end, end);
       await this.#tcp.handle(socket, connection);
       unregister();
       return;

@@ -3,6 +3,7 @@ import { createHash, randomBytes } from "node:crypto";
 import { once } from "node:events";
 import { type AddressInfo, connect, createServer, type Server, type Socket } from "node:net";
 import { afterEach, beforeEach, describe, test } from "node:test";
+import { connect as connectTls } from "node:tls";
 import { peerOptions, plainSocket, readAll, tlsSocket } from "../../test/fakes/http-clients.ts";
 import {
   FRONTEND,
@@ -140,7 +141,8 @@ describe("a new policy", () => {
       socket.write("ping");
       await once(socket, "data");
     }
-    const closed = once(denied, "close");
+    // A connection that is cut may be reset.
+    const closed = readAll(denied);
     await apply();
     await closed;
     kept.write("still");
@@ -181,6 +183,28 @@ describe("PERMISSIVE", () => {
     socket.write("hello");
     assert.equal(String((await once(socket, "data"))[0]), "hello");
     socket.destroy();
+  });
+  test("passes TLS on that does not offer the mesh's protocols, as Envoy does, whatever certificate it has, and the record says so", async () => {
+    serve = (socket) => socket.once("data", (chunk: Buffer) => socket.end(chunk.subarray(0, 1)));
+    await apply({ mtls: "PERMISSIVE" }, { tcp: layers() });
+    for (const offered of [{ ...peerOptions(setup.material(FRONTEND)), ALPNProtocols: ["h2"] }, { rejectUnauthorized: false }]) {
+      const socket = connectTls({ host: "127.0.0.1", port: setup.port(), ...offered });
+      // The application answers the handshake with one byte of it, and TLS ends there.
+      const [error] = await once(socket, "error");
+      assert.ok(error instanceof Error);
+      const { caller, effect, origin, detail, tls } = await setup.keeper.next();
+      assert.deepEqual(
+        [caller, effect, origin, detail, tls],
+        ["", "allow", "no-policy", "TLS that is not the mesh's, passed on as it is", ""],
+      );
+    }
+  });
+  test("holds such TLS to the rules of callers without an identity", async () => {
+    await apply({ mtls: "PERMISSIVE" });
+    const socket = connectTls({ host: "127.0.0.1", port: setup.port(), ...peerOptions(setup.material(FRONTEND)), ALPNProtocols: ["h2"] });
+    await once(socket, "error");
+    const { caller, effect, origin } = await setup.keeper.next();
+    assert.deepEqual([caller, effect, origin, accepted.length], ["", "deny", "default", 0]);
   });
   test("waits for no client whose application speaks first", async () => {
     serve = (socket) => void socket.write("220 ready");

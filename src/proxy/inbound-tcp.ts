@@ -1,5 +1,6 @@
 /** Connections from peers that are passed on as bytes: decided once when they begin, and again with each new policy. */
 import type { Socket } from "node:net";
+import { OWN_TLS_PASSED } from "../compile/mesh-alpn.ts";
 import type { InboundListener } from "../compile/workload-policy.ts";
 import { AppError } from "../core/error.ts";
 import { type Facts, formatBecause } from "../policy/decision.ts";
@@ -23,6 +24,10 @@ export interface InboundTcpOptions {
 
 const NOT_ASKED = { answers: new Map(), detail: "" } as const;
 
+function passedOn({ ownTls }: PeerConnection): string {
+  return ownTls === true ? OWN_TLS_PASSED : "";
+}
+
 export class InboundTcp {
   readonly #options: InboundTcpOptions;
 
@@ -39,7 +44,8 @@ export class InboundTcp {
     const facts: Facts = { ...factsOf(connection, undefined), authorizers: asked.answers };
     const decision = state.engine.tcp(facts);
     const permit = grant(decision);
-    const verdict = { ...verdictOf(decision), ...(asked.detail === "" ? {} : { detail: asked.detail }) };
+    const detail = asked.detail === "" && decision.effect === "allow" ? passedOn(connection) : asked.detail;
+    const verdict = { ...verdictOf(decision), ...(detail === "" ? {} : { detail }) };
     if (permit === undefined) {
       socket.destroy();
       this.#record(connection, verdict, start);
@@ -57,7 +63,7 @@ export class InboundTcp {
 
   async #follow(open: Tunnel, connection: PeerConnection, facts: Facts, verdict: RecordInit, start: number): Promise<void> {
     const { state } = this.#options;
-    let detail = "";
+    let detail = passedOn(connection);
     const reconsider = () => {
       const decision = state.engine.tcp(facts);
       if (decision.effect === "allow") return;

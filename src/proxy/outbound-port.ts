@@ -94,6 +94,11 @@ export class OutboundPort {
     for (const upstream of before) upstream.close();
   }
 
+  /** Ends what is open to servers that proved themselves by one of these certificates, and nothing else. */
+  cutRevoked(digests: ReadonlySet<string>): void {
+    for (const upstream of this.#upstreams) upstream.cutRevoked(digests);
+  }
+
   /** Lets requests in flight finish, and ends what has none. */
   drain(): void {
     this.#http1.drain();

@@ -1,5 +1,6 @@
 /** A service as the application reaches it: the next endpoint that can be connected to and proves its identity. */
 import type { Socket } from "node:net";
+import { TLSSocket } from "node:tls";
 import type { ServiceEndpoint, UpstreamService } from "../compile/workload-policy.ts";
 import { AppError } from "../core/error.ts";
 import { Balancer } from "./balancer.ts";
@@ -9,6 +10,7 @@ import { Http1Pool } from "./http1-pool.ts";
 import { Http2Pool } from "./http2-pool.ts";
 import type { Limits } from "./limits.ts";
 import type { UpstreamConnection } from "./message.ts";
+import { peerOf } from "./peer-certificate.ts";
 import type { Resolver } from "./resolver.ts";
 import { OriginationContext } from "./tls-origination.ts";
 import type { Upstream } from "./upstream.ts";
@@ -29,6 +31,8 @@ export class ServiceUpstream implements Upstream {
   readonly #balancer: Balancer;
   readonly #origination: OriginationContext | undefined;
   readonly #pools: ReadonlyMap<ServiceEndpoint, Upstream>;
+  /** Open connections of mutual TLS, each with the digest of the certificate by which its server proved itself. */
+  readonly #open = new Map<Socket, string>();
 
   constructor(options: ServiceUpstreamOptions) {
     const { service, limits } = options;
@@ -57,6 +61,11 @@ export class ServiceUpstream implements Upstream {
     return this.#firstOf(this.#balancer.candidates(), (endpoint) => this.#dial(endpoint));
   }
 
+  /** Ends at once what is open to servers that proved themselves by one of these certificates. */
+  cutRevoked(digests: ReadonlySet<string>): void {
+    for (const [socket, digest] of [...this.#open]) if (digests.has(digest)) socket.destroy();
+  }
+
   close(): void {
     for (const pool of this.#pools.values()) pool.close();
   }
@@ -65,10 +74,17 @@ export class ServiceUpstream implements Upstream {
     return new AppError("unavailable", `no endpoint serves ${this.#options.service.service}`);
   }
 
-  #dial(endpoint: ServiceEndpoint): Promise<Socket> {
+  async #dial(endpoint: ServiceEndpoint): Promise<Socket> {
     const { service, credentials, limits, resolver, revoked } = this.#options;
     const revocation = revoked === undefined ? {} : { revoked: revoked() };
-    return dial({ service, endpoint, credentials, limits, resolver, origination: this.#origination, ...revocation });
+    const socket = await dial({ service, endpoint, credentials, limits, resolver, origination: this.#origination, ...revocation });
+    if (!endpoint.mtls || !(socket instanceof TLSSocket)) return socket;
+    const { digest } = peerOf(socket.getPeerCertificate().raw);
+    this.#open.set(socket, digest);
+    socket.once("close", () => this.#open.delete(socket));
+    // It may have been revoked during the handshake.
+    if (revoked?.().includes(digest) === true) socket.destroy();
+    return socket;
   }
 
   #pool(endpoint: ServiceEndpoint): Upstream {

@@ -24,15 +24,8 @@ export function contextOptions({ key, chain }: TlsMaterial, roots: string, tls?:
   return { key, cert: chain, ca: roots, ...tlsParameters(tls) };
 }
 
-/** What a proxy offers to a peer: Istio's names first, for proxies that tell mesh traffic by them (Istio SN-3). */
-export const CLIENT_ALPN = {
-  http: ["istio-http/1.1", "istio", "http/1.1"],
-  http2: ["istio-h2", "istio", "h2"],
-  tcp: ["istio"],
-} as const satisfies Record<Protocol, readonly string[]>;
-
 /** What an HTTP port takes, best first; `istio` alone leaves the version to the first bytes. */
-const SERVER_ALPN_HTTP = ["h2", "http/1.1", "istio-h2", "istio-http/1.1", "istio"] as const;
+const SERVER_ALPN_HTTP = ["h2", "http/1.1", "istio-h2", "istio-http/1.1", "istio-http/1.0", "istio", "istio-peer-exchange"] as const;
 
 /** The protocol for what the client offers; undefined refuses the handshake, as TLS demands (RFC 7301 §3.2). */
 export function chooseAlpn(protocol: Protocol, offered: readonly string[]): string | undefined {

@@ -2,7 +2,7 @@
 import type { X509Certificate } from "node:crypto";
 import type { DetailedPeerCertificate, PeerCertificate } from "node:tls";
 import { AppError } from "../core/error.ts";
-import { parseCertificate, parseCertificates } from "../x509/certificate.ts";
+import { type Certificate, parseCertificate, parseCertificates } from "../x509/certificate.ts";
 import { type Purpose, verifyPath } from "../x509/chain.ts";
 import { peerOf } from "./peer-certificate.ts";
 
@@ -39,13 +39,25 @@ export function chainOfClient(certificate: X509Certificate): PresentedChain {
   return { leaf: certificate.raw, others };
 }
 
+/** Bundles change seldom, and every handshake asks: the roots of each domain are parsed once. */
+const parsedRoots = new WeakMap<TrustedBundles, Map<string, readonly Certificate[]>>();
+
+function rootsOf(bundles: TrustedBundles, trustDomain: string): readonly Certificate[] | undefined {
+  const known = parsedRoots.get(bundles) ?? new Map<string, readonly Certificate[]>();
+  parsedRoots.set(bundles, known);
+  const pem = bundles.get(trustDomain);
+  const roots = known.get(trustDomain) ?? (pem === undefined ? undefined : parseCertificates(pem));
+  if (roots !== undefined) known.set(trustDomain, roots);
+  return roots;
+}
+
 /** Throws `unauthenticated` for a chain that does not lead to a root of the domain that its leaf names. */
 export function checkDomain({ leaf, others }: PresentedChain, bundles: TrustedBundles, purpose: Purpose): void {
   const [, trustDomain = ""] = /^spiffe:\/\/([^/]+)\//.exec(peerOf(leaf).identity) ?? [];
-  const roots = bundles.get(trustDomain);
+  const roots = rootsOf(bundles, trustDomain);
   if (roots === undefined) throw new AppError("unauthenticated", "the peer's trust domain has no roots here");
   try {
-    const trusted = { roots: parseCertificates(roots), intermediates: others.map(parseCertificate), time: Date.now() };
+    const trusted = { roots, intermediates: others.map(parseCertificate), time: Date.now() };
     verifyPath({ leaf: parseCertificate(leaf), purpose, ...trusted });
   } catch (thrown) {
     const { message } = AppError.from(thrown);

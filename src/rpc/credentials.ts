@@ -21,6 +21,7 @@ export class RotatingTlsMaterial implements CertificateProvider {
   #material: TlsMaterial | undefined;
   readonly #rootListeners = new Set<experimental.CaCertificateUpdateListener>();
   readonly #identityListeners = new Set<experimental.IdentityCertificateUpdateListener>();
+  readonly #listeners = new Set<(material: TlsMaterial) => void>();
 
   constructor(material?: TlsMaterial) {
     this.#material = material;
@@ -34,6 +35,13 @@ export class RotatingTlsMaterial implements CertificateProvider {
     this.#material = material;
     for (const listener of this.#rootListeners) listener(this.#roots());
     for (const listener of this.#identityListeners) listener(this.#identity());
+    for (const listener of this.#listeners) listener(material);
+  }
+
+  /** Told of each update to come. Returns what ends it. */
+  onUpdate(listener: (material: TlsMaterial) => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
   }
 
   #roots(): experimental.CaCertificateUpdate | null {

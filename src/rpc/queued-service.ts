@@ -4,6 +4,8 @@ import type { Clock } from "../core/clock.ts";
 import { AppError } from "../core/error.ts";
 import type { Logger } from "../core/logger.ts";
 import type { CallQueue } from "./call-queue.ts";
+import { peerCertificateOf } from "./peer-certificate.ts";
+import { networkOf } from "./peer-network.ts";
 import { toGrpcStatus } from "./status.ts";
 
 type Call = ServerUnaryCall<unknown, unknown>;
@@ -11,19 +13,16 @@ type Handler = handleUnaryCall<unknown, unknown>;
 
 const TELL_EVERY_MS = 10_000;
 
-/** An IPv6 network of one customer; one IPv4 address. */
-function networkOf(peer: string): string {
-  const address = peer.replace(/:\d+$/, "").replace(/^\[(.*)\]$/, "$1");
-  return address.includes(":") && !address.includes(".") ? address.split(":").slice(0, 4).join(":") : address;
-}
+/** Of `ADDRESS:PORT`, or `[ADDRESS]:PORT`. */
+const addressOf = (peer: string): string => peer.replace(/:\d+$/, "").replace(/^\[(.*)\]$/, "$1");
 
 /**
  * Who calls, as far as that is known before anything is asked: the names in the certificate that the handshake has verified, else where
  * the connection comes from. Many that share an address share its turn.
  */
 function callerKey(call: Pick<Call, "getAuthContext" | "getPeer">): string {
-  const names = call.getAuthContext()?.sslPeerCertificate?.subjectaltname;
-  return names === undefined ? `peer ${networkOf(call.getPeer())}` : `certificate ${names}`;
+  const names = peerCertificateOf(call)?.subjectaltname;
+  return names === undefined ? `peer ${networkOf(addressOf(call.getPeer()))}` : `certificate ${names}`;
 }
 
 /** Runs a handler in a turn of its caller. */

@@ -14,6 +14,7 @@ import type { ServingCertificate } from "../ca/serving.ts";
 import type { Clock } from "../core/clock.ts";
 import { AppError } from "../core/error.ts";
 import { formatSpiffeId } from "../identity/spiffe-id.ts";
+import type { TrustBundle } from "../identity/trust-bundle.ts";
 import type { JwksResolver } from "../jwks/resolver.ts";
 import type { XdsConnection } from "../xds/connection.ts";
 
@@ -50,6 +51,8 @@ export interface AdminContext {
   readonly jwtSvids: JwtSvidRecord;
   readonly connections: () => readonly XdsConnection[];
   readonly trust: Trust;
+  /** The bundle of the own trust domain; undefined as long as it has no number. */
+  readonly ownBundle: () => TrustBundle | undefined;
   /** Undefined where no other trust domain is trusted. */
   readonly federation: Federation | undefined;
   /** Of the mesh; none where the configuration is a folder. */
@@ -108,6 +111,13 @@ function federationOf({ federation, meshRoots }: AdminContext): readonly (Federa
   return [...(federation?.statuses ?? []), ...meshRoots.statuses];
 }
 
+/** Throws `unavailable` as long as it has no number. */
+function bundleOf({ ownBundle }: AdminContext): { readonly bundle: string } {
+  const own = ownBundle();
+  if (own === undefined) throw new AppError("unavailable", "the bundle has no number yet that replicas share");
+  return { bundle: formatBundle(own) };
+}
+
 /** The routes of a control plane. */
 export function adminRoutes(context: AdminContext): AdminRoutes {
   const { mesh } = context;
@@ -143,7 +153,7 @@ export function adminRoutes(context: AdminContext): AdminRoutes {
     "GET /v1/ca/trust": () => trustStatus(context.trust, context.connections()),
     "GET /v1/clusters": () => context.clusters(),
     "GET /v1/federation": () => federationOf(context),
-    "GET /v1/federation/bundle": () => ({ bundle: formatBundle(context.trust.source.own) }),
+    "GET /v1/federation/bundle": () => bundleOf(context),
     "GET /v1/mtls": context.mtls,
     "GET /v1/audit": ({ url }, response) => context.audit({ url }, response),
   };

@@ -2,13 +2,12 @@
 
 import type { ReportingWorkload } from "../audit/reporting-stream.ts";
 import type { TrustAnchors } from "../ca/authority.ts";
+import { holderOf } from "../ca/client-certificate.ts";
 import type { Clock } from "../core/clock.ts";
 import { AppError } from "../core/error.ts";
 import { formatSpiffeId } from "../identity/spiffe-id.ts";
 import type { MeshSnapshot, Workload } from "../mesh/snapshot.ts";
 import type { AdmittedAgent } from "../rpc/agent-streams.ts";
-import { parseCertificate } from "../x509/certificate.ts";
-import { verifyChain } from "../x509/chain.ts";
 import type { Admission } from "../xds/stream.ts";
 import { formatProxyView, type ProxyKind, type ProxyView } from "./publisher.ts";
 
@@ -80,10 +79,7 @@ export function callerOf(der: Uint8Array | undefined, { trust, clock }: Admissio
       help: "connect with the workload's certificate",
     });
   }
-  const leaf = parseCertificate(der);
-  const { roots, intermediates, isRevoked } = trust();
-  if (isRevoked(leaf.serial)) throw new AppError("unauthenticated", "the certificate is revoked");
-  const { identity } = verifyChain({ leaf, roots, intermediates, time: clock.now(), purpose: "client" });
+  const { leaf, identity } = holderOf(der, trust(), clock.now());
   return { identity: formatSpiffeId(identity), expiresAt: leaf.notAfter, serial: leaf.serial };
 }
 

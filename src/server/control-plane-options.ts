@@ -39,6 +39,8 @@ export interface ControlPlaneOptions extends FederationConfig {
   readonly crlListen?: { readonly host: string; readonly port: number };
   /** The address of that list as verifiers reach it. */
   readonly crlUrl?: string;
+  /** How many bytes the record of decisions may take; 5 million records without. */
+  readonly recordMaxBytes?: number;
   /** How long a registered machine stays whose agent is away, in milliseconds; 30 s without. */
   readonly registrationGraceMs?: number;
   /** The file that says which issuers outside the mesh vouch for workloads. */

@@ -6,7 +6,6 @@ import { servingIdentity, startServing } from "../ca/serving.ts";
 import { namedSecrets } from "../compile/gateway-secrets.ts";
 import { systemClock } from "../core/clock.ts";
 import { formatSpiffeId, parseSpiffeId } from "../identity/spiffe-id.ts";
-import { serverCredentials } from "../rpc/credentials.ts";
 import { openKubernetesApi } from "../sources/kubernetes/api.ts";
 import { ADS_SERVER_OPTIONS } from "../xds/service.ts";
 import { serveAdmin } from "./admin.ts";
@@ -16,13 +15,14 @@ import { clusterStatuses } from "./cluster/cluster-status.ts";
 import { type ClusterDuties, startClusterDuties } from "./cluster/duties.ts";
 import { DEFAULT_CLUSTER_NAME, DEFAULT_CLUSTER_PLACE, serviceNames } from "./cluster/place.ts";
 import { newReplica } from "./cluster/replica.ts";
+import { askReplicas, replicaAddress } from "./cluster/replicas.ts";
 import type { ControlPlaneOptions } from "./control-plane-options.ts";
 import { serveCrl } from "./crl-listener.ts";
 import { openBundleEndpoint } from "./federation.ts";
 import { writeControlPlaneFile } from "./files.ts";
 import { addServices } from "./grpc-services.ts";
 import { jwtRotationRoute } from "./jwt-rotation.ts";
-import { bindServer, formatHostPort } from "./listen.ts";
+import { listenTls } from "./listen.ts";
 import { mtlsRoute } from "./mtls.ts";
 import { NamesService } from "./names/names-service.ts";
 import { openPublishing } from "./publishing.ts";
@@ -129,21 +129,27 @@ export async function startControlPlane(given: ControlPlaneOptions): Promise<Con
     mesh.onChange(() => names.publish());
     cleanup.push(() => names.close());
     addServices(server, options, { state, mesh, ads, admission, source, registration, trust, names });
-    const port = await bindServer(server, options.listen, serverCredentials(serving.material));
-    const listen = { host: options.listen.host, port };
+    const tlsPort = await listenTls(server, { listen: options.listen, material: serving.material });
+    cleanup.push(() => tlsPort.close());
+    const listen = { host: options.listen.host, port: tlsPort.port };
     if (options.crlListen !== undefined) {
       const crl = await serveCrl({ listen: options.crlListen, lists: () => authority.lists.served(), clock, logger });
       cleanup.push(() => crl.close());
     }
-    trust.onWithdrawal(() => server.drain(formatHostPort(listen), DRAIN_MS));
+    trust.onWithdrawal(() => tlsPort.drain(DRAIN_MS));
 
-    const endpoint = await openBundleEndpoint(options, () => trust.source.own, serving.material, logger);
+    const sharedBundle = options.bundleEndpoint === undefined ? undefined : await shared?.openBundle(trust.source);
+    cleanup.push(async () => sharedBundle?.close());
+    const ownBundle = () => (sharedBundle === undefined ? trust.source.own : sharedBundle.bundle);
+    const endpoint = await openBundleEndpoint(options, ownBundle, serving.material, logger);
     cleanup.push(() => endpoint?.close());
     let duties: ClusterDuties | undefined;
+    const askOthers = (since: number) =>
+      askReplicas({ trustDomain: settings.trustDomain, material: serving.material, addresses: duties?.replicas ?? new Map(), since });
     const adminSocket = join(state.folder, "admin.sock");
     const routes = adminRoutes({
       version,
-      listen: () => `${listen.host}:${port}`,
+      listen: () => `${listen.host}:${listen.port}`,
       mesh,
       jwks,
       tokens: state.tokens,
@@ -151,7 +157,7 @@ export async function startControlPlane(given: ControlPlaneOptions): Promise<Con
       serving,
       clock,
       revoke: revocationRoute({ authority, accounts: () => mesh.current.snapshot.identities, ads, trust, clock, logger }),
-      mtls: mtlsRoute({ mesh, store: state.store, clock, connections: () => ads.connections() }),
+      mtls: mtlsRoute({ mesh, store: state.store, clock, connections: () => ads.connections(), others: askOthers }),
       rotateJwt: jwtRotationRoute({ keys: state.jwtKeys, trust, connections: () => ads.connections(), logger }),
       rotate: rotationRoute({
         authority,
@@ -167,6 +173,7 @@ export async function startControlPlane(given: ControlPlaneOptions): Promise<Con
       jwtSvids: state.jwtRecord,
       connections: () => ads.connections(),
       trust,
+      ownBundle,
       federation,
       clusters: () => clusterStatuses(source.clusters(), (name) => duties?.remoteProblems(name) ?? []),
       meshRoots,
@@ -183,6 +190,7 @@ export async function startControlPlane(given: ControlPlaneOptions): Promise<Con
         cluster,
         place,
         replica,
+        address: replicaAddress(place.replicaAddress, listen),
         registrationGraceMs,
         authority,
         material: serving.material,
@@ -203,7 +211,12 @@ export async function startControlPlane(given: ControlPlaneOptions): Promise<Con
       rootCertificate: state.authority.rootsFile,
       adminSocket,
     });
-    logger.log("info", "control plane serves", { listen: `${listen.host}:${port}`, identity, config: source.name, state: state.folder });
+    logger.log("info", "control plane serves", {
+      listen: `${listen.host}:${listen.port}`,
+      identity,
+      config: source.name,
+      state: state.folder,
+    });
     return { listen, adminSocket, close };
   } catch (error) {
     await close();

@@ -1,6 +1,7 @@
 /** Trust between domains: the file of `garrison serve --federation`, and the endpoint where this domain's bundle is. */
 import { readFileSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
+import { isDeepStrictEqual } from "node:util";
 import { formatBundle } from "../ca/federation/bundle-format.ts";
 import { type BundleEndpoint, serveBundle } from "../ca/federation/endpoint.ts";
 import { Federation } from "../ca/federation/federation.ts";
@@ -58,10 +59,10 @@ function readMaterial(file: string): string {
   }
 }
 
-/** Undefined where none is wanted. Throws what the operator must put right. */
+/** Undefined where none is wanted. `own` answers undefined as long as the bundle has no number. Throws what the operator must put right. */
 export async function openBundleEndpoint(
   { bundleEndpoint }: FederationConfig,
-  own: () => TrustBundle,
+  own: () => TrustBundle | undefined,
   serving: RotatingTlsMaterial,
   logger: Logger,
 ): Promise<BundleEndpoint | undefined> {
@@ -73,5 +74,13 @@ export async function openBundleEndpoint(
     if (current === undefined) throw new AppError("unavailable", "the control plane has no certificate");
     return current;
   };
-  return serveBundle({ listen, material, bundle: () => formatBundle(own()), logger });
+  let last: { readonly of: TrustBundle; readonly document: string } | undefined;
+  /** Whoever asks is not known: the certificates are looked at once. */
+  const bundle = (): string | undefined => {
+    const found = own();
+    if (found === undefined) return undefined;
+    if (last === undefined || !isDeepStrictEqual(last.of, found)) last = { of: found, document: formatBundle(found) };
+    return last.document;
+  };
+  return serveBundle({ listen, material, bundle, logger });
 }

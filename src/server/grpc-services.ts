@@ -2,16 +2,20 @@
 import type { Server } from "@grpc/grpc-js";
 import { createAlsIntake } from "../audit/als-intake.ts";
 import { createDecisionLogIntake } from "../audit/decision-log-intake.ts";
+import { clientCertificateAuthenticator } from "../ca/authenticators.ts";
 import { AccessLogService } from "../gen/envoy/service/accesslog/v3/als_pb.js";
 import { NameTables } from "../gen/garrison/v1/names_pb.js";
 import { DecisionLog } from "../gen/garrison/v1/proxy_pb.js";
+import { Replicas } from "../gen/garrison/v1/replica_pb.js";
 import { TrustBundles } from "../gen/garrison/v1/trust_pb.js";
 import { serviceDefinition } from "../rpc/service.ts";
 import type { AdsService } from "../xds/service.ts";
 import { type AdmissionOptions, reporterAdmission } from "./admission.ts";
+import { replicaService } from "./cluster/replicas.ts";
 import type { ControlPlaneOptions } from "./control-plane-options.ts";
 import { addIdentityServices } from "./identity-services.ts";
 import type { MeshState } from "./mesh-state.ts";
+import { evidenceSince } from "./mtls.ts";
 import type { NamesService } from "./names/names-service.ts";
 import type { RegistrationService } from "./registration/service.ts";
 import type { OpenedSource } from "./source.ts";
@@ -44,6 +48,9 @@ export function addServices(server: Server, options: ControlPlaneOptions, parts:
   server.addService(serviceDefinition(DecisionLog), createDecisionLogIntake(reports).implementation);
   server.addService(serviceDefinition(TrustBundles), parts.trust.service.implementation);
   server.addService(serviceDefinition(NameTables), names.implementation);
+  const byCertificate = clientCertificateAuthenticator({ trustDomain: settings.trustDomain, trust, clock });
+  const evidence = (since: number) => evidenceSince({ store, connections: () => ads.connections() }, since);
+  server.addService(serviceDefinition(Replicas), replicaService({ trustDomain: settings.trustDomain, byCertificate, evidence }));
   const accounts = new Set(trustedNodeAccounts);
   const { cluster } = source;
   addIdentityServices(server, {

@@ -1,13 +1,14 @@
 /** Binding gRPC servers, with errors that people understand. */
-import { logVerbosity, type Server, type ServerCredentials, setLogVerbosity } from "@grpc/grpc-js";
+import type { Server } from "@grpc/grpc-js";
 import { AppError, type ErrorCode } from "../core/error.ts";
+import { openTlsPort, type TlsPort, type TlsPortOptions } from "../rpc/tls-port.ts";
 
 /** What the system or gRPC says, and what that means. */
 const REASONS: readonly (readonly [sign: RegExp, code: ErrorCode, message: string, help: string])[] = [
   [/EADDRINUSE/, "address-in-use", "another process listens there already", "end it, or choose another address with --listen HOST:PORT"],
   [/EACCES/, "permission-denied", "this user may not listen there", "choose a port from 1024 up with --listen HOST:PORT"],
   [
-    /EADDRNOTAVAIL|Name resolution failed/,
+    /EADDRNOTAVAIL|ENOTFOUND|EAI_AGAIN/,
     "unavailable",
     "this machine has no such address",
     "choose one of its own with --listen HOST:PORT, such as `127.0.0.1:15012`",
@@ -26,19 +27,11 @@ export function formatHostPort({ host, port }: { readonly host: string; readonly
   return host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`;
 }
 
-/** Binds the server; port 0 takes any free one. Resolves with the port. Throws `address-in-use`, `permission-denied` or `unavailable`. */
-export function bindServer(
-  server: Server,
-  address: { readonly host: string; readonly port: number },
-  credentials: ServerCredentials,
-): Promise<number> {
-  const where = formatHostPort(address);
-  // gRPC writes the failure of a bind to standard error by itself; it is told once, by whoever catches what is thrown here.
-  setLogVerbosity(logVerbosity.NONE);
-  return new Promise<number>((resolve, reject) => {
-    server.bindAsync(where, credentials, (error, port) => {
-      if (error === null) resolve(port);
-      else reject(bindFailure(where, error));
-    });
-  }).finally(() => setLogVerbosity(logVerbosity.ERROR));
+/** Serves at the address; port 0 takes any free one. Throws `address-in-use`, `permission-denied` or `unavailable`. */
+export async function listenTls(server: Server, options: TlsPortOptions): Promise<TlsPort> {
+  try {
+    return await openTlsPort(server, options);
+  } catch (thrown) {
+    throw bindFailure(formatHostPort(options.listen), AppError.from(thrown));
+  }
 }

@@ -4,18 +4,13 @@ import { type CompiledMesh, MeshCompiler } from "../compile/compile.ts";
 import { type JwksLookup, NO_REMOTE_KEYS } from "../compile/request-authentication.ts";
 import type { Diagnostic } from "../core/diagnostic.ts";
 import { formatDiagnostic, severityOf } from "../core/diagnostic.ts";
+import { AppError } from "../core/error.ts";
 import type { Logger } from "../core/logger.ts";
 import { once } from "../core/once.ts";
 import type { FixedSettings } from "../mesh/mesh-config.ts";
+import { checkReferences } from "../mesh/references.ts";
 import { meshServices } from "../mesh/registry.ts";
-import {
-  checkReferences,
-  type MeshSettings,
-  NOTHING_REVOKED,
-  nextSnapshot,
-  type RevokedCredentials,
-  type SnapshotParts,
-} from "../mesh/snapshot.ts";
+import { type MeshSettings, NOTHING_REVOKED, nextSnapshot, type RevokedCredentials, type SnapshotParts } from "../mesh/snapshot.ts";
 import type { MeshObject } from "../policy/model.ts";
 import type { SourceStatus } from "../sources/snapshot.ts";
 import { UsableObjects } from "./usable-objects.ts";
@@ -38,6 +33,8 @@ export interface MeshView extends CompiledMesh {
 
 /** From a change to a look at all diagnostics, in milliseconds: a look at a large mesh takes as long as a push, and pushes go first. */
 const TELL_MS = 500;
+/** The next look is so many times as far away as the last one took, so that a mesh that changes all the time is not looked at all the time. */
+const TELL_REST = 20;
 
 /** What of a state does not come from compiling. */
 interface Given extends Pick<MeshView, "generation"> {
@@ -52,6 +49,7 @@ function viewOf(compiled: CompiledMesh, { generation, kept, before }: Given): Me
     generation,
     snapshot: compiled.snapshot,
     policies: compiled.policies,
+    knownPolicy: compiled.knownPolicy,
     namesOf: compiled.namesOf,
     get kept() {
       return kept();
@@ -82,6 +80,8 @@ export class MeshState {
   #given: Given = { generation: 0, kept: () => new Set(), before: () => [] };
   #told: ReadonlySet<string> = new Set();
   #telling: NodeJS.Timeout | undefined;
+  /** Milliseconds that the last look took. */
+  #tellTook = 0;
 
   /** `keysOf`: the keys of tokens that were fetched by now. `fixed`: what no configuration may change. `revoked` and `federated`: of now. */
   constructor(
@@ -125,10 +125,19 @@ export class MeshState {
 
   /** After what proxies are sent. While changes keep coming, the newest state speaks for those before it. */
   #tellSoon(): void {
-    this.#telling ??= setTimeout(() => {
-      this.#telling = undefined;
-      this.#tell(this.#current);
-    }, TELL_MS).unref();
+    this.#telling ??= setTimeout(
+      () => {
+        this.#telling = undefined;
+        const began = performance.now();
+        try {
+          this.#tell(this.#current);
+        } catch (error) {
+          this.#logger.log("error", "the configuration cannot be judged", { reason: AppError.from(error).message });
+        }
+        this.#tellTook = performance.now() - began;
+      },
+      Math.max(TELL_MS, TELL_REST * this.#tellTook),
+    ).unref();
   }
 
   /** The same configuration with what is revoked, and who is federated with, at this moment. */

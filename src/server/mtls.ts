@@ -19,6 +19,8 @@ import { parseProxyView } from "./publisher.ts";
 /** The newest records that are looked at: of callers without identity, and of everybody. */
 const MAX_PLAINTEXT = 200_000;
 const MAX_SERVED = 20_000;
+/** Ports with an address that they served without identity. */
+const MAX_CALLERS = 20_000;
 const DEFAULT_SINCE = "7d";
 
 export interface MtlsAnswer {
@@ -26,54 +28,79 @@ export interface MtlsAnswer {
   readonly since: number;
   /** There is more plaintext in the record than was looked at; the newest was. */
   readonly truncated: boolean;
+  /** Other replicas of the control plane that could not be asked, with the reason. */
+  readonly unasked: readonly string[];
   readonly namespaces: readonly NamespaceMtls[];
   readonly plan: readonly StrictStep[];
 }
 
-interface MtlsContext {
-  readonly mesh: MeshState;
+/** What one replica of the control plane saw. */
+export type ReplicaEvidence = MtlsEvidence & { readonly truncated: boolean };
+
+/** What the others saw, and who of them could not be asked. */
+export interface OthersEvidence {
+  readonly evidence: readonly ReplicaEvidence[];
+  readonly unasked: readonly string[];
+}
+
+interface EvidenceSources {
   readonly store: AuditStore;
-  readonly clock: Clock;
   readonly connections: () => readonly XdsConnection[];
 }
 
-/** Calls that were served without identity, together by port and address. */
-async function plaintextSince(
-  store: AuditStore,
-  since: number,
-): Promise<{ readonly calls: readonly PlaintextCalls[]; readonly records: number }> {
-  const calls = new Map<string, PlaintextCalls>();
-  let records = 0;
-  const filter = { since, caller: { kind: "none" }, effect: "allow", order: "newest", limit: MAX_PLAINTEXT } as const;
-  for await (const { workload, port, sourceIp: told, time } of store.query(filter)) {
-    records++;
-    const sourceIp = isIP(told) === 0 ? "unknown" : told;
+/** Sums of calls by port and address. */
+function sumCalls(all: Iterable<PlaintextCalls>): readonly PlaintextCalls[] {
+  const sums = new Map<string, PlaintextCalls>();
+  for (const { workload, port, sourceIp, count, last } of all) {
     const key = `${workload} ${port} ${sourceIp}`;
-    const before = calls.get(key);
-    calls.set(key, { workload, port, sourceIp, count: (before?.count ?? 0) + 1, last: Math.max(before?.last ?? 0, time) });
+    const before = sums.get(key);
+    sums.set(key, { workload, port, sourceIp, count: (before?.count ?? 0) + count, last: Math.max(before?.last ?? 0, last) });
   }
-  return { calls: [...calls.values()], records };
+  return [...sums.values()];
 }
 
-async function servedSince(store: AuditStore, since: number): Promise<ReadonlySet<string>> {
+/** What this replica's record and connections say. */
+export async function evidenceSince({ store, connections }: EvidenceSources, since: number): Promise<ReplicaEvidence> {
+  const calls: PlaintextCalls[] = [];
+  const filter = { since, caller: { kind: "none" }, effect: "allow", order: "newest", limit: MAX_PLAINTEXT } as const;
+  for await (const { workload, port, sourceIp: told, time } of store.query(filter))
+    calls.push({ workload, port, sourceIp: isIP(told) === 0 ? "unknown" : told, count: 1, last: time });
   const served = new Set<string>();
   for await (const { workload } of store.query({ since, effect: "allow", order: "newest", limit: MAX_SERVED })) served.add(workload);
-  return served;
+  const plaintext = sumCalls(calls);
+  return {
+    plaintext: plaintext.slice(0, MAX_CALLERS),
+    served,
+    proxies: new Set(connections().map(({ key }) => parseProxyView(key).workload)),
+    truncated: calls.length === MAX_PLAINTEXT || plaintext.length > MAX_CALLERS,
+  };
+}
+
+function together(all: readonly ReplicaEvidence[]): MtlsEvidence {
+  const union = (of: (one: ReplicaEvidence) => ReadonlySet<string>) => new Set(all.flatMap((one) => [...of(one)]));
+  return {
+    plaintext: sumCalls(all.flatMap(({ plaintext }) => plaintext)),
+    served: union(({ served }) => served),
+    proxies: union(({ proxies }) => proxies),
+  };
+}
+
+interface MtlsContext extends EvidenceSources {
+  readonly mesh: MeshState;
+  readonly clock: Clock;
+  /** Asks the other replicas. */
+  readonly others: (since: number) => Promise<OthersEvidence>;
 }
 
 /** Answers `?since=TIME`, by default the last seven days. */
-export function mtlsRoute({ mesh, store, clock, connections }: MtlsContext): AdminRoute {
+export function mtlsRoute({ mesh, clock, others, ...sources }: MtlsContext): AdminRoute {
   return async ({ url }): Promise<MtlsAnswer> => {
-    const now = clock.now();
-    const { since = 0 } = parseAuditFilter({ since: url.searchParams.get("since") ?? DEFAULT_SINCE }, now);
-    const { calls, records } = await plaintextSince(store, since);
+    const { since = 0 } = parseAuditFilter({ since: url.searchParams.get("since") ?? DEFAULT_SINCE }, clock.now());
+    const [own, { evidence, unasked }] = await Promise.all([evidenceSince(sources, since), others(since)]);
+    const all = [own, ...evidence];
     const { current } = mesh;
-    const evidence: MtlsEvidence = {
-      plaintext: calls,
-      served: await servedSince(store, since),
-      proxies: new Set(connections().map(({ key }) => parseProxyView(key).workload)),
-    };
-    const namespaces = mtlsByNamespace(current, evidence);
-    return { since, truncated: records === MAX_PLAINTEXT, namespaces, plan: planStrict(current, namespaces) };
+    const namespaces = mtlsByNamespace(current, together(all));
+    const plan = planStrict(current, namespaces, { whole: unasked.length === 0 });
+    return { since, truncated: all.some(({ truncated }) => truncated), unasked, namespaces, plan };
   };
 }

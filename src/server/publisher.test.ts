@@ -3,7 +3,7 @@ import { describe, it } from "node:test";
 import { labels, meta, SETTINGS, workloadEntry } from "../../test/fixture/objects.ts";
 import { silentLogger } from "../core/logger.ts";
 import type { MeshObject } from "../policy/model.ts";
-import { ResourceCache, resource } from "../xds/cache.ts";
+import { type ChangedTypes, ResourceCache, resource } from "../xds/cache.ts";
 import { CLUSTER, ENDPOINTS, EXTENSION, LISTENER } from "../xds/types.ts";
 import { MeshState } from "./mesh-state.ts";
 import { formatProxyView, type ProxyView, Publisher, type Slices } from "./publisher.ts";
@@ -62,7 +62,11 @@ describe("Publisher", () => {
     publisher.connected(formatProxyView(CART));
     publisher.connected(formatProxyView(PAY));
     const pushed: string[] = [];
-    for (const view of [CART, PAY]) cache.watch(formatProxyView(view), () => pushed.push(view.workload));
+    const note =
+      ({ workload }: ProxyView) =>
+      (types: ChangedTypes) =>
+        types === "all" || types.size > 0 ? void pushed.push(workload) : undefined;
+    for (const view of [CART, PAY]) cache.watch(formatProxyView(view), note(view));
     rendered.length = 0;
     state.apply({ objects: [...WORKLOADS, denyAll("cart")], diagnostics: [] });
     assert.deepEqual([rendered, pushed], [["envoy shop/cart"], ["shop/cart"]]);

@@ -110,7 +110,7 @@ export class Publisher {
   }
 
   /**
-   * A new state of the mesh: only the views whose own policy changed are rendered and pushed, slice by slice. From here on none of them
+   * A new state of the mesh: only the views whose own policy changed are compiled, rendered and pushed, slice by slice. From here on none of them
    * counts as having its resources until it has been looked at. What a state before has not come to is done by this one; whoever
    * waits keeps his place, so that states that follow one another fast leave nobody out; and slices grow twice as long with each
    * that comes before the end, so that where states come faster than slices all are sent within a few of them.
@@ -127,10 +127,10 @@ export class Publisher {
     if (!this.#pushing) this.#push();
   }
 
-  /** The compiler keeps what is the same. Secrets, which gateways have, are no part of it. */
-  #mayDiffer({ view, policy: before }: Published): boolean {
-    const policy = this.#mesh.policies.get(view.workload);
-    return policy !== before || policy?.gateway !== undefined;
+  /** Nothing is compiled to see it: that waits for its turn. Secrets, which gateways have, are no part of a policy. */
+  #mayDiffer({ view: { workload }, policy: before }: Published): boolean {
+    if (before === undefined) return this.#mesh.policies.has(workload);
+    return this.#mesh.knownPolicy(workload) !== before || before.gateway !== undefined;
   }
 
   #push(): void {
@@ -148,12 +148,11 @@ export class Publisher {
     else this.#budget = ms;
   }
 
-  /** One that cannot be rendered keeps what it has, does not count as having the newest, and no other waits for it. */
+  /** One that cannot be compiled or rendered keeps what it has, does not count as having the newest, and no other waits for it. */
   #render(key: string, entry: Published, first: boolean): void {
     try {
       this.#renderOne(key, entry, first);
     } catch (error) {
-      entry.failed = true;
       this.#logger.log("error", "a policy cannot be rendered", { workload: entry.view.workload, reason: AppError.from(error).message });
     }
   }
@@ -164,11 +163,11 @@ export class Publisher {
     const secrets = policy === undefined ? [] : gatewaySecrets(this.#mesh.snapshot, policy);
     const digest = digestOf(secrets);
     const same = !first && policy === entry.policy && digest === entry.secrets;
-    [entry.policy, entry.secrets] = [policy, digest];
     if (same) {
       if (!entry.failed) this.#cache.confirm(key);
       return;
     }
+    [entry.policy, entry.secrets, entry.failed] = [policy, digest, true];
     this.#cache.set(key, policy === undefined ? NOTHING : this.#renderers[entry.view.kind](policy, secrets, entry));
     entry.failed = false;
   }

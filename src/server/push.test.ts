@@ -5,6 +5,7 @@ import { create, fromBinary, type MessageInitShape } from "@bufbuild/protobuf";
 import fc from "fast-check";
 import type { WorkloadPolicy } from "../compile/workload-policy.ts";
 import { silentLogger } from "../core/logger.ts";
+import { mapped } from "../core/map-view.ts";
 import { DeltaDiscoveryRequestSchema, DeltaDiscoveryResponseSchema } from "../gen/envoy/service/discovery/v3/discovery_pb.js";
 import { ResourceCache, resource } from "../xds/cache.ts";
 import { createAdsService } from "../xds/service.ts";
@@ -75,6 +76,7 @@ class Plane {
   #policies: ReadonlyMap<string, FakePolicy> = new Map();
   /** What says the same is the same object, as the compiler has it. */
   readonly #known = new Map<string, FakePolicy>();
+  readonly #compiled = new Map<string, FakePolicy>();
   #ticks = 0;
   readonly #publisher: Publisher;
   readonly ads;
@@ -101,8 +103,17 @@ class Plane {
     });
   }
 
+  /** Of a workload, a policy is known once it was asked for, until there is another. */
   #view(): MeshView {
-    return { policies: this.#policies } as unknown as MeshView;
+    const policies = mapped(this.#policies, (policy) => {
+      this.#compiled.set(policy.workload, policy);
+      return policy;
+    });
+    const knownPolicy = (workload: string): FakePolicy | undefined => {
+      const policy = this.#compiled.get(workload);
+      return policy === this.#policies.get(workload) ? policy : undefined;
+    };
+    return { policies, knownPolicy } as unknown as MeshView;
   }
 
   publish(shared: number, owns: ReadonlyMap<number, number>): void {

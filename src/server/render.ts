@@ -5,7 +5,6 @@ import type { WorkloadPolicy } from "../compile/workload-policy.ts";
 import { SecretSchema } from "../gen/envoy/extensions/transport_sockets/tls/v3/secret_pb.js";
 import { type GatewaySecretSchema, ProxyPolicySchema } from "../gen/garrison/v1/proxy_pb.js";
 import { renderEnvoy } from "../render/envoy/render.ts";
-import type { EnvoyResource, ResourcesByName } from "../render/envoy/resource.ts";
 import { envoySecret } from "../render/envoy/secrets.ts";
 import { resource } from "../xds/cache.ts";
 import type { Resource, ResourceSet } from "../xds/resource.ts";
@@ -17,26 +16,11 @@ const PROXY_POLICY = `type.googleapis.com/${ProxyPolicySchema.typeName}`;
 /** The type of Envoy's secrets. */
 const SECRET = `type.googleapis.com/${SecretSchema.typeName}`;
 
-const versioned = new WeakMap<EnvoyResource, Resource>();
-const versionedMaps = new WeakMap<ResourcesByName, ReadonlyMap<string, Resource>>();
-
-function withVersion(rendered: EnvoyResource): Resource {
-  const known = versioned.get(rendered) ?? resource(rendered.name, rendered.body);
-  versioned.set(rendered, known);
-  return known;
-}
-
-/** Of the same resources the same map, so that streams see at once that nothing of a type has changed. */
-function withVersions(rendered: ResourcesByName): ReadonlyMap<string, Resource> {
-  const known = versionedMaps.get(rendered) ?? new Map([...rendered].map(([name, one]) => [name, withVersion(one)]));
-  versionedMaps.set(rendered, known);
-  return known;
-}
-
 function envoyResources(policy: WorkloadPolicy, secrets: readonly GatewaySecret[], own: object): ResourceSet {
-  const rendered = [...renderEnvoy(policy, own)].map(([typeUrl, resources]) => [typeUrl, withVersions(resources)] as const);
+  const rendered = renderEnvoy(policy, own);
+  if (secrets.length === 0) return rendered;
   const served = secrets.map((secret) => [secret.name, resource(secret.name, toBinary(SecretSchema, envoySecret(secret)))] as const);
-  return new Map([...rendered, ...(served.length === 0 ? [] : [[SECRET, new Map(served)] as const])]);
+  return new Map<string, ReadonlyMap<string, Resource>>([...rendered, [SECRET, new Map(served)]]);
 }
 
 function embeddedSecret(secret: GatewaySecret): MessageInitShape<typeof GatewaySecretSchema> {

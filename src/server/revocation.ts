@@ -54,7 +54,8 @@ export function revocationRoute({ authority, accounts, ads, trust, clock, logger
       return late.has(parseProxyView(key).workload) ? [`${key} (calls its server all the same)`] : [];
     });
     const proxies = { connected: keys.length, acknowledged: keys.length - waiting.length, waiting };
-    const unlisted = result.revoked.length === 0 ? "" : told.unlisted;
+    // Servers of a revoked identity are no endpoints any more, list or not.
+    const unlisted = result.revoked.length === 0 || kind === "identity" ? "" : told.unlisted;
     return { ...result, proxies, unlisted, tookMs: performance.now() - began };
   };
 }

@@ -3,11 +3,13 @@ import type { OwnAuthority } from "../ca/authorities.ts";
 import type { Authority } from "../ca/authority.ts";
 import type { MeshRoots } from "../ca/federation/mesh-roots.ts";
 import type { OwnCa } from "../ca/own-ca.ts";
+import { decodeReason } from "../ca/revoke.ts";
 import type { ServingCertificate } from "../ca/serving.ts";
 import type { Clock } from "../core/clock.ts";
 import { AppError } from "../core/error.ts";
 import type { Logger } from "../core/logger.ts";
 import type { MeshSnapshot } from "../mesh/snapshot.ts";
+import type { RevocationReason } from "../x509/revocation-list.ts";
 import type { XdsConnection } from "../xds/connection.ts";
 import { blockersOf, type CutOff, cutOffBy, ownCutOff, ROTATION_STEPS, type RotationStep } from "./rotation-checks.ts";
 import type { Trust } from "./trust.ts";
@@ -19,6 +21,8 @@ export interface RotationRequest {
   readonly authority: string;
   readonly force: boolean;
   readonly dryRun: boolean;
+  /** Of the certificates that are revoked with an authority. */
+  readonly reason: RevocationReason;
 }
 
 /** What `garrison ca prepare`, `activate`, `taint` and `revoke --authority` show. */
@@ -67,12 +71,12 @@ const MAX_REVOKED = 1_000;
 function decodeRotation(body: unknown): RotationRequest {
   const fields = (typeof body === "object" && body !== null ? body : {}) as Partial<Record<string, unknown>>;
   const step = ROTATION_STEPS.find((each) => each === fields.step);
-  const { authority = "", force = false, dryRun = false } = fields;
+  const { authority = "", force = false, dryRun = false, reason = "superseded" } = fields;
   if (step !== undefined && typeof authority === "string" && typeof force === "boolean" && typeof dryRun === "boolean")
-    return { step, authority, force, dryRun };
+    return { step, authority, force, dryRun, reason: decodeReason(reason) };
   throw new AppError(
     "invalid-argument",
-    `a rotation has a \`step\` (${ROTATION_STEPS.join(", ")}), and perhaps \`authority\`, \`force\` and \`dryRun\``,
+    `a rotation has a \`step\` (${ROTATION_STEPS.join(", ")}), and perhaps \`authority\`, \`force\`, \`dryRun\` and \`reason\``,
   );
 }
 
@@ -132,7 +136,7 @@ class Rotation {
 
   async run(request: RotationRequest): Promise<RotationAnswer> {
     const { authority, clock, logger, serving } = this.#options;
-    const { step, force, dryRun } = request;
+    const { step, force, dryRun, reason } = request;
     const own = ownCa(authority);
     const target = targetOf(own, request);
     const id = target?.id ?? "";
@@ -150,7 +154,7 @@ class Rotation {
     if (dryRun || (cutOff.length > 0 && !force)) return { ...about, authority: id, done: false, revoked: 0, waiting: [], tookMs: 0 };
     const began = performance.now();
     const made = this.#take(own, step, target);
-    const revoked = step === "revoke" ? this.#revokeCertificates(cutOff) : 0;
+    const revoked = step === "revoke" ? this.#revokeCertificates(cutOff, reason) : 0;
     logger.log("warn", "the CA's authorities change", { step, authority: made.id, forced: cutOff.length > 0, cutOff: cutOff.length });
     // Its certificate is replaced by each change of the authorities.
     await serving.settled();
@@ -186,7 +190,7 @@ class Rotation {
   }
 
   /** New handshakes fail by the missing root; connections that are open end by this. */
-  #revokeCertificates(cutOff: readonly CutOff[]): number {
+  #revokeCertificates(cutOff: readonly CutOff[], reason: RevocationReason): number {
     const { authority, clock, logger } = this.#options;
     const certificates = cutOff.flatMap(({ identity, authority: id }) =>
       authority.ledger.unexpired({ identity }, clock.now()).filter((record) => record.authority === undefined || record.authority === id),
@@ -198,7 +202,7 @@ class Rotation {
       });
       return 0;
     }
-    return certificates.length === 0 ? 0 : authority.revocations.revoke(certificates, "superseded", clock.now()).length;
+    return certificates.length === 0 ? 0 : authority.revocations.revoke(certificates, reason, clock.now()).length;
   }
 
   /** The connected proxies that have not followed within the time. */

@@ -7,10 +7,12 @@ import { JWT_SVIDS_FILE, JwtSvidRecord } from "../ca/jwt-svid-record.ts";
 import { followIntoLog } from "../ca/ledger-follow.ts";
 import { TokenIssuer } from "../ca/service-account-token.ts";
 import { ensurePrivateFolder } from "../ca/state-files.ts";
+import type { TrustSource } from "../ca/trust-state.ts";
 import type { Clock } from "../core/clock.ts";
 import type { KubernetesApi } from "../sources/kubernetes/api.ts";
 import { openCaSecret } from "./cluster/ca-secret.ts";
 import type { ClusterPlace } from "./cluster/place.ts";
+import { openSharedBundle } from "./cluster/shared-bundle.ts";
 import { openSharedState } from "./cluster/shared-state.ts";
 import type { ControlPlaneOptions } from "./control-plane-options.ts";
 import { openIssuers } from "./issuers.ts";
@@ -37,7 +39,8 @@ export async function openState(options: ControlPlaneOptions, clock: Clock) {
     clock,
     logger,
   });
-  const store = new AuditStore({ file: join(folder, "audit.sqlite"), clock, logger });
+  const maxBytes = options.recordMaxBytes === undefined ? {} : { maxBytes: options.recordMaxBytes };
+  const store = new AuditStore({ file: join(folder, "audit.sqlite"), clock, logger, ...maxBytes });
   const close = async (): Promise<void> => {
     store.close();
     issuers.close();
@@ -65,6 +68,7 @@ export async function openSharedCa(api: KubernetesApi, { caSecret: secret }: Clu
   return {
     ca: { ca: { folder } },
     openState: ({ authority, jwtKeys }: State) => openSharedState({ ...common, authority, jwtKeys }),
+    openBundle: (source: TrustSource) => openSharedBundle({ ...common, source }),
     close: () => opened.close(),
   };
 }

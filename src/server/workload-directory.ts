@@ -1,14 +1,14 @@
 /** `garrison.v1.WorkloadDirectory`: what an agent on another machine must know of its own workload. */
 import { create } from "@bufbuild/protobuf";
 import type { ServerUnaryCall, sendUnaryData } from "@grpc/grpc-js";
-import { type Authenticator, type CallerCredentials, CLUSTER_METADATA } from "../ca/authenticators.ts";
+import { type Authenticator, type CallerCredentials, credentialsOf, provenCaller } from "../ca/authenticators.ts";
 import { AppError } from "../core/error.ts";
 import {
   type DescribeWorkloadRequest,
   type DescribeWorkloadResponse,
   DescribeWorkloadResponseSchema,
 } from "../gen/garrison/v1/identity_pb.js";
-import { formatSpiffeId, type SpiffeId } from "../identity/spiffe-id.ts";
+import { formatSpiffeId } from "../identity/spiffe-id.ts";
 import { toGrpcStatus } from "../rpc/status.ts";
 import type { WorkloadSummary } from "./workloads.ts";
 
@@ -23,27 +23,6 @@ export interface WorkloadDirectoryOptions {
 }
 
 type Call = ServerUnaryCall<DescribeWorkloadRequest, DescribeWorkloadResponse>;
-
-/** What a call brings along. */
-export function credentialsOf(call: Pick<Call, "metadata" | "getAuthContext">): CallerCredentials {
-  const valuesOf = (name: string): readonly string[] => call.metadata.get(name).map((value) => value.toString());
-  const certificate = call.getAuthContext()?.sslPeerCertificate?.raw;
-  return { certificate, authorization: valuesOf("authorization"), cluster: valuesOf(CLUSTER_METADATA) };
-}
-
-/** Who calls. Throws `unauthenticated` with why each proof was refused. */
-export async function identityOfCaller(authenticators: readonly Authenticator[], credentials: CallerCredentials): Promise<SpiffeId> {
-  const reasons: string[] = [];
-  for (const { name, authenticate } of authenticators) {
-    try {
-      const proof = await authenticate(credentials);
-      if (proof !== undefined) return proof.identity;
-    } catch (thrown) {
-      reasons.push(`${name}: ${AppError.from(thrown).message}`);
-    }
-  }
-  throw new AppError("unauthenticated", reasons.join("; ") || "the call brings no credential");
-}
 
 /** A caller learns nothing of workloads that are not its own. */
 function choose(own: readonly WorkloadSummary[], identity: string, wanted: string): WorkloadSummary {
@@ -66,7 +45,7 @@ async function describe(
   call: Call,
 ): Promise<DescribeWorkloadResponse> {
   const credentials = credentialsOf(call);
-  const identity = formatSpiffeId(await identityOfCaller(authenticators, credentials));
+  const identity = formatSpiffeId((await provenCaller(authenticators, credentials)).identity);
   const own = workloads().filter((summary) => summary.identity === identity);
   const wanted =
     call.request.workload === "" ? (boundWorkload(credentials) ?? "") : qualified(call.request.workload, credentials.cluster?.[0] ?? "");

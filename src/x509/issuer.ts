@@ -195,7 +195,7 @@ export class Issuer<Key extends KeyObject | Signer = KeyObject> {
   /** What comes from elsewhere is a signature only once it verifies. */
   async #write(body: Uint8Array): Promise<Uint8Array> {
     const key: KeyObject | Signer = this.#key;
-    if (!isSigner(key)) return writeSignedAside(body, key);
+    if (!isSigner(key)) return writeSignedAside(body, key, this.#algorithm);
     const der = assembleSigned(body, this.#algorithm, await key.sign(body));
     if (verifySigned(readSigned(der, "signed text"), key.publicKey)) return der;
     throw new AppError("unavailable", "what the CA's signer answered is not a signature by its key");

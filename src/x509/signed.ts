@@ -39,9 +39,8 @@ export function writeSigned(body: Uint8Array, key: KeyObject): Uint8Array {
   return assembleSigned(body, algorithm, sign(algorithm.hash, body, key));
 }
 
-/** The same, made on another thread. */
-export async function writeSignedAside(body: Uint8Array, key: KeyObject): Promise<Uint8Array> {
-  const algorithm = signatureAlgorithmOf(key);
+/** The same by the algorithm of the key's kind, which whoever signs often has looked up once; made on another thread. */
+export async function writeSignedAside(body: Uint8Array, key: KeyObject, algorithm: SignatureAlgorithm): Promise<Uint8Array> {
   return assembleSigned(body, algorithm, await signAside(algorithm.hash, body, key));
 }
 

@@ -1,6 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { type ChangedTypes, ResourceCache, resource, resourcesOf, versionOf } from "./cache.ts";
+import fc from "fast-check";
+import { JoinedMap } from "../core/map-view.ts";
+import { type ChangedTypes, changeBetween, ResourceCache, resource, resourcesOf, versionOf } from "./cache.ts";
 import { PLAIN, setOf } from "./test-support.ts";
 
 function watched(cache: ResourceCache, key: string): ChangedTypes[] {
@@ -93,4 +95,31 @@ test("the version of a type does not depend on the order of its resources", () =
   assert.equal(version({ a: "1", b: "2" }), version({ b: "2", a: "1" }));
   assert.notEqual(version({ a: "1", b: "2" }), version({ a: "2", b: "1" }));
   assert.notEqual(version({ a: "1" }), version({}));
+});
+
+test("maps that share a part differ in what all of the one and all of the other differ in, though a resource went from one part to the other", () => {
+  const names = ["a", "b", "c", "d"];
+  const place = fc.record({ part: fc.constantFrom("own", "shared", "none"), version: fc.constantFrom("1", "2") });
+  const state = fc.record(Object.fromEntries(names.map((name) => [name, place])));
+  const partsOf = (places: Readonly<Record<string, { readonly part: string; readonly version: string }>>) =>
+    ["own", "shared"].map((wanted) => {
+      const found = Object.entries(places).filter(([, { part }]) => part === wanted);
+      return new Map(found.map(([name, { version }]) => [name, resource(name, Buffer.from(version))] as const));
+    });
+  const told = ({ made, gone }: ReturnType<typeof changeBetween>) => [
+    made.map(({ name, version }) => `${name} ${version}`).sort(),
+    [...gone].sort(),
+  ];
+  fc.assert(
+    fc.property(state, state, (before, after) => {
+      const [[ownBefore = new Map(), sharedBefore = new Map()], [ownAfter = new Map(), sharedAfter = new Map()]] = [
+        partsOf(before),
+        partsOf(after),
+      ];
+      const joined = changeBetween(new JoinedMap(ownBefore, sharedBefore), new JoinedMap(ownAfter, sharedAfter));
+      const plain = changeBetween(new Map([...ownBefore, ...sharedBefore]), new Map([...ownAfter, ...sharedAfter]));
+      assert.deepEqual(told(joined), told(plain));
+    }),
+    { numRuns: 1_000 },
+  );
 });

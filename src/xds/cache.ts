@@ -1,5 +1,6 @@
 /** What every proxy may see at this moment, by the key of its view. */
 import { hash } from "node:crypto";
+import { JoinedMap } from "../core/map-view.ts";
 import type { Resource, ResourceSet } from "./resource.ts";
 
 /** Characters of base64url: 132 bits of SHA-256, so that nobody finds two bodies of one version. */
@@ -30,12 +31,17 @@ export function resourcesOf(set: ResourceSet, typeUrl: string): ResourcesOfType 
 
 const setVersions = new WeakMap<ResourcesOfType, string>();
 
-/** The version of all resources of one type together: equal for equal content, whatever the order, process or time. */
+function makeVersion(resources: ResourcesOfType): string {
+  if (resources instanceof JoinedMap) return digest(`${versionOf(resources.own)} ${versionOf(resources.shared)}`);
+  const lines = [...resources.values()].map(({ name, version }) => `${version} ${name}`).sort();
+  return digest(lines.join("\n"));
+}
+
+/** The version of all resources of one type together: equal for equal content joined of equal parts, whatever the order, process or time. */
 export function versionOf(resources: ResourcesOfType): string {
   const known = setVersions.get(resources);
   if (known !== undefined) return known;
-  const lines = [...resources.values()].map(({ name, version }) => `${version} ${name}`).sort();
-  const version = digest(lines.join("\n"));
+  const version = makeVersion(resources);
   setVersions.set(resources, version);
   return version;
 }
@@ -50,9 +56,19 @@ export interface MapChange {
 const changes = new WeakMap<ResourcesOfType, { readonly before: ResourcesOfType; readonly change: MapChange }>();
 const NO_CHANGE: MapChange = { made: [], gone: [] };
 
-function compare(before: ResourcesOfType, after: ResourcesOfType): MapChange {
+function compareAll(before: ResourcesOfType, after: ResourcesOfType): MapChange {
   const made = [...after.values()].filter(({ name, version }) => before.get(name)?.version !== version);
   return { made, gone: [...before.keys()].filter((name) => !after.has(name)) };
+}
+
+/** What both share with others is compared once for all of them. A resource may have gone from one part to the other. */
+function compare(before: ResourcesOfType, after: ResourcesOfType): MapChange {
+  if (!(before instanceof JoinedMap && after instanceof JoinedMap)) return compareAll(before, after);
+  const [own, shared] = [changeBetween(before.own, after.own), changeBetween(before.shared, after.shared)];
+  return {
+    made: [...own.made, ...shared.made].filter(({ name, version }) => before.get(name)?.version !== version),
+    gone: [...own.gone, ...shared.gone].filter((name) => !after.has(name)),
+  };
 }
 
 /** Found once for all who have the one map and are to have the other. */

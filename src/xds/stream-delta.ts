@@ -1,9 +1,10 @@
 /** The incremental variant of ADS (xDS protocol, "Incremental xDS"). */
-import { BinaryWriter, WireType } from "@bufbuild/protobuf/wire";
 import type { DeltaDiscoveryRequest } from "../gen/envoy/service/discovery/v3/discovery_pb.js";
+import { anyOf, type Field, type Message, messageOf, single, writeMessage } from "./fields.ts";
 import type { Push } from "./push.ts";
+import type { Resource } from "./resource.ts";
 import type { Subscription } from "./subscription.ts";
-import { asBuffer, type ResponseHeader, type Variant, writeAny, writeText } from "./variant.ts";
+import type { ResponseHeader, Variant } from "./variant.ts";
 
 function* strings(request: DeltaDiscoveryRequest): Iterable<string> {
   yield* request.resourceNamesSubscribe;
@@ -29,20 +30,20 @@ function subscribe(subscription: Subscription, request: DeltaDiscoveryRequest, f
 const RESPONSE = { systemVersionInfo: 1, resources: 2, typeUrl: 4, nonce: 5, removedResources: 6 } as const;
 const RESOURCE = { version: 1, resource: 2, name: 3 } as const;
 
-function encode({ typeUrl, nonce, version }: ResponseHeader, push: Push): Buffer {
-  const writer = new BinaryWriter();
-  writeText(writer, RESPONSE.systemVersionInfo, version);
-  for (const resource of push.resources) {
-    writer.tag(RESPONSE.resources, WireType.LengthDelimited).fork();
-    writeText(writer, RESOURCE.version, resource.version);
-    writeAny(writer, RESOURCE.resource, typeUrl, resource.body);
-    writeText(writer, RESOURCE.name, resource.name);
-    writer.join();
-  }
-  writeText(writer, RESPONSE.typeUrl, typeUrl);
-  writeText(writer, RESPONSE.nonce, nonce);
-  for (const name of push.removed) writer.tag(RESPONSE.removedResources, WireType.LengthDelimited).string(name);
-  return asBuffer(writer.finish());
+function resourceOf({ name, version, body }: Resource, typeUrl: string): Message {
+  const any: Field = [RESOURCE.resource, anyOf(typeUrl, body)];
+  return messageOf([...single(RESOURCE.version, version), any, ...single(RESOURCE.name, name)]);
+}
+
+function encode({ typeUrl, nonce, version }: ResponseHeader, { resources, removed }: Push): Buffer {
+  const fields = [
+    ...single(RESPONSE.systemVersionInfo, version),
+    ...resources.map((resource): Field => [RESPONSE.resources, resourceOf(resource, typeUrl)]),
+    ...single(RESPONSE.typeUrl, typeUrl),
+    ...single(RESPONSE.nonce, nonce),
+    ...removed.map((name): Field => [RESPONSE.removedResources, name]),
+  ];
+  return writeMessage(messageOf(fields));
 }
 
 export const deltaVariant: Variant<DeltaDiscoveryRequest> = { name: "delta", strings, resumes, isCurrent: () => true, subscribe, encode };

@@ -1,9 +1,9 @@
 /** The state-of-the-world variant of ADS (xDS protocol, "The xDS transport Protocol"). */
-import { BinaryWriter } from "@bufbuild/protobuf/wire";
 import type { DiscoveryRequest } from "../gen/envoy/service/discovery/v3/discovery_pb.js";
+import { anyOf, type Field, messageOf, single, writeMessage } from "./fields.ts";
 import type { Push } from "./push.ts";
 import type { Subscription } from "./subscription.ts";
-import { asBuffer, type ResponseHeader, type Variant, writeAny, writeText } from "./variant.ts";
+import type { ResponseHeader, Variant } from "./variant.ts";
 
 function* strings(request: DiscoveryRequest): Iterable<string> {
   yield* request.resourceNames;
@@ -24,13 +24,14 @@ function subscribe(subscription: Subscription, request: DiscoveryRequest, first:
 /** Fields of `DiscoveryResponse`. */
 const RESPONSE = { versionInfo: 1, resources: 2, typeUrl: 4, nonce: 5 } as const;
 
-function encode({ typeUrl, nonce, version }: ResponseHeader, push: Push): Buffer {
-  const writer = new BinaryWriter();
-  writeText(writer, RESPONSE.versionInfo, version);
-  for (const { body } of push.resources) writeAny(writer, RESPONSE.resources, typeUrl, body);
-  writeText(writer, RESPONSE.typeUrl, typeUrl);
-  writeText(writer, RESPONSE.nonce, nonce);
-  return asBuffer(writer.finish());
+function encode({ typeUrl, nonce, version }: ResponseHeader, { resources }: Push): Buffer {
+  const fields = [
+    ...single(RESPONSE.versionInfo, version),
+    ...resources.map(({ body }): Field => [RESPONSE.resources, anyOf(typeUrl, body)]),
+    ...single(RESPONSE.typeUrl, typeUrl),
+    ...single(RESPONSE.nonce, nonce),
+  ];
+  return writeMessage(messageOf(fields));
 }
 
 export const sotwVariant: Variant<DiscoveryRequest> = {

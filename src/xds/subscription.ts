@@ -9,6 +9,8 @@ import { Verdicts } from "./verdicts.ts";
 
 interface Outstanding {
   readonly push: Push;
+  /** All resources of the state that the push is of. */
+  readonly of: ResourcesOfType;
   readonly nonce: string;
   readonly version: string;
   readonly at: number;
@@ -26,6 +28,8 @@ export class Subscription {
   #owesAnswer = false;
   #claimedVersion: string | undefined;
   #outstanding: Outstanding | undefined;
+  /** The resources that were looked at last. */
+  #looked: ResourcesOfType = new Map();
   #sent: TypeStatus["sent"];
   #acked: TypeStatus["acked"];
   #nacked: TypeStatus["nacked"];
@@ -174,6 +178,7 @@ export class Subscription {
 
   /** What to send now, or undefined when the client has all of it. */
   next(resources: ResourcesOfType, version: string, phase: Phase): Push | undefined {
+    this.#looked = resources;
     this.#settleClaim(resources, version);
     const retry = phase === "make" ? this.#nextRetry(resources) : undefined;
     if (retry !== undefined) return retry;
@@ -227,7 +232,7 @@ export class Subscription {
     this.#tellRemoved(push.removed);
     this.#owesAnswer = false;
     this.#sent = { version, nonce, at };
-    this.#outstanding = { push, nonce, version, at };
+    this.#outstanding = { push, of: this.#looked, nonce, version, at };
   }
 
   // === what it answers ===
@@ -237,13 +242,13 @@ export class Subscription {
     const outstanding = this.#outstanding;
     if (outstanding?.nonce !== nonce) return undefined;
     this.#outstanding = undefined;
-    const { push, version } = outstanding;
+    const { push, of, version } = outstanding;
     const names = push.resources.map((resource) => resource.name);
     this.#doubt(names.filter((name) => !this.#told.has(name))); // dropped and wanted again while it was under way
     const rejected = this.#verdicts.rejected.size;
     const repeated = message !== undefined && this.#nacked?.message === message;
     if (message === undefined) {
-      this.#accept(push);
+      this.#accept(push, of);
       this.#acked = { version, at };
     } else {
       this.#refuse(push, names);
@@ -253,9 +258,10 @@ export class Subscription {
     return { version, names, message, latencyMs: at - outstanding.at, repeated, recovered };
   }
 
-  #accept(push: Push): void {
+  #accept(push: Push, of: ResourcesOfType): void {
     if (this.#complete) this.#verdicts.clearRejected();
-    this.#verdicts.accept(push.resources.filter(({ name }) => this.#told.has(name)));
+    const held = push.resources.filter(({ name }) => this.#told.has(name));
+    this.#verdicts.accept(held, of);
     for (const name of push.removed) this.#verdicts.drop(name);
   }
 

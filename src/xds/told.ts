@@ -2,6 +2,7 @@
 import { changeBetween, type ResourcesOfType } from "./cache.ts";
 import type { Interest } from "./interest.ts";
 import type { Resource } from "./resource.ts";
+import { Versions } from "./versions.ts";
 
 /** In place of a version: the client was told that there is no such resource. */
 const ABSENT = "";
@@ -13,7 +14,7 @@ const UNKNOWN = "?";
  * of them after anything else has changed what the client was told or wants.
  */
 export class Told {
-  readonly #versions = new Map<string, string>();
+  readonly #versions = new Versions();
   /** Of these, all that are wanted were told. */
   #madeOf: ResourcesOfType | undefined;
   /** Among these is all that was told. */
@@ -25,12 +26,12 @@ export class Told {
   }
 
   get names(): readonly string[] {
-    return [...this.#versions.keys()];
+    return this.#versions.names;
   }
 
   /** Resources that the client was told of. */
   get size(): number {
-    return [...this.#versions.values()].filter((version) => version !== ABSENT).length;
+    return this.names.filter((name) => this.#versions.get(name) !== ABSENT).length;
   }
 
   /** What the client wants, or what it was told, may be anything. */
@@ -89,6 +90,7 @@ export class Told {
       if (this.#goneFrom?.has(name) !== true) this.#goneFrom = undefined;
       this.#versions.set(name, version);
     }
+    if (this.#madeOf !== undefined) this.#versions.near(this.#madeOf);
   }
 
   /** That they are no more is on its way; `isAsked` tells of which the client is to know when they are again. */

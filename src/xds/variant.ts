@@ -1,5 +1,4 @@
 /** What the two protocol variants have in common, so that one stream serves both. */
-import { type BinaryWriter, WireType } from "@bufbuild/protobuf/wire";
 import type { Node } from "../gen/envoy/config/core/v3/base_pb.js";
 import type { Status } from "../gen/google/rpc/status_pb.js";
 import type { Push } from "./push.ts";
@@ -31,22 +30,4 @@ export interface Variant<Request extends DiscoveryRequestBase> {
   /** Applies what the request says of names; `first` is the first request of this type on the stream. */
   subscribe(subscription: Subscription, request: Request, first: boolean): void;
   encode(header: ResponseHeader, push: Push): Buffer;
-}
-
-/** A text field; as in every message of proto3, none where it is empty. */
-export function writeText(writer: BinaryWriter, field: number, text: string): void {
-  if (text !== "") writer.tag(field, WireType.LengthDelimited).string(text);
-}
-
-/** A field of type `google.protobuf.Any`: a message that is serialized already is copied, and no object made of it. */
-export function writeAny(writer: BinaryWriter, field: number, typeUrl: string, value: Uint8Array): void {
-  writer.tag(field, WireType.LengthDelimited).fork();
-  writeText(writer, 1, typeUrl);
-  if (value.length > 0) writer.tag(2, WireType.LengthDelimited).bytes(value);
-  writer.join();
-}
-
-/** A view of the same bytes as the Buffer that grpc-js asks for. */
-export function asBuffer(bytes: Uint8Array): Buffer {
-  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 }

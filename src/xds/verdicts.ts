@@ -1,9 +1,11 @@
 /** What a client said of the resources of one type: which version of each it runs, and which it refused. */
+import type { ResourcesOfType } from "./cache.ts";
 import type { Resource } from "./resource.ts";
 import { FIRST_ANSWER_ONLY } from "./types.ts";
+import { Versions } from "./versions.ts";
 
 export class Verdicts {
-  readonly #accepted = new Map<string, string>();
+  readonly #accepted = new Versions();
   readonly #rejected = new Set<string>();
   /** Refused versions that an ACK does not make good; empty for types whose every answer counts. */
   readonly #refused: Map<string, string>;
@@ -29,7 +31,8 @@ export class Verdicts {
     this.#accepted.set(name, version);
   }
 
-  accept(resources: readonly Resource[]): void {
+  /** `of`: all resources of the state that these are of. */
+  accept(resources: readonly Resource[], of: ResourcesOfType): void {
     for (const { name, version } of resources) {
       if (this.#refused.get(name) === version) {
         this.#rejected.add(name);
@@ -39,6 +42,7 @@ export class Verdicts {
       this.#rejected.delete(name);
       this.#accepted.set(name, version);
     }
+    this.#accepted.near(of);
   }
 
   /** Refused together: what of it the client runs already is not meant. Where nothing else is left, the removals are. */

@@ -111,6 +111,8 @@ test("PERMISSIVE hands the application's own TLS through as it is", { skip }, as
   await readAll(client);
   // RFC 8446 §5.1: a record of type handshake.
   assert.equal(firstByteSeen, 22);
+  const { controlPlane } = scenario;
+  await controlPlane.until(() => controlPlane.logs.some(({ log }) => log === `${listeners.permissive.name}/own-tls`));
 });
 
 test("Envoy refused nothing of all this", { skip }, () => {

@@ -39,9 +39,8 @@ export const whenClauses = (...when: readonly Clause[]): Condition => ({ kind: "
 /** The rules that a filter enforces, or its shadow rules. */
 export function rendered(transport: Transport, layers: Partial<AuthorizationLayers>) {
   const filters = authorizationFilters("photo-ns/photo-backend", transport, { ...NOTHING, ...layers });
-  return filters.map(({ typedConfig }) => {
-    assert.ok(typedConfig);
-    const config = anyUnpack(typedConfig, transport === "http" ? HttpRbacSchema : NetworkRbacSchema);
+  return filters.map(({ config: packed }) => {
+    const config = anyUnpack(packed, transport === "http" ? HttpRbacSchema : NetworkRbacSchema);
     assert.ok(config);
     return config;
   });

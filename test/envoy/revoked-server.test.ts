@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { FakeCa } from "../fakes/fake-ca.ts";
 import { until } from "../fakes/processes.ts";
-import { CLIENT } from "../feature/mesh.ts";
+import { CLIENT, SERVER, SERVER_IDENTITY } from "../feature/mesh.ts";
 import { meshRoots } from "../feature/mesh-roots.ts";
 import { Scene } from "../feature/scene.ts";
 import { OpensslCa } from "../fixture/openssl-ca.ts";
@@ -54,6 +54,7 @@ describe("an Envoy that calls a server whose certificate was revoked", { skip, t
     scene.place.write("istio.yaml", meshRoots({ pem: west.rootPem, trustDomains: ["west.example"] }));
     await copies.add("west", { material: west.material(WEST_SERVER), identity: WEST_SERVER });
     assert.deepEqual([...(await copies.ask("first", "second", "west")), await scene.ask("/open")], [503, 200, 200, 200]);
+    await copies.add("impostor", { material: west.material(SERVER_IDENTITY), identity: SERVER_IDENTITY }, 503);
     await copies.add("late");
     assert.doesNotMatch((await copies.revoke("late")).stdout, ALL_THE_SAME);
     assert.deepEqual([...(await copies.ask("late", "second", "west")), await scene.ask("/open")], [503, 200, 200, 200]);
@@ -95,5 +96,10 @@ describe("an Envoy under an operator's CA whose issuer is replaced", { skip, tim
     // Its issuer cannot list it any more.
     assert.match((await copies.revoke("late")).stdout, ALL_THE_SAME);
     assert.deepEqual(await copies.ask("good", "bad", "late"), [200, 503, 200]);
+    // Of a revoked identity nobody is called, list or not.
+    const identity = await scene.place.run("ca", "revoke", "--identity", SERVER);
+    assert.doesNotMatch(identity.stdout, ALL_THE_SAME);
+    await copies.until("late", 503);
+    assert.deepEqual(await copies.ask("good", "bad", "late", "new"), [503, 503, 503, 503]);
   });
 });

@@ -44,8 +44,8 @@ export class ServedCopies {
     this.#scene = scene;
   }
 
-  /** Another server; with a certificate of the mesh's server, or with a given one. Resolves when it is called. */
-  async add(name: string, given?: { readonly material: TlsMaterial; readonly identity: string }): Promise<void> {
+  /** Another server; with a certificate of the mesh's server, or with a given one, for whom the client takes it. Resolves when its answer is `status`. */
+  async add(name: string, given?: { readonly material: TlsMaterial; readonly identity: string }, status = 200): Promise<void> {
     const { place } = this.#scene;
     const { material, identity } = given ?? { material: await this.#issue(), identity: SERVER_IDENTITY };
     const [port, outbound] = [await pickPort(), await pickPort()];
@@ -54,7 +54,7 @@ export class ServedCopies {
     place.write(`${name}.yaml`, service(name, port, identity));
     // The Sidecar stands last in its file.
     place.write("client.yaml", place.read("client.yaml") + listener(name, outbound));
-    await this.until(name, 200);
+    await this.until(name, status);
   }
 
   /** What the client's proxy answers. */

@@ -14,9 +14,9 @@ export interface Answer {
   readonly body: Buffer;
 }
 
-/** The TLS options of a peer that trusts any server of its CA, whatever its name. */
+/** The TLS options of a peer that trusts any server of its CA, whatever its name; its first bytes tell the version of HTTP. */
 export function peerOptions({ key, chain, roots }: TlsMaterial): ConnectionOptions {
-  return { key, cert: chain, ca: roots, checkServerIdentity: () => undefined };
+  return { key, cert: chain, ca: roots, ALPNProtocols: ["istio"], checkServerIdentity: () => undefined };
 }
 
 /** Keeps its connections. */
@@ -46,7 +46,11 @@ export async function http2Session(port: number, material: TlsMaterial | undefin
   const session =
     material === undefined
       ? connectHttp2(`http://127.0.0.1:${port}`)
-      : connectHttp2(`https://127.0.0.1:${port}`, { ...peerOptions(material), ALPNProtocols: ["h2"] });
+      : connectHttp2(`https://127.0.0.1:${port}`, {
+          // Node would offer `h2` alone.
+          createConnection: () =>
+            connectTls({ host: "127.0.0.1", port, ...peerOptions(material), ALPNProtocols: ["istio-h2", "istio", "h2"] }),
+        });
   session.on("error", () => undefined);
   await once(session, "connect");
   return session;

@@ -5,6 +5,7 @@ import { Client, Metadata, type ServiceError, type StatusObject, status } from "
 import { AggregatedDiscoveryService } from "../../src/gen/envoy/service/discovery/v3/ads_pb.js";
 import { DeltaDiscoveryRequestSchema } from "../../src/gen/envoy/service/discovery/v3/discovery_pb.js";
 import { DecisionLog, DecisionRecordSchema, ReportRequestSchema } from "../../src/gen/garrison/v1/proxy_pb.js";
+import { MtlsEvidenceRequestSchema, Replicas } from "../../src/gen/garrison/v1/replica_pb.js";
 import { IstioCertificateRequestSchema, IstioCertificateService } from "../../src/gen/istio/v1/auth/ca_pb.js";
 import { clientCredentials, RotatingTlsMaterial, type TlsMaterial } from "../../src/rpc/credentials.ts";
 import { methodDefinition } from "../../src/rpc/service.ts";
@@ -106,6 +107,19 @@ export function openAds(
     call.on("error", (error: ServiceError) => resolve(failure(error)));
     call.write(create(DeltaDiscoveryRequestSchema, { node: nodeOf(workload, proxy), typeUrl, resourceNamesSubscribe: [...names] }));
     return promise.finally(() => call.cancel());
+  });
+}
+
+/** Asks what only replicas of a control plane ask each other; the workloads whose proxies are connected there. */
+export function askAsReplica(controlPlane: ControlPlaneFile, material?: TlsMaterial): Promise<Outcome<readonly string[]>> {
+  const { path, requestSerialize, responseDeserialize } = methodDefinition(Replicas.method.mtlsEvidence);
+  const request = create(MtlsEvidenceRequestSchema, { sinceMs: 0n });
+  return withClient(controlPlane, material, (client) => {
+    const { promise, resolve } = Promise.withResolvers<Outcome<readonly string[]>>();
+    client.makeUnaryRequest(path, requestSerialize, responseDeserialize, request, deadline(), (error, response) => {
+      resolve(error === null ? { code: "OK", answer: response?.proxies ?? [] } : failure(error));
+    });
+    return promise;
   });
 }
 

@@ -1,6 +1,6 @@
 /** A mesh of one trust domain that another one may call: a server, a client, and entries for the other's server and for an impostor. */
 import { createPrivateKey } from "node:crypto";
-import { readFileSync, writeFileSync } from "node:fs";
+import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { FederatedDomainStatus } from "../../src/ca/federation/federated-domain.ts";
 import { callAdmin } from "../../src/cli/admin-client.ts";
@@ -125,9 +125,19 @@ export class FederatedMesh {
 
   async startAgents(): Promise<void> {
     for (const name of ["server", "client"]) {
-      const agent = this.place.start(["run", "--workload", `shop/${name}`, ...this.#flags]);
+      const agent = this.place.start(["run", "--workload", `shop/${name}`, "--output-certs", this.file(name), ...this.#flags]);
       await agent.line(/ proxy ready /);
     }
+  }
+
+  /** Waits until the client's certificate files have the roots of just these trust domains. */
+  untilFiles(...trustDomains: readonly string[]): Promise<void> {
+    const wanted = trustDomains.map((name) => `${name}.pem`).join();
+    const found = () =>
+      readdirSync(join(this.file("client"), "bundles"))
+        .sort()
+        .join();
+    return until(`the files are ${wanted}`, async () => found() === wanted);
   }
 
   /** What `federation.yaml` says from now on: entries as YAML flow mappings. */

@@ -1,5 +1,7 @@
 /** Two meshes with roots of their own that call each other, whichever proxies they have. */
 import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import { before, describe, test } from "node:test";
 import type { FakeCa } from "../fakes/fake-ca.ts";
 import { until } from "../fakes/processes.ts";
@@ -26,6 +28,7 @@ export function describeFederation(name: string, flags: ProxyFlags, { skip = fal
 
     test("strangers refuse each other in the handshake", async () => {
       assert.deepEqual(await Promise.all([east.ask("/by-name"), west.ask("/by-name")]), [503, 503]);
+      await east.untilFiles("east.example");
     });
 
     test("a mesh that federates calls and is called; policies tell the other domain by its name", async () => {
@@ -37,10 +40,19 @@ export function describeFederation(name: string, flags: ProxyFlags, { skip = fal
         assert.deepEqual(await Promise.all([mesh.ask("/by-domain"), mesh.ask("/elsewhere"), mesh.ask("/other")]), [200, 403, 403]);
     });
 
+    test("certificate files have the roots of each domain apart, as the domains themselves do", async () => {
+      await east.untilFiles("east.example", "west.example");
+      const root = (mesh: FederatedMesh) => readFileSync(join(mesh.place.state, "ca", "root-cert.pem"), "utf8");
+      const file = (name: string) => readFileSync(join(east.file("client"), "bundles", `${name}.pem`), "utf8");
+      assert.deepEqual([file("east.example"), file("west.example")], [root(east), root(west)]);
+      assert.equal(readFileSync(join(east.file("client"), "root-cert.pem"), "utf8"), root(east));
+    });
+
     test("a mesh that is taken out of the file is refused at once", async () => {
       east.federate([]);
       await west.untilAnswer("/by-name", 503);
       await east.untilAnswer("/by-name", 503);
+      await east.untilFiles("east.example");
       east.federate([await west.entryFor(east)]);
       await Promise.all([east.untilAnswer("/by-name", 200), west.untilAnswer("/by-name", 200)]);
     });

@@ -5,14 +5,20 @@ import { connect } from "node:net";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { create, type DescService, toBinary } from "@bufbuild/protobuf";
-import { Client, credentials, Metadata, type ServiceError, status } from "@grpc/grpc-js";
+import { Client, credentials, Metadata, Server, type ServiceDefinition, type ServiceError, status } from "@grpc/grpc-js";
+import { silentLogger } from "../../src/core/logger.ts";
 import { AccessLogService } from "../../src/gen/envoy/service/accesslog/v3/als_pb.js";
 import { AggregatedDiscoveryService } from "../../src/gen/envoy/service/discovery/v3/ads_pb.js";
 import { JwtSvidAuthority, WorkloadDirectory } from "../../src/gen/garrison/v1/identity_pb.js";
+import { NameTables } from "../../src/gen/garrison/v1/names_pb.js";
 import { DecisionLog } from "../../src/gen/garrison/v1/proxy_pb.js";
+import { WorkloadRegistration } from "../../src/gen/garrison/v1/registration_pb.js";
+import { Replicas } from "../../src/gen/garrison/v1/replica_pb.js";
 import { TrustBundles } from "../../src/gen/garrison/v1/trust_pb.js";
 import { IstioCertificateService } from "../../src/gen/istio/v1/auth/ca_pb.js";
 import { clientCredentials, RotatingTlsMaterial } from "../../src/rpc/credentials.ts";
+import { startControlPlane } from "../../src/server/control-plane.ts";
+import { SETTINGS } from "../fixture/objects.ts";
 import { CLIENT_IDENTITY, meshFiles, UNUSED_PORTS } from "./mesh.ts";
 import { selfSigned } from "./odd-credentials.ts";
 import { Place } from "./place.ts";
@@ -29,6 +35,9 @@ const SERVICES: readonly (readonly [service: DescService, message: Readonly<Reco
   [AccessLogService, { identifier: { node: NODE, logName: "x" } }],
   [DecisionLog, { node: NODE }],
   [TrustBundles, { workload: "shop/client" }],
+  [NameTables, { workload: "shop/client" }],
+  [Replicas, {}],
+  [WorkloadRegistration, { group: "shop/client" }],
 ];
 
 interface Method {
@@ -104,7 +113,26 @@ describe("the control plane", { timeout: 60_000 }, () => {
     for (const { path, code } of await Promise.all(outcomes)) assert.equal(code, "UNAUTHENTICATED", path);
   });
 
-  test("has no other methods than those", async () => {
+  test("has these methods, and each of them is asked here", async (t) => {
+    const served: string[] = [];
+    const addService = t.mock.method(Server.prototype, "addService");
+    const controlPlane = await startControlPlane({
+      config: { kind: "folder", folder: place.config },
+      state: join(place.folder, "another"),
+      listen: { host: "127.0.0.1", port: 0 },
+      settings: SETTINGS,
+      version: "test",
+      logger: silentLogger,
+    });
+    await controlPlane.close();
+    for (const {
+      arguments: [definition],
+    } of addService.mock.calls)
+      served.push(...Object.values(definition as ServiceDefinition).map(({ path }) => path));
+    assert.deepEqual(served.sort(), METHODS.map(({ path }) => path).sort());
+  });
+
+  test("answers no method that it has not", async () => {
     const { host, port } = place.controlPlane();
     const roots = new RotatingTlsMaterial({ key: "", chain: "", roots: readFileSync(place.controlPlane().rootCertificate, "utf8") });
     const client = new Client(

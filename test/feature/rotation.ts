@@ -296,12 +296,14 @@ export function describeForcedRotation(name: string, proxies: RotationProxies, {
       assert.deepEqual([tainted.exit, tainted.waiting], [1, [CLIENT]]);
       const [[old = ""] = []] = await mesh.states();
       assert.equal((await mesh.step("revoke", "--authority", old)).done, false);
-      const forced = await mesh.step("revoke", "--authority", old, "--force");
+      const forced = await mesh.step("revoke", "--authority", old, "--force", "--reason", "cACompromise");
       assert.deepEqual([forced.exit, forced.done, forced.revoked, forced.connected], [0, true, 1, 1]);
       assert.deepEqual(
         forced.cutOff.map(({ identity }) => identity),
         [CLIENT_IDENTITY],
       );
+      const { stdout } = await scene.place.run("ca", "list", "--outcome", "revoked");
+      assert.match(stdout, /: cACompromise\n$/);
       await until("its calls are refused", async () => (await scene.ask("/open")) !== 200);
     });
 

@@ -19,10 +19,9 @@ import { IstioCertificateService } from "../../src/gen/istio/v1/auth/ca_pb.js";
 import { formatSpiffeId } from "../../src/identity/spiffe-id.ts";
 import { DEFAULT_TRUST_DOMAIN } from "../../src/identity/trust-domain.ts";
 import { CallQueue } from "../../src/rpc/call-queue.ts";
-import { serverCredentials } from "../../src/rpc/credentials.ts";
 import { queuedService } from "../../src/rpc/queued-service.ts";
 import { serviceDefinition } from "../../src/rpc/service.ts";
-import { bindServer } from "../../src/server/listen.ts";
+import { listenTls } from "../../src/server/listen.ts";
 import { until } from "../fakes/processes.ts";
 import { tempFolder } from "../fixture/temp-folder.ts";
 
@@ -52,15 +51,16 @@ async function startCa(t: TestContext) {
     serviceDefinition(IstioCertificateService),
     queuedService(queue, { ...service }, () => undefined),
   );
-  const port = await bindServer(server, { host: "127.0.0.1", port: 0 }, serverCredentials(serving.material));
+  const tlsPort = await listenTls(server, { listen: { host: "127.0.0.1", port: 0 }, material: serving.material });
   t.after(() => {
+    tlsPort.close();
     server.forceShutdown();
     serving.close();
     authority.close();
   });
   const rootCertificateFile = join(folder, "roots.pem");
   writeFileSync(rootCertificateFile, authority.rootsPem);
-  const controlPlane = { address: "127.0.0.1", port, identity: formatSpiffeId(servingIdentity(DEFAULT_TRUST_DOMAIN)) };
+  const controlPlane = { address: "127.0.0.1", port: tlsPort.port, identity: formatSpiffeId(servingIdentity(DEFAULT_TRUST_DOMAIN)) };
   return { queue, tokens, controlPlane, rootCertificateFile, mostWaiting: () => most };
 }
 

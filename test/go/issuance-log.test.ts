@@ -8,10 +8,12 @@ import { after, before, describe, test } from "node:test";
 import { promisify } from "node:util";
 import { type Authority, openAuthority } from "../../src/ca/authority.ts";
 import { formatProof } from "../../src/ca/log/proof.ts";
+import { revoke } from "../../src/ca/revoke.ts";
 import { systemClock } from "../../src/core/clock.ts";
 import { silentLogger } from "../../src/core/logger.ts";
 import { formatSpiffeId, parseSpiffeId } from "../../src/identity/spiffe-id.ts";
 import { parseTrustDomain } from "../../src/identity/trust-domain.ts";
+import { parseCertificates } from "../../src/x509/certificate.ts";
 import { buildCsr, generateKey } from "../../src/x509/csr-builder.ts";
 
 const TOOLS = process.env.GARRISON_GO_TOOLS ?? "";
@@ -75,6 +77,16 @@ describe("an authority's work, seen by others", { skip, timeout: 180_000 }, () =
     return found.flatMap(([name, { result }]) => (excused.has(name) ? [] : [`${name}: ${result}`]));
   }
 
+  /** Names of the lints that find something in a list of revoked certificates. */
+  async function crlFindings(pem: string): Promise<readonly string[]> {
+    writeFileSync(file("lint-crl.pem"), pem);
+    const { stdout } = await execute(join(TOOLS, "zlint"), [file("lint-crl.pem")], { maxBuffer: 2 ** 22 });
+    const results = Object.entries(JSON.parse(stdout) as Readonly<Record<string, { readonly result: string }>>);
+    // Lints of lists, not those of certificates, have looked at it.
+    assert.ok(results.filter(([name, { result }]) => /crl/.test(name) && result === "pass").length >= 3);
+    return results.flatMap(([name, { result }]) => (HARMLESS.has(result) ? [] : [`${name}: ${result}`]));
+  }
+
   for (const kind of ["P-256", "P-384", "RSA"] as const) {
     test(`zlint and openssl find nothing in certificates for ${kind} keys, a workload's and the control plane's`, async () => {
       writeFileSync(file("root.pem"), authority.rootsPem);
@@ -113,6 +125,27 @@ describe("an authority's work, seen by others", { skip, timeout: 180_000 }, () =
       execFileSync("openssl", ["x509", "-in", file("leaf.pem"), "-noout", "-ext", "crlDistributionPoints"], { encoding: "utf8" }),
       /URI:http:\/\/crl\.example\.org\/ca\.crl/,
     );
+  });
+
+  test("zlint and openssl find nothing in a list of revoked certificates, empty or filled", async () => {
+    const state = file("lists");
+    const options = { stateFolder: state, trustDomain: parseTrustDomain("cluster.local"), clock: systemClock, logger: silentLogger };
+    const issuing = openAuthority(options);
+    const lint = async (): Promise<string> => {
+      const [list] = await issuing.lists.served();
+      assert.ok(list !== undefined);
+      assert.deepEqual(await crlFindings(list.pem), []);
+      writeFileSync(file("roots.pem"), issuing.rootsPem);
+      return execFileSync("openssl", ["crl", "-in", file("lint-crl.pem"), "-CAfile", file("roots.pem"), "-noout", "-text"], {
+        encoding: "utf8",
+      });
+    };
+    assert.match(await lint(), /No Revoked Certificates/);
+    const revoked = [await issuing.recorded(await issuing.issue(request())), await issuing.recorded(await issuing.issue(request()))];
+    for (const [index, reason] of (["keyCompromise", "unspecified"] as const).entries())
+      revoke(issuing, { kind: "serial", value: parseCertificates(revoked[index]?.leaf ?? "")[0]?.serial ?? "", reason }, Date.now());
+    assert.equal((await lint()).match(/Serial Number:/g)?.length, 2);
+    issuing.close();
   });
 
   test("zlint finds nothing in the root; and every lint that is left out is one that would speak", async () => {

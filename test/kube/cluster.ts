@@ -4,7 +4,7 @@ import { globSync, readFileSync } from "node:fs";
 import type { IncomingMessage } from "node:http";
 import { type RequestOptions, request } from "node:https";
 import { basename, join } from "node:path";
-import { CoreV1Api, KubeConfig, type KubernetesObject, KubernetesObjectApi, type V1PodStatus } from "@kubernetes/client-node";
+import { ApiException, CoreV1Api, KubeConfig, type KubernetesObject, KubernetesObjectApi, type V1PodStatus } from "@kubernetes/client-node";
 import { parse, parseAllDocuments } from "yaml";
 import { renderChart } from "../../src/install/chart.ts";
 import type { JsonObject } from "../../src/install/template.ts";
@@ -165,17 +165,32 @@ export class Cluster {
   }
 
   /** Puts another form in the place of an object's. */
-  async replace(object: KubernetesObject): Promise<void> {
-    const { metadata } = object;
-    const current = await this.#objects.read({ ...object, metadata: { name: metadata?.name ?? "", namespace: metadata?.namespace ?? "" } });
-    await this.#objects.replace({ ...object, metadata: { ...metadata, resourceVersion: current.metadata?.resourceVersion ?? "" } });
+  replace(object: KubernetesObject): Promise<void> {
+    return this.#replace(object, (current) => ({
+      ...object,
+      metadata: { ...object.metadata, resourceVersion: current.metadata?.resourceVersion ?? "" },
+    }));
   }
 
   /** Puts another spec in the place of an object's. */
-  async replaceSpec(object: KubernetesObject & { readonly spec: unknown }): Promise<void> {
-    const { metadata, ...rest } = object;
-    const current = await this.#objects.read({ ...object, metadata: { name: metadata?.name ?? "", namespace: metadata?.namespace ?? "" } });
-    await this.#objects.replace({ ...rest, metadata: current.metadata } as KubernetesObject);
+  replaceSpec({ metadata, ...rest }: KubernetesObject & { readonly spec: unknown }): Promise<void> {
+    return this.#replace(
+      { ...rest, metadata } as KubernetesObject,
+      (current) => ({ ...rest, metadata: current.metadata }) as KubernetesObject,
+    );
+  }
+
+  /** Again where another, such as a writer of statuses, was in between. */
+  async #replace(object: KubernetesObject, next: (current: KubernetesObject) => KubernetesObject): Promise<void> {
+    const { name = "", namespace = "" } = object.metadata ?? {};
+    for (let attempt = 1; ; attempt++) {
+      try {
+        await this.#objects.replace(next(await this.#objects.read({ ...object, metadata: { name, namespace } })));
+        return;
+      } catch (thrown) {
+        if (!(thrown instanceof ApiException) || thrown.code !== 409 || attempt === 5) throw thrown;
+      }
+    }
   }
 
   /** Changes annotations of an object; null takes one away. */

@@ -237,7 +237,7 @@ describe("several clusters in one mesh", { timeout: 300_000 }, () => {
     await untilState("west", "away");
     assert.equal(await reached(), at(WEST_POD));
     assert.equal(await workloads(), ALL);
-    assert.equal((await ask(PAY, token, "west")).code, "UNAUTHENTICATED");
+    assert.equal((await ask(PAY, token, "west")).code, "UNAVAILABLE");
     assert.equal((await requestCertificate(place.controlPlane(), buildCsr(generateKey(), CALLER), { material })).code, "OK");
     await serve.line(/GAR0363.*cluster `west` cannot be watched/);
   });

@@ -1,12 +1,15 @@
 /** What a control plane does in a cluster besides reading it, with the rights that the chart gives it. */
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
+import { get } from "node:https";
 import { join } from "node:path";
+import { text } from "node:stream/consumers";
 import { after, before, describe, test } from "node:test";
 import { buildCsr, generateKey } from "../../src/x509/csr-builder.ts";
 import { until } from "../fakes/processes.ts";
-import { enrol, requestCertificate } from "../feature/caller.ts";
+import { askAsReplica, enrol, report, requestCertificate } from "../feature/caller.ts";
 import type { GarrisonProcess } from "../feature/garrison.ts";
+import { pickPort } from "../feature/mesh.ts";
 import { Place } from "../feature/place.ts";
 import { Cluster } from "./cluster.ts";
 import { connectProxy } from "./proxy.ts";
@@ -43,10 +46,27 @@ let kubeconfig: string;
 let serve: GarrisonProcess;
 let port: string;
 
+/** Where each replica serves the trust domain's bundle. */
+const bundlePorts = new Map<Place, number>();
+
+/** The bundle of a replica's endpoint: its number, and how many keys it has. */
+function bundleOf(at: Place): Promise<{ readonly sequence: number; readonly keys: number }> {
+  const { promise, resolve, reject } = Promise.withResolvers<{ readonly sequence: number; readonly keys: number }>();
+  const sent = get({ host: "127.0.0.1", port: bundlePorts.get(at), rejectUnauthorized: false, agent: false }, async (response) => {
+    const { keys, spiffe_sequence: sequence } = JSON.parse(await text(response)) as { keys: readonly unknown[]; spiffe_sequence: number };
+    resolve({ sequence, keys: keys.length });
+  });
+  sent.on("error", reject);
+  return promise;
+}
+
 /** A replica with a state of its own; what they share is in the cluster. */
 async function start(at: Place, webhooks: string): Promise<GarrisonProcess> {
   const shared = ["--kubeconfig", kubeconfig, "--ca-secret", "garrison-ca/garrison-ca"];
-  const process = at.start(["serve", ...shared, "--listen", "127.0.0.1:0", "--webhooks", `127.0.0.1:${webhooks}`]);
+  const bundle = bundlePorts.get(at) ?? (await pickPort());
+  bundlePorts.set(at, bundle);
+  const listen = ["--listen", "127.0.0.1:0", "--webhooks", `127.0.0.1:${webhooks}`, "--bundle-endpoint", `127.0.0.1:${bundle}`];
+  const process = at.start(["serve", ...shared, ...listen]);
   await process.line(/ control plane serves /);
   return process;
 }
@@ -212,8 +232,22 @@ describe("the roots of the mesh", { timeout: 300_000 }, () => {
 });
 
 describe("two replicas", { timeout: 300_000 }, () => {
-  test("share the CA: a certificate of the one is good at the other, whose proxies count too", async (t) => {
+  test("number their bundle together: what a new one serves has the number that the other gave it, and both go on from there", async () => {
+    const { keys } = await bundleOf(place);
+    assert.equal((await place.run("ca", "prepare", "--jwt")).exit, 0);
+    await until("the first has another bundle", async () => (await bundleOf(place)).keys === keys + 1);
+    const before = await bundleOf(place);
+    assert.ok(before.sequence > 1);
     await start(second, "0");
+    assert.deepEqual(await bundleOf(second), before);
+    for (const step of [["activate", "--force"], ["revoke"]]) assert.equal((await second.run("ca", ...step, "--jwt")).exit, 0);
+    await until("both have the next", async () => {
+      const [one, other] = [await bundleOf(place), await bundleOf(second)];
+      return one.sequence > before.sequence && one.sequence === other.sequence && one.keys === keys && other.keys === keys;
+    });
+  });
+
+  test("share the CA: a certificate of the one is good at the other, whose proxies count too", async (t) => {
     const material = await credentials(place);
     const renewed = await requestCertificate(second.controlPlane(), buildCsr(generateKey(), PAY), { material });
     assert.equal(renewed.code, "OK");
@@ -235,6 +269,33 @@ describe("two replicas", { timeout: 300_000 }, () => {
     assert.equal((await second.run("ca", "unblock", "shop/pay")).exit, 0);
     const first = async () => (await requestCertificate(place.controlPlane(), buildCsr(generateKey(), PAY), { token })).code;
     await until("the first knows", async () => (await first()) === "OK");
+  });
+
+  test("know together who comes in plaintext, and whose proxies are connected", async (t) => {
+    const material = await credentials(place);
+    connectProxy(t, place.controlPlane(), "shop/pay-1", material);
+    connectProxy(t, second.controlPlane(), "shop/pay-2", await credentials(second));
+    const call = { protocol: "tcp", service: "shop/pay-2", sourceIp: "203.0.113.9", port: 8080, effect: "allow", origin: "no-policy" };
+    const told = await report(second.controlPlane(), "shop/pay-2", [{ ...call, timeMs: BigInt(Date.now()) }], await credentials(second));
+    assert.deepEqual(told, { code: "OK", answer: 1 });
+    const status = async () => (await place.run("mtls", "status")).stdout;
+    await until("the first knows of both proxies", async () => !(await status()).includes("no proxy connected"));
+    assert.match(await status(), /^ {4}without identity: 203\.0\.113\.9 to port 8080, 1 call, /m);
+    assert.doesNotMatch(await status(), /could not be asked/);
+  });
+
+  test("tell each other alone what they saw", async () => {
+    const asWorkload = await askAsReplica(second.controlPlane(), await credentials(place));
+    assert.equal(asWorkload.code, "PERMISSION_DENIED");
+    assert.equal((await askAsReplica(second.controlPlane())).code, "UNAUTHENTICATED");
+  });
+
+  test("one that cannot be asked is told, and then nothing counts as proven", async () => {
+    const lease = { apiVersion: "coordination.k8s.io/v1", kind: "Lease" };
+    const metadata = { name: "garrison-replica-mute", namespace: "garrison-system", labels: { "garrison.dev/replica": "true" } };
+    await cluster.create({ ...lease, metadata });
+    await until("it is told", async () => /could not be asked.*garrison-replica-mute/.test((await place.run("mtls", "plan")).stdout));
+    await cluster.remove({ ...lease, metadata });
   });
 
   test("the one that is left goes on when the other is killed, and does what only one may", async (t) => {

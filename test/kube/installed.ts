@@ -20,5 +20,7 @@ export async function startInstalled(place: Place, cluster: Cluster, webhooks = 
   const token = await cluster.token("garrison-system", "garrison");
   const kubeconfig = cluster.server.writeKubeconfig("installed", { token });
   const own = args.filter((arg) => !/^--(?:listen|webhooks|state)=/.test(arg) && arg !== "--kubernetes");
-  return place.start([...own, "--kubeconfig", kubeconfig, "--listen", "127.0.0.1:0", "--webhooks", `127.0.0.1:${webhooks}`]);
+  // As a kubelet expands it from the field that the container names.
+  const expanded = own.map((arg) => arg.replace("$(POD_IP)", "127.0.0.1"));
+  return place.start([...expanded, "--kubeconfig", kubeconfig, "--listen", "127.0.0.1:0", "--webhooks", `127.0.0.1:${webhooks}`]);
 }

@@ -168,8 +168,10 @@ describe("a control plane on Kubernetes", { timeout: 180_000 }, () => {
     await untilExplained("/open", BY_READERS);
     const renewed = await requestCertificate(place.controlPlane(), buildCsr(generateKey(), PAYROLL), { material });
     assert.equal(renewed.code, "OK");
-    assert.equal((await request("any")).code, "UNAUTHENTICATED");
+    assert.equal((await request(token)).code, "UNAVAILABLE", "an outage refuses nobody");
     await cluster.server.startServing();
+    assert.equal((await request(token)).code, "OK");
+    assert.equal((await request("any")).code, "UNAUTHENTICATED");
     await cluster.remove(allow("/open"));
     await cluster.pod("shop", "payroll-3", { account: "payroll", ip: "10.244.0.9" });
     await untilExplained("/b", NO_POLICY);

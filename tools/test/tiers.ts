@@ -51,7 +51,7 @@ async function network(): Promise<Availability> {
   return missing === undefined ? envoy() : { ready: false, reason: `there is no \`${missing}\`` };
 }
 
-const GO_TOOLS = ["spiffe-client", "spiffe-helper", "grpcurl", "tlog-verify", "zlint", "helm"];
+const GO_TOOLS = ["spiffe-client", "istio-csr-client", "spiffe-helper", "grpcurl", "tlog-verify", "zlint", "helm"];
 
 async function goTools(): Promise<Availability> {
   const folder = process.env.GARRISON_GO_TOOLS ?? join(dirname(dirname(import.meta.dirname)), ".tools", "go", "bin");

@@ -14,8 +14,8 @@ export interface BundleEndpointOptions {
   readonly listen: { readonly host: string; readonly port: number };
   /** What the server proves itself by, at this moment. */
   readonly material: () => Pair;
-  /** The document. */
-  readonly bundle: () => string;
+  /** The document; undefined as long as there is none. */
+  readonly bundle: () => string | undefined;
   readonly logger: Logger;
   /** Milliseconds between two looks at the material. */
   readonly lookMs?: number;
@@ -32,13 +32,17 @@ const LOOK_MS = 1_000;
 /** Files are half-written for a moment; who is told of it can do something. */
 const FLAWED_LOOKS = 5;
 
-function answer({ method, headers }: IncomingMessage, response: ServerResponse, bundle: () => string): void {
+function answer({ method, headers }: IncomingMessage, response: ServerResponse, bundle: BundleEndpointOptions["bundle"]): void {
   response.setHeader("connection", "close");
   if (method !== "GET") {
     response.writeHead(405, { allow: "GET" }).end();
     return;
   }
   const document = bundle();
+  if (document === undefined) {
+    response.writeHead(503, { "retry-after": "1" }).end();
+    return;
+  }
   const etag = `"${hash("sha256", document, "base64url")}"`;
   if (headers["if-none-match"] === etag) response.writeHead(304, { etag }).end();
   else response.writeHead(200, { "content-type": "application/json", etag }).end(document);
@@ -56,7 +60,7 @@ function checkPair({ key, chain }: Pair): void {
   });
 }
 
-function open({ key, chain }: Pair, bundle: () => string): Server {
+function open({ key, chain }: Pair, bundle: BundleEndpointOptions["bundle"]): Server {
   const options = { key, cert: chain, handshakeTimeout: REQUEST_MS, maxHeaderSize: 8_192 };
   const server = createServer(options, (request, response) => {
     request.resume();

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, test } from "node:test";
@@ -14,10 +14,8 @@ import { formatBundle } from "./bundle-format.ts";
 import { FederatedDomain } from "./federated-domain.ts";
 
 const [first, second] = [new FakeCa("first"), new FakeCa("second")];
-const documentOf = (roots: string, sequence: number) =>
-  roots === ""
-    ? JSON.stringify({ keys: [], spiffe_sequence: sequence })
-    : formatBundle({ roots, jwks: "", sequence, refreshHintSeconds: 1 });
+const documentOf = (roots: string, sequence: number, refreshHintSeconds = 1) =>
+  roots === "" ? JSON.stringify({ keys: [], spiffe_sequence: sequence }) : formatBundle({ roots, jwks: "", sequence, refreshHintSeconds });
 
 let folder: string;
 let clock: ManualClock;
@@ -98,6 +96,17 @@ describe("a trust domain that is federated with", () => {
     assert.deepEqual([domain.status.state, domain.trusted], ["stale", undefined]);
   });
 
+  test("begins anew where what was kept cannot be used, and does not keep the control plane from starting", async () => {
+    answer = documentOf(second.rootPem, 5);
+    await again();
+    const kept = JSON.parse(readFileSync(join(folder, "kept.json"), "utf8")) as object;
+    writeFileSync(join(folder, "kept.json"), JSON.stringify({ ...kept, document: "{}" }));
+    answer = new AppError("unavailable", "away");
+    assert.deepEqual([(await again()).status.state, asked.at(-1)], ["waiting", first.rootPem]);
+    answer = documentOf(first.rootPem, 6);
+    assert.equal((await again()).trusted?.roots, first.rootPem);
+  });
+
   test("tells by itself when it becomes stale, with nobody asking", async () => {
     answer = documentOf(first.rootPem, 1);
     const domain = open("first.json", systemClock, 1_000);
@@ -107,6 +116,29 @@ describe("a trust domain that is federated with", () => {
     await until("it was told that the bundle is stale", () => changes === 2);
     assert.deepEqual([domain.status.state, domain.trusted], ["stale", undefined]);
   });
+
+  for (const { hint, staleAfterMs, seconds, why } of [
+    { hint: 40, staleAfterMs: 86_400_000, seconds: 40, why: "as its bundle asks for" },
+    { hint: 1, staleAfterMs: 86_400_000, seconds: 5, why: "but no sooner than that" },
+    { hint: 86_400, staleAfterMs: 864_000_000, seconds: 3_600, why: "but at least once an hour" },
+    { hint: 600, staleAfterMs: 300_000, seconds: 100, why: "but three times before it is stale" },
+  ])
+    test(`is asked again after ${seconds} s where the refresh hint is ${hint} s: ${why}`, async (t) => {
+      t.mock.timers.enable({ apis: ["setTimeout"] });
+      answer = documentOf(first.rootPem, 1, hint);
+      const domain = open("first.json", clock, staleAfterMs);
+      const settled = async () => {
+        for (let turn = 0; turn < 10; turn += 1) await new Promise(setImmediate);
+      };
+      await settled();
+      assert.deepEqual([asked.length, domain.trusted?.refreshHintSeconds], [1, seconds]);
+      t.mock.timers.tick(1_000 * seconds - 1);
+      await settled();
+      assert.equal(asked.length, 1);
+      t.mock.timers.tick(1);
+      await settled();
+      assert.equal(asked.length, 2);
+    });
 
   test("does not go back in its numbers, nor change under one, nor lose them", async () => {
     answer = documentOf(first.rootPem, 5);

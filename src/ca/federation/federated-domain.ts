@@ -106,8 +106,19 @@ export class FederatedDomain {
     this.#origin = hash("sha256", JSON.stringify([options.relation.url, options.relation.proof, first.text]));
     const text = readPrivateFile(options.file);
     const kept = text === undefined ? undefined : parseKept(text);
-    if (kept?.origin === this.#origin) this.#use(kept, parseBundle(kept.document, this.relation.trustDomain));
+    if (kept?.origin === this.#origin) this.#takeUp(kept);
     void this.#poll();
+  }
+
+  /** What an earlier version took and this one does not is fetched anew. */
+  #takeUp(kept: Kept): void {
+    const { trustDomain } = this.relation;
+    try {
+      this.#use(kept, parseBundle(kept.document, trustDomain));
+    } catch (thrown) {
+      const { message: reason } = AppError.from(thrown);
+      this.#options.logger.log("warn", "the bundle that was kept of another trust domain cannot be used", { trustDomain, reason });
+    }
   }
 
   /** What is trusted of the domain at this moment; undefined for nothing. */

@@ -43,6 +43,7 @@ const refused: readonly (readonly [string, readonly object[]])[] = [
   ["`cluster.local`, by which policies mean the mesh", [{ ...WEB, trustDomain: "cluster.local" }]],
   ["a domain twice", [WEB, WEB]],
   ["what is no trust domain", [{ ...WEB, trustDomain: "West" }]],
+  ["a domain whose name no file can have", [{ ...WEB, trustDomain: "w".repeat(250) }]],
   ["plaintext", [{ ...WEB, url: "http://west.example/" }]],
   ["a URL with a password", [{ ...WEB, url: "https://a:b@west.example/" }]],
   ["another profile", [{ ...WEB, profile: "http" }]],

@@ -26,6 +26,8 @@ export interface Relation {
 }
 
 const MAX_RELATIONS = 64;
+/** Its bundle is kept in a file of its name. */
+const MAX_NAME = 240;
 const DEFAULT_STALE_MS = 86_400_000;
 
 const trustDomain = parsed(parseTrustDomain, "a trust domain", "use lower-case letters, digits, dots, dashes and underscores");
@@ -83,6 +85,7 @@ function relation(folder: string): Decoder<Relation> {
 function flawOf(name: TrustDomain, index: number, all: readonly Relation[], names: readonly string[]): string | undefined {
   if (names.includes(name)) return "is the mesh's own: another's bundle can never speak for it";
   if (name === "cluster.local") return "cannot be told from the mesh itself: policies mean it by that name";
+  if (name.length > MAX_NAME) return `has more than ${MAX_NAME} characters, so that no file can have its name`;
   return all.findIndex(({ trustDomain: other }) => other === name) < index ? "is there twice" : undefined;
 }
 

@@ -32,9 +32,12 @@ function namespaceLines({ namespace, workloads }: NamespaceMtls): readonly strin
   return [`${namespace}: ${counts.length === 0 ? "no ports" : counts.join(", ")}`, ...workloads.flatMap(workloadLines), ""];
 }
 
-function footer({ since, truncated }: MtlsAnswer): readonly string[] {
-  const from = `Calls without identity are those of the record since ${new Date(since).toISOString()}.`;
-  return truncated ? [from, "There are more than were looked at: ask for a shorter time by --since."] : [from];
+function footer({ since, truncated, unasked }: MtlsAnswer): readonly string[] {
+  return [
+    `Calls without identity are those of the record since ${new Date(since).toISOString()}.`,
+    ...(truncated ? ["There are more than were looked at: ask for a shorter time by --since."] : []),
+    ...unasked.map((why) => `Another replica of the control plane could not be asked, so that what it saw is missing: ${why}`),
+  ];
 }
 
 /** `garrison mtls status`. */
@@ -46,7 +49,7 @@ export function formatMtlsStatus(answer: MtlsAnswer): string {
 const HEADLINES: Readonly<Record<StrictState, string>> = {
   strict: "is STRICT",
   ready: "can go STRICT now: all calls that were allowed came with an identity",
-  untried: "can go STRICT as far as is known, but no call was recorded there: nothing is proven",
+  untried: "can go STRICT as far as is known, but nothing is proven: no call was recorded there, or not every replica could be asked",
   blocked: "cannot go STRICT yet",
 };
 

@@ -7,7 +7,7 @@ import { quote } from "../../policy/decode/report.ts";
 import type { PathNormalization } from "../../policy/mesh-config.ts";
 import type { Clause, Rule } from "../../policy/model.ts";
 import { pathOrHostMatches, type ValueMatch } from "../../policy/pattern.ts";
-import type { WorkloadPolicy } from "../workload-policy.ts";
+import type { ServerSide } from "../workload-policy.ts";
 import type { PlacedRule } from "./placed-rule.ts";
 
 type Respell = (text: string) => string;
@@ -66,7 +66,7 @@ function canBeSent(attribute: "path" | "host", text: string): boolean {
 
 function evadingSpellings(
   { attribute, values: own }: PathOrHost,
-  selected: readonly WorkloadPolicy[],
+  selected: readonly ServerSide[],
   values: readonly ValueMatch[] = own,
 ): readonly string[] {
   // The mode is the mesh's.
@@ -106,7 +106,7 @@ function clausesOf({ to }: Rule, negated: boolean): readonly PathOrHost[] {
     .toArray();
 }
 
-function speaksHttp({ inbound }: WorkloadPolicy): boolean {
+function speaksHttp({ inbound }: ServerSide): boolean {
   return inbound.some(({ protocol }) => protocol !== "tcp");
 }
 

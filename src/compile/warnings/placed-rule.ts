@@ -2,7 +2,7 @@
 import type { Place } from "../../core/diagnostic.ts";
 import type { MeshSnapshot } from "../../mesh/snapshot.ts";
 import type { AuthorizationPolicyObject, Rule } from "../../policy/model.ts";
-import type { WorkloadPolicy } from "../workload-policy.ts";
+import type { ServerSide } from "../workload-policy.ts";
 
 export interface PlacedRule {
   readonly policy: AuthorizationPolicyObject;
@@ -11,7 +11,7 @@ export interface PlacedRule {
   readonly name: string;
   readonly place: Place;
   /** What is compiled for the workloads that the policy selects. */
-  readonly selected: readonly WorkloadPolicy[];
+  readonly selected: readonly ServerSide[];
   readonly snapshot: MeshSnapshot;
 }
 

@@ -1,7 +1,7 @@
 /** What a rule comes to at one listener, and for callers of whom something is known: clause by clause, three-valued. */
 import { attributeRow } from "../../policy/attributes.ts";
 import type { Clause, PolicyAction, Protocol, Rule } from "../../policy/model.ts";
-import type { WorkloadPolicy } from "../workload-policy.ts";
+import type { ServerSide } from "../workload-policy.ts";
 
 export type RuleBody = Pick<Rule, "from" | "to" | "when">;
 
@@ -19,7 +19,7 @@ export function isHttpOnly({ attribute }: Clause): boolean {
 }
 
 /** All listeners of a workload; a gateway's speak HTTP. */
-export function listenersOf({ inbound, gateway }: WorkloadPolicy): readonly Listener[] {
+export function listenersOf({ inbound, gateway }: ServerSide): readonly Listener[] {
   return [...inbound, ...(gateway?.listeners ?? []).map(({ port }) => ({ port, protocol: "http" as const }))];
 }
 

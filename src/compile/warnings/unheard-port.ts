@@ -3,11 +3,11 @@ import type { Diagnostic } from "../../core/diagnostic.ts";
 import { meshServices, servedPort } from "../../mesh/registry.ts";
 import type { MeshSnapshot } from "../../mesh/snapshot.ts";
 import type { PeerAuthenticationObject } from "../../policy/model.ts";
-import type { WorkloadPolicy } from "../workload-policy.ts";
+import type { ServerSide } from "../workload-policy.ts";
 import { named, type PlacedRule } from "./placed-rule.ts";
 import { clausesOf, listenersOf, onPort } from "./reach.ts";
 
-type Selected = readonly WorkloadPolicy[];
+type Selected = readonly ServerSide[];
 
 /** A server of a gateway that waits for its Secret will listen: what is wrong is told of that. */
 function portsOf(selected: Selected): ReadonlySet<number> {
@@ -30,7 +30,7 @@ function servicePort(snapshot: MeshSnapshot, selected: Selected, port: number) {
 
 /** A captured workload is met at every port, declared or not. */
 function isMetEverywhere(selected: Selected): boolean {
-  return selected.some(({ capture }) => capture !== undefined);
+  return selected.some(({ captured }) => captured);
 }
 
 /** Why nothing listens on a port, and what to write instead. */

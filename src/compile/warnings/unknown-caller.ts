@@ -2,7 +2,7 @@
 import type { Diagnostic } from "../../core/diagnostic.ts";
 import { attributeRow } from "../../policy/attributes.ts";
 import type { Clause, PolicyAction } from "../../policy/model.ts";
-import type { CompiledRule, EffectiveMtls, InboundListener, WorkloadPolicy } from "../workload-policy.ts";
+import type { CompiledRule, EffectiveMtls, InboundListener, ServerSide } from "../workload-policy.ts";
 import { named, type PlacedRule } from "./placed-rule.ts";
 import { atListener, clausesOf, type Known, listenersOf, type Outcome, onPort, outcomeOf, type RuleBody, reduceRule } from "./reach.ts";
 
@@ -39,17 +39,17 @@ function outcomeInPlaintext({ condition }: CompiledRule, port: number): Outcome 
   return outcomeOf(here && reduceRule(here, withoutPeer));
 }
 
-function isClosed({ http, tcp }: WorkloadPolicy, { port, protocol }: InboundListener): boolean {
+function isClosed({ http, tcp }: ServerSide, { port, protocol }: InboundListener): boolean {
   const { deny, allow } = protocol === "tcp" ? tcp : http;
   if (deny.some((rule) => outcomeInPlaintext(rule, port) === "always")) return true;
   return allow?.every((rule) => outcomeInPlaintext(rule, port) === "never") === true;
 }
 
 /** Kept, for every rule of a workload asks. */
-const closed = new WeakMap<WorkloadPolicy, ReadonlySet<InboundListener>>();
+const closed = new WeakMap<ServerSide, ReadonlySet<InboundListener>>();
 
 /** Where callers without an identity are denied, whatever they ask. */
-function closedToPlaintext(policy: WorkloadPolicy): ReadonlySet<InboundListener> {
+function closedToPlaintext(policy: ServerSide): ReadonlySet<InboundListener> {
   const found = closed.get(policy) ?? new Set(policy.inbound.filter((listener) => isClosed(policy, listener)));
   closed.set(policy, found);
   return found;

@@ -3,7 +3,7 @@ import type { Diagnostic } from "../../core/diagnostic.ts";
 import type { MeshSnapshot, Workload } from "../../mesh/snapshot.ts";
 import { attributeRow } from "../../policy/attributes.ts";
 import type { AuthorizationPolicyObject, PeerAuthenticationObject, RequestAuthenticationObject } from "../../policy/model.ts";
-import type { CompiledRule, WorkloadPolicy } from "../workload-policy.ts";
+import type { CompiledRule, ServerSide } from "../workload-policy.ts";
 import { anyIssuer } from "./any-issuer.ts";
 import { contradictions, disagreements } from "./contradiction.ts";
 import { allowsAllBut, evadedDenies } from "./evasion.ts";
@@ -15,7 +15,7 @@ import { unheardModePorts, unheardRulePorts, unreachable } from "./unheard-port.
 import { identitiesWithoutMtls, requestersWithoutTokens } from "./unknown-caller.ts";
 import { emptyAllow, widenedDeny } from "./widened-deny.ts";
 
-type Compiled = ReadonlyMap<string, WorkloadPolicy>;
+type Compiled = ReadonlyMap<string, ServerSide>;
 
 /** Of what a rule says, in the order in which they are told. */
 const OF_WORDS = [misspeltValues, wideBlocks, contradictions, disagreements, absentCallers] as const;
@@ -38,11 +38,7 @@ interface Selection {
   readonly workloads: readonly Workload[];
 }
 
-function placedRules(
-  snapshot: MeshSnapshot,
-  policy: AuthorizationPolicyObject,
-  selected: readonly WorkloadPolicy[],
-): readonly PlacedRule[] {
+function placedRules(snapshot: MeshSnapshot, policy: AuthorizationPolicyObject, selected: readonly ServerSide[]): readonly PlacedRule[] {
   const { meta, rules } = policy;
   if (rules === "invalid") return [];
   return rules.map((rule, index) => ({
@@ -63,7 +59,7 @@ function asksForToken({ condition }: CompiledRule): boolean {
 }
 
 /** A RequestAuthentication asks nobody for a token: without a rule that does, a request without one passes. */
-function tokenOptional(policy: RequestAuthenticationObject, selected: readonly WorkloadPolicy[]): readonly Diagnostic[] {
+function tokenOptional(policy: RequestAuthenticationObject, selected: readonly ServerSide[]): readonly Diagnostic[] {
   const { meta, jwtRules } = policy;
   if (jwtRules === "invalid" || jwtRules.length === 0) return [];
   const open = selected

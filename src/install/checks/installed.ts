@@ -55,7 +55,7 @@ const BUNDLES: Check = {
     if (last - now > SOON_DAYS * DAY_MS) return OK;
     return warning(
       `the last root ends in ${Math.floor((last - now) / DAY_MS)} days`,
-      "replace the authority: docs/tasks/rotate-the-authority.md",
+      "bring another root: docs/concepts/kubernetes.md, A CA of your own",
     );
   },
 };

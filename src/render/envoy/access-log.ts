@@ -18,6 +18,8 @@
  * |                       |         | denied by an authorizer   | response flag `unauthorized_details`; the last                      |
  * |                       |         |                           | `istio_ext_authz_N_shadow_effective_policy_id` of the metadata      |
  * |                       |         | never asked (no byte came)| type `TcpConnectionEnd`, neither of these                            |
+ * | `LISTENER/own-tls`    | TCP     | as above; other TLS than  |                                                                      |
+ * |                       |         | the mesh's, not read      |                                                                      |
  * | `LISTENER/refused`    | TCP     | TLS handshake failed      | `downstream_transport_failure_reason`                                |
  * | (inbound)             |         | no chain (not mutual TLS) | response flag `no_route_found`                                       |
  * | `LISTENER/refused`    | HTTP or | the server was not the    | `upstream_transport_failure_reason`                                  |
@@ -81,6 +83,11 @@ const UPSTREAM_HANDSHAKE_FAILED = "upstream.transport_failure_reason.startsWith(
 /** Every inbound request. */
 export function httpLog(listener: string): AccessLog {
   return create(AccessLogSchema, httpEntries(listener));
+}
+
+/** Of the application's own TLS, which a PERMISSIVE port of TCP passes on. */
+export function ownTlsLogName(listener: string): string {
+  return `${listener}/own-tls`;
 }
 
 /** Every inbound TCP connection whose handshake succeeded. */

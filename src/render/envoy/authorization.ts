@@ -7,8 +7,7 @@ import { BinaryWriter, WireType } from "@bufbuild/protobuf/wire";
 import type { Any } from "@bufbuild/protobuf/wkt";
 import type { AuthorizationLayers, CompiledRule, Condition } from "../../compile/workload-policy.ts";
 import { AppError } from "../../core/error.ts";
-import { InternedLists } from "../../core/interned.ts";
-import { type TypedExtensionConfig, TypedExtensionConfigSchema } from "../../gen/envoy/config/core/v3/extension_pb.js";
+import { keptWith } from "../../core/kept-with.ts";
 import { PolicySchema, RBAC_Action, RBACSchema } from "../../gen/envoy/config/rbac/v3/rbac_pb.js";
 import { RBACSchema as HttpRbacSchema } from "../../gen/envoy/extensions/filters/http/rbac/v3/rbac_pb.js";
 import { RBACSchema as NetworkRbacSchema } from "../../gen/envoy/extensions/filters/network/rbac/v3/rbac_pb.js";
@@ -20,6 +19,7 @@ import type { ValueMatch } from "../../policy/pattern.ts";
 import { pack } from "./any.ts";
 import { ENVOY_ATTRIBUTES, type EnvoyAttribute, type PermissionInit, type PrincipalInit } from "./attributes.ts";
 import { certificateIsOneOf } from "./cel.ts";
+import type { FilterConfig } from "./filter-config.ts";
 import { withoutPeers } from "./outside-rules.ts";
 import { type Logic, PERMISSIONS, PRINCIPALS } from "./rbac-logic.ts";
 
@@ -196,24 +196,46 @@ function makeConfig(layer: Layer, transport: Transport, enforced: Enforced | und
   return transport === "http" ? pack(HttpRbacSchema, body) : pack(NetworkRbacSchema, { ...body, statPrefix: `tcp_${layer}.` });
 }
 
-/** What a config is made of, as one object: a layer's own, and lists of rules, which are the same for workloads of the same policies. */
-const ingredients = new InternedLists<object>();
-const configs = new WeakMap<readonly object[], Any>();
-const ABSENT = {};
-const OF_LAYER = {
-  http: { audit: {}, deny: {}, "dry-run": {}, allow: {} },
-  tcp: { audit: {}, deny: {}, "dry-run": {}, allow: {} },
+/** What a config is made of, each the same object for workloads of the same policies. */
+interface Ingredients {
+  readonly enforced: readonly CompiledRule[] | undefined;
+  readonly revoked: readonly string[];
+  readonly shadow: readonly CompiledRule[] | undefined;
+}
+
+const NOTHING = {};
+/** Kept with rules: as long as anybody has them, for so many combinations with others. */
+const COMBINATIONS = 8;
+
+function configOf(transport: Transport, layer: Layer) {
+  return keptWith(({ enforced: rules, revoked, shadow }: Ingredients, _: object): Any => {
+    const enforced = rules === undefined ? undefined : { rules, revoked };
+    const { prefix } = shadowRules(layer, transport, NO_RULES);
+    return makeConfig(layer, transport, enforced, { rules: shadow, prefix });
+  }, COMBINATIONS);
+}
+
+const NO_RULES: AuthorizationLayers = { audit: [], deny: [], allow: undefined };
+const CONFIGS = {
+  http: {
+    audit: configOf("http", "audit"),
+    deny: configOf("http", "deny"),
+    "dry-run": configOf("http", "dry-run"),
+    allow: configOf("http", "allow"),
+  },
+  tcp: {
+    audit: configOf("tcp", "audit"),
+    deny: configOf("tcp", "deny"),
+    "dry-run": configOf("tcp", "dry-run"),
+    allow: configOf("tcp", "allow"),
+  },
 } as const satisfies Record<Transport, Record<Layer, object>>;
 
 /** Made and serialized once for all workloads whose rules are the same. */
-function filterConfig(layer: Layer, layers: AuthorizationLayers, transport: Transport, revoked: readonly string[]): Any {
-  const enforced = enforcedRules(layer, layers, revoked);
-  const shadow = shadowRules(layer, transport, layers);
-  const { rules = ABSENT, revoked: digests = ABSENT } = enforced ?? {};
-  const made = ingredients.of([OF_LAYER[transport][layer], rules, digests, shadow.rules ?? ABSENT]);
-  const config = configs.get(made) ?? makeConfig(layer, transport, enforced, shadow);
-  configs.set(made, config);
-  return config;
+function filterConfig(layer: Layer, layers: AuthorizationLayers, transport: Transport, digests: readonly string[]): Any {
+  const { rules: enforced, revoked = NOBODY } = enforcedRules(layer, layers, digests) ?? {};
+  const { rules: shadow } = shadowRules(layer, transport, layers);
+  return CONFIGS[transport][layer]({ enforced, revoked, shadow }, enforced ?? shadow ?? NOTHING);
 }
 
 /** The extension configs of a workload for one scope: all layers, whether they hold rules or not. */
@@ -222,11 +244,9 @@ export function authorizationFilters(
   scope: Scope,
   asked: AuthorizationLayers,
   revoked: readonly string[] = NOBODY,
-): readonly TypedExtensionConfig[] {
+): readonly FilterConfig[] {
   const names = authorizationFilterNames(workload, scope);
   const transport = transportOf(scope);
   const layers = scope === "outside" ? withoutPeers(asked) : asked;
-  return LAYERS[transport].map((layer, index) =>
-    create(TypedExtensionConfigSchema, { name: names[index] ?? "", typedConfig: filterConfig(layer, layers, transport, revoked) }),
-  );
+  return LAYERS[transport].map((layer, index) => ({ name: names[index] ?? "", config: filterConfig(layer, layers, transport, revoked) }));
 }

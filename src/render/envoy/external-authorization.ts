@@ -41,6 +41,7 @@ import { envoyCustomPrefix, formatEnvoyCustomId } from "../../policy/origin.ts";
 import type { StringMatch } from "../../policy/pattern.ts";
 import { duration, namedConfig, pack } from "./any.ts";
 import { type Transport, toPolicy } from "./authorization.ts";
+import type { FilterConfig } from "./filter-config.ts";
 import { CUSTOM_MARK, HTTP_RBAC, TCP_RBAC } from "./names.ts";
 import { outboundClusterName } from "./outbound-cluster.ts";
 import { stringMatcher } from "./string-matcher.ts";
@@ -225,10 +226,10 @@ function tcpFilters(policy: Asking): readonly Any[] {
 }
 
 /** The extension configs of a workload for one transport: every place, whether anybody has it or not. */
-export function customFilters(policy: Asking, transport: Transport): readonly TypedExtensionConfig[] {
+export function customFilters(policy: Asking, transport: Transport): readonly FilterConfig[] {
   const configs = transport === "http" ? httpFilters(policy) : tcpFilters(policy);
   return customFilterNames(policy.workload, transport).flatMap(({ name }, index) => {
     const config = configs[index];
-    return config === undefined ? [] : [typedConfig(name, config)];
+    return config === undefined ? [] : [{ name, config }];
   });
 }

@@ -1,6 +1,7 @@
 /** Gateways: outsiders and peers -> the proxy -> services by mutual TLS. One listener for each address, a filter chain for each server. */
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import type { GatewayListener, GatewayRoute, ServerPolicy } from "../../compile/gateway-policy.ts";
+import { MESH_ALPN } from "../../compile/mesh-alpn.ts";
 import type { GatewayPolicy, WorkloadPolicy } from "../../compile/workload-policy.ts";
 import { AppError } from "../../core/error.ts";
 import { TrafficDirection } from "../../gen/envoy/config/core/v3/base_pb.js";
@@ -22,7 +23,7 @@ import { RETRY } from "./outbound.ts";
 import { outboundClusterName } from "./outbound-cluster.ts";
 import { outsideTls } from "./outside-tls.ts";
 import { stringMatcher } from "./string-matcher.ts";
-import { MESH_ALPN, serverTls } from "./tls.ts";
+import { serverTls } from "./tls.ts";
 
 type FilterChainInit = MessageInitShape<typeof FilterChainSchema>;
 type RouteInit = MessageInitShape<typeof RouteSchema>;

@@ -1,5 +1,6 @@
 /** Inbound: peers -> the proxy -> the application. One listener and one cluster for each port. */
 import { create, type DescMessage, type MessageInitShape } from "@bufbuild/protobuf";
+import { MESH_ALPN } from "../../compile/mesh-alpn.ts";
 import type { InboundListener, WorkloadPolicy } from "../../compile/workload-policy.ts";
 import { keptWith } from "../../core/kept-with.ts";
 import { type Cluster, Cluster_DiscoveryType, ClusterSchema } from "../../gen/envoy/config/cluster/v3/cluster_pb.js";
@@ -11,7 +12,7 @@ import { TlsInspectorSchema } from "../../gen/envoy/extensions/filters/listener/
 import { RBACSchema as NetworkRbacSchema } from "../../gen/envoy/extensions/filters/network/rbac/v3/rbac_pb.js";
 import { DENIED_BY_HEADER } from "../../policy/denied-by.ts";
 import type { Endpoint } from "../../policy/model.ts";
-import { httpLog, refusedInboundLog, tcpLog } from "./access-log.ts";
+import { httpLog, ownTlsLogName, refusedInboundLog, tcpLog } from "./access-log.ts";
 import { duration, namedConfig } from "./any.ts";
 import { authorizationFilterNames, type Scope } from "./authorization.ts";
 import { towardsApplication } from "./capture/own-address.ts";
@@ -23,7 +24,7 @@ import { ALONE } from "./listener.ts";
 import { requestAuthenticationFilterNames } from "./request-authentication.ts";
 import { virtualHost } from "./routes.ts";
 import { inboundTcp } from "./tcp-proxy.ts";
-import { MESH_ALPN, serverTls } from "./tls.ts";
+import { serverTls } from "./tls.ts";
 
 type FilterInit = MessageInitShape<typeof FilterSchema>;
 type FilterChainInit = MessageInitShape<typeof FilterChainSchema>;
@@ -32,6 +33,8 @@ type FilterChainInit = MessageInitShape<typeof FilterChainSchema>;
 type Named = Pick<InboundListener, "name" | "port" | "protocol"> & {
   /** Where TCP goes; without, to the listener's own cluster. */
   readonly cluster?: string | undefined;
+  /** Bytes are the application's own TLS, which the record says. */
+  readonly ownTls?: boolean | undefined;
 };
 
 /** Istio's name of the cluster that leads to the application. */
@@ -78,12 +81,16 @@ function httpFilters(policy: WorkloadPolicy, listener: Named): readonly FilterIn
 }
 
 function tcpFilters({ workload }: WorkloadPolicy, listener: Named): readonly FilterInit[] {
-  const { name } = listener;
+  const { name, ownTls } = listener;
   const custom = customFilterNames(workload, "tcp").map(discovered);
   return [
     ...custom,
     ...authorization(workload, "tcp"),
-    inboundTcp({ name, cluster: listener.cluster ?? clusterName(listener), accessLog: tcpLog(name) }),
+    inboundTcp({
+      name,
+      cluster: listener.cluster ?? clusterName(listener),
+      accessLog: tcpLog(ownTls === true ? ownTlsLogName(name) : name),
+    }),
   ];
 }
 
@@ -92,8 +99,8 @@ function tcpFilters({ workload }: WorkloadPolicy, listener: Named): readonly Fil
 type Both = WorkloadPolicy & Named;
 
 /** The policy, read through, with what its listener is called. */
-function withName(policy: WorkloadPolicy, { name, port, protocol, cluster }: Named): Both {
-  return Object.assign(Object.create(policy) as WorkloadPolicy, { name, port, protocol, cluster });
+function withName(policy: WorkloadPolicy, { name, port, protocol, cluster, ownTls }: Named): Both {
+  return Object.assign(Object.create(policy) as WorkloadPolicy, { name, port, protocol, cluster, ownTls });
 }
 
 /** Kept with the endpoint, which stays the same object while only the mode changes. */
@@ -126,7 +133,8 @@ function revocationMark({ lastRevocation }: WorkloadPolicy, protocol: InboundLis
  */
 function filterChains(policy: WorkloadPolicy, listener: InboundListener, cluster?: string): OwnChain[] {
   const { protocol, mtls } = listener;
-  const filters = [...filtersOf(withName(policy, { ...listener, cluster }), listener.endpoint)];
+  const chain = (ownTls: boolean) => [...filtersOf(withName(policy, { ...listener, cluster, ownTls }), listener.endpoint)];
+  const filters = chain(false);
   const transportSocket = serverTls(policy.trustDomains, protocol, policy.tls);
   const mutual = {
     name: "mtls",
@@ -137,10 +145,10 @@ function filterChains(policy: WorkloadPolicy, listener: InboundListener, cluster
   };
   if (mtls === "DISABLE") return [{ name: "plaintext", filters }];
   if (mtls === "STRICT") return [{ ...mutual, filterChainMatch: { transportProtocol: "tls" } }];
-  const ownTls = { name: "own-tls", filters, filterChainMatch: { transportProtocol: "tls" } };
+  const ownTls = () => ({ name: "own-tls", filters: chain(true), filterChainMatch: { transportProtocol: "tls" } });
   return [
     { ...mutual, filterChainMatch: { transportProtocol: "tls", applicationProtocols: [...MESH_ALPN] } },
-    ...(protocol === "tcp" ? [ownTls] : []),
+    ...(protocol === "tcp" ? [ownTls()] : []),
     { name: "plaintext", filters, filterChainMatch: { transportProtocol: "raw_buffer" } },
   ];
 }

@@ -20,8 +20,11 @@ import { originationTls } from "./tls-origination.ts";
 
 type SocketMatchInit = MessageInitShape<typeof Cluster_TransportSocketMatchSchema>;
 
+/** What listeners say of a service's port: nothing of where it is served, so that they stay as they are when that changes. */
+export type NamedService = Pick<UpstreamService, "service" | "host" | "port" | "protocol">;
+
 /** Istio's name of the cluster of a service's port. */
-export function outboundClusterName({ port, host }: UpstreamService): string {
+export function outboundClusterName({ port, host }: Pick<NamedService, "port" | "host">): string {
   return `outbound|${port}||${host}`;
 }
 

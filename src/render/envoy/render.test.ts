@@ -5,6 +5,7 @@ import { test } from "node:test";
 import { parse } from "yaml";
 import { resourcesToJson } from "../../../test/envoy/resource-json.ts";
 import type { OutboundListener, UpstreamService, WorkloadPolicy } from "../../compile/workload-policy.ts";
+import { JoinedMap } from "../../core/map-view.ts";
 import { type EnvoyResources, renderEnvoy } from "./render.ts";
 
 // === Golden pairs: `GARRISON_UPDATE_GOLDEN=1` writes what is rendered now and removes what has no input ===
@@ -84,6 +85,29 @@ test("a changed endpoint of a known identity changes endpoints only", () => {
   const [old, now] = [renderEnvoy(before), renderEnvoy(after)];
   for (const typeUrl of [LISTENER, CLUSTER, FILTER]) assert.deepEqual(bodies(now, typeUrl), bodies(old, typeUrl));
   assert.notDeepEqual(bodies(now, ENDPOINTS), bodies(old, ENDPOINTS));
+});
+
+test("an endpoint that comes renders no listener, of captured traffic either: their map stays the same object, and is one for all that see the same", () => {
+  const before = readPolicy("captured");
+  const more = (service: UpstreamService): UpstreamService => ({
+    ...service,
+    endpoints: [...service.endpoints, ...service.endpoints.slice(0, 1).map((endpoint) => ({ ...endpoint, address: "10.9.9.9" }))],
+  });
+  assert.ok(before.capture);
+  const services = before.capture.services.map(({ addresses, upstream }) => ({ addresses: [...addresses], upstream: more(upstream) }));
+  const after = { ...before, capture: { ...before.capture, services } };
+  const other = { ...after, workload: `${before.workload}-2`, inbound: [] };
+  const own = {};
+  const [old, now, twin] = [renderEnvoy(before, own), renderEnvoy(after, own), renderEnvoy(other, {})];
+  assert.notDeepEqual(bodies(now, ENDPOINTS), bodies(old, ENDPOINTS));
+  for (const typeUrl of [LISTENER, FILTER]) assert.equal(now.get(typeUrl), old.get(typeUrl));
+  const sharedOf = (resources: EnvoyResources) => {
+    const listeners = resources.get(LISTENER);
+    assert.ok(listeners instanceof JoinedMap);
+    return listeners.shared;
+  };
+  assert.equal(sharedOf(twin), sharedOf(now));
+  assert.ok(sharedOf(now).size > 0);
 });
 
 test("only the filters that a listener asks for are served, so that a proxy can ever run all that it is served", () => {

@@ -2,7 +2,6 @@
  * `WorkloadPolicy` -> everything that the workload's Envoy is served. Pure: equal policies give equal bytes. Each part is rendered
  * again only when something that was read for it is another object, and is the same object wherever it says the same.
  */
-import { create } from "@bufbuild/protobuf";
 import type {
   CapturePolicy,
   GatewayPolicy,
@@ -13,22 +12,26 @@ import type {
 } from "../../compile/workload-policy.ts";
 import { keptWith } from "../../core/kept-with.ts";
 import { ClusterSchema } from "../../gen/envoy/config/cluster/v3/cluster_pb.js";
-import { type TypedExtensionConfig, TypedExtensionConfigSchema } from "../../gen/envoy/config/core/v3/extension_pb.js";
 import { ClusterLoadAssignmentSchema } from "../../gen/envoy/config/endpoint/v3/endpoint_pb.js";
 import { type Listener, ListenerSchema } from "../../gen/envoy/config/listener/v3/listener_pb.js";
 import { RouteConfigurationSchema } from "../../gen/envoy/config/route/v3/route_pb.js";
+import { ArgumentTable } from "../../mesh/argument-table.ts";
 import { typeUrl } from "./any.ts";
 import { authorizationFilters, type Scope } from "./authorization.ts";
 import { captureClusters } from "./capture/clusters.ts";
 import { capturedInbound } from "./capture/inbound.ts";
 import { capturedOutbound } from "./capture/outbound.ts";
+import { isIpv6 } from "./capture/own-address.ts";
 import { customFilters } from "./external-authorization.ts";
+import { FILTER, type FilterConfig, filterResources } from "./filter-config.ts";
 import { gatewayListener, gatewayRoutes } from "./gateway.ts";
 import { inboundCluster, inboundListener } from "./inbound.ts";
+import { namedCaptures, namedServices } from "./named-services.ts";
 import { outboundListener } from "./outbound.ts";
 import { isResolved, outboundCluster, outboundClusterName, outboundEndpoints } from "./outbound-cluster.ts";
 import { requestAuthenticationFilters } from "./request-authentication.ts";
-import { byName, type EnvoyResource, listed, type ResourceList, type ResourcesByName, serialized } from "./resource.ts";
+import { byName, type EnvoyResource, joined, type ResourcesByName, serialized } from "./resource.ts";
+import type { ClientSettings } from "./tls.ts";
 
 /** By type URL, then by name. */
 export type EnvoyResources = ReadonlyMap<string, ResourcesByName>;
@@ -38,17 +41,24 @@ interface Source extends WorkloadPolicy {
   readonly namespace: string;
 }
 
+interface Part {
+  readonly clusters: ResourcesByName;
+  readonly listeners: ResourcesByName;
+}
+
+const NONE = byName([]);
 function ofListener(listener: Listener): EnvoyResource {
   return serialized(ListenerSchema, listener.name, listener);
 }
 
 // === Inbound ===
 
-const inboundOf = keptWith((source: Source, inbound: readonly InboundListener[]) => ({
-  clusters: listed(inbound.map((listener) => inboundClusterOf(source, listener))),
-  // Where traffic is captured, one listener has all ports.
-  listeners: listed(source.capture === undefined ? inbound.map((listener) => inboundListenerOf(source, listener)) : []),
-}));
+const inboundOf = keptWith((source: Source, inbound: readonly InboundListener[]): Part => {
+  const listeners =
+    source.capture === undefined ? inbound.map((one) => inboundListenerOf(source, one)) : capturedInbound(source).map(ofListener);
+  const clusters = inbound.map((listener) => inboundClusterOf(source, listener));
+  return { clusters: byName([...clusters, ...captureClustersOf(source, inbound)]), listeners: byName(listeners) };
+});
 
 const inboundListenerOf = keptWith((source: Source, listener: InboundListener) => ofListener(inboundListener(source, listener)));
 
@@ -57,48 +67,87 @@ const inboundClusterOf = keptWith((source: Source, listener: InboundListener) =>
   return serialized(ClusterSchema, cluster.name, cluster);
 });
 
-// === Outbound ===
+const captureClustersOf = keptWith((source: Source, _: object) =>
+  captureClusters(source).map((cluster) => serialized(ClusterSchema, cluster.name, cluster)),
+);
+
+/** Without the services, which are rendered for all that see the same. */
+const ownCapture = keptWith(
+  ({ unknown, peers }: CapturePolicy, otherPorts: CapturePolicy["otherPorts"]): CapturePolicy => ({
+    unknown,
+    services: [],
+    peers,
+    otherPorts,
+  }),
+);
+
+// === Outbound, once for all that see the same ===
+
+interface Upstreams {
+  readonly clusters: ResourcesByName;
+  readonly endpoints: ResourcesByName;
+}
 
 /** Each service's port once, however many listeners reach it. */
-function upstreamServices({ outbound, gateway, capture, authorizers = [] }: Source): readonly UpstreamService[] {
+function upstreamServices({ outbound, gateway, capture, authorizers = [] }: WorkloadPolicy): readonly UpstreamService[] {
   const asked = authorizers.map(({ upstream }) => upstream);
   const captured = capture?.services.map(({ upstream }) => upstream) ?? [];
   const services = [...outbound.flatMap((listener) => listener.services), ...(gateway?.services ?? []), ...captured, ...asked];
   return [...new Map(services.map((service) => [outboundClusterName(service), service])).values()];
 }
 
-const outboundOf = keptWith((source: Source, outbound: readonly OutboundListener[]) => {
-  const services = upstreamServices(source);
-  return {
-    clusters: listed(services.map((service) => outboundClusterOf(source, service))),
-    endpoints: byName(listed(services.filter((service) => !isResolved(service)).map((service) => endpointsOf(source, service)))),
-    listeners: listed(outbound.map((listener) => outboundListenerOf(source, listener))),
-  };
-});
+const upstreams = new ArgumentTable<Upstreams>();
+const NO_LISTENERS: readonly OutboundListener[] = [];
 
-const outboundListenerOf = keptWith((source: Source, listener: OutboundListener) => ofListener(outboundListener(source, listener)));
+function upstreamsOf(policy: WorkloadPolicy): Upstreams {
+  const { outbound, gateway, capture, authorizers, tls, foreignTrustDomains } = policy;
+  const settings = { tls, foreignTrustDomains } satisfies Record<keyof ClientSettings, unknown>;
+  const services = [outbound.length === 0 ? NO_LISTENERS : outbound, gateway?.services, capture?.services, authorizers];
+  return upstreams.find([...services, ...Object.values(settings)], () => {
+    const all = upstreamServices(policy);
+    return {
+      clusters: byName(all.map((service) => clusterOf(policy, service))),
+      endpoints: byName(all.filter((service) => !isResolved(service)).map((service) => endpointsOf(policy, service))),
+    };
+  });
+}
 
-const outboundClusterOf = keptWith((source: Source, service: UpstreamService) =>
-  serialized(ClusterSchema, outboundClusterName(service), outboundCluster(service, source)),
+const clusterOf = keptWith((settings: ClientSettings, service: UpstreamService) =>
+  serialized(ClusterSchema, outboundClusterName(service), outboundCluster(service, settings)),
 );
 
-const endpointsOf = keptWith((_: Source, service: UpstreamService) =>
+const endpointsOf = keptWith((_: object, service: UpstreamService) =>
   serialized(ClusterLoadAssignmentSchema, outboundClusterName(service), outboundEndpoints(service)),
 );
+
+const listenerTable = new ArgumentTable<EnvoyResource>();
+const listenersTable = new ArgumentTable<ResourcesByName>();
+
+/** Of one that names a thousand services, nothing is rendered again when an endpoint of one of them comes or goes. */
+function outboundListenerOf({ name, bind, protocol, services: served }: OutboundListener, namespace: string): EnvoyResource {
+  const services = namedServices(served, served);
+  return listenerTable.find([services, bind, namespace, name, protocol], () =>
+    ofListener(outboundListener({ namespace }, { name, bind, protocol, services })),
+  );
+}
+
+function outboundListenersOf(outbound: readonly OutboundListener[], namespace: string): ResourcesByName {
+  if (outbound.length === 0) return NONE;
+  return listenersTable.find([outbound, namespace], () => byName(outbound.map((listener) => outboundListenerOf(listener, namespace))));
+}
+
+const capturedTable = new ArgumentTable<ResourcesByName>();
+
+function capturedListenersOf({ services: served, peers, unknown }: CapturePolicy, namespace: string, address: string): ResourcesByName {
+  const view = { services: namedCaptures(served, served), peers, unknown, namespace, isIpv6: isIpv6(address) };
+  return capturedTable.find([view.services, peers, unknown, namespace, view.isIpv6], () => byName(capturedOutbound(view).map(ofListener)));
+}
 
 // === Gateways ===
 
 const gatewayOf = keptWith((source: Source, gateway: GatewayPolicy) => ({
-  listeners: gateway.listeners.map((listener) => ofListener(gatewayListener(source, listener))),
-  routes: byName(listed(gatewayRoutes(gateway).map((routes) => serialized(RouteConfigurationSchema, routes.name, routes)))),
-}));
-
-// === Captured traffic ===
-
-/** Kept with what workloads that see the same share; the inbound listener is each one's own. */
-const captureOf = keptWith((source: Source, _: CapturePolicy) => ({
-  clusters: captureClusters(source).map((cluster) => serialized(ClusterSchema, cluster.name, cluster)),
-  listeners: [...capturedInbound(source), ...capturedOutbound(source)].map(ofListener),
+  listeners: byName(gateway.listeners.map((listener) => ofListener(gatewayListener(source, listener)))),
+  routes: byName(gatewayRoutes(gateway).map((routes) => serialized(RouteConfigurationSchema, routes.name, routes))),
 }));
 
 // === Filters ===
@@ -114,14 +163,10 @@ function scopesOf({ inbound, capture, gateway }: WorkloadPolicy): readonly Scope
   ];
 }
 
-function ofFilter(filter: TypedExtensionConfig): EnvoyResource {
-  return serialized(TypedExtensionConfigSchema, filter.name, filter);
-}
+/** Kept with what is one's own: filters have the name of their workload. */
+type Owned<Whole> = (whole: Whole, own: object) => readonly FilterConfig[];
 
-/** Filters have the name of their workload, so that no two workloads share any. */
-type Owned<Whole> = (whole: Whole, own: object) => ResourceList;
-
-const requestAuthenticationOf: Owned<Source> = keptWith((source) => requestAuthenticationFilters(source).map(ofFilter));
+const requestAuthenticationOf: Owned<Source> = keptWith((source) => requestAuthenticationFilters(source));
 
 /** Of the layers, only whom CUSTOM rules ask. */
 interface Custom {
@@ -135,40 +180,31 @@ function custom(transport: "http" | "tcp"): Owned<Custom> {
   return keptWith(({ workload, authorizers, http, tcp }) => {
     const asked = authorizers === undefined ? {} : { authorizers };
     const layers = { http: http === undefined ? {} : { custom: http }, tcp: tcp === undefined ? {} : { custom: tcp } };
-    return customFilters({ workload, ...asked, ...layers }, transport).map(ofFilter);
+    return customFilters({ workload, ...asked, ...layers }, transport);
   });
 }
 
 const customOf = { http: custom("http"), tcp: custom("tcp") } as const;
 
-/** Layers that one workload has in a few scopes. */
-const MOST_LAYERS = 16;
-
-const authorizationOf = keptWith(
-  ({ name, typedConfig }: TypedExtensionConfig, _: object) =>
-    ofFilter(create(TypedExtensionConfigSchema, typedConfig === undefined ? { name } : { name, typedConfig })),
-  MOST_LAYERS,
-);
-
-function filtersOf(source: Source, own: object): ResourceList {
+function filtersOf(source: Source, own: object): readonly FilterConfig[] {
   const { workload, http, tcp, revoked, authorizers } = source;
   const scopes = scopesOf(source);
   const asking = { workload, authorizers, http: http.custom, tcp: tcp.custom };
-  const authorization = (scope: Scope): ResourceList =>
-    authorizationFilters(workload, scope, scope === "tcp" ? tcp : http, revoked).map((filter) => authorizationOf(filter, own));
   return [
     ...(scopes.some((scope) => scope !== "tcp") ? [...requestAuthenticationOf(source, own), ...customOf.http(asking, own)] : []),
     ...(scopes.includes("tcp") ? customOf.tcp(asking, own) : []),
-    ...[...new Set(scopes)].sort().flatMap(authorization),
+    ...[...new Set(scopes)].sort().flatMap((scope) => authorizationFilters(workload, scope, scope === "tcp" ? tcp : http, revoked)),
   ];
 }
+
+/** Of a source of which nothing has changed that was read, those of the last time. */
+const ownFilters = keptWith((source: Source, own: object) => filterResources(filtersOf(source, own), own), 1);
 
 // === The whole ===
 
 const CLUSTER = typeUrl(ClusterSchema);
 const ENDPOINTS = typeUrl(ClusterLoadAssignmentSchema);
 const LISTENER = typeUrl(ListenerSchema);
-const FILTER = typeUrl(TypedExtensionConfigSchema);
 const ROUTE = typeUrl(RouteConfigurationSchema);
 
 /**
@@ -176,19 +212,19 @@ const ROUTE = typeUrl(RouteConfigurationSchema);
  * one workload, with which results are kept as long as somebody has it.
  */
 export function renderEnvoy(policy: WorkloadPolicy, own: object = {}): EnvoyResources {
+  const { gateway, capture, address } = policy;
   const [namespace = ""] = policy.workload.split("/");
-  const source: Source = { ...policy, namespace };
+  const source: Source = { ...policy, namespace, ...(capture === undefined ? {} : { capture: ownCapture(capture, capture.otherPorts) }) };
   const inbound = inboundOf(source, policy.inbound);
-  const outbound = outboundOf(source, policy.outbound);
-  const gateway = policy.gateway && gatewayOf(source, policy.gateway);
-  const capture = policy.capture && captureOf(source, policy.capture);
-  const more = [...(gateway?.listeners ?? []), ...(capture?.listeners ?? [])];
-  const others = more.length === 0 ? outbound.listeners : listed([...outbound.listeners, ...more]);
+  const upstream = upstreamsOf(policy);
+  const served = gateway && gatewayOf(source, gateway);
+  const captured = capture === undefined ? NONE : capturedListenersOf(capture, namespace, address);
+  const listeners = joined(served?.listeners ?? inbound.listeners, joined(outboundListenersOf(policy.outbound, namespace), captured));
   return new Map([
-    [CLUSTER, byName(inbound.clusters, capture === undefined ? outbound.clusters : listed([...outbound.clusters, ...capture.clusters]))],
-    [ENDPOINTS, outbound.endpoints],
-    [LISTENER, byName(inbound.listeners, others)],
-    [FILTER, byName(listed(filtersOf(source, own)))],
-    ...(gateway === undefined ? [] : [[ROUTE, gateway.routes] as const]),
+    [CLUSTER, joined(inbound.clusters, upstream.clusters)],
+    [ENDPOINTS, upstream.endpoints],
+    [LISTENER, listeners],
+    [FILTER, ownFilters(source, own)],
+    ...(served === undefined ? [] : [[ROUTE, served.routes] as const]),
   ]);
 }

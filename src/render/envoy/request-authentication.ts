@@ -10,7 +10,6 @@ import {
   type HeaderMutation,
   HeaderMutationSchema as HeaderMutationActionSchema,
 } from "../../gen/envoy/config/common/mutation_rules/v3/mutation_rules_pb.js";
-import { type TypedExtensionConfig, TypedExtensionConfigSchema } from "../../gen/envoy/config/core/v3/extension_pb.js";
 import { HeaderMutationSchema } from "../../gen/envoy/extensions/filters/http/header_mutation/v3/header_mutation_pb.js";
 import {
   JwtAuthenticationSchema,
@@ -23,6 +22,7 @@ import type { PublicJwk } from "../../policy/jwks.ts";
 import type { StringMatch } from "../../policy/pattern.ts";
 import { SPACE_DELIMITED_CLAIMS } from "../../policy/requester.ts";
 import { duration, pack } from "./any.ts";
+import type { FilterConfig } from "./filter-config.ts";
 import { PAYLOAD_KEY } from "./names.ts";
 import { stringMatcher } from "./string-matcher.ts";
 
@@ -146,12 +146,12 @@ function removeNamed(value: string): HeaderMutation {
 }
 
 /** The extension configs of a workload, whether there are rules or not: its listeners wait for them. */
-export function requestAuthenticationFilters(policy: WorkloadPolicy): readonly TypedExtensionConfig[] {
+export function requestAuthenticationFilters(policy: WorkloadPolicy): readonly FilterConfig[] {
   const { workload, requestAuthentication: rules = [], authorizers = [] } = policy;
   const [sanitize, authn] = requestAuthenticationFilterNames(workload);
   const requestMutations = [...outputHeaders(rules).map(removeNamed), ...reservedMutations(authorizers)];
   return [
-    create(TypedExtensionConfigSchema, { name: sanitize.name, typedConfig: pack(sanitize.schema, { mutations: { requestMutations } }) }),
-    create(TypedExtensionConfigSchema, { name: authn.name, typedConfig: pack(authn.schema, authentication(rules)) }),
+    { name: sanitize.name, config: pack(sanitize.schema, { mutations: { requestMutations } }) },
+    { name: authn.name, config: pack(authn.schema, authentication(rules)) },
   ];
 }

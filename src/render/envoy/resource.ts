@@ -2,56 +2,62 @@
 import { hash } from "node:crypto";
 import { type DescMessage, type MessageShape, toBinary } from "@bufbuild/protobuf";
 import { AppError } from "../../core/error.ts";
-import { InternedLists } from "../../core/interned.ts";
+import { InternedByKey, InternedLists } from "../../core/interned.ts";
 import { keptWith } from "../../core/kept-with.ts";
+import { JoinedMap } from "../../core/map-view.ts";
 import { typeUrl } from "./any.ts";
 
 /** One resource, serialized. */
 export interface EnvoyResource {
   readonly name: string;
   readonly typeUrl: string;
+  /** A hash of the body: equal versions mean equal bytes. */
+  readonly version: string;
   /** The message inside the `google.protobuf.Any`. */
   readonly body: Uint8Array;
 }
 
-export type ResourceList = readonly EnvoyResource[];
 export type ResourcesByName = ReadonlyMap<string, EnvoyResource>;
 
-const known = new Map<string, WeakRef<EnvoyResource>>();
-const forgotten = new FinalizationRegistry<string>((key) => {
-  if (known.get(key)?.deref() === undefined) known.delete(key);
-});
+/** Characters of base64url: 132 bits of SHA-256, so that nobody finds two bodies of one version. */
+const VERSION_LENGTH = 22;
+
+/** A resource that nobody else has. */
+export function ownResource(url: string, name: string, body: Uint8Array): EnvoyResource {
+  return { name, typeUrl: url, version: hash("sha256", body, "base64url").slice(0, VERSION_LENGTH), body };
+}
+
+const known = new InternedByKey<EnvoyResource>();
 
 /** A resource of this name. While one of the same bytes is in use anywhere, it is that one. */
 export function serialized<M extends DescMessage>(schema: M, name: string, message: MessageShape<M>): EnvoyResource {
-  const [url, body] = [typeUrl(schema), toBinary(schema, message)];
-  const key = `${url} ${name} ${hash("sha256", body, "base64url")}`;
-  const before = known.get(key)?.deref();
-  if (before !== undefined) return before;
-  const resource = { name, typeUrl: url, body };
-  known.set(key, new WeakRef(resource));
-  forgotten.register(resource, key);
-  return resource;
+  const resource = ownResource(typeUrl(schema), name, toBinary(schema, message));
+  return known.of(`${resource.typeUrl} ${name} ${resource.version}`, () => resource);
+}
+
+function ambiguous(url: string | undefined): AppError {
+  return new AppError("internal", `two resources of type \`${url}\` have one name`);
 }
 
 const lists = new InternedLists<EnvoyResource>();
-
-/** The same list for the same resources. */
-export function listed(resources: ResourceList): ResourceList {
-  return lists.of(resources);
-}
-
-/** Two lists of one type by name; the same map for the same lists. Throws where two resources have one name. */
-const join = keptWith(({ last }: { readonly last: ResourceList }, first: ResourceList): ResourcesByName => {
-  const all = [...first, ...last];
-  const byName = new Map(all.map((resource) => [resource.name, resource]));
-  if (byName.size < all.length) throw new AppError("internal", `two resources of type \`${all[0]?.typeUrl}\` have one name`);
-  return byName;
+const mapOf = keptWith((_: object, list: readonly EnvoyResource[]): ResourcesByName => {
+  const map = new Map(list.map((resource) => [resource.name, resource]));
+  if (map.size < list.length) throw ambiguous(list[0]?.typeUrl);
+  return map;
 });
 
-/** Resources of one type by name: those that are a proxy's own, then those that it may share with others. */
-export function byName(own: ResourceList, shared: ResourceList = NONE): ResourcesByName {
-  return join({ last: shared }, own);
+/** Resources of one type; the same map for the same resources. Throws where two have one name. */
+export function byName(resources: readonly EnvoyResource[]): ResourcesByName {
+  return mapOf(resources, lists.of(resources));
 }
 
-const NONE: ResourceList = listed([]);
+const join = keptWith(({ shared }: { readonly shared: ResourcesByName }, own: ResourcesByName): ResourcesByName => {
+  for (const [name, { typeUrl: url }] of own) if (shared.has(name)) throw ambiguous(url);
+  return new JoinedMap(own, shared);
+});
+
+/** What is a proxy's own, then what it may share with others, which is copied for nobody; the same map for the same two. */
+export function joined(own: ResourcesByName, shared: ResourcesByName): ResourcesByName {
+  if (own.size === 0) return shared;
+  return shared.size === 0 ? own : join({ shared }, own);
+}

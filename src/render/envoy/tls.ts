@@ -1,5 +1,6 @@
 /** Mutual TLS in both directions: certificates and roots by SDS from the agent, names checked here. */
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
+import { CLIENT_ALPN } from "../../compile/mesh-alpn.ts";
 import type { WorkloadPolicy } from "../../compile/workload-policy.ts";
 import { AppError } from "../../core/error.ts";
 import { keptWith } from "../../core/kept-with.ts";
@@ -21,16 +22,6 @@ import { namedConfig } from "./any.ts";
 import { agentSecret } from "./config-source.ts";
 import { IDENTITY_SECRET, ROOTS_SECRET, SERVER_ROOTS_SECRET } from "./names.ts";
 import { type StringMatcherInit, stringMatcher } from "./string-matcher.ts";
-
-/** What a sidecar offers in a mesh handshake, so that a PERMISSIVE port tells mesh traffic from the application's own TLS (XD-2). */
-export const MESH_ALPN = ["istio", "istio-peer-exchange", "istio-http/1.0", "istio-http/1.1", "istio-h2"] as const;
-
-/** What a client offers: the mesh's names first, then one that the server's HTTP codec can choose (Envoy lacks Istio's ALPN filter). */
-const CLIENT_ALPN = {
-  http: ["istio-http/1.1", "istio", "http/1.1"],
-  http2: ["istio-h2", "istio", "h2"],
-  tcp: ["istio"],
-} as const satisfies Record<Protocol, readonly string[]>;
 
 const SERVER_ALPN = ["h2", "http/1.1"];
 

@@ -43,10 +43,10 @@ type Judgement = Pick<Step, "kind" | "why"> | undefined;
 const AT_ONCE = 10;
 
 export class AccountPlanner {
-  readonly #authority: Pick<Authority, "trust" | "trustDomain" | "rootsPem" | "tainted">;
+  readonly #authority: Pick<Authority, "trust" | "trustDomain" | "rootsPem" | "isReplaced">;
   readonly #examined = new WeakMap<ApiObject, Examined>();
 
-  constructor(authority: Pick<Authority, "trust" | "trustDomain" | "rootsPem" | "tainted">) {
+  constructor(authority: Pick<Authority, "trust" | "trustDomain" | "rootsPem" | "isReplaced">) {
     this.#authority = authority;
   }
 
@@ -80,9 +80,9 @@ export class AccountPlanner {
     if (replace !== undefined) return { kind: "remove", why: replace };
     const { flaw, leaf } = this.#examine(secret, account, now);
     if (leaf === undefined) return { kind: "mend", why: flaw ?? "" };
-    const { trust, tainted, rootsPem } = this.#authority;
+    const { trust, rootsPem } = this.#authority;
     if (trust.isRevoked(leaf.serial)) return { kind: "mend", why: "its certificate is revoked" };
-    if (leaf.authorityKeyId !== undefined && tainted.has(leaf.authorityKeyId))
+    if (leaf.authorityKeyId !== undefined && this.#authority.isReplaced(leaf.authorityKeyId))
       return { kind: "renew", why: "its authority is being replaced" };
     if (now >= renewalTime(leaf)) return { kind: "renew", why: "its certificate is to be renewed" };
     return fileOf(secret, "root-cert.pem") === rootsPem ? undefined : { kind: "roots", why: "its roots are not those of now" };

@@ -118,3 +118,8 @@ test("an API server that is away is waited for; one that refuses, and a Secret w
   await assert.rejects(open(t, forbidden), { code: "permission-denied", help: /ca-rbac\.yaml/ });
   await assert.rejects(open(t, new SecretApi({ "ca.crt": "x" })), { code: "invalid-configuration" });
 });
+
+test("a Secret with a revocation list is refused by its name, since what it lists would be accepted", async (t) => {
+  const files = { ...makeCaFiles(NEW_CA), "ca-crl.pem": "list" };
+  await assert.rejects(open(t, new SecretApi(files)), { code: "invalid-configuration", message: /`ca-crl\.pem`/ });
+});

@@ -17,9 +17,15 @@ export interface CaSecretOptions extends Pick<SharedSecretOptions, "api" | "logg
 
 /** Istio's names, and those of a TLS secret. */
 const NAMES = ["ca-cert.pem", "ca-key.pem", "root-cert.pem", "cert-chain.pem", "tls.crt", "tls.key", "ca.crt"] as const;
+/** Istio's name of a list that the operator brings: read to be refused. */
+const LIST = "ca-crl.pem";
 const BACKDATE_SECONDS = 120;
 
 function checkFiles(files: Files): void {
+  if (files[LIST] !== undefined)
+    throw new AppError("invalid-configuration", `the Secret has \`${LIST}\`, and revocation lists of other CAs are not supported`, {
+      help: "take it out: certificates that it lists would be accepted",
+    });
   if (files["ca-key.pem"] !== undefined || files["tls.key"] !== undefined) return;
   const help = `it has the files of a CA, ${NAMES.slice(0, 4).join(", ")}; without the Secret one is made`;
   throw new AppError("invalid-configuration", "the Secret holds no CA", { help });
@@ -38,7 +44,7 @@ function writeFiles(folder: string, files: Files): void {
 export function openCaSecret({ folder, trustDomain, clock, ...shared }: CaSecretOptions): Promise<SharedSecret> {
   return openSharedSecret({
     ...shared,
-    keys: NAMES,
+    keys: [...NAMES, LIST],
     make: () => makeCaFiles({ trustDomain, now: clock.now(), backdateSeconds: BACKDATE_SECONDS }),
     take: (files) => {
       checkFiles(files);

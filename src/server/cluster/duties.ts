@@ -28,6 +28,8 @@ export interface ClusterDutiesOptions {
   readonly place: ClusterPlace;
   /** This one's name. */
   readonly replica: string;
+  /** `HOST:PORT` where the other replicas reach it; undefined where they cannot. */
+  readonly address: string | undefined;
   /** How long a registered machine stays whose agent is away, in milliseconds. */
   readonly registrationGraceMs: number;
   readonly authority: Authority;
@@ -41,6 +43,8 @@ export interface ClusterDutiesOptions {
 }
 
 export interface ClusterDuties {
+  /** `HOST:PORT` of the other replicas that live, by their names; undefined for one that does not say. */
+  readonly replicas: ReadonlyMap<string, string | undefined>;
   /** What cannot be kept up in another cluster, and why. */
   remoteProblems(name: string): readonly string[];
   close(): Promise<void>;
@@ -78,7 +82,7 @@ function startCitadel(options: ClusterDutiesOptions, mayWrite: () => boolean): r
 
 /** Starts them. Throws `unavailable` where the webhooks cannot listen. */
 export async function startClusterDuties(options: ClusterDutiesOptions): Promise<ClusterDuties> {
-  const { cluster, place, replica, authority, material, mesh, ads, clock, logger } = options;
+  const { cluster, place, replica, address, authority, material, mesh, ads, clock, logger } = options;
   const { api, source } = cluster;
   const { namespace } = place.service;
   const listen = place.webhooks;
@@ -94,6 +98,7 @@ export async function startClusterDuties(options: ClusterDutiesOptions): Promise
     logger,
     namespace,
     replica,
+    address,
     counts,
     mayWrite,
     onChange: () => statuses.refresh(),
@@ -126,6 +131,9 @@ export async function startClusterDuties(options: ClusterDutiesOptions): Promise
     reports.refresh();
   });
   return {
+    get replicas() {
+      return reports.addresses;
+    },
     remoteProblems: (name) => remote.flatMap((each) => each.problems(name)),
     close: async () => {
       await Promise.all([statuses, bundles, rootMaps, reports, sweeper, ...remote, ...citadel].map((each) => each.close()));

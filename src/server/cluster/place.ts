@@ -19,6 +19,8 @@ export interface ClusterPlace {
   readonly caSecret: ObjectName | undefined;
   /** The namespaces whose service accounts get a Secret with a key and certificates; `*` for all; none: nobody does. */
   readonly citadel: readonly string[];
+  /** Where the other replicas reach this one's port; without, the address that it listens on, where that is one. */
+  readonly replicaAddress?: string;
   /** This cluster's name among several; `Kubernetes` without, as Istio's. */
   readonly name?: string;
   /** Where other clusters are named; without, there is but this one. */

@@ -16,7 +16,8 @@ export interface SharedStateOptions extends Pick<SharedSecretOptions, "api" | "l
 const JWT_KEYS = "jwt-svid-keys.json";
 const REVOCATIONS = "revocations.json";
 
-function named({ namespace, name }: SharedStateOptions["secret"], suffix: string): SharedStateOptions["secret"] {
+/** The Secret that is named after the CA's. */
+export function beside({ namespace, name }: SharedSecretOptions["secret"], suffix: string): SharedSecretOptions["secret"] {
   return { namespace, name: `${name}-${suffix}` };
 }
 
@@ -26,7 +27,7 @@ export async function openSharedState(options: SharedStateOptions): Promise<{ cl
   const common = { api, logger, ...(signal === undefined ? {} : { signal }) };
   const keys: SharedSecret = await openSharedSecret({
     ...common,
-    secret: named(secret, "jwt-keys"),
+    secret: beside(secret, "jwt-keys"),
     keys: [JWT_KEYS],
     make: () => ({ [JWT_KEYS]: jwtKeys.stored }),
     take: (files) => void jwtKeys.adopt(files[JWT_KEYS] ?? ""),
@@ -35,7 +36,7 @@ export async function openSharedState(options: SharedStateOptions): Promise<{ cl
   const revocations = new SharedRevocations(authority, () => clock.now());
   const revoked: SharedSecret = await openSharedSecret({
     ...common,
-    secret: named(secret, "revocations"),
+    secret: beside(secret, "revocations"),
     keys: [REVOCATIONS],
     make: () => ({ [REVOCATIONS]: revocations.text }),
     take: (files) => revocations.take(files[REVOCATIONS] ?? ""),

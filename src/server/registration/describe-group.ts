@@ -1,7 +1,7 @@
 /** `garrison.v1.WorkloadRegistration/DescribeGroup`: what a machine would be, before it uses up its token. */
 import { create } from "@bufbuild/protobuf";
 import type { ServerUnaryCall, sendUnaryData } from "@grpc/grpc-js";
-import type { Authenticator } from "../../ca/authenticators.ts";
+import { type Authenticator, credentialsOf, provenCaller } from "../../ca/authenticators.ts";
 import { AppError } from "../../core/error.ts";
 import {
   type DescribeGroupRequest,
@@ -11,7 +11,6 @@ import {
 import { formatSpiffeId } from "../../identity/spiffe-id.ts";
 import { isCaptured, type MeshSnapshot, namesOf } from "../../mesh/snapshot.ts";
 import { toGrpcStatus } from "../../rpc/status.ts";
-import { credentialsOf, identityOfCaller } from "../workload-directory.ts";
 import { admitMember } from "./claim.ts";
 import { registeredEntry } from "./member.ts";
 
@@ -24,7 +23,7 @@ export interface DescribeGroupOptions {
 }
 
 async function describe({ authenticators, snapshot }: DescribeGroupOptions, call: Call): Promise<DescribeGroupResponse> {
-  const identity = formatSpiffeId(await identityOfCaller(authenticators, credentialsOf(call)));
+  const identity = formatSpiffeId((await provenCaller(authenticators, credentialsOf(call))).identity);
   const now = snapshot();
   const { group, address } = call.request;
   const admitted = admitMember(now, { identity, group, address, peer: call.getPeer() });

@@ -30,7 +30,7 @@ export interface ApiAnswer {
 
 export interface WatchAnswer {
   readonly status: number;
-  /** One JSON text each. Throws `unavailable` when the connection breaks or falls silent, `resource-exhausted` for a line too long. */
+  /** One JSON text each; they end where the server ends them, or falls silent. Throws `unavailable` when the connection breaks, `resource-exhausted` for a line too long. */
   readonly lines: AsyncIterable<string>;
 }
 
@@ -41,7 +41,10 @@ const API_LIMITS = {
   body: 512 * 1024 * 1024,
   /** Characters of one event of a watch. */
   line: 8 * 1024 * 1024,
-  /** A watch that is silent for so long is broken: the server sends a bookmark about every minute. */
+  /**
+   * A watch that is silent for so long is asked for anew, as its connection may be dead. The server sends a bookmark about every minute, but none of a
+   * kind of which it has never seen an event.
+   */
   silenceMs: 90_000,
 } as const;
 
@@ -51,8 +54,14 @@ function unavailable(where: string, cause: unknown): AppError {
 }
 
 /** The lines of a stream of text, each bounded. */
-async function* linesOf(incoming: IncomingMessage, where: string): AsyncGenerator<string> {
+/** Of a watch that falls silent they end, as those of one that the server ends: the next question tells whether it is there. */
+async function* linesOf(incoming: IncomingMessage, where: string, silenceMs: number): AsyncGenerator<string> {
   let rest = "";
+  let isSilent = false;
+  incoming.socket.setTimeout(silenceMs, () => {
+    isSilent = true;
+    incoming.destroy();
+  });
   try {
     for await (const chunk of incoming.setEncoding("utf8")) {
       const parts = (rest + String(chunk)).split("\n");
@@ -61,7 +70,8 @@ async function* linesOf(incoming: IncomingMessage, where: string): AsyncGenerato
       yield* parts.filter((line) => line !== "");
     }
   } catch (error) {
-    throw error instanceof AppError ? error : unavailable(where, error);
+    if (error instanceof AppError) throw error;
+    if (!isSilent) throw unavailable(where, error);
   } finally {
     incoming.destroy();
   }
@@ -97,6 +107,8 @@ export interface HttpsApiOptions {
   readonly credentials: () => Promise<RequestOptions>;
   /** Milliseconds for one request and its whole answer; 30 s without. */
   readonly callMs?: number;
+  /** Milliseconds after which a silent watch is asked for anew; 90 s without. */
+  readonly silenceMs?: number;
   /** Bytes of one answer; a page of the largest objects without. */
   readonly maxBody?: number;
 }
@@ -108,13 +120,21 @@ export class HttpsApi implements KubernetesApi {
   readonly #credentials: () => Promise<RequestOptions>;
   readonly #callMs: number;
   readonly #maxBody: number;
+  readonly #silenceMs: number;
   #agent: { readonly key: string; readonly agent: Agent } | undefined;
 
-  constructor({ server, credentials, callMs = API_LIMITS.callMs, maxBody = API_LIMITS.body }: HttpsApiOptions) {
+  constructor({
+    server,
+    credentials,
+    callMs = API_LIMITS.callMs,
+    maxBody = API_LIMITS.body,
+    silenceMs = API_LIMITS.silenceMs,
+  }: HttpsApiOptions) {
     this.#credentials = credentials;
     this.server = server.replace(/\/+$/, "");
     this.#callMs = callMs;
     this.#maxBody = maxBody;
+    this.#silenceMs = silenceMs;
   }
 
   /** Ends the connections that are kept. */
@@ -143,8 +163,7 @@ export class HttpsApi implements KubernetesApi {
       const incoming = await this.#send({ method: "GET", path }, signal, head);
       const status = incoming.statusCode ?? 0;
       if (status !== 200) incoming.destroy();
-      incoming.socket.setTimeout(API_LIMITS.silenceMs, () => incoming.destroy(new Error("the watch fell silent")));
-      return { status, lines: linesOf(incoming, where) };
+      return { status, lines: linesOf(incoming, where, this.#silenceMs) };
     } catch (error) {
       throw unavailable(where, error);
     }
@@ -182,13 +201,13 @@ export class HttpsApi implements KubernetesApi {
   }
 }
 
-export interface KubeConfigSource {
+export interface KubeConfigSource extends Pick<HttpsApiOptions, "silenceMs"> {
   /** A kubeconfig; undefined takes `KUBECONFIG`, `~/.kube/config`, or the pod's own service account. */
   readonly file: string | undefined;
 }
 
 /** The API server of a kubeconfig's current context. Throws `invalid-configuration`, `not-found`. */
-export async function openKubernetesApi({ file }: KubeConfigSource): Promise<HttpsApi> {
+export async function openKubernetesApi({ file, ...limits }: KubeConfigSource): Promise<HttpsApi> {
   // Loaded only where Kubernetes is used: the library is 80 MB of memory.
   const { KubeConfig } = await import("@kubernetes/client-node");
   const config = new KubeConfig();
@@ -214,5 +233,5 @@ export async function openKubernetesApi({ file }: KubeConfigSource): Promise<Htt
     await config.applyToHTTPSOptions(options);
     return options;
   };
-  return new HttpsApi({ server: cluster.server, credentials });
+  return new HttpsApi({ server: cluster.server, credentials, ...limits });
 }

@@ -28,6 +28,7 @@ function setUp(t: TestContext, items: readonly unknown[], exists = true) {
     logger: silentLogger,
     namespace: "garrison-system",
     replica: "me",
+    address: "10.0.0.1:15012",
     counts: () => OWN,
     mayWrite: () => true,
     onChange: () => undefined,

@@ -27,6 +27,8 @@ export interface ReplicaReportsOptions {
   readonly namespace: string;
   /** A DNS name unlike any other replica's. */
   readonly replica: string;
+  /** `HOST:PORT` where the other replicas reach it; undefined where they cannot. */
+  readonly address: string | undefined;
   /** This replica's own. */
   readonly counts: () => ProxyCounts;
   /** Whether this replica is the one that writes statuses, and takes away what dead ones left. */
@@ -36,6 +38,7 @@ export interface ReplicaReportsOptions {
 }
 
 const COUNTS = "garrison.dev/proxies";
+const ADDRESS = "garrison.dev/address";
 /** Kubernetes takes 256 KiB of annotations. */
 const MAX_COUNTS = 200 * 1024;
 const REPORT_MS = 2_000;
@@ -48,13 +51,18 @@ function write(counts: ProxyCounts): string {
   return JSON.stringify(Object.fromEntries(some.map(([key, { connected, enforced }]) => [key, [connected, enforced]])));
 }
 
-/** What is not understood counts nothing: it is another version's. */
-function read({ body }: ApiObject): ProxyCounts {
+function annotation({ body }: ApiObject, name: string): string | undefined {
   const annotations = isPlain(body.metadata) ? body.metadata.annotations : undefined;
-  const text = isPlain(annotations) ? annotations[COUNTS] : undefined;
+  const text = isPlain(annotations) ? annotations[name] : undefined;
+  return typeof text === "string" ? text : undefined;
+}
+
+/** What is not understood counts nothing: it is another version's. */
+function read(lease: ApiObject): ProxyCounts {
+  const text = annotation(lease, COUNTS);
   let value: unknown;
   try {
-    value = typeof text === "string" ? JSON.parse(text) : undefined;
+    value = text === undefined ? undefined : JSON.parse(text);
   } catch {
     return new Map();
   }
@@ -109,7 +117,16 @@ export class ReplicaReports {
 
   /** The counts of the others that live. */
   get others(): readonly ProxyCounts[] {
-    return this.#leases(({ name, age }) => name !== this.#options.replica && age < STALE_MS).map(read);
+    return this.#others.map(read);
+  }
+
+  /** Where the others that live are reached, by their names; undefined for one that does not say. */
+  get addresses(): ReadonlyMap<string, string | undefined> {
+    return new Map(this.#others.map((lease) => [lease.metadata.name, annotation(lease, ADDRESS)]));
+  }
+
+  get #others(): readonly ApiObject[] {
+    return this.#leases(({ name, age }) => name !== this.#options.replica && age < STALE_MS);
   }
 
   /** Takes its own Lease away. */
@@ -137,11 +154,11 @@ export class ReplicaReports {
   }
 
   async #report(): Promise<void> {
-    const { api, namespace, replica, counts, mayWrite, onChange, logger } = this.#options;
+    const { api, namespace, replica, address, counts, mayWrite, onChange, logger } = this.#options;
     const text = write(counts());
     if (text.length > MAX_COUNTS)
       logger.log("warn", "there are too many policies to report on: statuses count this replica's proxies only where it writes them");
-    const annotations = { [COUNTS]: text.length > MAX_COUNTS ? "{}" : text };
+    const annotations = { [COUNTS]: text.length > MAX_COUNTS ? "{}" : text, ...(address === undefined ? {} : { [ADDRESS]: address }) };
     const metadata = { name: replica, namespace, labels: { [REPLICA_LABEL]: "true" }, annotations };
     const spec = { holderIdentity: replica, leaseDurationSeconds: STALE_MS / 1000, renewTime: microTime(new Date()) };
     const body = { apiVersion: "coordination.k8s.io/v1", kind: "Lease", metadata, spec };

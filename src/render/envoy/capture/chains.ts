@@ -31,7 +31,7 @@ export function opaqueChain(listener: string, cluster: string, match?: MessageIn
 }
 
 /** Of a destination that nothing describes. */
-export function unknownCluster({ unknown }: CapturePolicy): string {
+export function unknownCluster({ unknown }: Pick<CapturePolicy, "unknown">): string {
   return unknown === "ALLOW_ANY" ? PASSTHROUGH : BLACK_HOLE;
 }
 
@@ -46,7 +46,7 @@ export function noLoops(listener: string): readonly FilterChainInit[] {
 /** Peers at a port, or at all ports that have no listener of their own: a chain for each way in which they are spoken to. */
 export function peerChains(
   listener: string,
-  { peers }: CapturePolicy,
+  { peers }: Pick<CapturePolicy, "peers">,
   port: number | undefined,
   taken: ReadonlySet<string> = new Set(),
 ): readonly FilterChainInit[] {

@@ -1,0 +1,3 @@
+module garrison.dev/bench/load
+
+go 1.25

@@ -1,0 +1,3 @@
+module garrison.dev/bench/agents
+
+go 1.25

@@ -1,0 +1,165 @@
+/** What a revocation ends of what is open: everything of that certificate, on either side of the proxy, and nothing of another. */
+import assert from "node:assert/strict";
+import { once } from "node:events";
+import { createServer as createHttpServer, type ServerResponse } from "node:http";
+import { type AddressInfo, connect, createServer, type Server, type Socket } from "node:net";
+import { afterEach, beforeEach, describe, test } from "node:test";
+import { createServer as createTlsServer, type TLSSocket } from "node:tls";
+import { http2Session, peerOptions, tlsSocket } from "../../test/fakes/http-clients.ts";
+import { BACKEND, FRONTEND, inboundListener, makeProxy, type ProxyUnderTest, workloadPolicy } from "../../test/fakes/proxy-setup.ts";
+import type { InboundListener, OutboundListener } from "../compile/workload-policy.ts";
+import type { TlsMaterial } from "../rpc/credentials.ts";
+import { certificateDigest, parseCertificates } from "../x509/certificate.ts";
+
+function digestOf({ chain }: TlsMaterial): string {
+  const [leaf] = parseCertificates(chain);
+  assert.ok(leaf !== undefined);
+  return certificateDigest(leaf);
+}
+
+const portOf = (server: { address(): unknown }) => (server.address() as AddressInfo).port;
+
+async function listening<T extends ReturnType<typeof createServer>>(server: T): Promise<T> {
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  servers.push(server);
+  return server;
+}
+
+const nextText = async (socket: Socket) => String((await once(socket, "data"))[0]);
+
+let setup: ProxyUnderTest;
+const servers: Server[] = [];
+let thief: TlsMaterial;
+let friend: TlsMaterial;
+
+beforeEach(() => {
+  setup = makeProxy();
+  [thief, friend] = [setup.material(FRONTEND), setup.material(FRONTEND)];
+});
+afterEach(async () => {
+  await setup.proxy.close(0);
+  for (const server of servers.splice(0)) server.close();
+});
+
+describe("a revocation, of peers that have called", () => {
+  const apply = (inbound: readonly InboundListener[], revoked: readonly string[] = []) =>
+    setup.proxy.apply(workloadPolicy({ inbound, ...(revoked.length === 0 ? {} : { revoked }) }));
+
+  test("cuts a response that is under way, says so in its record, and leaves the other's alone", async () => {
+    const responses = new Map<string | undefined, ServerResponse>();
+    const app = await listening(
+      createHttpServer((request, response) => {
+        responses.set(request.url, response);
+        response.write("first");
+      }),
+    );
+    const inbound = [inboundListener(portOf(app))];
+    await apply(inbound);
+    const open = async (material: TlsMaterial, path: string) => {
+      const socket = await tlsSocket(setup.port(), peerOptions(material));
+      socket.on("error", () => undefined);
+      socket.write(`GET ${path} HTTP/1.1\r\nHost: a\r\n\r\n`);
+      assert.match(await nextText(socket), /^HTTP\/1\.1 200 /);
+      return socket;
+    };
+    const [cut, stays] = [await open(thief, "/thief"), await open(friend, "/friend")];
+    const closed = once(cut, "close");
+    await apply(inbound, [digestOf(thief)]);
+    await closed;
+    const { detail, status } = await setup.keeper.next(({ path }) => path === "/thief");
+    assert.deepEqual([detail, status], ["cut: the caller's certificate was revoked", 200]);
+    responses.get("/friend")?.write("second");
+    assert.match(await nextText(stays), /second/);
+    stays.destroy();
+  });
+
+  test("cuts streams of HTTP/2", async () => {
+    const app = await listening(createHttpServer((_request, response) => void response.write("first")));
+    const inbound = [inboundListener(portOf(app))];
+    await apply(inbound);
+    const [cut, stays] = await Promise.all([thief, friend].map((material) => http2Session(setup.port(), material)));
+    assert.ok(cut !== undefined && stays !== undefined);
+    const streams = [cut, stays].map((session) => session.on("error", () => undefined).request({ ":path": "/" }));
+    await Promise.all(
+      streams.map((stream) =>
+        once(
+          stream.on("error", () => undefined),
+          "data",
+        ),
+      ),
+    );
+    const closed = once(cut, "close");
+    await apply(inbound, [digestOf(thief)]);
+    await closed;
+    assert.deepEqual([stays.closed, streams[1]?.closed], [false, false]);
+    stays.destroy();
+  });
+
+  test("cuts a connection of bytes, and one that was revoked before ends nobody's again", async () => {
+    const echo = await listening(createServer((socket) => void socket.on("error", () => undefined).pipe(socket)));
+    const inbound = [inboundListener(portOf(echo), { protocol: "tcp" })];
+    await apply(inbound, ["ab".repeat(32)]);
+    const [cut, stays] = await Promise.all([thief, friend].map((material) => tlsSocket(setup.port(), peerOptions(material))));
+    assert.ok(cut !== undefined && stays !== undefined);
+    for (const socket of [cut, stays]) {
+      socket.on("error", () => undefined).write("ping");
+      assert.equal(await nextText(socket), "ping");
+    }
+    const closed = once(cut, "close");
+    await apply(inbound, ["ab".repeat(32), digestOf(thief)]);
+    await closed;
+    stays.write("pong");
+    assert.equal(await nextText(stays), "pong");
+    await apply(inbound, [digestOf(thief)]);
+    stays.write("pong");
+    assert.equal(await nextText(stays), "pong");
+    stays.destroy();
+  });
+});
+
+describe("a revocation, of servers that were called", () => {
+  /** A server of the mesh that answers `first` and goes on for ever. */
+  async function server(material: TlsMaterial): Promise<number> {
+    const tls = createTlsServer(
+      { key: material.key, cert: material.chain, ca: setup.ca.rootPem, requestCert: true, ALPNCallback: ({ protocols }) => protocols[0] },
+      (socket: TLSSocket) => void socket.on("error", () => undefined).on("data", () => socket.write("first")),
+    );
+    return portOf(await listening(tls as unknown as ReturnType<typeof createServer>));
+  }
+
+  test("cuts what the application has open to it, and to no other", async () => {
+    const [bad, good] = [setup.material(BACKEND), setup.material(BACKEND)];
+    const listener = async (name: string, material: TlsMaterial): Promise<OutboundListener> => ({
+      name,
+      bind: { kind: "tcp", host: "127.0.0.1", port: 0 },
+      protocol: "tcp",
+      services: [
+        {
+          service: `photo-ns/${name}`,
+          host: `${name}.photo-ns.svc.cluster.local`,
+          port: 80,
+          portName: "tcp",
+          protocol: "tcp",
+          sni: "a",
+          endpoints: [{ address: "127.0.0.1", port: await server(material), identity: BACKEND, mtls: true }],
+        },
+      ],
+    });
+    const outbound = [await listener("bad", bad), await listener("good", good)];
+    const policy = workloadPolicy({ identity: FRONTEND, outbound });
+    await setup.proxy.apply(policy);
+    const [cut, stays] = outbound.map(({ name }) => connect(setup.port(name), "127.0.0.1").on("error", () => undefined));
+    assert.ok(cut !== undefined && stays !== undefined);
+    for (const socket of [cut, stays]) {
+      socket.write("hello");
+      assert.equal(await nextText(socket), "first");
+    }
+    const closed = once(cut, "close");
+    await setup.proxy.apply({ ...policy, revoked: [digestOf(bad)] });
+    await closed;
+    stays.write("more");
+    assert.equal(await nextText(stays), "first");
+    stays.destroy();
+  });
+});
