@@ -42,6 +42,7 @@ export class CapturedMesh {
   constructor(place: Place, controlPlane: Host) {
     this.place = place;
     this.#controlPlane = controlPlane;
+    openToAgents(place);
   }
 
   async serve(): Promise<GarrisonProcess> {
@@ -58,6 +59,11 @@ export class CapturedMesh {
     const controlPlane = `${this.#controlPlane.address}:${CONTROL_PLANE_PORT}`;
     return startCaptured(this.place, host, { workload, controlPlane, token: stdout.trim(), capture, more });
   }
+}
+
+/** Agents run as a user of their own. */
+function openToAgents(place: Place): void {
+  chmodSync(place.folder, 0o755);
 }
 
 export interface CapturedWorkload {
@@ -83,8 +89,7 @@ export async function startCaptured(
   mkdirSync(folder, { mode: 0o700 });
   copyFileSync(place.controlPlane().rootCertificate, join(folder, "root-cert.pem"));
   writeFileSync(join(folder, "token"), token);
-  // Agents run as a user of their own.
-  chmodSync(place.folder, 0o755);
+  openToAgents(place);
   for (const path of [folder, join(folder, "root-cert.pem"), join(folder, "token")]) chownSync(path, PROXY_USER, PROXY_USER);
   const files = ["--root-ca", join(folder, "root-cert.pem"), "--token-file", join(folder, "token"), "--state", join(folder, "state")];
   const agent = new GarrisonProcess(
