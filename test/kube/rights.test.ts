@@ -12,6 +12,12 @@ import { grantedRights, OF_MACHINES, unusedRights } from "./rights.ts";
 /** Rights that this test does not come to, and which one does. */
 const EXCEPTIONS: ReadonlyMap<string, string> = new Map(OF_MACHINES.map((right) => [right, "vm-join.test.ts"]));
 
+/** Numbers of bundles are written when they have been held for a while. */
+const PATIENCE_MS = 90_000;
+
+/** What a control plane does at its end. */
+const LEAVING = ["delete coordination.k8s.io/leases"];
+
 const CART = "spiffe://cluster.local/ns/shop/sa/cart";
 
 /** One of each kind, so that each has a status. */
@@ -90,7 +96,7 @@ test("every right of the control plane is used, or has a reason here", { timeout
   const port = await pickPort();
   for (const file of ["webhooks.yaml", "injection.yaml"]) await cluster.installWebhooks(port, file);
   const kubeconfig = await cluster.controlPlaneKubeconfig();
-  const shared = ["--ca-secret", "garrison-ca/garrison-ca", "--webhooks", `127.0.0.1:${port}`];
+  const shared = ["--ca-secret", "garrison-ca/garrison-ca", "--webhooks", `127.0.0.1:${port}`, "--bundle-endpoint", "127.0.0.1:0"];
   const serve = place.start(["serve", "--kubeconfig", kubeconfig, "--listen", "127.0.0.1:0", ...shared]);
   await serve.line(/ control plane serves /);
   const token = await cluster.token("shop", "cart", { audience: "istio-ca" });
@@ -109,13 +115,19 @@ test("every right of the control plane is used, or has a reason here", { timeout
     const { exit, stderr } = await place.run(...args);
     assert.equal(exit, 0, stderr);
   }
-  // It takes back what it says of itself.
-  assert.equal(await serve.stop(), 0);
   const rights = [...grantedRights()].filter((right) => !EXCEPTIONS.has(right));
   let unused: readonly string[] = rights;
-  await until("all are used", async () => {
-    unused = unusedRights(cluster, rights);
-    return unused.length === 0;
-  }).catch(() => assert.deepEqual(unused, []));
+  await until(
+    "all are used but the one to leave",
+    async () => {
+      unused = unusedRights(cluster, rights);
+      return unused.length <= LEAVING.length;
+    },
+    PATIENCE_MS,
+  ).catch(() => assert.deepEqual(unused, LEAVING));
+  assert.deepEqual(unused, LEAVING);
+  // It takes back what it says of itself.
+  assert.equal(await serve.stop(), 0);
+  assert.deepEqual(unusedRights(cluster, rights), []);
   assert.doesNotMatch(serve.output, /forbidden|permission-denied/i);
 });
