@@ -81,6 +81,23 @@ for (const [attribute, factsOf] of Object.entries(TEXT_OF) as [keyof typeof TEXT
   }
 }
 
+test("a value that no name can have does not reach into what stands beside the name", () => {
+  const peer = { trustDomain: TEXT_OF.trustDomain("a"), namespace: TEXT_OF.namespace("a") };
+  for (const match of [
+    { kind: "prefix", value: "a/" },
+    { kind: "prefix", value: "a/ns/" },
+    { kind: "suffix", value: "/ns" },
+    { kind: "suffix", value: "ns/a" },
+    { kind: "exact", value: "a/sa" },
+  ] as const)
+    for (const attribute of ["trustDomain", "namespace"] as const)
+      assert.equal(
+        denies(whenClauses(clause(attribute, match)), peer[attribute], "tcp"),
+        false,
+        `${attribute} ${match.kind} ${match.value}`,
+      );
+});
+
 test("presence of a header asks for a value that is not empty", () => {
   const asked = (...values: string[]) =>
     facts({ http: { method: "GET", path: "/", host: "h", headers: new Map([["x-version", values]]) } });

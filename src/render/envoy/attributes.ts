@@ -40,6 +40,15 @@ const SCHEME = "spiffe://";
 const TRUST_DOMAIN = "[a-z0-9._-]";
 const NAME = "[a-z0-9.-]";
 
+/** No text matches it. */
+const NOTHING = "$^";
+
+/** A part of a URI that is a name: a value that no name can have matches none, and never reaches into what stands beside the name. */
+function namePart(match: StringMatch, characters: string): string {
+  const isPossible = match.kind === "present" || new RegExp(`^${characters}*$`).test(match.value);
+  return isPossible ? regexPart(match, characters) : NOTHING;
+}
+
 function authenticated(principalName: StringMatcherInit): PrincipalInit {
   return { identifier: { case: "authenticated", value: { principalName } } };
 }
@@ -135,9 +144,9 @@ function requestPrincipal(match: StringMatch): PrincipalInit {
 
 export const ENVOY_ATTRIBUTES = {
   principal: { side: "principal", match: (value) => principal(asString(value)) },
-  namespace: { side: "principal", match: (value) => identity({ namespace: regexPart(asString(value), NAME) }) },
+  namespace: { side: "principal", match: (value) => identity({ namespace: namePart(asString(value), NAME) }) },
   serviceAccount: { side: "principal", match: serviceAccount },
-  trustDomain: { side: "principal", match: (value) => ofTrustDomain(regexPart(asString(value), TRUST_DOMAIN)) },
+  trustDomain: { side: "principal", match: (value) => ofTrustDomain(namePart(asString(value), TRUST_DOMAIN)) },
   sourceIp: { side: "principal", match: (value) => ({ identifier: { case: "directRemoteIp", value: cidr(value) } }) },
   remoteIp: { side: "principal", match: remoteIp },
   host: { side: "permission", match: (value) => header(":authority", value, true) },
