@@ -1,12 +1,13 @@
 /** Service account tokens of the control plane's own making, with the claims of Kubernetes' (RFC 7519; Kubernetes "bound service account tokens"). */
-import { createHash, createPrivateKey, createPublicKey, type KeyObject, randomUUID } from "node:crypto";
+import { createPrivateKey, createPublicKey, type KeyObject, randomUUID } from "node:crypto";
 import { join } from "node:path";
-import { errors, type JWTPayload, jwtVerify, SignJWT } from "jose";
+import { errors, type JWSHeaderParameters, type JWTPayload, jwtVerify, SignJWT } from "jose";
 import type { Clock } from "../core/clock.ts";
 import { AppError } from "../core/error.ts";
 import { parseServiceAccount } from "../identity/spiffe-id.ts";
-import { generateKey, spkiOf } from "../x509/csr-builder.ts";
-import { ensurePrivateFolder, readPrivateFile, writePrivateFile } from "./state-files.ts";
+import { generateKey } from "../x509/csr-builder.ts";
+import { FormerTokenKeys, tokenKeyId } from "./former-token-keys.ts";
+import { ensurePrivateFolder, readPrivateFile, replacePrivateFile, writePrivateFile } from "./state-files.ts";
 
 export interface ServiceAccount {
   readonly namespace: string;
@@ -16,6 +17,16 @@ export interface ServiceAccount {
 export interface MintRequest extends ServiceAccount {
   readonly audience: string;
   readonly ttlSeconds: number;
+}
+
+/** What came of a change of keys. */
+export interface TokenRotation {
+  /** Of the key that signs from now on. */
+  readonly keyId: string;
+  /** Keys whose tokens are refused from now on. */
+  readonly refusedKeys: number;
+  /** Milliseconds: when the last token of the key before must have expired; absent where its tokens are refused. */
+  readonly formerUntil?: number;
 }
 
 const ALGORITHM = "ES256";
@@ -97,10 +108,12 @@ function openKey(stateFolder: string): KeyObject {
 /** Makes and checks the tokens with which workloads ask for their first certificate. */
 export class TokenIssuer {
   readonly issuer: string;
-  readonly #key: KeyObject;
-  readonly #publicKey: KeyObject;
-  readonly #keyId: string;
+  readonly #path: string;
+  readonly #former: FormerTokenKeys;
   readonly #clock: Clock;
+  #key: KeyObject;
+  #publicKey: KeyObject;
+  #keyId: string;
 
   /**
    * Opens the ES256 key in the state folder; the first time, makes it. `issuer` is the `iss` claim. Throws `unsafe-permissions`
@@ -108,10 +121,26 @@ export class TokenIssuer {
    */
   constructor(options: { readonly stateFolder: string; readonly issuer: string; readonly clock: Clock }) {
     this.issuer = options.issuer;
+    this.#path = join(options.stateFolder, KEY_FILE);
     this.#key = openKey(options.stateFolder);
     this.#publicKey = createPublicKey(this.#key);
-    this.#keyId = createHash("sha256").update(spkiOf(this.#key)).digest("base64url");
+    this.#keyId = tokenKeyId(this.#publicKey);
+    this.#former = new FormerTokenKeys(options.stateFolder);
     this.#clock = options.clock;
+  }
+
+  /** Lets a new key sign. What older keys signed is good until it expires, or not any more: then `refusedKeys` says of how many keys. */
+  rotate({ revoke }: { readonly revoke: boolean }): TokenRotation {
+    const now = this.#clock.now();
+    const key = generateKey();
+    const publicKey = createPublicKey(key);
+    const until = now + MAX_TTL_SECONDS * 1000;
+    // First what is to be verified: ended in between, the old key signs on, and is known twice.
+    const refusedKeys = revoke ? this.#former.clear(now) + 1 : 0;
+    if (!revoke) this.#former.add(this.#publicKey, until, now);
+    replacePrivateFile(this.#path, key.export({ type: "pkcs8", format: "pem" }).toString());
+    [this.#key, this.#publicKey, this.#keyId] = [key, publicKey, tokenKeyId(publicKey)];
+    return { keyId: this.#keyId, refusedKeys, ...(revoke ? {} : { formerUntil: until }) };
   }
 
   /** A token for a service account. Throws `invalid-argument` for a name that is none, an empty audience, or a life that is not 1 s to 90 days. */
@@ -147,7 +176,8 @@ export class TokenIssuer {
 
   async #payload(token: string, audience: string): Promise<JWTPayload> {
     try {
-      const { payload } = await jwtVerify(token, this.#publicKey, {
+      const keyOf = ({ kid }: JWSHeaderParameters) => this.#former.find(kid, this.#clock.now())?.publicKey ?? this.#publicKey;
+      const { payload } = await jwtVerify(token, keyOf, {
         algorithms: [ALGORITHM],
         issuer: this.issuer,
         audience,
