@@ -62,6 +62,19 @@ function missingListeners(workload: Workload, served: readonly ServedPort[], lis
     }));
 }
 
+/** A captured workload's proxy is Envoy, which decides a connection by its first byte, and connects to nobody before. */
+function silentPorts({ captured }: Workload, served: readonly ServedPort[]): readonly Diagnostic[] {
+  if (!captured) return [];
+  return served
+    .filter(({ port }) => port.serverFirst === true)
+    .map(({ service, port }) => ({
+      code: "GAR0233",
+      message: `port ${port.port} of service \`${service.key}\` is MySQL's, whose server speaks first: at a captured workload Envoy waits for the client's first byte, which never comes`,
+      place: port.place,
+      help: "run the workload behind the embedded proxy, not captured; or take the port out of the mesh (`excludeInboundPorts`, and mode DISABLE for it)",
+    }));
+}
+
 /** `0.0.0.0:PORT` and `[::]:PORT` stand for the workload's own address (Istio `Sidecar.ingress[].defaultEndpoint`). */
 function ownEndpoint(workload: Workload, endpoint: Endpoint): Endpoint {
   const unspecified = endpoint.kind === "tcp" && (endpoint.host === "0.0.0.0" || endpoint.host === "::");
@@ -79,7 +92,7 @@ export function compileInbound(
   const ingress = sidecarOf(snapshot, workload)?.ingress ?? [];
   if (ingress.length === 0) {
     const listeners = derivedListeners(snapshot, workload, served);
-    return { listeners, diagnostics: missingListeners(workload, served, listeners) };
+    return { listeners, diagnostics: [...missingListeners(workload, served, listeners), ...silentPorts(workload, served)] };
   }
   const declared = ingress.map(({ port, bind, defaultEndpoint, place }) => ({
     place,
@@ -94,5 +107,5 @@ export function compileInbound(
     },
   }));
   const { listeners, diagnostics } = firstOfEachName(declared);
-  return { listeners, diagnostics: [...diagnostics, ...missingListeners(workload, served, listeners)] };
+  return { listeners, diagnostics: [...diagnostics, ...missingListeners(workload, served, listeners), ...silentPorts(workload, served)] };
 }

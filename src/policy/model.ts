@@ -52,6 +52,8 @@ export interface ServicePort {
   readonly protocol: Protocol;
   /** Neither its name nor anything else says the protocol: it is TCP for that. */
   readonly unsaid?: true;
+  /** The protocol begins with the server (MySQL). */
+  readonly serverFirst?: true;
   readonly place: Place;
 }
 

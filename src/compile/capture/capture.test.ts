@@ -227,6 +227,23 @@ describe("ports that no service declares", () => {
   });
 });
 
+describe("a port whose server speaks first", () => {
+  const mysql = (port: string) => service("shop/db", `{ selector: { app: client }, ports: [${port}] }`);
+  const told = (yaml: string) => meshOf(yaml).diagnostics.filter(({ code }) => code === "GAR0233");
+
+  it("is told at captured workloads, whose proxies wait for the client's first byte", () => {
+    const [warning, ...others] = told(CLIENT + mysql("{ name: mysql, port: 3306 }"));
+    assert.match(warning?.message ?? "", /^port 3306 of service `shop\/db` is MySQL's, /);
+    assert.deepEqual(others, []);
+    assert.equal(told(CLIENT + mysql("{ name: db, port: 3306, appProtocol: mysql }")).length, 1);
+  });
+
+  it("is not told elsewhere, nor of what only may be MySQL", () => {
+    assert.deepEqual(told(CLIENT + mysql("{ name: tcp-db, port: 3306 }")), []);
+    assert.deepEqual(told(account("shop/client", AT.client) + mysql("{ name: mysql, port: 3306 }")), []);
+  });
+});
+
 describe("warnings of ports at which nothing listens", () => {
   it("are not for captured workloads, which are met at every port, unless a service's port is meant", () => {
     const declared = service("shop/client", "{ selector: { app: client }, ports: [{ name: http, port: 80, targetPort: 8080 }] }");

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import type { Protocol } from "../model.ts";
-import { parseProtocol, protocolOfPort } from "./port-protocol.ts";
+import { parseProtocol, protocolOfPort, serverFirst } from "./port-protocol.ts";
 
 describe("protocolOfPort", () => {
   const CASES: readonly (readonly [name: string, appProtocol: string | undefined, protocol: Protocol])[] = [
@@ -44,5 +44,13 @@ describe("parseProtocol", () => {
     assert.equal(parseProtocol("HTTP2"), "http2");
     assert.equal(parseProtocol("http-web"), undefined);
     assert.equal(parseProtocol("UDP"), undefined);
+  });
+});
+
+describe("a port of MySQL", () => {
+  it("is told by appProtocol, or by the name where that is not said", () => {
+    const told = (name: string, appProtocol?: string) => serverFirst(name, appProtocol).serverFirst ?? false;
+    assert.deepEqual([told("mysql"), told("MySQL-main"), told("db", "mysql")], [true, true, true]);
+    assert.deepEqual([told("mysqlx"), told("tcp-mysql"), told("mysql", "tcp"), told("")], [false, false, false, false]);
   });
 });

@@ -45,6 +45,11 @@ export function protocolOfPort(name: string, appProtocol: string | undefined): P
   return saidProtocol(name, appProtocol) ?? "tcp";
 }
 
+/** For a port of a service that is MySQL's, by Istio's name. */
+export function serverFirst(name: string, appProtocol: string | undefined): { readonly serverFirst?: true } {
+  return (appProtocol ?? name).toLowerCase().split("-", 1)[0] === "mysql" ? { serverFirst: true } : {};
+}
+
 /** For a port of a service whose protocol nothing says. */
 export function unsaid(name: string, appProtocol: string | undefined): { readonly unsaid?: true } {
   return saidProtocol(name, appProtocol) === undefined ? { unsaid: true } : {};

@@ -3,7 +3,7 @@ import type { ObjectMeta, ServiceObject, ServicePort } from "../model.ts";
 import { dnsLabel, portName } from "./kubernetes-name.ts";
 import { labels, NO_LABELS } from "./labels.ts";
 import { LIMITS } from "./limits.ts";
-import { protocolOfPort, unsaid } from "./port-protocol.ts";
+import { protocolOfPort, serverFirst, unsaid } from "./port-protocol.ts";
 import { childOf } from "./raw-node.ts";
 import { type Decoder, type Fields, integer, list, record, text, wrong } from "./reader.ts";
 import { ipAddress, only } from "./refine.ts";
@@ -33,6 +33,7 @@ const port: Decoder<ServicePort> = record((fields) => {
     targetPort: workloadPort ?? clientPort,
     protocol,
     ...unsaid(name, appProtocol),
+    ...serverFirst(name, appProtocol),
     place: fields.cursor.node.place,
   };
 });

@@ -3,7 +3,7 @@
  * hold concerns others, so only what the mesh needs is read; what cannot be served (UDP, `ExternalName`) is left out.
  */
 import type { Place } from "../../core/diagnostic.ts";
-import { protocolOfPort } from "../../policy/decode/port-protocol.ts";
+import { protocolOfPort, serverFirst } from "../../policy/decode/port-protocol.ts";
 import { parseIpAddress } from "../../policy/ip-block.ts";
 import type {
   EndpointSliceObject,
@@ -62,6 +62,7 @@ function portOf(port: Plain, place: Place): readonly ServicePort[] {
       port: number,
       targetPort: typeof target === "number" || (typeof target === "string" && target !== "") ? target : number,
       protocol: protocolOfPort(name, appProtocol === "" ? undefined : appProtocol),
+      ...serverFirst(name, appProtocol === "" ? undefined : appProtocol),
       place,
     },
   ];
