@@ -108,12 +108,12 @@ function openKey(stateFolder: string): KeyObject {
 /** Makes and checks the tokens with which workloads ask for their first certificate. */
 export class TokenIssuer {
   readonly issuer: string;
-  readonly #path: string;
-  readonly #former: FormerTokenKeys;
-  readonly #clock: Clock;
   #key: KeyObject;
   #publicKey: KeyObject;
   #keyId: string;
+  readonly #path: string;
+  readonly #former: FormerTokenKeys;
+  readonly #clock: Clock;
 
   /**
    * Opens the ES256 key in the state folder; the first time, makes it. `issuer` is the `iss` claim. Throws `unsafe-permissions`
