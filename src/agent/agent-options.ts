@@ -3,6 +3,7 @@ import type { Clock } from "../core/clock.ts";
 import { AppError } from "../core/error.ts";
 import type { Logger } from "../core/logger.ts";
 import { parseSpiffeId } from "../identity/spiffe-id.ts";
+import type { KeySpec } from "../x509/key-spec.ts";
 import type { AppProbes } from "./app-probes.ts";
 import type { ControlPlane } from "./control-plane-call.ts";
 import type { Membership } from "./registration.ts";
@@ -55,6 +56,8 @@ export interface AgentOptions {
   readonly env?: Readonly<Record<string, string>>;
   /** The life that certificates are asked for; the control plane's default without. */
   readonly ttlSeconds?: number;
+  /** The kind of its certificates' keys; P-256 without. */
+  readonly keySpec?: KeySpec;
   /** How long the proxy's open work may take at the end; 5 s without. */
   readonly drainMs?: number;
   readonly logger: Logger;

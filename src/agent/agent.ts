@@ -129,6 +129,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     token,
     cluster: options.cluster,
     ttlSeconds,
+    keySpec: options.keySpec,
     clock,
   });
   const manager = new CertificateManager({ request, clock, timers, random, logger });

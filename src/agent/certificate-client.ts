@@ -5,7 +5,8 @@
 
 import type { Clock } from "../core/clock.ts";
 import { AppError } from "../core/error.ts";
-import { buildCsr, generateKey } from "../x509/csr-builder.ts";
+import { buildCsr } from "../x509/csr-builder.ts";
+import { DEFAULT_KEY_SPEC, type KeySpec, makeKeyAside } from "../x509/key-spec.ts";
 import type { RequestCertificate } from "./certificate-manager.ts";
 import { type ControlPlane, callControlPlane } from "./control-plane-call.ts";
 import { CREATE_CERTIFICATE } from "./csr-messages.ts";
@@ -25,6 +26,8 @@ export interface CertificateClientOptions {
   /** 0 for the control plane's default. */
   readonly ttlSeconds: number;
   readonly clock: Clock;
+  /** Of each new key; P-256 without. */
+  readonly keySpec?: KeySpec | undefined;
   /** How long one call may take, with its connection; 10 s without. */
   readonly deadlineMs?: number;
 }
@@ -74,9 +77,9 @@ async function requestWith(
   certificate: IssuedCertificate | undefined,
   roots: string | undefined,
 ): Promise<IssuedCertificate> {
-  const { identity, controlPlane, rootCertificateFile, clock, ttlSeconds, deadlineMs = DEADLINE_MS } = options;
+  const { identity, controlPlane, rootCertificateFile, clock, ttlSeconds, keySpec = DEFAULT_KEY_SPEC, deadlineMs = DEADLINE_MS } = options;
   const metadata = bearer(await tokenOf(options.token, certificate !== undefined), options.cluster);
-  const privateKey = generateKey();
+  const privateKey = await makeKeyAside(keySpec);
   const call = { controlPlane, rootCertificateFile, certificate, roots, metadata, deadlineMs };
   const elements = await callControlPlane(call, CREATE_CERTIFICATE, { csr: buildCsr(privateKey, identity), ttlSeconds });
   return checkIssuedCertificate({ elements, privateKey, identity, now: clock.now() });

@@ -9,6 +9,7 @@ import type { TrustDomain } from "../identity/trust-domain.ts";
 import { type Certificate, certificateDigest } from "../x509/certificate.ts";
 import { parseCsrAside } from "../x509/csr.ts";
 import type { LeafRequest } from "../x509/issuer.ts";
+import type { KeySpec } from "../x509/key-spec.ts";
 import { formatPem } from "../x509/pem.ts";
 import type { Profile } from "../x509/profile.ts";
 import { authorityId } from "./authority-id.ts";
@@ -39,6 +40,8 @@ export interface AuthorityOptions {
   readonly ca?: CaSource;
   /** Where verifiers outside fetch the list of revoked certificates: in every certificate. */
   readonly crlUrl?: string;
+  /** The keys of authorities that are made here; P-256 without. */
+  readonly keySpec?: KeySpec | undefined;
 }
 
 /** What certificates of this CA are verified by. */
@@ -106,8 +109,8 @@ function signingOf(certification: Certification): Signing {
 }
 
 function openSource(options: AuthorityOptions, folder: string): CaSource {
-  const { clock, logger, caFolder, trustDomain, ca } = options;
-  if (caFolder === undefined && ca === undefined) return new OwnCa({ folder, trustDomain, clock, logger });
+  const { clock, logger, caFolder, trustDomain, ca, keySpec } = options;
+  if (caFolder === undefined && ca === undefined) return new OwnCa({ folder, trustDomain, clock, logger, keySpec });
   ensurePrivateFolder(folder);
   return ca ?? new PluggedCa({ folder: caFolder ?? "", clock, logger });
 }

@@ -4,8 +4,8 @@ import type { Clock } from "../core/clock.ts";
 import { AppError } from "../core/error.ts";
 import type { Logger } from "../core/logger.ts";
 import type { TrustDomain } from "../identity/trust-domain.ts";
-import { generateKey } from "../x509/csr-builder.ts";
 import { Issuer, makeRoot } from "../x509/issuer.ts";
+import { DEFAULT_KEY_SPEC, type KeySpec, makeKey } from "../x509/key-spec.ts";
 import { formatPem } from "../x509/pem.ts";
 import {
   checkPrepare,
@@ -30,6 +30,8 @@ export interface OwnCaOptions {
   readonly trustDomain: TrustDomain;
   readonly clock: Clock;
   readonly logger: Logger;
+  /** Of authorities that are made or prepared from now on; P-256 without. */
+  readonly keySpec?: KeySpec | undefined;
 }
 
 const ROOTS_FILE = "root-cert.pem";
@@ -63,11 +65,12 @@ export class OwnCa implements CaSource {
 
   /** Opens the CA of the folder; the first time, makes its key and its root certificate. Throws `unsafe-permissions` and `invalid-configuration`. */
   constructor(options: OwnCaOptions) {
-    const { folder, trustDomain, clock } = options;
+    const { folder, trustDomain, clock, keySpec } = options;
     this.#options = options;
     ensurePrivateFolder(folder);
     const stored = readAuthorities(folder, (where, root) => checkRoot(where, root, trustDomain));
-    this.#authorities = stored ?? [openFirstAuthority(folder, { trustDomain, now: clock.now(), backdateSeconds: BACKDATE_SECONDS })];
+    const now = clock.now();
+    this.#authorities = stored ?? [openFirstAuthority(folder, { trustDomain, now, backdateSeconds: BACKDATE_SECONDS, keySpec })];
     this.#current = certificationFor(this.#authorities, clock.now());
     // The step that changed the authorities may have been interrupted before it.
     if (stored !== undefined) this.#writeRoots();
@@ -97,10 +100,10 @@ export class OwnCa implements CaSource {
 
   /** A new authority: everybody is to trust it before it signs. Throws as `checkPrepare`, and `already-exists` when its key cannot be written. */
   prepare(): OwnAuthority {
-    const { folder, trustDomain, clock } = this.#options;
+    const { folder, trustDomain, clock, keySpec = DEFAULT_KEY_SPEC } = this.#options;
     this.checkPrepare();
     const now = clock.now();
-    const key = generateKey();
+    const key = makeKey(keySpec);
     const certificate = makeRoot(key, { organization: trustDomain, now, backdateSeconds: BACKDATE_SECONDS });
     const id = authorityId(certificate);
     const prepared: OwnAuthority = { id, certificate, key, keyFile: keyFileOf(id), state: "prepared", since: now };

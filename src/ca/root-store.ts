@@ -5,8 +5,8 @@ import { join } from "node:path";
 import { AppError } from "../core/error.ts";
 import type { TrustDomain } from "../identity/trust-domain.ts";
 import { type Certificate, parseCertificates, publicKeyOf } from "../x509/certificate.ts";
-import { generateKey } from "../x509/csr-builder.ts";
 import { Issuer, makeRoot } from "../x509/issuer.ts";
+import { DEFAULT_KEY_SPEC, type KeySpec, makeKey } from "../x509/key-spec.ts";
 import { formatPem } from "../x509/pem.ts";
 import { verifySigned } from "../x509/signed.ts";
 import { organizationName } from "../x509/tbs.ts";
@@ -44,13 +44,21 @@ export function checkRoot(where: string, root: Certificate, trustDomain: TrustDo
   });
 }
 
-function create(folder: string, trustDomain: TrustDomain, now: number, backdateSeconds: number): void {
+interface FirstAuthority {
+  readonly trustDomain: TrustDomain;
+  readonly now: number;
+  readonly backdateSeconds: number;
+  /** P-256 without. */
+  readonly keySpec?: KeySpec | undefined;
+}
+
+function create(folder: string, { trustDomain, now, backdateSeconds, keySpec = DEFAULT_KEY_SPEC }: FirstAuthority): void {
   if (readdirSync(folder).length > 0)
     throw broken(
       folder,
       `the CA folder has files, but neither \`${KEY_FILE}\` nor \`${CERTIFICATE_FILE}\`: was it started with \`--ca-folder\`?`,
     );
-  const key = generateKey();
+  const key = makeKey(keySpec);
   const root = makeRoot(key, { organization: trustDomain, now, backdateSeconds });
   writePrivateFolder(folder, {
     [CERTIFICATE_FILE]: formatPem("CERTIFICATE", root.der),
@@ -63,16 +71,13 @@ function create(folder: string, trustDomain: TrustDomain, now: number, backdateS
  * at all. Throws `unsafe-permissions` when others may read the folder or a file, and `invalid-configuration` when a file is missing, damaged, or of
  * another trust domain.
  */
-export function openFirstAuthority(
-  folder: string,
-  options: { readonly trustDomain: TrustDomain; readonly now: number; readonly backdateSeconds: number },
-): OwnAuthority {
+export function openFirstAuthority(folder: string, options: FirstAuthority): OwnAuthority {
   ensurePrivateFolder(folder);
   const paths = { certificate: join(folder, CERTIFICATE_FILE), key: join(folder, KEY_FILE) };
   const read = () => ({ certificate: readPrivateFile(paths.certificate), key: readPrivateFile(paths.key) });
   let texts = read();
   if (texts.certificate === undefined && texts.key === undefined) {
-    create(folder, options.trustDomain, options.now, options.backdateSeconds);
+    create(folder, options);
     texts = read();
   }
   const { certificate: certificateText, key: keyText } = texts;

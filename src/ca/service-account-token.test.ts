@@ -1,9 +1,9 @@
 import assert from "node:assert/strict";
 import { createHmac, createPrivateKey, createPublicKey, generateKeyPairSync, type KeyObject } from "node:crypto";
-import { chmodSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { chmodSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { after, before, describe, test } from "node:test";
+import { after, afterEach, before, beforeEach, describe, test } from "node:test";
 import fc from "fast-check";
 import { decodeJwt, decodeProtectedHeader, SignJWT } from "jose";
 import { AppError } from "../core/error.ts";
@@ -223,5 +223,71 @@ describe("the token key", () => {
     } finally {
       rmSync(folder, { recursive: true });
     }
+  });
+});
+
+describe("the token key's rotation", () => {
+  let folder: string;
+  let time: number;
+  const open = () => new TokenIssuer({ stateFolder: folder, issuer: ISSUER, clock: { now: () => time } });
+  const account = { namespace: "photo", name: "web" };
+  const mint = (tokens: TokenIssuer) => tokens.mint({ ...account, audience: "istio-ca", ttlSeconds: 3600 });
+  const verify = (tokens: TokenIssuer, token: string) => tokens.verify(token, { audience: "istio-ca" });
+
+  beforeEach(() => {
+    folder = mkdtempSync(join(tmpdir(), "tokens-"));
+    time = now;
+  });
+  afterEach(() => rmSync(folder, { recursive: true }));
+
+  test("lets a new key sign, while tokens of the ones before are good until they expire, also after a restart", async () => {
+    const tokens = open();
+    const first = await mint(tokens);
+    const { keyId, formerUntil } = tokens.rotate({ revoke: false });
+    const second = await mint(tokens);
+    tokens.rotate({ revoke: false });
+    const third = await mint(tokens);
+    assert.equal(decodeProtectedHeader(second).kid, keyId);
+    assert.equal(new Set([first, second, third].map((token) => decodeProtectedHeader(token).kid)).size, 3);
+    for (const each of [tokens, open()]) for (const token of [first, second, third]) assert.deepEqual(await verify(each, token), account);
+    assert.equal(formerUntil, now + 90 * 86_400_000);
+    time += 3_700_000;
+    await assert.rejects(verify(tokens, first), /expired/);
+  });
+
+  test("keeps of a former key nothing that signs, and forgets it when nothing of it can be good", async () => {
+    const tokens = open();
+    const before = readFileSync(join(folder, "token-key.pem"), "utf8");
+    const long = await tokens.mint({ ...account, audience: "istio-ca", ttlSeconds: 90 * 86_400 });
+    tokens.rotate({ revoke: false });
+    for (const name of readdirSync(folder)) assert.equal(readFileSync(join(folder, name), "utf8").includes(before), false, name);
+    assert.doesNotMatch(readFileSync(join(folder, "former-token-keys.json"), "utf8"), /PRIVATE/);
+    assert.equal(statSync(join(folder, "former-token-keys.json")).mode & 0o777, 0o600);
+    time += 90 * 86_400_000 - 1_000;
+    assert.deepEqual(await verify(tokens, long), account);
+    time += 1_000;
+    await assert.rejects(verify(tokens, long), { code: "unauthenticated" });
+  });
+
+  test("that revokes refuses every token that was made before, at once and after a restart", async () => {
+    const tokens = open();
+    const first = await mint(tokens);
+    tokens.rotate({ revoke: false });
+    const second = await mint(tokens);
+    // What was verified before is not taken for good after.
+    for (const token of [first, second]) assert.deepEqual(await verify(tokens, token), account);
+    assert.equal(tokens.rotate({ revoke: true }).refusedKeys, 2);
+    for (const each of [tokens, open()])
+      for (const token of [first, second]) await assert.rejects(verify(each, token), /the token was refused: bad-signature/);
+    assert.deepEqual(await verify(tokens, await mint(tokens)), account);
+  });
+
+  test("takes no token that only names a former key", async () => {
+    const tokens = open();
+    const kid = decodeProtectedHeader(await mint(tokens)).kid ?? "";
+    tokens.rotate({ revoke: false });
+    const [, payload] = (await mint(tokens)).split(".");
+    const forged = `${Buffer.from(JSON.stringify({ alg: "ES256", kid })).toString("base64url")}.${payload}.${Buffer.alloc(64, 1).toString("base64url")}`;
+    await assert.rejects(verify(tokens, forged), /bad-signature/);
   });
 });

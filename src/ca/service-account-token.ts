@@ -1,13 +1,14 @@
 /** Service account tokens of the control plane's own making, with the claims of Kubernetes' (RFC 7519; Kubernetes "bound service account tokens"). */
-import { createHash, createPrivateKey, createPublicKey, type KeyObject, randomUUID } from "node:crypto";
+import { createPrivateKey, createPublicKey, type KeyObject, randomUUID } from "node:crypto";
 import { join } from "node:path";
-import { errors, type JWTPayload, jwtVerify, SignJWT } from "jose";
+import { errors, type JWSHeaderParameters, type JWTPayload, jwtVerify, SignJWT } from "jose";
 import type { Clock } from "../core/clock.ts";
 import { AppError } from "../core/error.ts";
 import { Recent } from "../core/recent.ts";
 import { parseServiceAccount } from "../identity/spiffe-id.ts";
-import { generateKey, spkiOf } from "../x509/csr-builder.ts";
-import { ensurePrivateFolder, readPrivateFile, writePrivateFile } from "./state-files.ts";
+import { generateKey } from "../x509/csr-builder.ts";
+import { FormerTokenKeys, tokenKeyId } from "./former-token-keys.ts";
+import { ensurePrivateFolder, readPrivateFile, replacePrivateFile, writePrivateFile } from "./state-files.ts";
 
 export interface ServiceAccount {
   readonly namespace: string;
@@ -17,6 +18,16 @@ export interface ServiceAccount {
 export interface MintRequest extends ServiceAccount {
   readonly audience: string;
   readonly ttlSeconds: number;
+}
+
+/** What came of a change of keys. */
+export interface TokenRotation {
+  /** Of the key that signs from now on. */
+  readonly keyId: string;
+  /** Keys whose tokens are refused from now on. */
+  readonly refusedKeys: number;
+  /** Milliseconds: when the last token of the key before must have expired; absent where its tokens are refused. */
+  readonly formerUntil?: number;
 }
 
 const ALGORITHM = "ES256";
@@ -109,12 +120,14 @@ function openKey(stateFolder: string): KeyObject {
 /** Makes and checks the tokens with which workloads ask for their first certificate. */
 export class TokenIssuer {
   readonly issuer: string;
-  readonly #key: KeyObject;
-  readonly #publicKey: KeyObject;
-  readonly #keyId: string;
+  #key: KeyObject;
+  #publicKey: KeyObject;
+  #keyId: string;
+  readonly #path: string;
+  readonly #former: FormerTokenKeys;
   readonly #clock: Clock;
-  /** An agent brings its token with each of its calls, and a node proxy for each of its workloads. */
-  readonly #verified = new Recent<string, Verified>(MAX_VERIFIED);
+  /** By the keys of now: others begin anew. An agent brings its token with each of its calls, and a node proxy for each of its workloads. */
+  #verified = new Recent<string, Verified>(MAX_VERIFIED);
 
   /**
    * Opens the ES256 key in the state folder; the first time, makes it. `issuer` is the `iss` claim. Throws `unsafe-permissions`
@@ -122,10 +135,27 @@ export class TokenIssuer {
    */
   constructor(options: { readonly stateFolder: string; readonly issuer: string; readonly clock: Clock }) {
     this.issuer = options.issuer;
+    this.#path = join(options.stateFolder, KEY_FILE);
     this.#key = openKey(options.stateFolder);
     this.#publicKey = createPublicKey(this.#key);
-    this.#keyId = createHash("sha256").update(spkiOf(this.#key)).digest("base64url");
+    this.#keyId = tokenKeyId(this.#publicKey);
+    this.#former = new FormerTokenKeys(options.stateFolder);
     this.#clock = options.clock;
+  }
+
+  /** Lets a new key sign. What older keys signed is good until it expires, or not any more: then `refusedKeys` says of how many keys. */
+  rotate({ revoke }: { readonly revoke: boolean }): TokenRotation {
+    const now = this.#clock.now();
+    const key = generateKey();
+    const publicKey = createPublicKey(key);
+    const until = now + MAX_TTL_SECONDS * 1000;
+    // First what is to be verified: ended in between, the old key signs on, and is known twice.
+    const refusedKeys = revoke ? this.#former.clear(now) + 1 : 0;
+    if (!revoke) this.#former.add(this.#publicKey, until, now);
+    replacePrivateFile(this.#path, key.export({ type: "pkcs8", format: "pem" }).toString());
+    [this.#key, this.#publicKey, this.#keyId] = [key, publicKey, tokenKeyId(publicKey)];
+    this.#verified = new Recent(MAX_VERIFIED);
+    return { keyId: this.#keyId, refusedKeys, ...(revoke ? {} : { formerUntil: until }) };
   }
 
   /** A token for a service account. Throws `invalid-argument` for a name that is none, an empty audience, or a life that is not 1 s to 90 days. */
@@ -154,13 +184,15 @@ export class TokenIssuer {
   /** The service account of a token for `audience`. Throws `unauthenticated` with a `TokenFlaw` for whatever else it is given. */
   async verify(token: string, { audience }: { readonly audience: string }): Promise<ServiceAccount> {
     if (token.length > MAX_TOKEN) throw refused("too-large");
-    const known = this.#verified.get(token);
+    // What is verified while the keys change is known of those before.
+    const verified = this.#verified;
+    const known = verified.get(token);
     if (known !== undefined && known.audience === audience && this.#isInTime(known)) return known.account;
     if (!COMPACT.test(token)) throw refused("malformed");
     const payload = await this.#payload(token, audience);
     const account = accountOf(payload);
     const { nbf = Number.POSITIVE_INFINITY, exp = 0 } = payload;
-    this.#verified.set(token, { account, audience, nbf, exp });
+    verified.set(token, { account, audience, nbf, exp });
     return account;
   }
 
@@ -171,7 +203,8 @@ export class TokenIssuer {
 
   async #payload(token: string, audience: string): Promise<JWTPayload> {
     try {
-      const { payload } = await jwtVerify(token, this.#publicKey, {
+      const keyOf = ({ kid }: JWSHeaderParameters) => this.#former.find(kid, this.#clock.now())?.publicKey ?? this.#publicKey;
+      const { payload } = await jwtVerify(token, keyOf, {
         algorithms: [ALGORITHM],
         issuer: this.issuer,
         audience,

@@ -10,6 +10,7 @@ import { CAPTURE_DNS_PORT } from "../render/envoy/names.ts";
 import { garrisonCommand } from "./child.ts";
 import type { OptionSpecs, ParsedArguments } from "./command.ts";
 import { chooseProxy, PROXY_OPTION } from "./find-envoy.ts";
+import { KEY_KIND_OPTION, keyKindOf } from "./key-kind.ts";
 import { LOG_OPTION, logLevel, parseHostPort, required } from "./options.ts";
 import { onParentEnd } from "./signals.ts";
 import { WORKLOAD_API_OPTIONS, workloadApi } from "./workload-api-options.ts";
@@ -26,6 +27,7 @@ export const AGENT_OPTIONS = {
     value: "FOLDER",
     doc: "certificates and roots of this folder may be fetched by the proxy: file-cert:CERT~KEY, file-root:CA",
   },
+  "key-kind": KEY_KIND_OPTION,
   "output-certs": {
     type: "value",
     value: "FOLDER",
@@ -99,7 +101,7 @@ function dnsOf(parsed: ParsedArguments, captured: boolean): Pick<AgentOptions, "
 
 type OwnOptions = Pick<
   AgentOptions,
-  "dns" | "health" | "proxy" | "workloadApi" | "sdsFiles" | "outputCertificates" | "renewalSignal" | "command"
+  "dns" | "health" | "keySpec" | "proxy" | "workloadApi" | "sdsFiles" | "outputCertificates" | "renewalSignal" | "command"
 >;
 
 /** What the shared options say. Throws `invalid-argument`, `not-found`. */
@@ -110,6 +112,7 @@ export async function agentFlags(parsed: ParsedArguments, { dnsCapture }: { read
     proxy: await proxyChoice(parsed),
     workloadApi: await workloadApi(parsed),
     sdsFiles: parsed.values("sds-files"),
+    ...keyKindOf(parsed),
     ...healthOf(parsed),
     ...dnsOf(parsed, dnsCapture),
     ...(outputCertificates === undefined ? {} : { outputCertificates }),

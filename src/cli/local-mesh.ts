@@ -4,6 +4,7 @@ import { networkInterfaces } from "node:os";
 import { join } from "node:path";
 import { readControlPlaneFile } from "../server/files.ts";
 import type { WorkloadSummary } from "../server/workloads.ts";
+import type { KeySpec } from "../x509/key-spec.ts";
 import { callAdmin } from "./admin-client.ts";
 import { type Child, startChild, untilReady } from "./child.ts";
 import { runFolderOf } from "./run-folders.ts";
@@ -18,6 +19,9 @@ export interface LocalMeshOptions {
   /** Undefined leaves it to the MeshConfig. */
   readonly trustDomain: string | undefined;
   readonly proxy: "envoy" | "embedded";
+  /** The kinds of keys of authorities and of workloads; P-256 without, or what the environment says. */
+  readonly caKeyKind?: KeySpec;
+  readonly keyKind?: KeySpec;
   /** The application's command for a workload; none for those that somebody else starts. */
   readonly commandOf: (workload: string) => readonly string[];
   readonly environmentOf: (workload: string) => Readonly<Record<string, string>>;
@@ -44,7 +48,7 @@ async function startControlPlane(
   options: LocalMeshOptions,
   logs: string,
 ): Promise<{ readonly child: Child; readonly adminSocket: string }> {
-  const { config, state, listen, trustDomain, onLine } = options;
+  const { config, state, listen, trustDomain, caKeyKind, onLine } = options;
   const args = [
     "serve",
     "--config",
@@ -54,6 +58,7 @@ async function startControlPlane(
     "--listen",
     listen,
     ...(trustDomain === undefined ? [] : ["--trust-domain", trustDomain]),
+    ...(caKeyKind === undefined ? [] : ["--ca-key-kind", caKeyKind]),
   ];
   const child = startChild({ name: "control-plane", args, logFile: join(logs, "control-plane.log"), onLine });
   const adminSocket = await untilReady(child, READY_MS, async () => {
@@ -75,6 +80,7 @@ function startAgent(options: LocalMeshOptions, workload: string, logs: string): 
     options.state,
     "--proxy",
     options.proxy,
+    ...(options.keyKind === undefined ? [] : ["--key-kind", options.keyKind]),
     ...(command.length > 0 ? ["--", ...command] : []),
   ];
   const logFile = join(logs, `${workload.replace("/", ".")}.log`);

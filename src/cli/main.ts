@@ -72,6 +72,10 @@ const COMMANDS: Readonly<Record<string, CommandEntry>> = {
     summary: "make a token for one use, with which a workload on another machine joins",
     load: () => import("./token-join.ts"),
   },
+  "token rotate": {
+    summary: "replace the key that signs service-account tokens",
+    load: () => import("./token-rotate.ts"),
+  },
   "token list": { summary: "list join tokens and what became of them", load: () => import("./token-list.ts") },
   proxy: { summary: "run the embedded proxy (the agent starts it)", load: () => import("./proxy.ts") },
 };

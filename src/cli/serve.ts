@@ -7,6 +7,7 @@ import type { CaOptions } from "../server/open-ca.ts";
 import type { ConfigurationOrigin } from "../server/source.ts";
 import type { Command, ParsedArguments } from "./command.ts";
 import { EXIT } from "./exit.ts";
+import { CA_KEY_KIND_OPTION, caKeyKindOf } from "./key-kind.ts";
 import { createLogger } from "./log.ts";
 import { SETTINGS_OPTIONS, settingsOf } from "./offline-mesh.ts";
 import { jwksAllow, LOG_OPTION, logLevel, parseCount, parseHostPort, required, STATE_OPTION } from "./options.ts";
@@ -36,7 +37,13 @@ function crlFlags(parsed: ParsedArguments): Pick<ControlPlaneOptions, "crlListen
 /** Whose CA signs. Throws `invalid-argument`. */
 function caOptions(parsed: ParsedArguments): CaOptions {
   const [folder, token, upstream] = [parsed.value("ca-folder"), parsed.value("ca-pkcs11"), parsed.value("ca-upstream")];
+  const other = ["ca-folder", "ca-pkcs11", "ca-upstream"].find((name) => parsed.value(name) !== undefined);
+  if (parsed.value("ca-key-kind") !== undefined && other !== undefined)
+    throw new AppError("invalid-argument", `\`--ca-key-kind\` is for keys that are made here, not for the CA of \`--${other}\``, {
+      help: "its keys are made where they are; leave the option out",
+    });
   return {
+    ...caKeyKindOf(parsed),
     ...(folder === undefined ? {} : { folder }),
     ...(token === undefined ? {} : { token: parsePkcs11Uri(token) }),
     ...(upstream === undefined ? {} : { upstream }),
@@ -103,6 +110,7 @@ export const command: Command = {
       value: "FILE",
       doc: "another CA signs: Istio's certificate service or step-ca, as the file says; this control plane decides who gets what, and checks what comes back",
     },
+    "ca-key-kind": CA_KEY_KIND_OPTION,
     "registration-authority": {
       type: "many",
       value: "SPIFFE-ID",

@@ -3,6 +3,7 @@ import { callAdmin } from "./admin-client.ts";
 import type { Command } from "./command.ts";
 import { EXIT } from "./exit.ts";
 import { chooseProxy, PROXY_OPTION } from "./find-envoy.ts";
+import { CA_KEY_KIND_OPTION, KEY_KIND_OPTION, keyKindsOf } from "./key-kind.ts";
 import { type LocalMesh, startLocalMesh } from "./local-mesh.ts";
 import { TRUST_DOMAIN_OPTION } from "./offline-mesh.ts";
 import { existingFolder, required, STATE_OPTION } from "./options.ts";
@@ -37,6 +38,8 @@ export const command: Command = {
     listen: { type: "value", value: "HOST:PORT", doc: "where the control plane serves", default: "127.0.0.1:15012" },
     "trust-domain": TRUST_DOMAIN_OPTION,
     proxy: PROXY_OPTION,
+    "ca-key-kind": CA_KEY_KIND_OPTION,
+    "key-kind": KEY_KIND_OPTION,
     verbose: { type: "flag", doc: "print every log line; without it warnings and errors" },
   },
   examples: ["garrison up examples/photo/mesh", "garrison up my-mesh --proxy embedded --state ~/.garrison"],
@@ -53,6 +56,7 @@ export const command: Command = {
       listen: required(parsed, "listen"),
       trustDomain: parsed.value("trust-domain"),
       proxy: proxy.kind,
+      ...keyKindsOf(parsed),
       commandOf: () => [],
       environmentOf: (): Readonly<Record<string, string>> => (proxy.kind === "envoy" ? { ENVOY_PATH: proxy.path } : {}),
       leaveOut: new Set(),

@@ -9,7 +9,7 @@ import type { MeshRoots, MeshRootsStatus } from "../ca/federation/mesh-roots.ts"
 import { authorityRoutes } from "../ca/http.ts";
 import type { JoinTokens } from "../ca/join-tokens.ts";
 import type { JwtSvidRecord } from "../ca/jwt-svid-record.ts";
-import type { TokenIssuer } from "../ca/service-account-token.ts";
+import type { TokenIssuer, TokenRotation } from "../ca/service-account-token.ts";
 import type { ServingCertificate } from "../ca/serving.ts";
 import type { Clock } from "../core/clock.ts";
 import { AppError } from "../core/error.ts";
@@ -83,6 +83,12 @@ function decodeTokenRequest(body: unknown): TokenRequest {
 }
 
 /** A token for an account that exists; one for another would never be good for anything. */
+function rotateTokenKey({ tokens }: AdminContext, body: unknown): TokenRotation {
+  const { revoke } = (typeof body === "object" && body !== null ? body : {}) as Partial<Record<string, unknown>>;
+  if (typeof revoke !== "boolean") throw new AppError("invalid-argument", "a change of the key of tokens has `revoke`: true or false");
+  return tokens.rotate({ revoke });
+}
+
 async function mintToken({ mesh, tokens }: AdminContext, body: unknown): Promise<{ readonly token: string }> {
   const request = decodeTokenRequest(body);
   const { snapshot } = mesh.current;
@@ -144,6 +150,7 @@ export function adminRoutes(context: AdminContext): AdminRoutes {
     "GET /v1/join-tokens": () => context.joinTokens.list(MAX_JOIN_TOKENS),
     "POST /v1/join-tokens": ({ body }) => makeJoinToken(context, body),
     "POST /v1/tokens": ({ body }) => mintToken(context, body),
+    "POST /v1/tokens/rotate": ({ body }) => rotateTokenKey(context, body),
     ...authorityRoutes(context.authority, context.jwtSvids, context.clock),
     "POST /v1/ca/revoke": context.revoke,
     "POST /v1/ca/rotate": context.rotate,

@@ -5,6 +5,7 @@ import type { CaSource } from "../ca/ca-source.ts";
 import { openTokenCa } from "../ca/pkcs11/token-ca.ts";
 import type { KeyLocation } from "../ca/pkcs11/uri.ts";
 import { AppError } from "../core/error.ts";
+import type { KeySpec } from "../x509/key-spec.ts";
 import { openUpstreamCa } from "./upstream.ts";
 
 export interface CaOptions {
@@ -14,6 +15,8 @@ export interface CaOptions {
   readonly token?: KeyLocation;
   /** The file that says which other CA signs. */
   readonly upstream?: string;
+  /** The kind of keys of authorities that are made here; P-256 without. */
+  readonly keySpec?: KeySpec;
 }
 
 type Base = Omit<AuthorityOptions, "ca" | "caFolder">;
@@ -33,8 +36,13 @@ async function openSource(base: Base, { folder, token, upstream }: CaOptions): P
 export async function openCa(base: Base, options: CaOptions = {}): Promise<Authority> {
   const ca = await openSource(base, options);
   try {
-    const { folder } = options;
-    return openAuthority({ ...base, ...(ca === undefined ? {} : { ca }), ...(folder === undefined ? {} : { caFolder: resolve(folder) }) });
+    const { folder, keySpec } = options;
+    return openAuthority({
+      ...base,
+      keySpec,
+      ...(ca === undefined ? {} : { ca }),
+      ...(folder === undefined ? {} : { caFolder: resolve(folder) }),
+    });
   } catch (error) {
     ca?.close();
     throw error;

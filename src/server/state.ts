@@ -64,7 +64,7 @@ export async function openSharedCa(api: KubernetesApi, { caSecret: secret }: Clu
   ensurePrivateFolder(resolve(state));
   const { trustDomain } = settings;
   const common = { api, logger, clock, secret, ...(signal === undefined ? {} : { signal }) };
-  const opened = await openCaSecret({ ...common, folder, trustDomain });
+  const opened = await openCaSecret({ ...common, folder, trustDomain, keySpec: options.ca?.keySpec });
   return {
     ca: { ca: { folder } },
     openState: ({ authority, jwtKeys }: State) => openSharedState({ ...common, authority, jwtKeys }),

@@ -23,6 +23,13 @@ const PAGE_MS = 180_000;
 
 /** Followed with a real API server, in `test/kube`, and with hosts of a network, in `test/network`. */
 const ELSEWHERE: ReadonlySet<string> = new Set(["README.md", "kubernetes-install.md", "several-clusters.md", "capture-on-a-host.md"]);
+const pages = readdirSync(TASKS).filter((name) => name.endsWith(".md") && !ELSEWHERE.has(name));
+
+/** Fixed ports of the pages and of the example that they run. */
+const PORT = /\b1[78][1-5]\d\d\b/g;
+/** Below what systems take the ports of outgoing connections from. */
+const [LOWEST, HIGHEST] = [19_000, 30_000] as const;
+
 /** Pages that need what no machine has by itself; with every tier required they run all the same. */
 const NEEDS: ReadonlyMap<string, string | false> = new Map([
   [
@@ -30,12 +37,6 @@ const NEEDS: ReadonlyMap<string, string | false> = new Map([
     process.env.GARRISON_REQUIRE !== "all" && SOFTHSM_MODULE === "" ? "there is no SoftHSM (apt-get install softhsm2)" : false,
   ],
 ]);
-const pages = readdirSync(TASKS).filter((name) => name.endsWith(".md") && !ELSEWHERE.has(name));
-
-/** Fixed ports of the pages and of the example that they run. */
-const PORT = /\b1[78][1-5]\d\d\b/g;
-/** Below what systems take the ports of outgoing connections from. */
-const [LOWEST, HIGHEST] = [19_000, 30_000] as const;
 
 async function isFree(port: number): Promise<boolean> {
   const server = createServer();

@@ -6,6 +6,7 @@ import { ensurePrivateFolder, readPrivateFile, replacePrivateFile } from "../../
 import type { Clock } from "../../core/clock.ts";
 import { AppError } from "../../core/error.ts";
 import type { TrustDomain } from "../../identity/trust-domain.ts";
+import type { KeySpec } from "../../x509/key-spec.ts";
 import { type Files, openSharedSecret, type SharedSecret, type SharedSecretOptions } from "./shared-secret.ts";
 
 export interface CaSecretOptions extends Pick<SharedSecretOptions, "api" | "logger" | "secret" | "signal"> {
@@ -13,6 +14,8 @@ export interface CaSecretOptions extends Pick<SharedSecretOptions, "api" | "logg
   /** The private folder for its files. */
   readonly folder: string;
   readonly trustDomain: TrustDomain;
+  /** The kind of the key of a CA that is made; P-256 without. */
+  readonly keySpec?: KeySpec | undefined;
 }
 
 /** Istio's names, and those of a TLS secret. */
@@ -41,11 +44,11 @@ function writeFiles(folder: string, files: Files): void {
 }
 
 /** Puts the files of the Secret into the folder, and keeps them the same while it changes. Throws `permission-denied`, and `invalid-configuration` for a Secret without a CA. */
-export function openCaSecret({ folder, trustDomain, clock, ...shared }: CaSecretOptions): Promise<SharedSecret> {
+export function openCaSecret({ folder, trustDomain, clock, keySpec, ...shared }: CaSecretOptions): Promise<SharedSecret> {
   return openSharedSecret({
     ...shared,
     keys: [...NAMES, LIST],
-    make: () => makeCaFiles({ trustDomain, now: clock.now(), backdateSeconds: BACKDATE_SECONDS }),
+    make: () => makeCaFiles({ trustDomain, now: clock.now(), backdateSeconds: BACKDATE_SECONDS, keySpec }),
     take: (files) => {
       checkFiles(files);
       writeFiles(folder, files);
