@@ -61,7 +61,8 @@ function send(response: ServerResponse, { status, body }: Answer): void {
 
 /** Serves the handlers at the socket (0600). Throws `address-in-use` where another agent does. */
 export async function startAdmin(socket: string, handlers: AdminHandlers): Promise<Server> {
-  const server = createServer({ requestTimeout: REQUEST_TIMEOUT_MS, headersTimeout: REQUEST_TIMEOUT_MS }, (request, response) => {
+  const times = { requestTimeout: REQUEST_TIMEOUT_MS, headersTimeout: REQUEST_TIMEOUT_MS, connectionsCheckingInterval: 1_000 };
+  const server = createServer(times, (request, response) => {
     request.resume();
     answerTo(`${request.method} ${request.url}`, handlers).then(
       (answer) => send(response, answer),

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import { createServer, type IncomingMessage } from "node:http";
-import { type AddressInfo, createServer as createTcp } from "node:net";
+import { type AddressInfo, connect, createServer as createTcp } from "node:net";
 import { describe, type TestContext, test } from "node:test";
 import { Server as GrpcServer, ServerCredentials } from "@grpc/grpc-js";
 import { type AppProbe, parseAppProbes } from "./app-probes.ts";
@@ -40,6 +40,15 @@ const http = (port: number, more: Partial<Extract<AppProbe, { kind: "http" }>> =
   headers: [],
   timeoutSeconds: 1,
   ...more,
+});
+
+test("who never ends a request is sent away soon after its time, and not half a minute later", { timeout: 25_000 }, async (t) => {
+  const server = await startProbeServer({ host: HOST, port: 0, application: HOST, probes: new Map(), isReady: async () => true });
+  t.after(() => server.close());
+  const socket = connect((server.address() as AddressInfo).port, HOST, () => socket.write("GET / HTTP/1.1\r\n"));
+  socket.resume();
+  socket.on("error", () => undefined);
+  await once(socket, "close");
 });
 
 describe("the node's probes of the application", { timeout: 30_000 }, () => {

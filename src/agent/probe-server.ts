@@ -33,7 +33,8 @@ function send(response: ServerResponse, { status, detail }: ProbeResult): void {
 
 /** Anybody may ask: an answer says whether something answers, and nothing of what. Throws `address-in-use`, `unavailable`. */
 export function startProbeServer(options: ProbeServerOptions): Promise<Server> {
-  const limits = { requestTimeout: REQUEST_TIMEOUT_MS, headersTimeout: REQUEST_TIMEOUT_MS, maxHeaderSize: 8192 };
+  const times = { requestTimeout: REQUEST_TIMEOUT_MS, headersTimeout: REQUEST_TIMEOUT_MS, connectionsCheckingInterval: 1_000 };
+  const limits = { ...times, maxHeaderSize: 8192 };
   const server = createServer(limits, (request, response) => {
     request.resume();
     const answer = request.method === "GET" ? answerTo(request.url ?? "", options) : Promise.resolve(NOT_FOUND);

@@ -114,7 +114,14 @@ class CrlHandler {
 export async function serveCrl(options: CrlListenerOptions): Promise<CrlListener> {
   const { host, port } = options.listen;
   const handler = new CrlHandler(options);
-  const limits = { maxHeaderSize: 8_192, requestTimeout: TIMEOUT_MS, headersTimeout: TIMEOUT_MS / 2, keepAliveTimeout: TIMEOUT_MS / 2 };
+  const [half, connectionsCheckingInterval] = [TIMEOUT_MS / 2, 1_000];
+  const limits = {
+    maxHeaderSize: 8_192,
+    requestTimeout: TIMEOUT_MS,
+    headersTimeout: half,
+    keepAliveTimeout: half,
+    connectionsCheckingInterval,
+  };
   const server = createServer(limits, (request, response) => void handler.handle(request, response));
   server.maxConnections = MAX_CONNECTIONS;
   server.setTimeout(TIMEOUT_MS);

@@ -61,14 +61,18 @@ function checkPair({ key, chain }: Pair): void {
 }
 
 function open({ key, chain }: Pair, bundle: BundleEndpointOptions["bundle"]): Server {
-  const options = { key, cert: chain, handshakeTimeout: REQUEST_MS, maxHeaderSize: 8_192 };
+  const times = {
+    handshakeTimeout: REQUEST_MS,
+    requestTimeout: REQUEST_MS,
+    headersTimeout: REQUEST_MS,
+    connectionsCheckingInterval: 1_000,
+  };
+  const options = { key, cert: chain, maxHeaderSize: 8_192, ...times };
   const server = createServer(options, (request, response) => {
     request.resume();
     answer(request, response, bundle);
   });
   server.maxConnections = MAX_CONNECTIONS;
-  server.requestTimeout = REQUEST_MS;
-  server.headersTimeout = REQUEST_MS;
   return server;
 }
 
