@@ -80,8 +80,12 @@ function nameOfDelta(resource: Uint8Array): string {
   return "";
 }
 
+const RETRY_MS = 1_000;
+
 class SimulatedProxy {
-  readonly #stream: ClientHttp2Stream;
+  readonly #identity: ProxyIdentity;
+  readonly #order: Extract<Order, { kind: "connect" }>;
+  #stream: ClientHttp2Stream;
   readonly #variant: Variant;
   readonly #filters: readonly string[];
   readonly #seen = new Set<string>();
@@ -91,14 +95,22 @@ class SimulatedProxy {
   bytes = 0;
   last = 0;
 
-  constructor({ namespace, name, key, chain }: ProxyIdentity, { port, roots, variant }: Extract<Order, { kind: "connect" }>) {
-    this.#variant = variant;
-    const workload = `${namespace}/${name}`;
+  constructor(identity: ProxyIdentity, order: Extract<Order, { kind: "connect" }>) {
+    [this.#identity, this.#order, this.#variant] = [identity, order, order.variant];
+    const workload = `${identity.namespace}/${identity.name}`;
     this.#filters = [
       ...requestAuthenticationFilterNames(workload).map((filter) => filter.name),
       ...customFilterNames(workload, "http").map((filter) => filter.name),
       ...authorizationFilterNames(workload, "http"),
     ];
+    this.#stream = this.#connect();
+  }
+
+  /** Who is sent away before it was served, as one of many that come at one moment, comes back as Envoy does. */
+  #connect(): ClientHttp2Stream {
+    const { namespace, name, key, chain } = this.#identity;
+    const { port, roots, variant } = this.#order;
+    const workload = `${namespace}/${name}`;
     const session = connect(`https://127.0.0.1:${port}`, {
       key,
       cert: chain,
@@ -107,17 +119,24 @@ class SimulatedProxy {
       settings: { initialWindowSize: WINDOW, enablePush: false },
     });
     session.on("connect", () => session.setLocalWindowSize(WINDOW));
-    session.on("error", (error) => console.error(workload, error.message));
+    const failed = ({ message }: Error): void => {
+      if (this.#seen.size > 0) console.error(workload, message);
+    };
+    session.on("error", failed);
+    session.on("close", () => {
+      if (this.#seen.size === 0) setTimeout(() => this.#connect(), RETRY_MS * (0.5 + Math.random()));
+    });
     const method = variant === "delta" ? "DeltaAggregatedResources" : "StreamAggregatedResources";
-    this.#stream = session.request({
+    const stream = session.request({
       ":method": "POST",
       ":path": `/envoy.service.discovery.v3.AggregatedDiscoveryService/${method}`,
       "content-type": "application/grpc",
       te: "trailers",
     });
-    this.#stream.on("data", (chunk: Buffer) => this.#take(chunk));
-    this.#stream.on("trailers", (trailers) => console.error(workload, trailers["grpc-status"], trailers["grpc-message"]));
-    this.#stream.on("error", (error) => console.error(workload, error.message));
+    this.#stream = stream;
+    stream.on("data", (chunk: Buffer) => this.#take(chunk));
+    stream.on("trailers", (trailers) => console.error(workload, trailers["grpc-status"], trailers["grpc-message"]));
+    stream.on("error", failed);
     const node = {
       id: workload,
       cluster: workload,
@@ -128,6 +147,7 @@ class SimulatedProxy {
       },
     };
     this.#ask({ typeUrl: CLUSTER, names: [], node });
+    return stream;
   }
 
   get complete(): boolean {
