@@ -22,7 +22,7 @@ import { openBundleEndpoint } from "./federation.ts";
 import { writeControlPlaneFile } from "./files.ts";
 import { addServices } from "./grpc-services.ts";
 import { jwtRotationRoute } from "./jwt-rotation.ts";
-import { listenTls } from "./listen.ts";
+import { formatHostPort, listenTls } from "./listen.ts";
 import { mtlsRoute } from "./mtls.ts";
 import { NamesService } from "./names/names-service.ts";
 import { openPublishing } from "./publishing.ts";
@@ -144,7 +144,7 @@ export async function startControlPlane(given: ControlPlaneOptions): Promise<Con
     const adminSocket = join(state.folder, "admin.sock");
     const routes = adminRoutes({
       version,
-      listen: () => `${listen.host}:${listen.port}`,
+      listen: () => formatHostPort(listen),
       mesh,
       jwks,
       tokens: state.tokens,
@@ -207,7 +207,7 @@ export async function startControlPlane(given: ControlPlaneOptions): Promise<Con
       adminSocket,
     });
     logger.log("info", "control plane serves", {
-      listen: `${listen.host}:${listen.port}`,
+      listen: formatHostPort(listen),
       identity,
       config: source.name,
       state: state.folder,
