@@ -26,7 +26,7 @@ export interface SettledSettings {
  * The settings to start with: certificates carry the trust domain, so that it is the same until the control plane ends. Throws
  * `invalid-configuration` before there is a CA, where the folder does not tell.
  */
-export async function settleSettings(origin: ConfigurationOrigin, settings: MeshSettings, given: FixedSettings): Promise<SettledSettings> {
+async function settleSettings(origin: ConfigurationOrigin, settings: MeshSettings, given: FixedSettings): Promise<SettledSettings> {
   if (origin.kind !== "folder") return { settings, fixed: { trustDomain: settings.trustDomain, ...given } };
   const first = await readFolder(resolve(origin.folder));
   refuseUnknown(first);
