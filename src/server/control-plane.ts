@@ -23,7 +23,7 @@ import { openBundleEndpoint } from "./federation.ts";
 import { writeControlPlaneFile } from "./files.ts";
 import { addServices } from "./grpc-services.ts";
 import { jwtRotationRoute } from "./jwt-rotation.ts";
-import { listenTls } from "./listen.ts";
+import { formatHostPort, listenTls } from "./listen.ts";
 import { mtlsRoute } from "./mtls.ts";
 import { NamesService } from "./names/names-service.ts";
 import { openPublishing } from "./publishing.ts";
@@ -158,7 +158,7 @@ function routesOf({ options, clock }: Start, parts: Parts): AdminRoutes {
     ...state,
     ...parts,
     version,
-    listen: () => `${listen.host}:${listen.port}`,
+    listen: () => formatHostPort(listen),
     clock,
     revoke: revocationRoute({ authority, accounts: () => snapshot().identities, ads, trust, clock, logger }),
     mtls: mtlsRoute({ mesh, store, clock, connections, others }),
@@ -213,7 +213,7 @@ function announce({ settings, logger }: ControlPlaneOptions, { state, source, li
   const { trustDomain } = settings;
   writeControlPlaneFile(folder, { pid: process.pid, ...listen, identity, trustDomain, rootCertificate: authority.rootsFile, adminSocket });
   logger.log("info", "control plane serves", {
-    listen: `${listen.host}:${listen.port}`,
+    listen: formatHostPort(listen),
     identity,
     config: source.name,
     state: folder,

@@ -8,6 +8,7 @@ import { createServer, type Server } from "node:https";
 import { AppError, type ErrorCode } from "../../core/error.ts";
 import type { Logger } from "../../core/logger.ts";
 import type { RotatingTlsMaterial, TlsMaterial } from "../../rpc/credentials.ts";
+import { formatHostPort } from "../listen.ts";
 import { type AdmissionHandler, readReview, reviewOf } from "./admission-review.ts";
 
 /** By the path that the webhook configuration names; that of another cluster ends in `/cluster/NAME`, as Istio's. */
@@ -125,7 +126,7 @@ function serverWith({ key, chain }: TlsMaterial, { handlers, logger }: WebhookSe
 /** Serves the handlers. Throws `unavailable` where nothing can listen, or there is no certificate yet. */
 export async function serveWebhooks(options: WebhookServerOptions): Promise<WebhookServer> {
   const { listen, material, logger } = options;
-  const where = `${listen.host}:${listen.port}`;
+  const where = formatHostPort(listen);
   if (material.current === undefined) throw new AppError("unavailable", "there is no certificate for the webhooks yet", { where });
   const server = serverWith(material.current, options);
   const unfollow = followMaterial(server, material, logger);
