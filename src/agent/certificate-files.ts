@@ -17,7 +17,7 @@ import {
   renameSync,
   rmSync,
   symlinkSync,
-  writeSync,
+  writeFileSync,
 } from "node:fs";
 import { join, resolve } from "node:path";
 import { AppError } from "../core/error.ts";
@@ -63,7 +63,8 @@ export function openCertificateFolder(folder: string): string {
 function writeSynced(path: string, text: string): void {
   const file = openSync(path, "wx", 0o600);
   try {
-    writeSync(file, text);
+    // All of it: on a disk that is about to be full `write` takes a part, and says so by its count alone.
+    writeFileSync(file, text);
     fsyncSync(file);
   } finally {
     closeSync(file);

@@ -1,5 +1,5 @@
 /** The folder of one agent: its sockets and its proxy's bootstrap. Nobody but its user may enter, which is what guards the sockets. */
-import { chmodSync, closeSync, fsyncSync, lstatSync, mkdirSync, openSync, renameSync, rmSync, writeSync } from "node:fs";
+import { chmodSync, closeSync, fsyncSync, lstatSync, mkdirSync, openSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { createConnection } from "node:net";
 import { join, resolve } from "node:path";
 import { AppError } from "../core/error.ts";
@@ -89,7 +89,8 @@ export function writePrivateFile(path: string, text: string): void {
   rmSync(draft, { force: true });
   const file = openSync(draft, "wx", 0o600);
   try {
-    writeSync(file, text);
+    // All of it: on a disk that is about to be full `write` takes a part, and says so by its count alone.
+    writeFileSync(file, text);
     fsyncSync(file);
   } finally {
     closeSync(file);

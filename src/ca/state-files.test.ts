@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
 import {
   chmodSync,
   existsSync,
@@ -119,5 +120,21 @@ describe("writePrivateFolder()", () => {
     assert.throws(() => writePrivateFolder(path("ca"), { a: "2" }), { code: "already-exists" });
     assert.equal(readPrivateFile(path("ca/a")), "1");
     assert.deepEqual(readdirSync(folder), ["ca"]);
+  });
+});
+
+describe("replacePrivateFile()", () => {
+  /** As on a disk that is about to be full: `write` takes a part at first, and refuses the rest. */
+  const LIMITED = `process.on("SIGXFSZ", () => undefined);
+    const { replacePrivateFile } = await import(process.argv[1]);
+    try { replacePrivateFile(process.argv[2], "x".repeat(100_000)); } catch (error) { console.log(error.code); }`;
+
+  test("keeps the file of before where only a part of the new one can be written", () => {
+    writeFileSync(path("key"), "before", { mode: 0o600 });
+    const module = join(import.meta.dirname, "state-files.ts");
+    const node = [process.execPath, "--input-type=module", "--eval", LIMITED, module, path("key")];
+    const { stdout, stderr } = spawnSync("sh", ["-c", 'ulimit -f 64 && exec "$@"', "sh", ...node], { encoding: "utf8" });
+    assert.equal(stdout, "EFBIG\n", stderr);
+    assert.equal(readFileSync(path("key"), "utf8"), "before");
   });
 });

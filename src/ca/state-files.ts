@@ -12,7 +12,7 @@ import {
   renameSync,
   rmSync,
   type Stats,
-  writeSync,
+  writeFileSync,
 } from "node:fs";
 import { dirname, join } from "node:path";
 import { AppError } from "../core/error.ts";
@@ -88,7 +88,8 @@ function syncFolder(path: string): void {
 function writeNewFile(path: string, text: string): void {
   const file = openSync(path, "wx", 0o600);
   try {
-    writeSync(file, text);
+    // All of it: on a disk that is about to be full `write` takes a part, and says so by its count alone.
+    writeFileSync(file, text);
     fsyncSync(file);
   } finally {
     closeSync(file);

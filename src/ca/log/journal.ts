@@ -63,7 +63,7 @@ class JournalFile {
   constructor(path: string) {
     this.#file = openSync(path, constants.O_RDWR | constants.O_CREAT, 0o600);
     const { size } = fstatSync(this.#file);
-    if (size < RESERVED_BYTES) writeSync(this.#file, Buffer.alloc(RESERVED_BYTES - size), 0, RESERVED_BYTES - size, size);
+    if (size < RESERVED_BYTES) this.#write(Buffer.alloc(RESERVED_BYTES - size), size);
     fsyncSync(this.#file);
   }
 
@@ -72,10 +72,14 @@ class JournalFile {
   }
 
   async append(bytes: Uint8Array): Promise<void> {
-    let at = 0;
-    while (at < bytes.length) at += writeSync(this.#file, bytes, at, bytes.length - at, this.#end + at);
+    this.#write(bytes, this.#end);
     await fdatasyncLater(this.#file);
     this.#end += bytes.length;
+  }
+
+  /** All of it: one call may take a part. */
+  #write(bytes: Uint8Array, begin: number): void {
+    for (let at = 0; at < bytes.length; ) at += writeSync(this.#file, bytes, at, bytes.length - at, begin + at);
   }
 
   /** What it has is not needed any more; the next record is written over it. */

@@ -11,7 +11,7 @@ import {
   renameSync,
   rmdirSync,
   rmSync,
-  writeSync,
+  writeFileSync,
 } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { promisify } from "node:util";
@@ -29,8 +29,7 @@ export class Unsynced {
     mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
     const file = openSync(path, constants.O_WRONLY | constants.O_CREAT | constants.O_TRUNC, 0o600);
     this.#open.push(file);
-    if (typeof bytes === "string") writeSync(file, bytes);
-    else for (let at = 0; at < bytes.length; ) at += writeSync(file, bytes, at);
+    writeFileSync(file, bytes);
     this.#folders.add(dirname(path));
   }
 
@@ -58,6 +57,12 @@ export class Unsynced {
     } finally {
       for (const file of files) closeSync(file);
     }
+  }
+
+  /** Closes the files, of which nobody counts on any. */
+  discard(): void {
+    this.#folders.clear();
+    for (const file of this.#open.splice(0)) closeSync(file);
   }
 
   #take(): readonly number[] {

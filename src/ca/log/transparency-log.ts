@@ -283,9 +283,14 @@ export class TransparencyLog {
   #stage(tree: Tree, full: readonly TileFile[], note: string, archived: boolean): Staged {
     const files = [...full, ...tree.edge()];
     const unsynced = new Unsynced();
-    for (const { path, bytes } of files) unsynced.write(join(this.folder, path), bytes);
-    unsynced.write(join(this.folder, `${CHECKPOINT_FILE}.new`), note);
-    if (archived || full.length > 0) unsynced.write(join(this.folder, ARCHIVE_FOLDER, String(tree.size)), note);
+    try {
+      for (const { path, bytes } of files) unsynced.write(join(this.folder, path), bytes);
+      unsynced.write(join(this.folder, `${CHECKPOINT_FILE}.new`), note);
+      if (archived || full.length > 0) unsynced.write(join(this.folder, ARCHIVE_FOLDER, String(tree.size)), note);
+    } catch (thrown) {
+      unsynced.discard();
+      throw thrown;
+    }
     return { tree, files, unsynced };
   }
 
