@@ -42,6 +42,21 @@ test("certificates that have expired are told no more: they are refused for that
   assert.equal(later.isRevoked("01"), false);
 });
 
+test("certificates that have long expired are forgotten with the next that is revoked here or elsewhere, so that a long run does not gather them", (t) => {
+  const revocations = new Revocations(join(tempFolder(t), "revocations.sqlite"), NOW);
+  t.after(() => revocations.close());
+  const known = () => ["01", "02", "03", "04"].filter((serial) => revocations.isRevoked(serial));
+  revocations.revoke([certificate("01"), certificate("02", NOW + 3 * DAY)], "unspecified", NOW);
+  revocations.revoke([certificate("03", NOW + 9 * DAY)], "unspecified", NOW + 2 * DAY);
+  assert.deepEqual(known(), ["01", "02", "03"]);
+  const [other] = revocations.certificates(NOW + 8 * DAY);
+  assert.ok(other);
+  revocations.adopt([{ ...other, serial: "04" }], [], NOW + 2 * DAY + 1);
+  assert.deepEqual(known(), ["02", "03", "04"]);
+  revocations.revoke([], "unspecified", NOW + 5 * DAY);
+  assert.deepEqual(known(), ["03", "04"]);
+});
+
 test("a blocked identity gets nothing until it is unblocked, a blocked key never", (t) => {
   const revocations = new Revocations(join(tempFolder(t), "revocations.sqlite"), NOW);
   t.after(() => revocations.close());

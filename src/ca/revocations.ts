@@ -40,6 +40,8 @@ const SCHEMA = `
 const LATER_TABLES = `
   CREATE TABLE IF NOT EXISTS last (at INTEGER PRIMARY KEY) STRICT;
   CREATE TABLE IF NOT EXISTS kept_lists (authority TEXT PRIMARY KEY, pem TEXT NOT NULL, not_after INTEGER NOT NULL, kept INTEGER NOT NULL) STRICT;`;
+/** What has expired for so long is refused for that by every clock. */
+const FORGET_AFTER_MS = 86_400_000;
 /** Of issuers that were replaced one after the other. */
 const MAX_KEPT_LISTS = 8;
 
@@ -165,12 +167,15 @@ export class Revocations {
     // Never the same twice: another revocation is told apart from the one before.
     const last = added.length === 0 ? this.#last : Math.max(now, this.#last + 1);
     const newBlock = block === undefined || this.#blocks.has(`${block.kind} ${block.value}`) ? undefined : { ...block, since: now, reason };
+    const expired = this.#expired(now);
     this.#write(() => {
+      this.#forget(expired);
       for (const record of added) this.#insert(record);
       if (added.length > 0) this.#insertLast(last);
       if (newBlock !== undefined) this.#insertBlock(newBlock);
     });
     this.#last = last;
+    for (const { serial } of expired) this.#certificates.delete(serial);
     for (const record of added) this.#certificates.set(record.serial, record);
     if (newBlock !== undefined) this.#blocks.set(`${newBlock.kind} ${newBlock.value}`, newBlock);
     this.#changed();
@@ -178,20 +183,32 @@ export class Revocations {
   }
 
   /** Takes in what another replica revoked, with its own times and reasons; what is known stays as it is. Throws `unavailable`. */
-  adopt(certificates: readonly RevokedRecord[], blocks: readonly Block[]): void {
+  adopt(certificates: readonly RevokedRecord[], blocks: readonly Block[], now: number): void {
     const added = certificates.filter(({ serial }) => !this.#certificates.has(serial));
     const newBlocks = blocks.filter(({ kind, value }) => !this.#blocks.has(`${kind} ${value}`));
     if (added.length === 0 && newBlocks.length === 0) return;
     const last = added.length === 0 ? this.#last : Math.max(this.#last + 1, ...added.map(({ revokedAt }) => revokedAt));
+    const expired = this.#expired(now);
     this.#write(() => {
+      this.#forget(expired);
       for (const record of added) this.#insert(record);
       if (added.length > 0) this.#insertLast(last);
       for (const block of newBlocks) this.#insertBlock(block);
     });
     this.#last = last;
+    for (const { serial } of expired) this.#certificates.delete(serial);
     for (const record of added) this.#certificates.set(record.serial, record);
     for (const block of newBlocks) this.#blocks.set(`${block.kind} ${block.value}`, block);
     this.#changed();
+  }
+
+  #expired(now: number): readonly RevokedRecord[] {
+    return [...this.#certificates.values()].filter(({ notAfter }) => notAfter < now - FORGET_AFTER_MS);
+  }
+
+  #forget(expired: readonly RevokedRecord[]): void {
+    const forget = this.#database.prepare("DELETE FROM certificates WHERE serial = ?");
+    for (const { serial } of expired) forget.run(serial);
   }
 
   #insert({ serial, identity, sha256, notAfter, revokedAt, reason }: RevokedRecord): void {

@@ -13,8 +13,8 @@ const WEB = "spiffe://cluster.local/ns/photo/sa/web";
 const EMPTY = '{"certificates":[],"blocks":[]}';
 
 /** A replica with its own record; time goes on with each question. */
-function replica(t: TestContext) {
-  let now = Date.UTC(2026, 0, 2);
+function replica(t: TestContext, aheadMs = 0) {
+  let now = Date.UTC(2026, 0, 2) + aheadMs;
   const clock = { now: () => (now += 1000) };
   const authority = openAuthority({ stateFolder: tempFolder(t), trustDomain: DEFAULT_TRUST_DOMAIN, clock, logger: silentLogger });
   t.after(() => authority.close());
@@ -23,7 +23,10 @@ function replica(t: TestContext) {
     const csr = buildCsr(generateKey(), WEB);
     return authority.issue({ csr, identity: parseSpiffeId(WEB), ttlSeconds: 3600, caller: "test" });
   };
-  return { authority, shared, issue, clock };
+  const pass = (milliseconds: number) => {
+    now += milliseconds;
+  };
+  return { authority, shared, issue, clock, pass };
 }
 
 /** Lets replicas take and add to one document until nobody wants another. */
@@ -72,6 +75,20 @@ test("an identity that one sets free is free at the other, and may be revoked ag
   revoke(b.authority, { kind: "identity", value: "photo/web", reason: "unspecified" }, b.clock.now() + 3_600_000);
   settle(document, b.shared, a.shared);
   assert.equal(a.authority.revocations.blocks.length, 1);
+});
+
+test("what has expired by one replica's clock and not by another's is not taken out and put back without end", async (t) => {
+  const [a, b] = [replica(t, 300_000), replica(t)];
+  const { serial } = await a.issue();
+  a.authority.ledger.flush();
+  revoke(a.authority, { kind: "serial", value: serial, reason: "keyCompromise" }, a.clock.now());
+  const document = settle(EMPTY, a.shared, b.shared);
+  // An hour's life, of which the one that is behind has minutes left.
+  for (const each of [a, b]) each.pass(3_700_000);
+  assert.equal(a.authority.revocations.certificates(a.clock.now()).length, 0);
+  assert.equal(settle(document, a.shared, b.shared), document);
+  for (const each of [a, b]) each.pass(7_200_000);
+  assert.equal(settle(document, a.shared, b.shared), EMPTY);
 });
 
 test("a replica that comes later knows what was revoked before it serves", async (t) => {

@@ -11,6 +11,9 @@ interface SharedBlock extends Block {
   readonly freed?: number;
 }
 
+/** What one replica takes out as expired another would put back for as long. */
+const CLOCKS_DIFFER_MS = 3_600_000;
+
 interface Document {
   readonly certificates: readonly RevokedRecord[];
   readonly blocks: readonly SharedBlock[];
@@ -95,6 +98,7 @@ export class SharedRevocations {
     revocations.adopt(
       certificates.filter(({ notAfter }) => notAfter >= now),
       valid,
+      now,
     );
     for (const block of added) revoke(this.#authority, block, now);
     for (const block of blocks) {
@@ -121,9 +125,9 @@ export class SharedRevocations {
       all.set(nameOf(block), later(all.get(nameOf(block)), block));
     const known = new Set(certificates.map(({ serial }) => serial));
     return {
-      // In the document's own order, what has expired left out.
+      // In the document's own order, what has long expired left out: by the clock of a replica that is behind it may be good still.
       certificates: [...certificates, ...[...records.values()].filter(({ serial }) => !known.has(serial))].filter(
-        ({ notAfter }) => notAfter >= now,
+        ({ notAfter }) => notAfter >= now - CLOCKS_DIFFER_MS,
       ),
       blocks: [...all.values()],
     };
