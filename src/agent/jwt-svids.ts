@@ -39,6 +39,7 @@ export class JwtSvids {
   #bundle: JwtBundle | undefined;
   /** Key sets of other trust domains, by name. */
   #others: ReadonlyMap<string, string> = new Map();
+  /** Asked for or pushed last, in milliseconds. */
   #bundleAt = 0;
   #refreshing: Promise<JwtBundle> | undefined;
   #cancelRefresh = () => {};
@@ -142,6 +143,7 @@ export class JwtSvids {
   async #download(): Promise<JwtBundle> {
     const { call, logger } = this.#options;
     this.#cancelRefresh();
+    this.#bundleAt = this.#options.clock.now();
     try {
       return this.#take(await call(GET_JWT_BUNDLE, undefined));
     } catch (thrown) {
