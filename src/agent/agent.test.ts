@@ -1,5 +1,7 @@
 import assert from "node:assert/strict";
+import { once } from "node:events";
 import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { type AddressInfo, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, it } from "node:test";
@@ -107,6 +109,19 @@ describe("an agent", () => {
     assert.ok(Date.parse(certificate.nextAttempt ?? "") < Date.parse(certificate.notAfter ?? ""));
     assert.ok((memory.agent ?? 0) > 1_000_000);
     assert.ok((memory.proxy ?? 0) > 1_000_000);
+  });
+
+  it("that cannot answer the node's probes leaves nothing running: its folder is free for the next", async () => {
+    const taken = createServer();
+    taken.listen(0, "127.0.0.1");
+    await once(taken, "listening");
+    const { port } = taken.address() as AddressInfo;
+    const health = { host: "127.0.0.1", port, probes: new Map() };
+    await assert.rejects(start({ proxy: embedded(), health }), { code: "address-in-use" });
+    taken.close();
+    assert.ok(logger.messages.includes("info: agent stopped"));
+    await start({ proxy: embedded(), health });
+    await ready();
   });
 
   it("gives its embedded proxy a bootstrap for its own eyes", async () => {

@@ -154,10 +154,14 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     await agent.serve(adminSocket);
     await agent.answerProbes();
   } catch (error) {
-    sds.close();
-    files?.close();
-    services?.close();
-    names?.close();
+    if (agent === undefined) {
+      sds.close();
+      files?.close();
+      services?.close();
+      names?.close();
+    }
+    // By then it may ask for certificates and run a proxy.
+    await agent?.stop();
     throw error;
   }
   logger.log("info", "agent started", {
