@@ -197,6 +197,19 @@ test("a connection on which no byte came was not decided, and is no record", () 
   assert.deepEqual(read(silent), { kind: "nothing" });
 });
 
+test("where the server speaks first, the end of an allowed connection is its record", () => {
+  const at = (name: string) => ({ ...(golden(name) as Golden), log: "inbound_9090/server-first" });
+  assert.partialDeepStrictEqual(read(at("tcp-allow-rule-end")), {
+    kind: "record",
+    record: { effect: "allow", origin: "photo-ns/frontend[0]", service: "photo-ns/me@inbound_9090" },
+  });
+  assert.partialDeepStrictEqual(read(at("tcp-deny-rule")), { record: { effect: "deny" } });
+  const silent = changed("tcp-allow-rule-end", { metadata: {} }, { connectionProperties: {} });
+  assert.partialDeepStrictEqual(read({ ...silent, log: "inbound_9090/server-first" }), {
+    record: { effect: "refused", origin: "", detail: "it left when the server had spoken, before it said anything" },
+  });
+});
+
 test("a policy name that is not ours is kept as it is", () => {
   const foreign = changed("tcp-deny-rule", { connectionTerminationDetails: "rbac_access_denied_matched_policy[by hand]" });
   assert.partialDeepStrictEqual(read(foreign), { record: { effect: "deny", origin: "by hand" } });

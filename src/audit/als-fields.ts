@@ -10,7 +10,7 @@ export interface EntrySource {
   readonly workload: string;
   /** The workload's own SPIFFE ID: it is the caller of what goes out. */
   readonly identity: string;
-  /** `LISTENER`, or `LISTENER/refused`, `/own-tls`, `/outside`. */
+  /** `LISTENER`, or `LISTENER/refused`, `/own-tls`, `/server-first`, `/outside`. */
   readonly log: string;
   /** `NAMESPACE/NAME` of the service that an inbound listener of a workload serves, or its port in the one that all its ports share; or empty. */
   readonly serviceOf: (workload: string, listener: string, port: number) => string;
@@ -20,6 +20,9 @@ export const REFUSED = "/refused";
 
 /** Of a gateway: clients that are not of the mesh, whatever their certificates say. */
 export const OUTSIDE = "/outside";
+
+/** Of a protocol that begins with the server: its connections have one entry, at their end. */
+export const SERVER_FIRST = "/server-first";
 
 /** Of the application's own TLS: nobody's certificate was seen. */
 export const OWN_TLS = "/own-tls";

@@ -20,6 +20,7 @@
  * |                       |         | never asked (no byte came)| type `TcpConnectionEnd`, neither of these                            |
  * | `LISTENER/own-tls`    | TCP     | as above; other TLS than  |                                                                      |
  * |                       |         | the mesh's, not read      |                                                                      |
+ * | `LISTENER/server-first` | TCP   | as above, at its end      | no `TcpUpstreamConnected`: nothing is decided when it connects       |
  * | `LISTENER/refused`    | TCP     | TLS handshake failed      | `downstream_transport_failure_reason`                                |
  * | (inbound)             |         | no chain (not mutual TLS) | response flag `no_route_found`                                       |
  * | `LISTENER/refused`    | HTTP or | the server was not the    | `upstream_transport_failure_reason`                                  |
@@ -88,6 +89,11 @@ export function httpLog(listener: string): AccessLog {
 /** Of the application's own TLS, which a PERMISSIVE port of TCP passes on. */
 export function ownTlsLogName(listener: string): string {
   return `${listener}/own-tls`;
+}
+
+/** Where the application is connected to before the client's first byte is decided on. */
+export function serverFirstLogName(listener: string): string {
+  return `${listener}/server-first`;
 }
 
 /** Every inbound TCP connection whose handshake succeeded. */
