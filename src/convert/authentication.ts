@@ -1,6 +1,6 @@
 /** Policies and MeshPolicies -> PeerAuthentications, and where they have origins RequestAuthentications with their DENY. */
 import type { Place } from "../core/diagnostic.ts";
-import { quote, type Report } from "../policy/decode/report.ts";
+import { quote } from "../policy/decode/report.ts";
 import type { Selector } from "../policy/model.ts";
 import type { OldObjects } from "./decode.ts";
 import type { AuthenticationPolicy, Located, Target } from "./old-objects.ts";
