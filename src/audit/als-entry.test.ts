@@ -31,7 +31,7 @@ function read({ log, kind, entry }: Golden): EntryMeaning {
 const HTTP = { protocol: "http", service: "photo-ns/me@inbound_8080", port: 8080, method: "GET", path: "/photos", status: 200 } as const;
 const TCP = { protocol: "tcp", service: "photo-ns/me@inbound_9090", port: 9090, method: "", path: "", status: 0 } as const;
 /** Mutual TLS, as Envoy settles it with itself. */
-const TLS = "TLSv1.3 TLS_AES_256_GCM_SHA384";
+const TLS = "TLSv1.3 TLS_AES_256_GCM_SHA384 X25519MLKEM768";
 const ALLOWED = {
   tls: TLS,
   caller: `${ID}/photo-frontend`,

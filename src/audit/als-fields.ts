@@ -1,5 +1,6 @@
 /** What both kinds of entries of Envoy's access logs have in common, and by what their logs are named. */
 import type { Duration, Timestamp } from "@bufbuild/protobuf/wkt";
+import { TLS_GROUP_TAG } from "../compile/mesh-alpn.ts";
 import type { Address } from "../gen/envoy/config/core/v3/address_pb.js";
 import type { AccessLogCommon } from "../gen/envoy/data/accesslog/v3/accesslog_pb.js";
 import { formatTls } from "./envoy-tls.ts";
@@ -74,7 +75,7 @@ export function base(common: AccessLogCommon, { workload }: EntrySource) {
     sourceIp: socketOf(common.downstreamDirectRemoteAddress).ip,
     port: portOf(common),
     durationMicros: toMicros(common.duration),
-    tls: formatTls(common.tlsProperties),
+    tls: formatTls(common.tlsProperties, common.customTags[TLS_GROUP_TAG]),
   } as const;
 }
 

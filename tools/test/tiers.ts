@@ -119,7 +119,8 @@ export const TIERS: readonly Tier[] = [
     patterns: ["test/network/**/*.test.ts"],
     concurrency: 1,
     available: network,
-    howToGet: "run as root, with `npm run setup:envoy` and the packages nftables, iproute2, bind9-dnsutils, redis-server, postgresql and mariadb-server",
+    howToGet:
+      "run as root, with `npm run setup:envoy` and the packages nftables, iproute2, bind9-dnsutils, redis-server, postgresql and mariadb-server",
     required: { GARRISON_REQUIRE_ENVOY: "1" },
   },
   {

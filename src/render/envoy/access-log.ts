@@ -30,6 +30,8 @@
  * certificates is taken for a caller's.
  */
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
+import { BinaryWriter, WireType } from "@bufbuild/protobuf/wire";
+import { TLS_GROUP_TAG } from "../../compile/mesh-alpn.ts";
 import {
   type AccessLog,
   type AccessLogFilter,
@@ -43,18 +45,32 @@ import {
   HttpGrpcAccessLogConfigSchema,
   TcpGrpcAccessLogConfigSchema,
 } from "../../gen/envoy/extensions/access_loggers/grpc/v3/als_pb.js";
+import { CustomTagSchema } from "../../gen/envoy/type/tracing/v3/custom_tag_pb.js";
 import { duration, namedConfig } from "./any.ts";
 import { XDS_CLUSTER } from "./names.ts";
 
 /** Envoy's entries name a few methods only: `PURGE` and `PROPFIND` are told by the header alone. */
 const METHOD = ":method";
 
+/**
+ * The group of the key exchange, of which the entry's own fields say nothing. `CustomTag.value` (6), a format string, is a field that Envoy
+ * has (1.39 and later, with this operator) and the generated messages lack.
+ */
+function keyExchange() {
+  const tag = create(CustomTagSchema, { tag: TLS_GROUP_TAG });
+  tag.$unknown = [{ no: 6, wireType: WireType.LengthDelimited, data: new BinaryWriter().string("%DOWNSTREAM_TLS_GROUP%").finish() }];
+  return tag;
+}
+
 /** Seconds until a record leaves the proxy. */
 const FLUSH_INTERVAL = 0.1;
 
 function common(logName: string): { readonly commonConfig: MessageInitShape<typeof CommonGrpcAccessLogConfigSchema> } {
   const grpcService = { targetSpecifier: { case: "envoyGrpc", value: { clusterName: XDS_CLUSTER } } } as const;
-  return { commonConfig: { logName, transportApiVersion: ApiVersion.V3, bufferFlushInterval: duration(FLUSH_INTERVAL), grpcService } };
+  const customTags = [keyExchange()];
+  return {
+    commonConfig: { logName, transportApiVersion: ApiVersion.V3, bufferFlushInterval: duration(FLUSH_INTERVAL), grpcService, customTags },
+  };
 }
 
 function httpEntries(logName: string) {
