@@ -209,9 +209,10 @@ async function startDuties(
 /** Tells the machine's other processes and the log. */
 function announce({ settings, logger }: ControlPlaneOptions, { state, source, listen }: Parts, adminSocket: string): void {
   const identity = formatSpiffeId(servingIdentity(settings.trustDomain));
-  const { folder, authority } = state;
+  const { folder, records, authority } = state;
   const { trustDomain } = settings;
-  writeControlPlaneFile(folder, { pid: process.pid, ...listen, identity, trustDomain, rootCertificate: authority.rootsFile, adminSocket });
+  const own = { identity, trustDomain, rootCertificate: authority.rootsFile, adminSocket };
+  writeControlPlaneFile(folder, { pid: process.pid, ...listen, ...own, ...(records === folder ? {} : { records }) });
   logger.log("info", "control plane serves", {
     listen: formatHostPort(listen),
     identity,
