@@ -116,6 +116,20 @@ test("the autoscaler knows which of them there is", () => {
   }
 });
 
+test("metrics are served where the values say so, to whom they say, and nowhere without", () => {
+  const render = (values: JsonObject) => renderChart("garrison", "garrison-system", [values]).objects;
+  assert.doesNotMatch(JSON.stringify(render({})), /15014|metrics-listen|prometheus/);
+  const objects = render({ metrics: { enabled: true } });
+  const policy = objects.find(({ kind }) => kind === "NetworkPolicy") as unknown as {
+    readonly spec: { readonly ingress: readonly unknown[] };
+  };
+  assert.deepEqual(policy.spec.ingress[1], {
+    from: [{ namespaceSelector: { matchLabels: { "kubernetes.io/metadata.name": "monitoring" } } }],
+    ports: [{ protocol: "TCP", port: 15014 }],
+  });
+  assert.ok(argumentsOf({ metrics: { enabled: true } }).includes("--metrics-listen=0.0.0.0:15014"));
+});
+
 test("injected pods have the control plane's image and its Secrets, unless another image is named", () => {
   const of = (values: JsonObject) => argumentsOf(values).filter((option) => /^--inject-(image|pull)/.test(option));
   assert.deepEqual(of({ image: "a/b:1", imagePullSecrets: [{ name: "registry" }] }), [
