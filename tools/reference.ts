@@ -1,5 +1,5 @@
 /**
- * Writes `docs/reference/` from the code: commands, diagnostics, attributes, kinds.
+ * Writes `docs/reference/` from the code: commands, diagnostics, attributes, kinds, metrics.
  *
  *     npm run reference
  */

@@ -31,7 +31,7 @@ function read({ log, kind, entry }: Golden): EntryMeaning {
 const HTTP = { protocol: "http", service: "photo-ns/me@inbound_8080", port: 8080, method: "GET", path: "/photos", status: 200 } as const;
 const TCP = { protocol: "tcp", service: "photo-ns/me@inbound_9090", port: 9090, method: "", path: "", status: 0 } as const;
 /** Mutual TLS, as Envoy settles it with itself. */
-const TLS = "TLSv1.3 TLS_AES_256_GCM_SHA384";
+const TLS = "TLSv1.3 TLS_AES_256_GCM_SHA384 X25519MLKEM768";
 const ALLOWED = {
   tls: TLS,
   caller: `${ID}/photo-frontend`,
@@ -195,6 +195,19 @@ test("a request that came before the policy did is refused", () => {
 test("a connection on which no byte came was not decided, and is no record", () => {
   const silent = changed("tcp-allow-application-down", {}, { connectionProperties: {} });
   assert.deepEqual(read(silent), { kind: "nothing" });
+});
+
+test("where the server speaks first, the end of an allowed connection is its record", () => {
+  const at = (name: string) => ({ ...(golden(name) as Golden), log: "inbound_9090/server-first" });
+  assert.partialDeepStrictEqual(read(at("tcp-allow-rule-end")), {
+    kind: "record",
+    record: { effect: "allow", origin: "photo-ns/frontend[0]", service: "photo-ns/me@inbound_9090" },
+  });
+  assert.partialDeepStrictEqual(read(at("tcp-deny-rule")), { record: { effect: "deny" } });
+  const silent = changed("tcp-allow-rule-end", { metadata: {} }, { connectionProperties: {} });
+  assert.partialDeepStrictEqual(read({ ...silent, log: "inbound_9090/server-first" }), {
+    record: { effect: "refused", origin: "", detail: "it left when the server had spoken, before it said anything" },
+  });
 });
 
 test("a policy name that is not ours is kept as it is", () => {

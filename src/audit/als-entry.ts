@@ -20,6 +20,7 @@ import {
   portOf,
   presentedUri,
   REFUSED,
+  SERVER_FIRST,
   serviceOfCluster,
 } from "./als-fields.ts";
 import { auditOf, dryRunOf, HTTP_RBAC, httpVerdict, TCP_RBAC, tcpVerdict } from "./als-verdict.ts";
@@ -70,6 +71,9 @@ function inboundHttp(entry: HTTPAccessLogEntry, common: AccessLogCommon, from: E
   };
 }
 
+/** A peer that has read what the server says first, and was never decided on. */
+const GREETED = { effect: "refused", origin: "", detail: "it left when the server had spoken, before it said anything" } as const;
+
 /** An allowed connection has two entries, when the application is connected to and at its end; every other has one. */
 function inboundTcp({ connectionProperties }: TCPAccessLogEntry, common: AccessLogCommon, from: EntrySource): EntryMeaning {
   const verdict = tcpVerdict(common, from);
@@ -77,18 +81,19 @@ function inboundTcp({ connectionProperties }: TCPAccessLogEntry, common: AccessL
   const bytesSent = Number(connectionProperties?.sentBytes ?? 0n);
   const { streamId, accessLogType, upstreamLocalAddress } = common;
   const opened = accessLogType === AccessLogType.TcpUpstreamConnected;
+  const serverFirst = from.log.endsWith(SERVER_FIRST);
   if (verdict.effect === "allow" && !opened) {
-    if (upstreamLocalAddress !== undefined) {
+    if (upstreamLocalAddress !== undefined && !serverFirst) {
       const { workload, durationMicros } = base(common, from);
       return { kind: "end", end: { workload, connection: streamId, bytesReceived, bytesSent, durationMicros } };
     }
     // Filters of a connection are asked with its first byte: without one, nothing was decided.
-    if (bytesReceived === 0) return NOTHING;
+    if (bytesReceived === 0 && !serverFirst) return NOTHING;
   }
   const record: NewAuditRecord = {
     ...base(common, from),
     ...NO_REQUEST,
-    ...verdict,
+    ...(serverFirst && bytesReceived === 0 && verdict.effect === "allow" ? GREETED : verdict),
     ...dryRunOf(common, TCP_RBAC, verdict),
     bytesReceived,
     bytesSent,

@@ -1,5 +1,6 @@
 /** What both kinds of entries of Envoy's access logs have in common, and by what their logs are named. */
 import type { Duration, Timestamp } from "@bufbuild/protobuf/wkt";
+import { TLS_GROUP_TAG } from "../compile/mesh-alpn.ts";
 import type { Address } from "../gen/envoy/config/core/v3/address_pb.js";
 import type { AccessLogCommon } from "../gen/envoy/data/accesslog/v3/accesslog_pb.js";
 import { formatTls } from "./envoy-tls.ts";
@@ -10,7 +11,7 @@ export interface EntrySource {
   readonly workload: string;
   /** The workload's own SPIFFE ID: it is the caller of what goes out. */
   readonly identity: string;
-  /** `LISTENER`, or `LISTENER/refused`, `/own-tls`, `/outside`. */
+  /** `LISTENER`, or `LISTENER/refused`, `/own-tls`, `/server-first`, `/outside`. */
   readonly log: string;
   /** `NAMESPACE/NAME` of the service that an inbound listener of a workload serves, or its port in the one that all its ports share; or empty. */
   readonly serviceOf: (workload: string, listener: string, port: number) => string;
@@ -20,6 +21,9 @@ export const REFUSED = "/refused";
 
 /** Of a gateway: clients that are not of the mesh, whatever their certificates say. */
 export const OUTSIDE = "/outside";
+
+/** Of a protocol that begins with the server: its connections have one entry, at their end. */
+export const SERVER_FIRST = "/server-first";
 
 /** Of the application's own TLS: nobody's certificate was seen. */
 export const OWN_TLS = "/own-tls";
@@ -71,7 +75,7 @@ export function base(common: AccessLogCommon, { workload }: EntrySource) {
     sourceIp: socketOf(common.downstreamDirectRemoteAddress).ip,
     port: portOf(common),
     durationMicros: toMicros(common.duration),
-    tls: formatTls(common.tlsProperties),
+    tls: formatTls(common.tlsProperties, common.customTags[TLS_GROUP_TAG]),
   } as const;
 }
 

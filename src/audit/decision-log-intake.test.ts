@@ -32,7 +32,7 @@ const DECISION = {
   effect: "allow",
   origin: "photo-ns/backend[0]",
   durationUs: 1500n,
-  tls: "TLSv1.3 TLS_AES_128_GCM_SHA256",
+  tls: "TLSv1.3 TLS_AES_128_GCM_SHA256 X25519MLKEM768",
 } as const satisfies MessageInitShape<typeof DecisionRecordSchema>;
 
 type Report = ClientDuplexStream<ReportRequest, ReportResponse>;

@@ -15,8 +15,8 @@ import {
 
 /** `NAMESPACE/POLICY[RULE]`, `default`, `no-policy` or `revoked`. */
 const ORIGIN = /^(?:default|no-policy|revoked|[a-z0-9.-]+\/[a-z0-9.-]+\[\d+\])$/;
-/** A version and a suite. */
-const TLS = /^TLSv1\.[23] TLS_[A-Z0-9_]{1,80}$/;
+/** A version and a suite, and the group of the key exchange where it is known. */
+const TLS = /^TLSv1\.[23] TLS_[A-Z0-9_]{1,80}(?: [A-Za-z0-9-]{1,32})?$/;
 const OBJECT_NAME = /^[a-z0-9.-]+\/[a-z0-9.-]+$/;
 
 /** A decision has an origin, and a refusal has none. */

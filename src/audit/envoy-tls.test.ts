@@ -14,6 +14,13 @@ const HANDSHAKES: readonly (readonly [said: MessageInitShape<typeof TLSPropertie
   [undefined, ""],
 ];
 
+test("the group of the key exchange is told where Envoy has one", () => {
+  const tls = create(TLSPropertiesSchema, { tlsVersion: Version.TLSv1_3, tlsCipherSuite: 0x1302 });
+  assert.equal(formatTls(tls, "X25519MLKEM768"), "TLSv1.3 TLS_AES_256_GCM_SHA384 X25519MLKEM768");
+  assert.equal(formatTls(tls, "-"), "TLSv1.3 TLS_AES_256_GCM_SHA384");
+  assert.equal(formatTls(undefined, "X25519"), "");
+});
+
 for (const [said, kept] of HANDSHAKES) {
   test(`a handshake of ${JSON.stringify(said)} is kept as "${kept}"`, () => {
     assert.equal(formatTls(said === undefined ? undefined : create(TLSPropertiesSchema, said)), kept);

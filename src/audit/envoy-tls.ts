@@ -19,10 +19,14 @@ const SUITES: ReadonlyMap<number, string> = new Map([
   [0xcca9, "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256"],
 ]);
 
-/** `VERSION SUITE`; empty where there was no handshake, or none that ended well. A suite without a name is its number. */
-export function formatTls(tls: TLSProperties | undefined): string {
+/** What Envoy says where there is nothing to say. */
+const NONE = "-";
+
+/** `VERSION SUITE GROUP`; empty where there was no handshake, or none that ended well. A suite without a name is its number; the group is left out where it is not told. */
+export function formatTls(tls: TLSProperties | undefined, group = ""): string {
   const version = tls === undefined ? undefined : VERSIONS[tls.tlsVersion];
   const suite = tls?.tlsCipherSuite;
   if (version === undefined || suite === undefined) return "";
-  return `${version} ${SUITES.get(suite) ?? `TLS_0x${suite.toString(16).padStart(4, "0")}`}`;
+  const name = SUITES.get(suite) ?? `TLS_0x${suite.toString(16).padStart(4, "0")}`;
+  return [version, name, ...(group === "" || group === NONE ? [] : [group])].join(" ");
 }

@@ -43,7 +43,7 @@ export interface AuditRecord {
   readonly dryRun: "allow" | "deny" | "";
   /** By which rule, as `origin` has it. */
   readonly dryRunOrigin: string;
-  /** What the handshake settled, version and suite by their names at IANA: `TLSv1.3 TLS_AES_128_GCM_SHA256`. Empty for plaintext, and where it failed. */
+  /** What the handshake settled, version and suite by their names at IANA and the group of the key exchange: `TLSv1.3 TLS_AES_128_GCM_SHA256 X25519MLKEM768`. Empty for plaintext, and where it failed. */
   readonly tls: string;
 }
 

@@ -192,7 +192,7 @@ export class AuditStore {
   /** How many records may stay: where they take too many bytes, as many as would take those allowed. */
   #maxKept(): number {
     if (this.#maxBytes === Number.POSITIVE_INFINITY) return this.#maxRecords;
-    const bytes = Number(this.#pages.get()?.value);
+    const { bytes } = this;
     if (bytes <= this.#maxBytes) return this.#maxRecords;
     const held = this.#last - this.#first + 1;
     return Math.min(this.#maxRecords, Math.floor((held * this.#maxBytes) / bytes));
@@ -264,7 +264,17 @@ export class AuditStore {
   }
 
   stats(): AuditStats {
-    return { records: this.#last - this.#first + 1, appended: this.#appended, dropped: this.#dropped };
+    return {
+      records: this.#last - this.#first + 1,
+
+      appended: this.#appended,
+      dropped: this.#dropped,
+    };
+  }
+
+  /** What the records take of the disk. Throws once it is closed. */
+  get bytes(): number {
+    return Number(this.#pages.get()?.value);
   }
 
   /** Writes what waits and ends every follower. */

@@ -31,6 +31,8 @@ import { ensurePrivateFolder, replacePrivateFile } from "./state-files.ts";
 export interface AuthorityOptions {
   /** Made with mode 0700 where there is none. */
   readonly stateFolder: string;
+  /** Of what the CA has done, with no key but the log's: made as the state folder, which it is without. */
+  readonly recordsFolder?: string;
   readonly trustDomain: TrustDomain;
   readonly clock: Clock;
   readonly logger: Logger;
@@ -111,7 +113,6 @@ function signingOf(certification: Certification): Signing {
 function openSource(options: AuthorityOptions, folder: string): CaSource {
   const { clock, logger, caFolder, trustDomain, ca, keySpec } = options;
   if (caFolder === undefined && ca === undefined) return new OwnCa({ folder, trustDomain, clock, logger, keySpec });
-  ensurePrivateFolder(folder);
   return ca ?? new PluggedCa({ folder: caFolder ?? "", clock, logger });
 }
 
@@ -136,14 +137,16 @@ export class Authority {
   /** `openAuthority` makes it. */
   constructor(options: AuthorityOptions) {
     const { stateFolder, trustDomain, clock, logger } = options;
-    const folder = join(stateFolder, "ca");
+    const own = join(stateFolder, "ca");
+    const folder = join(options.recordsFolder ?? stateFolder, "ca");
+    ensurePrivateFolder(folder);
     this.trustDomain = trustDomain;
     this.#clock = clock;
     this.#logger = logger;
     this.#crl = options.crlUrl === undefined ? {} : { crlUrl: options.crlUrl };
-    this.#source = openSource(options, folder);
+    this.#source = openSource(options, own);
     this.#isOwn = this.#source.name === "own";
-    this.rootsFile = join(this.#isOwn ? folder : stateFolder, "root-cert.pem");
+    this.rootsFile = join(this.#isOwn ? own : stateFolder, "root-cert.pem");
     this.#signing = signingOf(this.#source.current);
     this.#source.follow((current) => this.#replace(current));
     let ledger: Ledger | undefined;
@@ -151,7 +154,7 @@ export class Authority {
     try {
       ledger = new Ledger(join(folder, "ledger.sqlite"), (entries) => this.log.append(entries.map(encodeEntry)));
       this.ledger = ledger;
-      // After the ledger, by whose lock the state folder is this process's alone.
+      // After the ledger, by whose lock the folder is this process's alone.
       revocations = new Revocations(join(folder, "revocations.sqlite"), clock.now());
       this.revocations = revocations;
       this.lists = new AuthorityLists({ revocations, ledger, signing: () => this.#signing, replaced: !this.#isOwn, clock });
@@ -325,7 +328,7 @@ export class Authority {
  * others may use the folder, `invalid-configuration` when its files do not fit together.
  */
 export function openAuthority(options: AuthorityOptions): Authority {
-  ensurePrivateFolder(options.stateFolder);
+  for (const folder of [options.stateFolder, options.recordsFolder]) if (folder !== undefined) ensurePrivateFolder(folder);
   const authority = new Authority(options);
   const { interrupted } = authority.ledger;
   if (interrupted > 0) options.logger.log("warn", "the last run ended while it was signing", { certificates: interrupted });

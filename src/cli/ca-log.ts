@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { type NoteVerifier, parseVerifier } from "../ca/log/note.ts";
 import { VERIFIER_FILE } from "../ca/log/transparency-log.ts";
 import { AppError } from "../core/error.ts";
+import { recordsFolder } from "../server/files.ts";
 import type { OptionSpec, ParsedArguments } from "./command.ts";
 import { required } from "./options.ts";
 
@@ -24,8 +25,9 @@ export function readTextFile(path: string): string {
   return readFileSync(path, "utf8");
 }
 
+/** Of the records of a state folder, or of such a folder itself. */
 export function caFolder(parsed: ParsedArguments): string {
-  return join(required(parsed, "state"), "ca");
+  return join(recordsFolder(required(parsed, "state")), "ca");
 }
 
 /** Throws `not-found` where there is no log, `invalid-argument` for a text that is no verifier. */

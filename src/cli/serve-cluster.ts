@@ -30,6 +30,11 @@ export const CLUSTER_PLACE_OPTIONS = {
     value: "NAMESPACE/NAME",
     doc: "the Secret with the CA that all replicas share, as `cacerts`; it is made where there is none",
   },
+  records: {
+    type: "value",
+    value: "FOLDER",
+    doc: "with --ca-secret: keep the ledger and the log of certificates and the record of decisions there, on a disk that outlives the pod, and no key but the log's; without, they are in the state folder",
+  },
   "replica-address": {
     type: "value",
     value: "IP",
@@ -71,6 +76,7 @@ function objectName(option: string, text: string): ClusterPlace["service"] {
 const OF_CLUSTERS = [
   "webhooks",
   "ca-secret",
+  "records",
   "citadel",
   "remote-clusters",
   "remote-control-plane",
@@ -99,10 +105,21 @@ export function clusterPlace(parsed: ParsedArguments, config: ConfigurationOrigi
     caSecret: caSecret === undefined ? undefined : objectName("ca-secret", caSecret),
     citadel: citadelNamespaces(parsed.values("citadel")),
     name: clusterName(required(parsed, "cluster")),
+    ...recordsOf(parsed),
     ...replicaAddressOf(parsed),
     ...otherClusters(parsed),
     ...injectionOf(parsed),
   };
+}
+
+/** Throws `invalid-argument`. */
+function recordsOf(parsed: ParsedArguments): Pick<ClusterPlace, "records"> {
+  const records = parsed.value("records");
+  if (records === undefined) return {};
+  if (parsed.value("ca-secret") !== undefined) return { records };
+  throw new AppError("invalid-argument", "`--records` is for a control plane whose CA is a Secret", {
+    help: "name that by --ca-secret NAMESPACE/NAME; without, the state folder has the CA's keys and its records, and both must be kept",
+  });
 }
 
 /** Throws `invalid-argument`. */

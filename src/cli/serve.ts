@@ -27,9 +27,10 @@ function crlUrl(text: string): string {
 }
 
 /** The flags of the list of revoked certificates. */
-function crlFlags(parsed: ParsedArguments): Pick<ControlPlaneOptions, "crlListen" | "crlUrl"> {
-  const [listen, url] = [parsed.value("crl-listen"), parsed.value("crl-url")];
+function plainFlags(parsed: ParsedArguments): Pick<ControlPlaneOptions, "crlListen" | "crlUrl" | "metricsListen"> {
+  const [listen, url, metrics] = [parsed.value("crl-listen"), parsed.value("crl-url"), parsed.value("metrics-listen")];
   return {
+    ...(metrics === undefined ? {} : { metricsListen: parseHostPort(metrics) }),
     ...(listen === undefined ? {} : { crlListen: parseHostPort(listen) }),
     ...(url === undefined ? {} : { crlUrl: crlUrl(url) }),
   };
@@ -144,6 +145,11 @@ export const command: Command = {
       value: "HOST:PORT",
       doc: "serve the signed lists of revoked certificates there, by plain HTTP: /KEY-ID.crl of each authority, /ca.crl of the one that signs",
     },
+    "metrics-listen": {
+      type: "value",
+      value: "HOST:PORT",
+      doc: "serve numbers for Prometheus there, by plain HTTP, at /metrics: no names and no secrets, for whoever reaches it",
+    },
     "crl-url": {
       type: "value",
       value: "URL",
@@ -195,7 +201,7 @@ export const command: Command = {
       ...settingsOf(parsed),
       version: version(),
       ...(issuersFile === undefined ? {} : { issuersFile }),
-      ...crlFlags(parsed),
+      ...plainFlags(parsed),
       ca: caOptions(parsed),
       ...federationOptions(parsed),
       ...recordLimit(parsed),

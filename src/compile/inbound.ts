@@ -28,6 +28,10 @@ function servicesAt(served: readonly ServedPort[], port: number): readonly strin
   return [...new Set(served.filter(({ workloadPort }) => workloadPort === port).map(({ service }) => service.key))];
 }
 
+function firstSpeaker(served: readonly ServedPort[], port: number, said = false): Pick<InboundListener, "serverFirst"> {
+  return said || served.some((one) => one.workloadPort === port && one.port.serverFirst === true) ? { serverFirst: true } : {};
+}
+
 function isLoopback(address: string): boolean {
   return address === "127.0.0.1" || address === "::1";
 }
@@ -45,6 +49,7 @@ function derivedListeners(snapshot: MeshSnapshot, workload: Workload, served: re
     port: workloadPort,
     protocol: port.protocol,
     mtls: effectiveMtls(snapshot, workload, workloadPort),
+    ...firstSpeaker(served, workloadPort),
     endpoint: { kind: "tcp", host: workload.captured ? workload.address : "127.0.0.1", port: workloadPort },
     services: servicesAt(served, workloadPort),
   }));
@@ -62,16 +67,16 @@ function missingListeners(workload: Workload, served: readonly ServedPort[], lis
     }));
 }
 
-/** A captured workload's proxy is Envoy, which decides a connection by its first byte, and connects to nobody before. */
-function silentPorts({ captured }: Workload, served: readonly ServedPort[]): readonly Diagnostic[] {
-  if (!captured) return [];
+/** A captured workload's proxy is Envoy, which tells TLS from plaintext by what a client sends first. */
+function silentPorts(snapshot: MeshSnapshot, workload: Workload, served: readonly ServedPort[]): readonly Diagnostic[] {
+  if (!workload.captured) return [];
   return served
-    .filter(({ port }) => port.serverFirst === true)
+    .filter(({ port, workloadPort }) => port.serverFirst === true && effectiveMtls(snapshot, workload, workloadPort) === "PERMISSIVE")
     .map(({ service, port }) => ({
       code: "GAR0233",
-      message: `port ${port.port} of service \`${service.key}\` is MySQL's, whose server speaks first: at a captured workload Envoy waits for the client's first byte, which never comes`,
+      message: `at port ${port.port} of service \`${service.key}\` the server speaks first: while it is PERMISSIVE, Envoy waits for a client's first byte to tell TLS from plaintext, and plaintext never begins`,
       place: port.place,
-      help: "run the workload behind the embedded proxy, not captured; or take the port out of the mesh (`excludeInboundPorts`, and mode DISABLE for it)",
+      help: "clients of the mesh are served; for others too, name the port in `portLevelMtls` of a PeerAuthentication with mode DISABLE, or with STRICT to refuse them at once",
     }));
 }
 
@@ -92,7 +97,7 @@ export function compileInbound(
   const ingress = sidecarOf(snapshot, workload)?.ingress ?? [];
   if (ingress.length === 0) {
     const listeners = derivedListeners(snapshot, workload, served);
-    return { listeners, diagnostics: [...missingListeners(workload, served, listeners), ...silentPorts(workload, served)] };
+    return { listeners, diagnostics: [...missingListeners(workload, served, listeners), ...silentPorts(snapshot, workload, served)] };
   }
   const declared = ingress.map(({ port, bind, defaultEndpoint, place }) => ({
     place,
@@ -102,10 +107,14 @@ export function compileInbound(
       port: port.number,
       protocol: port.protocol,
       mtls: effectiveMtls(snapshot, workload, port.number),
+      ...firstSpeaker(served, port.number, port.serverFirst),
       endpoint: ownEndpoint(workload, defaultEndpoint),
       services: servicesAt(served, port.number),
     },
   }));
   const { listeners, diagnostics } = firstOfEachName(declared);
-  return { listeners, diagnostics: [...diagnostics, ...missingListeners(workload, served, listeners), ...silentPorts(workload, served)] };
+  return {
+    listeners,
+    diagnostics: [...diagnostics, ...missingListeners(workload, served, listeners), ...silentPorts(snapshot, workload, served)],
+  };
 }

@@ -17,3 +17,6 @@ export const OWN_TLS_PASSED = "TLS that is not the mesh's, passed on as it is";
 export function isOfMesh(offered: readonly string[]): boolean {
   return MESH_ALPN.some((name) => offered.includes(name));
 }
+
+/** The tag of Envoy's records that has the group of the key exchange, by its name in IANA's registry "TLS Supported Groups". */
+export const TLS_GROUP_TAG = "tls_group";

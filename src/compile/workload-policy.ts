@@ -76,6 +76,8 @@ export interface InboundListener {
   readonly port: number;
   readonly protocol: Protocol;
   readonly mtls: EffectiveMtls;
+  /** The protocol begins with the server: what waits for a client's first byte would wait for ever. */
+  readonly serverFirst?: true;
   /** Where the application listens. */
   readonly endpoint: Endpoint;
   /** `NAMESPACE/NAME` of the services that lead here; for the record. */

@@ -57,7 +57,7 @@ export const DIAGNOSTICS = {
   GAR0230: { severity: "warning", title: "a setting is for captured workloads alone" },
   GAR0231: { severity: "error", title: "a workload cannot be captured" },
   GAR0232: { severity: "error", title: "two services have one address" },
-  GAR0233: { severity: "warning", title: "a connection never begins" },
+  GAR0233: { severity: "warning", title: "a plaintext connection never begins" },
   GAR0301: { severity: "warning", title: "routes are not reached" },
   GAR0320: { severity: "error", title: "roots of the mesh cannot be used" },
   GAR0321: { severity: "warning", title: "a root of the mesh verifies nobody" },

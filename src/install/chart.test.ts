@@ -89,6 +89,47 @@ function argumentsOf(values: JsonObject): readonly string[] {
   return spec.template.spec.containers[0].args;
 }
 
+test("what control planes have done is on volumes that outlive their pods where the values say so, and their keys are not", () => {
+  const spec = (values: JsonObject) => {
+    const { objects } = renderChart("garrison", "garrison-system", [values]);
+    const [found, ...others] = objects.filter(({ kind }) => kind === "Deployment" || kind === "StatefulSet");
+    assert.deepEqual([others, objects.find(({ kind }) => kind === "HorizontalPodAutoscaler")?.spec], [[], undefined]);
+    return found as unknown as { readonly kind: string; readonly spec: JsonObject };
+  };
+  const [kept, gone] = [spec({ persistence: { enabled: true, size: "8Gi" } }), spec({})];
+  assert.deepEqual([kept.kind, gone.kind, gone.spec.volumeClaimTemplates], ["StatefulSet", "Deployment", undefined]);
+  const [claim] = kept.spec.volumeClaimTemplates as unknown as readonly [{ readonly spec: JsonObject }];
+  assert.deepEqual(claim.spec, { accessModes: ["ReadWriteOnce"], resources: { requests: { storage: "8Gi" } } });
+  const pod = (kept.spec.template as unknown as { readonly spec: JsonObject }).spec;
+  assert.match(JSON.stringify(pod.containers), /"--records=\/var\/lib\/garrison-records\/records"/);
+  assert.match(JSON.stringify(pod.volumes), /"name":"state","emptyDir":\{"medium":"Memory"/);
+  assert.doesNotMatch(JSON.stringify(gone.spec), /records/);
+});
+
+test("the autoscaler knows which of them there is", () => {
+  for (const [enabled, kind] of [
+    [true, "StatefulSet"],
+    [false, "Deployment"],
+  ] as const) {
+    const { objects } = renderChart("garrison", "garrison-system", [{ autoscaling: { enabled: true }, persistence: { enabled } }]);
+    assert.partialDeepStrictEqual(objects.find((each) => each.kind === "HorizontalPodAutoscaler")?.spec, { scaleTargetRef: { kind } });
+  }
+});
+
+test("metrics are served where the values say so, to whom they say, and nowhere without", () => {
+  const render = (values: JsonObject) => renderChart("garrison", "garrison-system", [values]).objects;
+  assert.doesNotMatch(JSON.stringify(render({})), /15014|metrics-listen|prometheus/);
+  const objects = render({ metrics: { enabled: true } });
+  const policy = objects.find(({ kind }) => kind === "NetworkPolicy") as unknown as {
+    readonly spec: { readonly ingress: readonly unknown[] };
+  };
+  assert.deepEqual(policy.spec.ingress[1], {
+    from: [{ namespaceSelector: { matchLabels: { "kubernetes.io/metadata.name": "monitoring" } } }],
+    ports: [{ protocol: "TCP", port: 15014 }],
+  });
+  assert.ok(argumentsOf({ metrics: { enabled: true } }).includes("--metrics-listen=0.0.0.0:15014"));
+});
+
 test("injected pods have the control plane's image and its Secrets, unless another image is named", () => {
   const of = (values: JsonObject) => argumentsOf(values).filter((option) => /^--inject-(image|pull)/.test(option));
   assert.deepEqual(of({ image: "a/b:1", imagePullSecrets: [{ name: "registry" }] }), [

@@ -24,6 +24,8 @@ const CLUSTER_ROLE = kind("rbac.authorization.k8s.io/v1", "ClusterRole", "cluste
 const CLUSTER_ROLE_BINDING = kind("rbac.authorization.k8s.io/v1", "ClusterRoleBinding", "clusterrolebindings", false);
 export const SECRET = kind("v1", "Secret", "secrets");
 export const DEPLOYMENT = kind("apps/v1", "Deployment", "deployments");
+/** Where the control planes' records outlive their pods. */
+export const STATEFUL_SET = kind("apps/v1", "StatefulSet", "statefulsets");
 export const WEBHOOK_KINDS = [
   kind("admissionregistration.k8s.io/v1", "ValidatingWebhookConfiguration", "validatingwebhookconfigurations", false),
   kind("admissionregistration.k8s.io/v1", "MutatingWebhookConfiguration", "mutatingwebhookconfigurations", false),
@@ -47,6 +49,7 @@ export const INSTALLED_KINDS: readonly InstalledKind[] = [
   kind("policy/v1", "PodDisruptionBudget", "poddisruptionbudgets"),
   kind("v1", "Service", "services"),
   DEPLOYMENT,
+  STATEFUL_SET,
   kind("autoscaling/v2", "HorizontalPodAutoscaler", "horizontalpodautoscalers"),
   kind("v1", "ConfigMap", "configmaps"),
   ...WEBHOOK_KINDS,

@@ -2,7 +2,7 @@
 import type { KubernetesApi } from "../sources/kubernetes/api.ts";
 import { readLive, refusal } from "./apply.ts";
 import type { Manifest } from "./chart.ts";
-import { DEPLOYMENT, nameOf, WEBHOOK_KINDS } from "./kinds.ts";
+import { DEPLOYMENT, type InstalledKind, nameOf, STATEFUL_SET, WEBHOOK_KINDS } from "./kinds.ts";
 import { count, list, plain, text } from "./plain.ts";
 import type { Missing } from "./wait.ts";
 
@@ -27,10 +27,12 @@ async function podTroubles(api: KubernetesApi, namespace: string): Promise<reado
   });
 }
 
-/** What the Deployment still lacks: all of its pods of the newest form, available. */
-export async function deploymentMissing(api: KubernetesApi, namespace: string): Promise<Missing> {
-  const name: Manifest = { apiVersion: DEPLOYMENT.apiVersion, kind: DEPLOYMENT.kind, metadata: { name: "garrison", namespace } };
-  const live = await readLive(api, name);
+/** What the Deployment or StatefulSet still lacks: all of its pods of the newest form, available. */
+export async function controlPlanesMissing(api: KubernetesApi, namespace: string): Promise<Missing> {
+  const named = ({ apiVersion, kind }: InstalledKind): Manifest => ({ apiVersion, kind, metadata: { name: "garrison", namespace } });
+  const stateful = await readLive(api, named(STATEFUL_SET));
+  const name = named(stateful === undefined ? DEPLOYMENT : STATEFUL_SET);
+  const live = stateful ?? (await readLive(api, name));
   if (live === undefined) return `there is no ${nameOf(name)}`;
   const { replicas: wanted } = plain(live.spec);
   const { observedGeneration, updatedReplicas, availableReplicas } = plain(live.status);
@@ -59,7 +61,7 @@ export async function webhookBundles(api: KubernetesApi): Promise<ReadonlyMap<st
 
 /** What an installation still lacks before it serves. */
 export async function installationMissing(api: KubernetesApi, namespace: string): Promise<Missing> {
-  const missing = await deploymentMissing(api, namespace);
+  const missing = await controlPlanesMissing(api, namespace);
   if (missing !== undefined) return missing;
   const bundles = await webhookBundles(api);
   if (bundles.size === 0) return "there are no webhooks";

@@ -83,11 +83,17 @@ describe("meshMTLS", () => {
 });
 
 describe("a handshake", () => {
-  test("is by X25519MLKEM768 where the peer has it, and by a classical group where it has not", async () => {
+  test("is by X25519MLKEM768 where the peer has it, and by a classical group where it has not, and the record has it", async () => {
     await apply({});
     assert.match(await shake(), /^TLSv1\.3 \S+ X25519MLKEM768$/);
     assert.match(await shake({ ecdhCurve: "X25519" }), /^TLSv1\.3 \S+ X25519$/);
     assert.match(await shake({ ecdhCurve: "P-256" }), /^TLSv1\.3 \S+ prime256v1$/);
+    assert.match(await shake({ ecdhCurve: "P-256", maxVersion: "TLSv1.2" }), /^TLSv1\.2 \S+ prime256v1$/);
+    await scene.setup.keeper.next(() => true, 4);
+    assert.deepEqual(
+      scene.setup.keeper.records.map(({ tls = "" }) => tls.replace(/ \S+ /, " ")),
+      ["TLSv1.3 X25519MLKEM768", "TLSv1.3 X25519", "TLSv1.3 P-256", "TLSv1.2 P-256"],
+    );
   });
 
   test("below TLS 1.2, or without authenticated encryption, is refused", async () => {

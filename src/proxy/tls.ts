@@ -4,6 +4,7 @@ import { type SecureContextOptions, TLSSocket } from "node:tls";
 import { DEFAULT_MESH_TLS, type MeshTls } from "../policy/mesh-config.ts";
 import type { Protocol } from "../policy/model.ts";
 import type { TlsMaterial } from "../rpc/credentials.ts";
+import { keyExchangeGroup } from "./key-exchange.ts";
 
 /** TLS 1.3's suites, which no setting changes; all with authenticated encryption and forward secrecy. */
 const SUITES_1_3 = ["TLS_AES_128_GCM_SHA256", "TLS_AES_256_GCM_SHA384"];
@@ -34,11 +35,11 @@ export function chooseAlpn(protocol: Protocol, offered: readonly string[]): stri
   return SERVER_ALPN_HTTP.find((name) => offered.includes(name));
 }
 
-/** What the handshake settled, as version and suite by their names at IANA; empty for plaintext. Node does not tell a server the group of the key exchange. */
+/** What the handshake settled, as version and suite by their names at IANA, and the group of the key exchange; empty for plaintext. */
 export function negotiatedTls(socket: Socket): string {
   if (!(socket instanceof TLSSocket)) return "";
   const { standardName } = socket.getCipher();
-  return `${socket.getProtocol() ?? "TLS"} ${standardName}`;
+  return `${socket.getProtocol() ?? "TLS"} ${standardName} ${keyExchangeGroup(socket)}`.trimEnd();
 }
 
 /** The HTTP version that an ALPN name stands for; undefined: the first bytes tell. */

@@ -37,6 +37,8 @@ export interface ControlPlaneOptions extends FederationConfig {
   readonly trustedNodeAccounts?: readonly string[];
   /** Where the signed list of revoked certificates is served by HTTP; nowhere without. */
   readonly crlListen?: { readonly host: string; readonly port: number };
+  /** Where metrics are served by HTTP; nowhere without. */
+  readonly metricsListen?: { readonly host: string; readonly port: number };
   /** The address of that list as verifiers reach it. */
   readonly crlUrl?: string;
   /** How many bytes the record of decisions may take; 5 million records without. */

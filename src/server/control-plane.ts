@@ -12,7 +12,7 @@ import type { AdminRoutes } from "./admin.ts";
 import { serveAdmin } from "./admin.ts";
 import { adminRoutes } from "./admin-routes.ts";
 import { followerAdmission } from "./admission.ts";
-import { clusterStatuses } from "./cluster/cluster-status.ts";
+import { type ClusterStatus, clusterStatuses } from "./cluster/cluster-status.ts";
 import { type ClusterDuties, startClusterDuties } from "./cluster/duties.ts";
 import { DEFAULT_CLUSTER_NAME, serviceNames } from "./cluster/place.ts";
 import { newReplica } from "./cluster/replica.ts";
@@ -24,6 +24,7 @@ import { writeControlPlaneFile } from "./files.ts";
 import { addServices } from "./grpc-services.ts";
 import { jwtRotationRoute } from "./jwt-rotation.ts";
 import { formatHostPort, listenTls } from "./listen.ts";
+import { serveMetrics } from "./metrics/listener.ts";
 import { mtlsRoute } from "./mtls.ts";
 import { NamesService } from "./names/names-service.ts";
 import { openPublishing } from "./publishing.ts";
@@ -104,20 +105,22 @@ type OpenedMesh = Awaited<ReturnType<typeof openMesh>>;
 
 /** The one port of agents and proxies. */
 async function serveProxies(start: Start, { state, serving }: Authorities, opening: OpenedMesh, opened: AsyncDisposableStack) {
-  const { options, clock } = start;
+  const { options, clock, metrics } = start;
   const { logger } = options;
   const { mesh, source, registrations, federation, meshRoots, replica } = opening;
   const admission = { snapshot: () => mesh.current.snapshot, trust: () => state.authority.trust, clock };
   const publishing = openPublishing(mesh, admission, logger);
   const server = opened.adopt(new Server(ADS_SERVER_OPTIONS), stopServer);
   const ads = opened.adopt(publishing, (each) => each.close());
+  ads.onEvent((event) => metrics.xds(event));
+  mesh.onChange(() => metrics.published());
   const registration = registrations.serve({ mesh, admission, cluster: source.cluster, replica, clock });
   const trust = opened.adopt(openTrust({ ...state, admission, federation, meshRoots, mesh, logger }), (each) => each.close());
   const tableOf = (workload: string) => mesh.current.namesOf(workload);
   const admit = followerAdmission(admission);
   const names = opened.adopt(new NamesService({ tableOf, admit, clock, logger }), (each) => each.close());
   mesh.onChange(() => names.publish());
-  addServices(server, options, { state, mesh, ads, admission, source, registration, trust, names });
+  addServices(server, options, { state, mesh, ads, admission, source, registration, trust, names, metrics });
   const port = opened.adopt(await listenTls(server, { listen: options.listen, material: serving.material }), (each) => each.close());
   trust.onWithdrawal(() => port.drain(DRAIN_MS));
   return { ads, trust, listen: { host: options.listen.host, port: port.port } };
@@ -145,9 +148,13 @@ interface Parts extends Authorities, OpenedMesh, Proxies, Awaited<ReturnType<typ
   readonly duties: () => ClusterDuties | undefined;
 }
 
+function clustersOf({ source, duties }: Parts): readonly ClusterStatus[] {
+  return clusterStatuses(source.clusters(), (name) => duties()?.remoteProblems(name) ?? []);
+}
+
 function routesOf({ options, clock }: Start, parts: Parts): AdminRoutes {
   const { settings, logger, version } = options;
-  const { state, serving, mesh, ads, trust, listen, meshRoots, source, duties } = parts;
+  const { state, serving, mesh, ads, trust, listen, meshRoots, duties } = parts;
   const { authority, store } = state;
   const connections = () => ads.connections();
   const { material } = serving;
@@ -166,7 +173,7 @@ function routesOf({ options, clock }: Start, parts: Parts): AdminRoutes {
     rotate: rotationRoute({ authority, serving, trust, meshRoots, connections, snapshot, clock, logger }),
     jwtSvids: state.jwtRecord,
     connections,
-    clusters: () => clusterStatuses(source.clusters(), (name) => duties()?.remoteProblems(name) ?? []),
+    clusters: () => clustersOf(parts),
     audit: auditHandler(store, { clock }),
   });
 }
@@ -181,9 +188,30 @@ async function serveOperators(start: Start, parts: Parts, opened: AsyncDisposabl
   return socket;
 }
 
+/** The numbers that Prometheus reads, where it is wanted. */
+async function serveNumbers({ options, clock, metrics }: Start, parts: Parts, opened: AsyncDisposableStack): Promise<void> {
+  const { metricsListen: listen, version, logger } = options;
+  const { state, serving, mesh, ads, trust, source, federation, meshRoots } = parts;
+  if (listen === undefined) return;
+  const sources = {
+    version,
+    clock,
+    authority: state.authority,
+    serving,
+    mesh,
+    store: state.store,
+    connections: () => ads.connections(),
+    followers: () => trust.service.followers.length,
+    clusters: () => clustersOf(parts),
+    watches: () => source.cluster?.source.watches() ?? [],
+    domains: () => [...(federation?.statuses ?? []), ...meshRoots.statuses],
+  };
+  opened.adopt(await serveMetrics({ listen, metrics, sources, clock, logger }), (each) => each.close());
+}
+
 /** Last, as by its webhooks a kubelet knows that all is served. */
 async function startDuties(
-  { options, clock, place }: Start,
+  { options, clock, place, metrics }: Start,
   parts: Parts,
   opened: AsyncDisposableStack,
 ): Promise<ClusterDuties | undefined> {
@@ -201,6 +229,7 @@ async function startDuties(
     ads,
     clock,
     logger: options.logger,
+    metrics,
     registrationAuthorities: options.registrationAuthorities ?? [],
   });
   return opened.adopt(duties, (each) => each.close());
@@ -209,9 +238,10 @@ async function startDuties(
 /** Tells the machine's other processes and the log. */
 function announce({ settings, logger }: ControlPlaneOptions, { state, source, listen }: Parts, adminSocket: string): void {
   const identity = formatSpiffeId(servingIdentity(settings.trustDomain));
-  const { folder, authority } = state;
+  const { folder, records, authority } = state;
   const { trustDomain } = settings;
-  writeControlPlaneFile(folder, { pid: process.pid, ...listen, identity, trustDomain, rootCertificate: authority.rootsFile, adminSocket });
+  const own = { identity, trustDomain, rootCertificate: authority.rootsFile, adminSocket };
+  writeControlPlaneFile(folder, { pid: process.pid, ...listen, ...own, ...(records === folder ? {} : { records }) });
   logger.log("info", "control plane serves", {
     listen: formatHostPort(listen),
     identity,
@@ -229,6 +259,7 @@ async function openAll(start: Start, opened: AsyncDisposableStack): Promise<Pick
   let duties: ClusterDuties | undefined;
   const parts: Parts = { ...authorities, ...mesh, ...proxies, ...outside, duties: () => duties };
   const adminSocket = await serveOperators(start, parts, opened);
+  await serveNumbers(start, parts, opened);
   duties = await startDuties(start, parts, opened);
   announce(start.options, parts, adminSocket);
   return { listen: proxies.listen, adminSocket };

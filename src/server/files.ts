@@ -13,6 +13,8 @@ export interface ControlPlaneFile {
   readonly trustDomain: string;
   readonly rootCertificate: string;
   readonly adminSocket: string;
+  /** The folder of its records, where that is not the state folder. */
+  readonly records?: string;
 }
 
 const FILE = "control-plane.json";
@@ -28,7 +30,9 @@ function isControlPlaneFile(value: unknown): value is ControlPlaneFile {
   if (typeof value !== "object" || value === null) return false;
   const fields = value as Readonly<Record<string, unknown>>;
   const texts = ["host", "identity", "trustDomain", "rootCertificate", "adminSocket"].every((name) => typeof fields[name] === "string");
-  return texts && typeof fields.port === "number" && typeof fields.pid === "number";
+  return (
+    texts && ["undefined", "string"].includes(typeof fields.records) && typeof fields.port === "number" && typeof fields.pid === "number"
+  );
 }
 
 function parseFile(text: string): unknown {
@@ -37,6 +41,11 @@ function parseFile(text: string): unknown {
   } catch {
     return undefined;
   }
+}
+
+/** Where a state folder's control plane has its records, also while it does not run: the folder itself, unless it said otherwise. Throws `invalid-configuration` for a file that is damaged. */
+export function recordsFolder(folder: string): string {
+  return existsSync(join(folder, FILE)) ? (readControlPlaneFile(folder).records ?? folder) : folder;
 }
 
 /** Finds the control plane of a state folder. Throws `unavailable` where there is none, `invalid-configuration` for a file that is damaged. */

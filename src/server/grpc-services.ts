@@ -15,6 +15,7 @@ import { replicaService } from "./cluster/replicas.ts";
 import type { ControlPlaneOptions } from "./control-plane-options.ts";
 import { addIdentityServices } from "./identity-services.ts";
 import type { MeshState } from "./mesh-state.ts";
+import type { Metrics } from "./metrics/metrics.ts";
 import { evidenceSince } from "./mtls.ts";
 import type { NamesService } from "./names/names-service.ts";
 import type { RegistrationService } from "./registration/service.ts";
@@ -32,6 +33,7 @@ export interface ServedParts {
   readonly registration: RegistrationService;
   readonly trust: Trust;
   readonly names: NamesService;
+  readonly metrics: Metrics;
 }
 
 /** Adds them all, before the port is bound. */
@@ -67,6 +69,7 @@ export function addServices(server: Server, options: ControlPlaneOptions, parts:
     mesh,
     registration,
     trust,
+    metrics: parts.metrics,
     clock,
     logger,
   });

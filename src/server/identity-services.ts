@@ -23,6 +23,8 @@ import { queuedService, throttledBusy } from "../rpc/queued-service.ts";
 import { serviceDefinition } from "../rpc/service.ts";
 import type { AdmissionOptions } from "./admission.ts";
 import type { MeshState } from "./mesh-state.ts";
+import { countedService } from "./metrics/counted.ts";
+import type { Metrics } from "./metrics/metrics.ts";
 import { describeGroup } from "./registration/describe-group.ts";
 import type { RegistrationService } from "./registration/service.ts";
 import { workloadDirectory } from "./workload-directory.ts";
@@ -46,6 +48,7 @@ export interface IdentityServicesOptions {
   readonly mesh: MeshState;
   readonly registration: RegistrationService;
   readonly trust: AdmissionOptions["trust"];
+  readonly metrics: Pick<Metrics, "request" | "serves">;
   readonly clock: Clock;
   readonly logger: Logger;
 }
@@ -104,7 +107,8 @@ export function addIdentityServices(server: Server, options: IdentityServicesOpt
     qualified: (workload, cluster) =>
       options.ownCluster === undefined || cluster === "" || cluster === options.ownCluster ? workload : `${workload}@${cluster}`,
   });
-  const queued = admission(clock, logger);
+  const queue = admission(clock, logger);
+  const queued = (handlers: UntypedServiceImplementation) => countedService(queue(handlers), options.metrics);
   server.addService(serviceDefinition(IstioCertificateService), queued({ ...csr }));
   server.addService(serviceDefinition(JwtSvidAuthority), queued({ ...jwtSvids }));
   server.addService(serviceDefinition(WorkloadDirectory), queued({ ...directory }));

@@ -79,6 +79,7 @@ export class MeshState {
   #current: MeshView;
   #given: Given = { generation: 0, kept: () => new Set(), before: () => [] };
   #told: ReadonlySet<string> = new Set();
+  #problems = { errors: 0, warnings: 0 };
   #telling: NodeJS.Timeout | undefined;
   /** Milliseconds that the last look took. */
   #tellTook = 0;
@@ -103,6 +104,11 @@ export class MeshState {
 
   get current(): MeshView {
     return this.#current;
+  }
+
+  /** How much was wrong with the configuration when it was looked at last, soon after each change of it. */
+  get problems(): { readonly errors: number; readonly warnings: number } {
+    return this.#problems;
   }
 
   /** Listeners are called in the order in which they came, with each new state. */
@@ -172,6 +178,8 @@ export class MeshState {
   /** Each diagnostic is logged once, when it first appears. */
   #tell({ diagnostics, snapshot, generation }: MeshView): void {
     const texts = new Map(diagnostics.map((diagnostic) => [formatDiagnostic(diagnostic), diagnostic]));
+    const errors = diagnostics.filter((diagnostic) => severityOf(diagnostic) === "error").length;
+    this.#problems = { errors, warnings: diagnostics.length - errors };
     for (const [text, diagnostic] of texts) {
       if (!this.#told.has(text)) this.#logger.log(severityOf(diagnostic) === "error" ? "error" : "warn", text);
     }

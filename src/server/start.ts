@@ -9,6 +9,7 @@ import { readFolder } from "../sources/folder-source.ts";
 import { type ClusterPlace, DEFAULT_CLUSTER_PLACE } from "./cluster/place.ts";
 import type { ControlPlaneOptions } from "./control-plane-options.ts";
 import { meshRootsCheck } from "./mesh-roots-check.ts";
+import { Metrics } from "./metrics/metrics.ts";
 import { type ConfigurationOrigin, refuseBrokenMesh, refusedMesh, refuseUnknown } from "./source.ts";
 
 /** Throws `invalid-configuration` for one that contradicts the command line, or names roots that cannot be used. */
@@ -60,11 +61,20 @@ export interface Start {
   readonly place: ClusterPlace;
   /** `NAMESPACE/NAME`. */
   readonly registrars: ReadonlySet<string>;
+  /** What is counted from the start on. */
+  readonly metrics: Metrics;
 }
 
 /** Throws as `settleSettings` and `registrarAccounts`. */
 export async function settleStart(given: ControlPlaneOptions): Promise<Start> {
   const { clock = systemClock, place = DEFAULT_CLUSTER_PLACE, registrationAuthorities = [] } = given;
   const { settings, fixed } = await settleSettings(given.config, given.settings, given.fixed ?? {});
-  return { options: { ...given, settings }, fixed, clock, place, registrars: registrarAccounts(registrationAuthorities, settings) };
+  return {
+    options: { ...given, settings },
+    fixed,
+    clock,
+    place,
+    registrars: registrarAccounts(registrationAuthorities, settings),
+    metrics: new Metrics(),
+  };
 }

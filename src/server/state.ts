@@ -22,13 +22,14 @@ import { openCa } from "./open-ca.ts";
 export async function openState(options: ControlPlaneOptions, clock: Clock, opened: AsyncDisposableStack) {
   const { settings, logger } = options;
   const folder = resolve(options.state);
+  const records = options.place?.records === undefined ? folder : resolve(options.place.records);
   const crlUrl = options.crlUrl === undefined ? {} : { crlUrl: options.crlUrl };
-  const ca = { stateFolder: folder, trustDomain: settings.trustDomain, clock, logger, ...crlUrl };
+  const ca = { stateFolder: folder, recordsFolder: records, trustDomain: settings.trustDomain, clock, logger, ...crlUrl };
   const authority = opened.adopt(await openCa(ca, options.ca), (each) => each.close());
   const tokens = new TokenIssuer({ stateFolder: folder, issuer: `https://${settings.trustDomain}`, clock });
-  const joinTokens = opened.adopt(new JoinTokens(join(folder, "join-tokens.sqlite"), clock), (each) => each.close());
+  const joinTokens = opened.adopt(new JoinTokens(join(records, "join-tokens.sqlite"), clock), (each) => each.close());
   const jwtKeys = new JwtSvidKeys({ stateFolder: folder, clock });
-  const jwtRecord = opened.adopt(new JwtSvidRecord(join(folder, JWT_SVIDS_FILE)), (each) => each.close());
+  const jwtRecord = opened.adopt(new JwtSvidRecord(join(records, JWT_SVIDS_FILE)), (each) => each.close());
   const { ledger, revocations } = authority;
   // What cannot be written is added by the next start.
   opened.defer(() => authority.log.committed().catch(() => undefined));
@@ -44,8 +45,8 @@ export async function openState(options: ControlPlaneOptions, clock: Clock, open
   };
   const issuers = opened.adopt(openIssuers(outside), (each) => each.close());
   const maxBytes = options.recordMaxBytes === undefined ? {} : { maxBytes: options.recordMaxBytes };
-  const store = opened.adopt(new AuditStore({ file: join(folder, "audit.sqlite"), clock, logger, ...maxBytes }), (each) => each.close());
-  return { folder, authority, tokens, joinTokens, jwtKeys, jwtRecord, issuers, store };
+  const store = opened.adopt(new AuditStore({ file: join(records, "audit.sqlite"), clock, logger, ...maxBytes }), (each) => each.close());
+  return { folder, records, authority, tokens, joinTokens, jwtKeys, jwtRecord, issuers, store };
 }
 
 export type State = Awaited<ReturnType<typeof openState>>;

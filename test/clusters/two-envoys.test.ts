@@ -4,6 +4,7 @@ import { after, before, describe, test } from "node:test";
 import { parse } from "yaml";
 import { until } from "../fakes/processes.ts";
 import { Place } from "../feature/place.ts";
+import { service, serviceAccounts, slice } from "../kube/objects.ts";
 import { clusterNamed, SECRET, SECRETS, serveEast, type TwoClusters, twoClusters } from "../kube/two-clusters.ts";
 import { PROXIED } from "../kube/views.ts";
 import { plainHttpServer, startCaptured } from "../network/captured-mesh.ts";
@@ -18,19 +19,6 @@ const CAPTURED = { "sidecar.istio.io/interceptionMode": "REDIRECT" };
 const NO_ANSWER = "000";
 
 const identity = (account: string): string => `spiffe://cluster.local/ns/shop/sa/${account}`;
-
-function service(name: string, clusterIP: string): string {
-  return `---
-apiVersion: v1
-kind: Service
-metadata: { name: ${name}, namespace: shop }
-spec: { clusterIP: ${clusterIP}, selector: { app: ${name} }, ports: [{ name: http, port: 80, targetPort: ${PORT} }] }
-`;
-}
-
-function account(name: string): string {
-  return `---\napiVersion: v1\nkind: ServiceAccount\nmetadata: { name: ${name}, namespace: shop }\n`;
-}
 
 /** Of the east alone: `pay` is an account of the west, `stock` one of the east. */
 const POLICIES = `---
@@ -54,17 +42,6 @@ spec:
   rules: [{ from: [{ source: { principals: ["cluster.local/ns/shop/sa/pay"] } }], to: [{ operation: { paths: ["/open"] } }] }]
 `;
 
-function slice(name: string, address: string, ready = true) {
-  return {
-    apiVersion: "discovery.k8s.io/v1",
-    kind: "EndpointSlice",
-    metadata: { name: `${name}-1`, namespace: "shop", labels: { "kubernetes.io/service-name": name } },
-    addressType: "IPv4",
-    ports: [{ name: "http", port: PORT, protocol: "TCP" }],
-    endpoints: [{ addresses: [address], conditions: { ready }, targetRef: { kind: "Pod", name, namespace: "shop" } }],
-  };
-}
-
 describe("two clusters, each with a captured workload behind Envoy", { timeout: 300_000 }, () => {
   const place = new Place({ after });
   const { stock: east, pay: west, stranger } = network(place, ["stock", "pay", "stranger"]);
@@ -80,14 +57,19 @@ describe("two clusters, each with a captured workload behind Envoy", { timeout: 
 
   before(async () => {
     clusters = await twoClusters(place);
-    await clusters.east.apply(account("stock") + service("stock", STOCK_IN_EAST) + service("pay", PAY.slice("http://".length)) + POLICIES);
-    await clusters.west.apply(service("pay", PAY_IN_WEST) + service("stock", STOCK.slice("http://".length)));
+    await clusters.east.apply(
+      serviceAccounts("shop", ["stock"]) +
+        service("stock", PORT, STOCK_IN_EAST) +
+        service("pay", PORT, PAY.slice("http://".length)) +
+        POLICIES,
+    );
+    await clusters.west.apply(service("pay", PORT, PAY_IN_WEST) + service("stock", PORT, STOCK.slice("http://".length)));
     await clusters.west.installSchemas(["authorizationpolicies"]);
     const options = (app: string, ip: string) => ({ account: app, ip, labels: { app, ...PROXIED }, annotations: CAPTURED });
     await clusters.east.pod("shop", "stock", options("stock", east.address));
     await clusters.west.pod("shop", "pay", options("pay", west.address));
-    await clusters.east.create(slice("stock", east.address));
-    await clusters.west.create(slice("pay", west.address));
+    await clusters.east.create(slice("stock", PORT, { stock: east.address }));
+    await clusters.west.create(slice("pay", PORT, { pay: west.address }));
     await clusters.east.apply(clusters.secret);
     await serveEast(place, clusters);
     const { port } = place.controlPlane();
@@ -141,9 +123,9 @@ describe("two clusters, each with a captured workload behind Envoy", { timeout: 
   });
 
   test("an endpoint that the other cluster takes away gets no call, until it is back", async () => {
-    await clusters.west.replace(slice("pay", west.address, false) as never);
+    await clusters.west.replace(slice("pay", PORT, { pay: west.address }, false) as never);
     await call(east, `${PAY}/open`, "503 no healthy upstream");
-    await clusters.west.replace(slice("pay", west.address) as never);
+    await clusters.west.replace(slice("pay", PORT, { pay: west.address }) as never);
     await call(east, `${PAY}/open`, `200 pay /open for ${identity("stock")}`);
   });
 

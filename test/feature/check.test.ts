@@ -302,9 +302,9 @@ const MISTAKES = {
     told: /^captured traffic to 10\.96\.2\.32:80 is for `shop\/g232a`, and so never for `shop\/g232b`$/,
   },
   GAR0233: {
-    text: `${ENTRY}metadata: { name: g233, namespace: shop, annotations: { sidecar.istio.io/interceptionMode: REDIRECT } }\nspec: { address: 10.9.9.33, serviceAccount: client, labels: { app: g233 } }\n---\n${SERVICE}metadata: { name: g233, namespace: shop }\nspec: { clusterIP: 10.96.2.33, selector: { app: g233 }, ports: [{ name: mysql, port: 3306 }] }\n`,
+    text: `${ENTRY}metadata: { name: g233, namespace: shop, annotations: { sidecar.istio.io/interceptionMode: REDIRECT } }\nspec: { address: 10.9.9.33, serviceAccount: client, labels: { app: g233 } }\n---\n${SERVICE}metadata: { name: g233, namespace: shop }\nspec: { clusterIP: 10.96.2.33, selector: { app: g233 }, ports: [{ name: mysql, port: 3306 }] }\n---\n${PEERS}metadata: { name: g233, namespace: shop }\nspec: { selector: { matchLabels: { app: g233 } }, mtls: { mode: PERMISSIVE } }\n`,
     at: [9, 65],
-    told: /^port 3306 of service `shop\/g233` is MySQL's, whose server speaks first: /,
+    told: /^at port 3306 of service `shop\/g233` the server speaks first: /,
   },
   GAR0301: {
     text: `${ENTRY}metadata: { name: g301, namespace: shop }\nspec: { address: 127.0.0.1, serviceAccount: client, labels: { app: g301 } }\n---\n${GATEWAY}metadata: { name: g301, namespace: shop }\nspec: { selector: { app: g301 }, servers: [{ port: { number: 20099, protocol: HTTP }, hosts: [a.example.org] }] }\n---\n${ROUTES}metadata: { name: g301, namespace: shop }\nspec: { hosts: [b.example.org], gateways: [g301], http: [{ route: [{ destination: { host: server } }] }] }\n`,

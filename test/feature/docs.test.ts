@@ -11,6 +11,7 @@ import { formatDiagnostic } from "../../src/core/diagnostic.ts";
 import { decodeObject } from "../../src/policy/decode/decode.ts";
 import { parseYamlDocuments } from "../../src/sources/yaml-documents.ts";
 import { isAlive, until } from "../fakes/processes.ts";
+import { HAS_PROMTOOL } from "../fixture/promtool.ts";
 import { SOFTHSM_MODULE } from "../fixture/softhsm.ts";
 import { brokenLinks, docsPages, objectsIn } from "./docs-pages.ts";
 import { ShellSession } from "./shell-session.ts";
@@ -36,6 +37,7 @@ const NEEDS: ReadonlyMap<string, string | false> = new Map([
     "keys-in-an-hsm.md",
     process.env.GARRISON_REQUIRE !== "all" && SOFTHSM_MODULE === "" ? "there is no SoftHSM (apt-get install softhsm2)" : false,
   ],
+  ["metrics.md", HAS_PROMTOOL ? false : "there is no promtool (apt-get install prometheus)"],
 ]);
 
 async function isFree(port: number): Promise<boolean> {

@@ -45,7 +45,7 @@ export function describeDryRun(proxy: string, flags: ProxyFlags, options: { read
         dryRun: "deny",
         dryRunOrigin: "shop/tried[0]",
       });
-      assert.match(told?.tls ?? "", /^TLSv1\.3 TLS_[A-Z0-9_]+$/, "the record says what the handshake settled");
+      assert.match(told?.tls ?? "", /^TLSv1\.3 TLS_[A-Z0-9_]+ X25519MLKEM768$/, "the record says what the handshake settled");
       assert.match(
         (await scene.place.run("audit", "--would-deny")).stdout,
         / by shop\/client-reads\[0\] dry-run deny by shop\/tried\[0\]\n/,

@@ -124,6 +124,7 @@ const FAILURES: readonly Failure[] = [
   { what: "the port of the revocation list", told: /EADDRINUSE/, options: () => ({ crlListen: taken }) },
   { what: "the bundle endpoint", told: /the bundle endpoint cannot listen/, options: () => ({ bundleEndpoint: { listen: taken } }) },
   { what: "the admin socket", told: /admin\.sock/, file: "admin.sock" },
+  { what: "the port of metrics", told: /metrics cannot be served: .*EADDRINUSE/, options: () => ({ metricsListen: taken }) },
   { what: "the word to the machine", told: /control-plane\.json/, file: "control-plane.json" },
 ];
 

@@ -12,7 +12,8 @@ import { enrol, requestCertificate } from "../feature/caller.ts";
 import { type GarrisonProcess, garrison } from "../feature/garrison.ts";
 import { pickPort } from "../feature/mesh.ts";
 import { Place } from "../feature/place.ts";
-import { clusterNamed, SECRET, SECRETS, serveEast, service, slice, startAgent, type TwoClusters, twoClusters } from "./two-clusters.ts";
+import { service, slice } from "./objects.ts";
+import { clusterNamed, SECRET, SECRETS, serveEast, startAgent, type TwoClusters, twoClusters } from "./two-clusters.ts";
 import { PROXIED, reachedBy, workloadsOf } from "./views.ts";
 
 const PAY = "spiffe://cluster.local/ns/shop/sa/pay";
@@ -30,7 +31,7 @@ let serve: GarrisonProcess;
 let ports: { readonly pay: number; readonly egress: number };
 
 function policies(pay: number, egress: number): string {
-  return `
+  return `---
 apiVersion: networking.istio.io/v1
 kind: Sidecar
 metadata: { name: caller, namespace: shop }
@@ -69,12 +70,12 @@ before(async () => {
   ports = { pay, egress };
   clusters = await twoClusters(place);
   const { east, west, secret } = clusters;
-  await Promise.all([east.apply(service(pay) + policies(pay, egress).replace(/^\n/, "\n---\n")), west.apply(service(pay))]);
+  await Promise.all([east.apply(service("pay", pay) + policies(pay, egress)), west.apply(service("pay", pay))]);
   await east.pod("shop", "pay-1", { account: "pay", ip: EAST_POD, labels: { app: "pay", ...PROXIED } });
   await east.pod("shop", "caller", { account: "caller", ip: EAST_CALLER, labels: { app: "caller", ...PROXIED } });
   await west.pod("shop", "pay-1", { account: "pay", ip: WEST_POD, labels: { app: "pay", ...PROXIED } });
   await west.pod("shop", "till", { account: "pay", ip: WEST_TILL, labels: { app: "till", ...PROXIED } });
-  await west.create(slice(pay, { "pay-1": WEST_POD }));
+  await west.create(slice("pay", pay, { "pay-1": WEST_POD }));
   await east.apply(secret);
   serve = await serveEast(place, clusters);
 });
@@ -121,9 +122,9 @@ describe("several clusters in one mesh", { timeout: 300_000 }, () => {
 
   test("a service of one name is served by the pods of both", async () => {
     assert.equal(await reached(), at(WEST_POD));
-    await clusters.east.create(slice(ports.pay, { "pay-1": EAST_POD }));
+    await clusters.east.create(slice("pay", ports.pay, { "pay-1": EAST_POD }));
     await until("both serve", async () => (await reached()) === at(EAST_POD, WEST_POD));
-    await clusters.east.remove(slice(ports.pay, {}));
+    await clusters.east.remove(slice("pay", ports.pay, {}));
     await until("the west's serves", async () => (await reached()) === at(WEST_POD));
   });
 

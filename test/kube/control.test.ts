@@ -11,6 +11,7 @@ import { askAsReplica, enrol, report, requestCertificate } from "../feature/call
 import type { GarrisonProcess } from "../feature/garrison.ts";
 import { pickPort } from "../feature/mesh.ts";
 import { Place } from "../feature/place.ts";
+import { MetricsReader } from "../feature/read-metrics.ts";
 import { Cluster } from "./cluster.ts";
 import { namespaceWith } from "./objects.ts";
 import { connectProxy } from "./proxy.ts";
@@ -55,7 +56,7 @@ async function start(at: Place, webhooks: string): Promise<GarrisonProcess> {
   const bundle = bundlePorts.get(at) ?? (await pickPort());
   bundlePorts.set(at, bundle);
   const listen = ["--listen", "127.0.0.1:0", "--webhooks", `127.0.0.1:${webhooks}`, "--bundle-endpoint", `127.0.0.1:${bundle}`];
-  const process = at.start(["serve", ...shared, ...listen]);
+  const process = at.start(["serve", ...shared, ...listen, "--metrics-listen", "127.0.0.1:0"]);
   await process.line(/ control plane serves /);
   return process;
 }
@@ -121,6 +122,13 @@ describe("the webhooks of a control plane", { timeout: 300_000 }, () => {
     const { status, warnings } = await cluster.offer(policy("empty", { selector: { matchLabels: {} }, rules: paths("/a") }));
     assert.equal(status, 201);
     assert.match(warnings.join(), /GAR0011: /);
+  });
+
+  test("are counted by their verdicts", async () => {
+    const metrics = await MetricsReader.of(serve);
+    for (const verdict of ["allowed", "refused"])
+      assert.ok((await metrics.value(`garrison_webhook_reviews_total{webhook="validate",verdict="${verdict}"}`)) > 0, verdict);
+    assert.equal(await metrics.value('garrison_webhook_reviews_total{webhook="validate",verdict="failed"}'), 0);
   });
 
   test("look at the mesh's ConfigMap, and at no other", async () => {

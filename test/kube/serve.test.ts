@@ -6,6 +6,7 @@ import { buildCsr, generateKey } from "../../src/x509/csr-builder.ts";
 import { enrol, requestCertificate } from "../feature/caller.ts";
 import type { GarrisonProcess } from "../feature/garrison.ts";
 import { Place } from "../feature/place.ts";
+import { MetricsReader } from "../feature/read-metrics.ts";
 import { Cluster } from "./cluster.ts";
 import { namespaceWith } from "./objects.ts";
 
@@ -48,7 +49,7 @@ before(async () => {
   await cluster.apply(SHOP);
   await cluster.pod("shop", "payroll-1", { account: "payroll", ip: "10.244.0.7", labels: { app: "payroll" } });
   const kubeconfig = await cluster.controlPlaneKubeconfig();
-  serve = place.start(["serve", "--kubeconfig", kubeconfig, "--listen", "127.0.0.1:0"]);
+  serve = place.start(["serve", "--kubeconfig", kubeconfig, "--listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0"]);
   await serve.line(/ control plane serves /);
 });
 
@@ -152,8 +153,15 @@ describe("a control plane on Kubernetes", { timeout: 180_000 }, () => {
     await untilExplained("/open", BY_READERS);
     const token = await cluster.token("shop", "payroll", { audience: AUDIENCE, pod: "payroll-1" });
     const material = await enrol(place.controlPlane(), PAYROLL, token);
+    const metrics = await MetricsReader.of(serve);
+    const restarts = 'garrison_watch_restarts_total{kind="AuthorizationPolicy"}';
+    assert.deepEqual([await metrics.value('garrison_problem{part="cluster"}'), await metrics.value(restarts)], [0, 0]);
+    assert.ok((await metrics.value('garrison_watched_objects{kind="Pod"}')) > 0);
+    assert.ok((await metrics.value('garrison_watch_silence_seconds{kind="Pod"}')) < 300);
     await cluster.server.stop("kube-apiserver");
     await serve.line(/the last ones seen stay in force .*kind=AuthorizationPolicy/);
+    assert.equal(await metrics.value('garrison_problem{part="cluster"}'), 1);
+    assert.ok((await metrics.value(restarts)) > 0);
     await untilExplained("/open", BY_READERS);
     const renewed = await requestCertificate(place.controlPlane(), buildCsr(generateKey(), PAYROLL), { material });
     assert.equal(renewed.code, "OK");

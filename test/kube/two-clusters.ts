@@ -6,57 +6,13 @@ import type { ClusterStatus } from "../../src/server/cluster/cluster-status.ts";
 import { GarrisonProcess, garrison } from "../feature/garrison.ts";
 import type { Place } from "../feature/place.ts";
 import { Cluster } from "./cluster.ts";
+import { namespaceWith } from "./objects.ts";
 
 export const SECRETS = "istio-system";
 export const SECRET = { apiVersion: "v1", kind: "Secret", metadata: { name: "istio-remote-secret-west", namespace: SECRETS } };
 
 /** What both have: a namespace and its accounts. */
-const SHOP = `
-apiVersion: v1
-kind: Namespace
-metadata: { name: shop }
----
-apiVersion: v1
-kind: Namespace
-metadata: { name: other }
----
-apiVersion: v1
-kind: ServiceAccount
-metadata: { name: pay, namespace: shop }
----
-apiVersion: v1
-kind: ServiceAccount
-metadata: { name: caller, namespace: shop }
----
-apiVersion: v1
-kind: ServiceAccount
-metadata: { name: pay, namespace: other }
-`;
-
-export function service(port: number, clusterIP = "None"): string {
-  return `
-apiVersion: v1
-kind: Service
-metadata: { name: pay, namespace: shop }
-spec: { clusterIP: ${clusterIP}, selector: { app: pay }, ports: [{ name: http, port: 80, targetPort: ${port} }] }
-`;
-}
-
-/** Where `pay` is served, by pods of the slice's own cluster. */
-export function slice(port: number, pods: Readonly<Record<string, string>>) {
-  return {
-    apiVersion: "discovery.k8s.io/v1",
-    kind: "EndpointSlice",
-    metadata: { name: "pay-1", namespace: "shop", labels: { "kubernetes.io/service-name": "pay" } },
-    addressType: "IPv4",
-    ports: [{ name: "http", port, protocol: "TCP" }],
-    endpoints: Object.entries(pods).map(([name, address]) => ({
-      addresses: [address],
-      conditions: { ready: true },
-      targetRef: { kind: "Pod", name, namespace: "shop" },
-    })),
-  };
-}
+const SHOP = `${namespaceWith("shop", ["pay", "caller"])}${namespaceWith("other", ["pay"])}`;
 
 export interface TwoClusters {
   readonly east: Cluster;

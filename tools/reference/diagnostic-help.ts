@@ -68,7 +68,7 @@ export const DIAGNOSTIC_HELP: Readonly<Record<DiagnosticCode, string>> = {
   GAR0232:
     "A connection says an address and a port, and nothing of whom it is meant for: the first service has it. Change the address of the other.",
   GAR0233:
-    "MySQL's server speaks first, and Envoy connects to an application when the client's first byte has come and was let pass. Run the workload behind the embedded proxy, not captured; or take the port out of the mesh.",
+    "At a PERMISSIVE port Envoy tells TLS from plaintext by a client's first byte, for which a client of MySQL, SMTP and the like lets the server begin. Clients of the mesh are served; for others, give the port the mode DISABLE by `portLevelMtls`, or STRICT to refuse them at once.",
   GAR0301: "No request reaches these routes: no server of their gateways has such a host, or takes routes of this namespace.",
   GAR0320:
     "What one proxy would take and another refuse, or what is no CA's root, is never trusted. The mesh's last valid configuration stays in force; at a start there is none, and `garrison serve` ends.",

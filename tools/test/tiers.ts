@@ -41,7 +41,7 @@ async function envoy(): Promise<Availability> {
 }
 
 /** In the order in which they are missed. */
-const NETWORK_PROGRAMS = ["nft", "ip", "setpriv", "curl", "dig", "redis-server", "redis-cli", "psql"];
+const NETWORK_PROGRAMS = ["nft", "ip", "setpriv", "curl", "dig", "redis-server", "redis-cli", "psql", "mariadbd"];
 
 /** Namespaces of the network are root's to make. */
 async function network(): Promise<Availability> {
@@ -119,7 +119,8 @@ export const TIERS: readonly Tier[] = [
     patterns: ["test/network/**/*.test.ts"],
     concurrency: 1,
     available: network,
-    howToGet: "run as root, with `npm run setup:envoy` and the packages nftables, iproute2, bind9-dnsutils, redis-server and postgresql",
+    howToGet:
+      "run as root, with `npm run setup:envoy` and the packages nftables, iproute2, bind9-dnsutils, redis-server, postgresql and mariadb-server",
     required: { GARRISON_REQUIRE_ENVOY: "1" },
   },
   {

@@ -231,14 +231,36 @@ describe("a port whose server speaks first", () => {
   const mysql = (port: string) => service("shop/db", `{ selector: { app: client }, ports: [${port}] }`);
   const told = (yaml: string) => meshOf(yaml).diagnostics.filter(({ code }) => code === "GAR0233");
 
-  it("is told at captured workloads, whose proxies wait for the client's first byte", () => {
-    const [warning, ...others] = told(CLIENT + mysql("{ name: mysql, port: 3306 }"));
-    assert.match(warning?.message ?? "", /^port 3306 of service `shop\/db` is MySQL's, /);
-    assert.deepEqual(others, []);
-    assert.equal(told(CLIENT + mysql("{ name: db, port: 3306, appProtocol: mysql }")).length, 1);
+  const ofMode = (mode: string) => peers("shop/client", `{ selector: { matchLabels: { app: client } }, mtls: { mode: ${mode} } }`);
+
+  it("is known to its proxy, by its name, its appProtocol, or the name of a ServiceEntry's port", () => {
+    const first = (yaml: string) =>
+      meshOf(CLIENT + yaml)
+        .policies.get("shop/client")
+        ?.inbound.map(({ port, serverFirst = false }) => [port, serverFirst]);
+    assert.deepEqual(first(mysql("{ name: mysql, port: 3306 }")), [[3306, true]]);
+    assert.deepEqual(first(mysql("{ name: db, port: 25, appProtocol: smtp }")), [[25, true]]);
+    assert.deepEqual(first(mysql("{ name: tcp-db, port: 3306 }")), [[3306, false]]);
+    const entry = (port: string) =>
+      object(
+        "networking.istio.io/v1",
+        "ServiceEntry",
+        "shop/entry",
+        `{ hosts: [db.example.org], resolution: STATIC, ports: [${port}], workloadSelector: { labels: { app: client } } }`,
+      );
+    assert.deepEqual(first(entry("{ number: 3306, name: db, protocol: MYSQL }")), [[3306, true]]);
+    assert.deepEqual(first(entry("{ number: 3306, name: mysql-db, protocol: TCP }")), [[3306, true]]);
+    assert.deepEqual(first(entry("{ number: 3306, name: mysql-db, protocol: HTTP }")), [[3306, false]]);
   });
 
-  it("is not told elsewhere, nor of what only may be MySQL", () => {
+  it("is told where it is PERMISSIVE at a captured workload, whose proxy waits for a client's first byte there", () => {
+    const [warning, ...others] = told(CLIENT + mysql("{ name: mysql, port: 3306 }"));
+    assert.match(warning?.message ?? "", /^at port 3306 of service `shop\/db` the server speaks first: /);
+    assert.deepEqual(others, []);
+  });
+
+  it("is not told elsewhere", () => {
+    for (const mode of ["STRICT", "DISABLE"]) assert.deepEqual(told(CLIENT + mysql("{ name: mysql, port: 3306 }") + ofMode(mode)), []);
     assert.deepEqual(told(CLIENT + mysql("{ name: tcp-db, port: 3306 }")), []);
     assert.deepEqual(told(account("shop/client", AT.client) + mysql("{ name: mysql, port: 3306 }")), []);
   });

@@ -6,7 +6,7 @@ import { readLive } from "../apply.ts";
 import { customResourceDefinitions } from "../chart.ts";
 import { CRD, collectionUrl } from "../kinds.ts";
 import { list, plain, text } from "../plain.ts";
-import { deploymentMissing, isServed, webhookBundles } from "../readiness.ts";
+import { controlPlanesMissing, isServed, webhookBundles } from "../readiness.ts";
 import type { JsonObject } from "../template.ts";
 import { API_SERVER } from "./before.ts";
 import { type Check, failed, items, OK, some, warning } from "./check.ts";
@@ -33,7 +33,7 @@ const READY: Check = {
   id: "control-plane",
   title: "all control planes are ready",
   run: async ({ api, namespace }) => {
-    const missing = await deploymentMissing(api, namespace);
+    const missing = await controlPlanesMissing(api, namespace);
     return missing === undefined ? OK : failed(missing, `see \`kubectl -n ${namespace} describe pods -l app=garrison\``);
   },
 };

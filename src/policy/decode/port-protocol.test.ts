@@ -47,7 +47,7 @@ describe("parseProtocol", () => {
   });
 });
 
-describe("a port of MySQL", () => {
+describe("a port whose server speaks first", () => {
   it("is told by appProtocol, or by the name where that is not said", () => {
     const told = (name: string, appProtocol?: string) => serverFirst(name, appProtocol).serverFirst ?? false;
     assert.deepEqual([told("mysql"), told("MySQL-main"), told("db", "mysql")], [true, true, true]);

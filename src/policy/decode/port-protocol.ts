@@ -45,12 +45,17 @@ export function protocolOfPort(name: string, appProtocol: string | undefined): P
   return saidProtocol(name, appProtocol) ?? "tcp";
 }
 
-/** For a port of a service that is MySQL's, by Istio's name. */
+/** Protocols whose clients wait for the server's greeting: Istio's name of one, and IANA's of others, which are TCP for the rest. */
+const SERVER_FIRST: ReadonlySet<string> = new Set(["mysql", "smtp", "submission", "imap", "pop3", "ftp", "nats"]);
+
+/** For a port whose protocol begins with the server, by `appProtocol`, or else the name (`PROTOCOL` or `PROTOCOL-anything`). */
 export function serverFirst(name: string, appProtocol: string | undefined): { readonly serverFirst?: true } {
-  return (appProtocol ?? name).toLowerCase().split("-", 1)[0] === "mysql" ? { serverFirst: true } : {};
+  const [protocol = ""] = (appProtocol ?? name).toLowerCase().split("-", 1);
+  return SERVER_FIRST.has(protocol) ? { serverFirst: true } : {};
 }
 
 /** For a port of a service whose protocol nothing says. */
 export function unsaid(name: string, appProtocol: string | undefined): { readonly unsaid?: true } {
-  return saidProtocol(name, appProtocol) === undefined ? { unsaid: true } : {};
+  const said = saidProtocol(name, appProtocol) ?? serverFirst(name, appProtocol).serverFirst;
+  return said === undefined ? { unsaid: true } : {};
 }

@@ -4,12 +4,12 @@ import type { EntryEndpoint, ObjectMeta, ServiceEntryObject, ServicePort } from 
 import { dnsLabel, dnsSubdomain } from "./kubernetes-name.ts";
 import { labels, NO_LABELS, sidecarSelector } from "./labels.ts";
 import { LIMITS } from "./limits.ts";
-import { protocolOfPort, unsaid } from "./port-protocol.ts";
+import { unsaid } from "./port-protocol.ts";
 import { type Cursor, type Decoder, type Fields, integer, list, record, text, wrong } from "./reader.ts";
 import { oneOf, parsed } from "./refine.ts";
 import { quote } from "./report.ts";
 import { exportTo, hosts, parseHost, subjectAltNames } from "./server-name.ts";
-import { protocol } from "./sidecar.ts";
+import { protocol, saidProtocol } from "./sidecar.ts";
 import { endpointPorts, NO_PORTS, UNSUPPORTED_OF_ENDPOINT } from "./workload-entry.ts";
 
 type Spec = Omit<ServiceEntryObject, "kind" | "meta">;
@@ -27,8 +27,7 @@ const port: Decoder<ServicePort> = record((fields) => {
   if (clientPort === undefined) return undefined;
   const place = fields.cursor.node.place;
   const ports = { name, port: clientPort, targetPort: targetPort ?? clientPort };
-  if (named !== undefined) return { ...ports, protocol: named, place };
-  return { ...ports, protocol: protocolOfPort(name, undefined), ...unsaid(name, undefined), place };
+  return { ...ports, ...saidProtocol(named, name), ...(named === undefined ? unsaid(name, undefined) : {}), place };
 });
 
 /** Istio: names and numbers are unique. */

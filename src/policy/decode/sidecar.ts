@@ -1,10 +1,10 @@
 /** Istio `networking.v1.Sidecar`: the proxy's listeners. */
 import type { OutboundTrafficPolicy } from "../mesh-config.ts";
-import type { EgressHost, EgressListener, EgressScope, IngressListener, ObjectMeta, Protocol, SidecarObject } from "../model.ts";
+import type { EgressHost, EgressListener, EgressScope, IngressListener, ObjectMeta, ServicePort, SidecarObject } from "../model.ts";
 import { dnsLabel, isDnsLabel, isDnsSubdomain } from "./kubernetes-name.ts";
 import { NO_LABELS, sidecarSelector } from "./labels.ts";
 import { LIMITS } from "./limits.ts";
-import { parseProtocol, protocolOfPort } from "./port-protocol.ts";
+import { parseProtocol, protocolOfPort, serverFirst } from "./port-protocol.ts";
 import { type Decoder, type Fields, integer, list, record, text, wrong } from "./reader.ts";
 import { ipAddress, oneOf, only } from "./refine.ts";
 import { quote } from "./report.ts";
@@ -12,15 +12,24 @@ import { defaultEndpoint, UNIX_SCHEME, unixEndpoint } from "./socket-address.ts"
 
 type ListenerPort = IngressListener["port"];
 
+/** What a port's bytes are, and who begins. */
+export type SaidProtocol = Pick<ServicePort, "protocol" | "serverFirst">;
+
 /** A protocol by Istio's name. */
-export const protocol: Decoder<Protocol> = (cursor) => {
+export const protocol: Decoder<SaidProtocol> = (cursor) => {
   const value = text(cursor);
   if (value === undefined) return undefined;
-  return (
-    parseProtocol(value) ??
-    wrong(cursor, "GAR0007", `is not allowed: ${quote(value)}`, "use HTTP, HTTP2, GRPC, GRPC-WEB, TCP, TLS, HTTPS, MONGO, MYSQL or REDIS")
-  );
+  const known = parseProtocol(value);
+  return known === undefined
+    ? wrong(cursor, "GAR0007", `is not allowed: ${quote(value)}`, "use HTTP, HTTP2, GRPC, GRPC-WEB, TCP, TLS, HTTPS, MONGO, MYSQL or REDIS")
+    : { protocol: known, ...serverFirst(value, undefined) };
 };
+
+/** By `protocol`, or else the name; of TCP, the name may say more. */
+export function saidProtocol(named: SaidProtocol | undefined, name: string): SaidProtocol {
+  const said = named ?? { protocol: protocolOfPort(name, undefined) };
+  return said.protocol === "tcp" ? { ...said, ...serverFirst(name, undefined) } : said;
+}
 
 /** A port; 0 stands for none, where a Unix socket needs none. */
 function portOf(smallest: 0 | 1): Decoder<ListenerPort> {
@@ -30,7 +39,7 @@ function portOf(smallest: 0 | 1): Decoder<ListenerPort> {
     const name = fields.optional("name", dnsLabel) ?? "";
     const named = fields.optional("protocol", protocol);
     fields.refuse({ targetPort: "write the application's port into `defaultEndpoint`" });
-    return number === undefined ? undefined : { number, name, protocol: named ?? protocolOfPort(name, undefined) };
+    return number === undefined ? undefined : { number, name, ...saidProtocol(named, name) };
   });
 }
 

@@ -33,7 +33,7 @@ export interface ServicePort {
   readonly protocol: Protocol;
   /** Neither its name nor anything else says the protocol: it is TCP for that. */
   readonly unsaid?: true;
-  /** The protocol begins with the server (MySQL). */
+  /** The protocol begins with the server (MySQL, SMTP). */
   readonly serverFirst?: true;
   readonly place: Place;
 }

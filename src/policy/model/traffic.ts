@@ -2,11 +2,11 @@
 import type { Place } from "../../core/diagnostic.ts";
 import type { GatewayServer, HttpRoute, SecretContents } from "../gateway.ts";
 import type { OutboundTrafficPolicy } from "../mesh-config.ts";
-import type { Endpoint, ObjectMeta, Protocol, Selector, ServerName } from "./object.ts";
+import type { Endpoint, ObjectMeta, Selector, ServerName, ServicePort } from "./object.ts";
 
 /** Istio `Sidecar.ingress[]`. */
 export interface IngressListener {
-  readonly port: { readonly number: number; readonly name: string; readonly protocol: Protocol };
+  readonly port: { readonly number: number; readonly name: string } & Pick<ServicePort, "protocol" | "serverFirst">;
   /** The address to listen on; undefined takes the workload's own. */
   readonly bind: string | undefined;
   /** Where the application listens. */
@@ -22,7 +22,7 @@ export interface EgressHost {
 
 /** Istio `Sidecar.egress[]`, with a port. */
 export interface EgressListener {
-  readonly port: { readonly number: number; readonly name: string; readonly protocol: Protocol };
+  readonly port: { readonly number: number; readonly name: string } & Pick<ServicePort, "protocol" | "serverFirst">;
   readonly bind: Endpoint | { readonly kind: "address"; readonly host: string };
   readonly hosts: readonly EgressHost[];
   /** Has no `bind` and is not said to be bound: for a captured workload it says what the port reaches, and is no listener. */

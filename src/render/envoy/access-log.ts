@@ -20,6 +20,7 @@
  * |                       |         | never asked (no byte came)| type `TcpConnectionEnd`, neither of these                            |
  * | `LISTENER/own-tls`    | TCP     | as above; other TLS than  |                                                                      |
  * |                       |         | the mesh's, not read      |                                                                      |
+ * | `LISTENER/server-first` | TCP   | as above, at its end      | no `TcpUpstreamConnected`: nothing is decided when it connects       |
  * | `LISTENER/refused`    | TCP     | TLS handshake failed      | `downstream_transport_failure_reason`                                |
  * | (inbound)             |         | no chain (not mutual TLS) | response flag `no_route_found`                                       |
  * | `LISTENER/refused`    | HTTP or | the server was not the    | `upstream_transport_failure_reason`                                  |
@@ -29,6 +30,8 @@
  * certificates is taken for a caller's.
  */
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
+import { BinaryWriter, WireType } from "@bufbuild/protobuf/wire";
+import { TLS_GROUP_TAG } from "../../compile/mesh-alpn.ts";
 import {
   type AccessLog,
   type AccessLogFilter,
@@ -42,18 +45,32 @@ import {
   HttpGrpcAccessLogConfigSchema,
   TcpGrpcAccessLogConfigSchema,
 } from "../../gen/envoy/extensions/access_loggers/grpc/v3/als_pb.js";
+import { CustomTagSchema } from "../../gen/envoy/type/tracing/v3/custom_tag_pb.js";
 import { duration, namedConfig } from "./any.ts";
 import { XDS_CLUSTER } from "./names.ts";
 
 /** Envoy's entries name a few methods only: `PURGE` and `PROPFIND` are told by the header alone. */
 const METHOD = ":method";
 
+/**
+ * The group of the key exchange, of which the entry's own fields say nothing. `CustomTag.value` (6), a format string, is a field that Envoy
+ * has (1.39 and later, with this operator) and the generated messages lack.
+ */
+function keyExchange() {
+  const tag = create(CustomTagSchema, { tag: TLS_GROUP_TAG });
+  tag.$unknown = [{ no: 6, wireType: WireType.LengthDelimited, data: new BinaryWriter().string("%DOWNSTREAM_TLS_GROUP%").finish() }];
+  return tag;
+}
+
 /** Seconds until a record leaves the proxy. */
 const FLUSH_INTERVAL = 0.1;
 
 function common(logName: string): { readonly commonConfig: MessageInitShape<typeof CommonGrpcAccessLogConfigSchema> } {
   const grpcService = { targetSpecifier: { case: "envoyGrpc", value: { clusterName: XDS_CLUSTER } } } as const;
-  return { commonConfig: { logName, transportApiVersion: ApiVersion.V3, bufferFlushInterval: duration(FLUSH_INTERVAL), grpcService } };
+  const customTags = [keyExchange()];
+  return {
+    commonConfig: { logName, transportApiVersion: ApiVersion.V3, bufferFlushInterval: duration(FLUSH_INTERVAL), grpcService, customTags },
+  };
 }
 
 function httpEntries(logName: string) {
@@ -88,6 +105,11 @@ export function httpLog(listener: string): AccessLog {
 /** Of the application's own TLS, which a PERMISSIVE port of TCP passes on. */
 export function ownTlsLogName(listener: string): string {
   return `${listener}/own-tls`;
+}
+
+/** Where the application is connected to before the client's first byte is decided on. */
+export function serverFirstLogName(listener: string): string {
+  return `${listener}/server-first`;
 }
 
 /** Every inbound TCP connection whose handshake succeeded. */

@@ -12,7 +12,7 @@ import { TlsInspectorSchema } from "../../gen/envoy/extensions/filters/listener/
 import { RBACSchema as NetworkRbacSchema } from "../../gen/envoy/extensions/filters/network/rbac/v3/rbac_pb.js";
 import { DENIED_BY_HEADER } from "../../policy/denied-by.ts";
 import type { Endpoint } from "../../policy/model.ts";
-import { httpLog, ownTlsLogName, refusedInboundLog, tcpLog } from "./access-log.ts";
+import { httpLog, ownTlsLogName, refusedInboundLog, serverFirstLogName, tcpLog } from "./access-log.ts";
 import { duration, namedConfig } from "./any.ts";
 import { authorizationFilterNames, type Scope } from "./authorization.ts";
 import { towardsApplication } from "./capture/own-address.ts";
@@ -31,6 +31,7 @@ type FilterChainInit = MessageInitShape<typeof FilterChainSchema>;
 
 /** What filters are told of their listener: nothing of the mode, so that they stay the same when that changes. */
 type Named = Pick<InboundListener, "name" | "port" | "protocol"> & {
+  readonly serverFirst?: true | undefined;
   /** Where TCP goes; without, to the listener's own cluster. */
   readonly cluster?: string | undefined;
   /** Bytes are the application's own TLS, which the record says. */
@@ -80,8 +81,15 @@ function httpFilters(policy: WorkloadPolicy, listener: Named): readonly FilterIn
   return [inboundHttp({ name, routes, filters, accessLog: httpLog(name), pathNormalization, numTrustedProxies, tellsDenials })];
 }
 
+function tcpLogName(name: string, { ownTls, serverFirst }: Pick<Named, "ownTls" | "serverFirst">): string {
+  if (ownTls === true) return ownTlsLogName(name);
+  return serverFirst === true ? serverFirstLogName(name) : name;
+}
+
 function tcpFilters({ workload }: WorkloadPolicy, listener: Named): readonly FilterInit[] {
   const { name, ownTls } = listener;
+  // The application's own TLS begins with the client.
+  const serverFirst = ownTls === true ? undefined : listener.serverFirst;
   const custom = customFilterNames(workload, "tcp").map(discovered);
   return [
     ...custom,
@@ -89,7 +97,8 @@ function tcpFilters({ workload }: WorkloadPolicy, listener: Named): readonly Fil
     inboundTcp({
       name,
       cluster: listener.cluster ?? clusterName(listener),
-      accessLog: tcpLog(ownTls === true ? ownTlsLogName(name) : name),
+      serverFirst,
+      accessLog: tcpLog(tcpLogName(name, { ownTls, serverFirst })),
     }),
   ];
 }
@@ -99,8 +108,8 @@ function tcpFilters({ workload }: WorkloadPolicy, listener: Named): readonly Fil
 type Both = WorkloadPolicy & Named;
 
 /** The policy, read through, with what its listener is called. */
-function withName(policy: WorkloadPolicy, { name, port, protocol, cluster, ownTls }: Named): Both {
-  return Object.assign(Object.create(policy) as WorkloadPolicy, { name, port, protocol, cluster, ownTls });
+function withName(policy: WorkloadPolicy, { name, port, protocol, serverFirst, cluster, ownTls }: Named): Both {
+  return Object.assign(Object.create(policy) as WorkloadPolicy, { name, port, protocol, serverFirst, cluster, ownTls });
 }
 
 /** Kept with the endpoint, which stays the same object while only the mode changes. */

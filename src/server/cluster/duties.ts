@@ -12,6 +12,8 @@ import { WebhookBundles } from "../../sources/kubernetes/webhook-bundles.ts";
 import type { AdsService } from "../../xds/service.ts";
 import { formatHostPort } from "../listen.ts";
 import type { MeshState } from "../mesh-state.ts";
+import { countedHandlers } from "../metrics/counted.ts";
+import type { Metrics } from "../metrics/metrics.ts";
 import { EntrySweeper } from "../registration/sweeper.ts";
 import type { OpenedCluster } from "../source.ts";
 import { inject } from "../webhook/inject.ts";
@@ -39,6 +41,7 @@ export interface ClusterDutiesOptions {
   readonly ads: Pick<AdsService, "connections" | "onEvent">;
   readonly clock: Clock;
   readonly logger: Logger;
+  readonly metrics: Pick<Metrics, "review" | "serves">;
   /** SPIFFE IDs of control planes that may have certificates of every identity. */
   readonly registrationAuthorities: readonly string[];
 }
@@ -87,7 +90,8 @@ export async function startClusterDuties(options: ClusterDutiesOptions): Promise
   const { api, source } = cluster;
   const { namespace } = place.service;
   const listen = place.webhooks;
-  const webhooks = listen === undefined ? undefined : await serveWebhooks({ listen, material, handlers: handlersOf(options), logger });
+  const handlers = countedHandlers(handlersOf(options), options.metrics);
+  const webhooks = listen === undefined ? undefined : await serveWebhooks({ listen, material, handlers, logger });
   if (listen !== undefined && webhooks !== undefined)
     logger.log("info", "webhooks served", { listen: formatHostPort({ host: listen.host, port: webhooks.port }) });
 

@@ -17,6 +17,8 @@ export interface ClusterPlace {
   readonly webhooks: { readonly host: string; readonly port: number } | undefined;
   /** The Secret with the CA that all replicas share; undefined: each has its own, so that there must be but one. */
   readonly caSecret: ObjectName | undefined;
+  /** The folder of what must outlive the state folder of a replica: ledger, log, record of decisions; with a shared CA alone. Without, they are in the state folder. */
+  readonly records?: string;
   /** The namespaces whose service accounts get a Secret with a key and certificates; `*` for all; none: nobody does. */
   readonly citadel: readonly string[];
   /** Where the other replicas reach this one's port; without, the address that it listens on, where that is one. */

@@ -8,7 +8,7 @@ import type { ApiObject } from "./api-objects.ts";
 import { documentOf } from "./cluster-documents.ts";
 import { type Account, accountsOf, entriesOf, type WorkloadEntryFound, type WrittenObject, writtenObject } from "./found-objects.ts";
 import { PlacedPods } from "./placed-pods.ts";
-import { Reflector, type ReflectorOptions } from "./reflector.ts";
+import { Reflector, type ReflectorOptions, type WatchHealth } from "./reflector.ts";
 import { SecretWatches } from "./secret-watches.ts";
 import { type NamedDocument, SettledObjects } from "./settled-objects.ts";
 import type { WatchedKind } from "./watched-kinds.ts";
@@ -36,6 +36,8 @@ export interface ClusterSource {
   readonly current: ConfigurationSnapshot;
   /** Why something of it cannot be watched at the moment; undefined while all can. */
   readonly problem: string | undefined;
+  /** Of each kind; Secrets are no part of it. */
+  watches(): readonly WatchHealth[];
   /** Takes in these Secrets, by `NAMESPACE/NAME`, and no others. Nothing waits for them. */
   wantSecrets(names: ReadonlySet<string>): void;
   /** The service accounts that are, without those that are being deleted. */
@@ -98,6 +100,19 @@ class Watching implements ClusterSource {
 
   get problem(): string | undefined {
     return this.#reflectors.map(({ reflector }) => reflector.problem).find((problem) => problem !== undefined);
+  }
+
+  watches(): readonly WatchHealth[] {
+    const byKind = Map.groupBy(
+      this.#reflectors.map(({ reflector }) => reflector.health),
+      ({ kind }) => kind,
+    );
+    return [...byKind].map(([kind, all]) => ({
+      kind,
+      silenceMs: Math.max(...all.map(({ silenceMs }) => silenceMs)),
+      restarts: all.reduce((sum, { restarts }) => sum + restarts, 0),
+      objects: all.reduce((sum, { objects }) => sum + objects, 0),
+    }));
   }
 
   #problemChanged(): void {

@@ -189,3 +189,18 @@ test("a kind that vanishes keeps its objects in force for a while: a server that
   assert.deepEqual(names(), ["shop/a"]);
   await untilNames();
 });
+
+test("how long a kind was not spoken of, and how often its watch broke, is known; a kind that is not there breaks nothing", async (t) => {
+  const api = new FakeKubernetesApi();
+  api.answer = () => page([object("a", "7")], "9");
+  const { reflector, untilNames } = setUp(t, api);
+  await untilNames("shop/a");
+  const watch = await watchAfter(api, 0);
+  assert.deepEqual({ ...reflector.health, silenceMs: 0 }, { kind: "AuthorizationPolicy", restarts: 0, objects: 1, silenceMs: 0 });
+  await until("it is silent for a while", () => reflector.health.silenceMs > 50);
+  watch.send({ type: "ADDED", object: object("b", "10") });
+  await untilNames("shop/a", "shop/b");
+  assert.ok(reflector.health.silenceMs < 50);
+  watch.send({ type: "ERROR", object: { code: 500, message: "broken" } });
+  await until("it has begun anew", () => api.watches.length > 1 && reflector.health.restarts === 1);
+});

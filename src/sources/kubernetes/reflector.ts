@@ -44,6 +44,16 @@ export interface ReflectorOptions {
   readonly limits?: Partial<Record<keyof typeof REFLECTOR_LIMITS, number>>;
 }
 
+/** How it stands with the watch of one kind. */
+export interface WatchHealth {
+  readonly kind: string;
+  /** Milliseconds since the server last said something of it, be it that there is nothing new. */
+  readonly silenceMs: number;
+  /** How often a watch broke, or could not begin. */
+  readonly restarts: number;
+  readonly objects: number;
+}
+
 /** What the server cannot serve from any more: a resource version that was compacted. */
 class Expired extends Error {}
 /** The server has no such kind. */
@@ -65,6 +75,8 @@ export class Reflector {
   readonly #backoff: Backoff;
   #problem: string | undefined;
   #missingSince: number | undefined;
+  #heard = performance.now();
+  #restarts = 0;
 
   constructor(options: ReflectorOptions) {
     this.#options = options;
@@ -91,6 +103,11 @@ export class Reflector {
     return this.#problem;
   }
 
+  get health(): WatchHealth {
+    const { kind } = this.#options.kind;
+    return { kind, silenceMs: performance.now() - this.#heard, restarts: this.#restarts, objects: this.#objects?.size ?? 0 };
+  }
+
   /** Ends it; nothing is called once it resolves. */
   async close(): Promise<void> {
     this.#abort.abort();
@@ -111,6 +128,8 @@ export class Reflector {
 
   /** What is in the copy stays. */
   async #failed(error: unknown): Promise<void> {
+    if (error instanceof Unknown) this.#heard = performance.now();
+    else this.#restarts += 1;
     if (error instanceof Expired) {
       this.#position = "";
       return;
@@ -196,6 +215,7 @@ export class Reflector {
       }
       if (page.next === "") {
         this.#position = page.resourceVersion;
+        this.#heard = performance.now();
         this.#works();
         return this.#replace(found);
       }
@@ -212,7 +232,9 @@ export class Reflector {
     if (status === 404) throw new Unknown();
     if (status !== 200) throw refused(status, undefined);
     const began = performance.now();
+    this.#heard = began;
     for await (const line of lines) {
+      this.#heard = performance.now();
       this.#take(this.#read(line, version));
       this.#works();
     }
