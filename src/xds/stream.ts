@@ -296,15 +296,20 @@ export class AdsStream<Request extends DiscoveryRequestBase> implements XdsStrea
   }
 
   #offerRefused(since: number): void {
-    const subscriptions = [...this.#subscriptions.values()];
-    const refused = subscriptions.filter(({ refusedSince = Number.POSITIVE_INFINITY }) => refusedSince <= since);
-    if (refused.length === 0) return;
-    for (const subscription of refused) subscription.offerRejected();
-    this.#push();
+    let offered = false;
+    for (const subscription of this.#subscriptions.values()) {
+      const { refusedSince } = subscription;
+      if (refusedSince === undefined || refusedSince > since) continue;
+      subscription.offerRejected();
+      offered = true;
+    }
+    if (offered) this.#push();
   }
 
   #isUnanswered(since: number): boolean {
-    return [...this.#subscriptions.values()].some(({ unansweredSince = Number.POSITIVE_INFINITY }) => unansweredSince <= since);
+    for (const { unansweredSince } of this.#subscriptions.values())
+      if (unansweredSince !== undefined && unansweredSince <= since) return true;
+    return false;
   }
 
   #refill(): void {
