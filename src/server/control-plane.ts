@@ -117,7 +117,7 @@ export async function startControlPlane(given: ControlPlaneOptions): Promise<Con
     mesh.onChange(({ snapshot }) => source.wantSecrets(namedSecrets(snapshot)));
 
     const admission = { snapshot: () => mesh.current.snapshot, trust: () => state.authority.trust, clock };
-    const ads = openPublishing(mesh, admission, logger);
+    const ads = openPublishing(mesh, admission, logger, (address) => tlsPort.abort(address));
     const server = new Server(ADS_SERVER_OPTIONS);
     cleanup.push(() => stopServer(server));
     cleanup.push(() => ads.close());
