@@ -153,3 +153,28 @@ test("a port that is taken is told, and nothing follows the certificates for it"
   await assert.rejects(openTlsPort(server, { listen: { host: "127.0.0.1", port: port.port }, material }), /EADDRINUSE/);
   assert.equal(material.followers, 0);
 });
+
+test("a connection is ended by its address as gRPC prints it, and no other", async (t) => {
+  const { ca, port } = await serve(t);
+  const open = (): ReturnType<typeof connectTls> => {
+    const socket = connectTls({
+      port: port.port,
+      host: "127.0.0.1",
+      ca: ca.rootPem,
+      ALPNProtocols: ["h2"],
+      checkServerIdentity: () => undefined,
+    });
+    t.after(() => socket.destroy());
+    socket.on("error", () => undefined).resume();
+    return socket;
+  };
+  const [ended, other] = [open(), open()];
+  await Promise.all([once(ended, "secureConnect"), once(other, "secureConnect")]);
+  const address = `127.0.0.1:${ended.localPort}`;
+  // The port may learn a little later than its client that the handshake is done.
+  await until("it is ended", () => {
+    port.abort(address);
+    return ended.destroyed;
+  });
+  assert.equal(other.destroyed, false);
+});

@@ -16,12 +16,7 @@ function logAccepted(logger: Logger, event: XdsEvent): void {
 }
 
 /** Publishes every state of the mesh from now on. `abort` ends the connection from an address at once. */
-export function openPublishing(
-  mesh: MeshState,
-  admission: AdmissionOptions,
-  logger: Logger,
-  abort: (address: string) => void,
-): AdsService {
+export function openPublishing(mesh: MeshState, admission: AdmissionOptions, logger: Logger, abort: (address: string) => void): AdsService {
   const cache = new ResourceCache();
   const publisher = new Publisher(cache, RENDERERS, mesh.current, logger);
   mesh.onChange((view) => publisher.publish(view));
