@@ -25,9 +25,14 @@ export class Fleet {
   #server: ChildProcess | undefined;
   #controlPlane: ControlPlaneFile | undefined;
 
+  /** The account of one of them, by its number. */
+  static nameOf(index: number): string {
+    return `agent-${index}`;
+  }
+
   /** `objects`: what there is of each agent besides its account, as YAML. */
   constructor(size: number, objects: (name: string) => string = () => "") {
-    this.names = Array.from({ length: size }, (_, index) => `agent-${index}`);
+    this.names = Array.from({ length: size }, (_, index) => Fleet.nameOf(index));
     const mesh = join(this.#folder, "mesh");
     mkdirSync(mesh);
     writeFileSync(join(mesh, "fleet.yaml"), "apiVersion: v1\nkind: Namespace\nmetadata: { name: fleet }\n");

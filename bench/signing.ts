@@ -1,7 +1,9 @@
 /**
  * CSR to certificate over the network, by `garrison serve` (gRPC, with a service-account token and with a client certificate), by step-ca (HTTPS, with one-time tokens, its database
  * on disk), and by a gRPC server that answers with what it has ready (what Node and grpc-js take at least), each a process of its own, asked in turns by one load generator in Go with 1 and
- * with 16 requests at a time. Needs Go and `npm run setup:go`.
+ * with 16 requests at a time. Keys are P-256 everywhere, and each server may use every core, which it shares with the client, whose CPU is printed beside the server's. What
+ * clients prove themselves by is not alike: step-ca gets another token each time, which the client signs and it verifies; Garrison the same token or certificate
+ * again, which it verifies once. step-ca is not asked for renewals by certificate, so that Garrison's have no peer. Needs Go and `npm run setup:go`.
  */
 import { spawn, spawnSync } from "node:child_process";
 import { createPrivateKey, type KeyObject } from "node:crypto";
