@@ -116,7 +116,9 @@ test("drained, connections end, and the next call has a new one; closed, there i
   const channel = client.getChannel();
   port.drain(100);
   await until("the connection has ended", () => channel.getConnectivityState(false) !== 2);
-  assert.equal(await ask(t, port.port, ca).answer, `URI:${CALLER}`);
+  const next = (): Promise<string> => ask(t, port.port, ca).answer;
+  // Where handshakes are slow, the grace ends in the midst of it.
+  assert.equal(await next().catch(next), `URI:${CALLER}`);
   const ended = once(stalled, "close");
   port.close();
   await ended;
