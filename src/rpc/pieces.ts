@@ -13,10 +13,12 @@ const PREFIX = 5;
 
 /** What a call of grpc-js holds, which its types hide: the HTTP/2 stream. */
 interface Inside {
-  readonly call?: { readonly stream?: Pick<Writable, "write"> };
+  readonly call?: { readonly stream?: Sink };
 }
 
-function streamOf(call: object): Pick<Writable, "write"> | undefined {
+type Sink = Pick<Writable, "write" | "writableEnded" | "destroyed">;
+
+function streamOf(call: object): Sink | undefined {
   return (call as Inside).call?.stream;
 }
 
@@ -46,8 +48,8 @@ export function writeInPieces(call: Pick<ServerDuplexStream<unknown, Buffer>, "w
   }
   const pieces = piecesOf(message);
   const next = (error?: Error | null): void => {
-    // The end of the call is told apart from this.
-    if (error !== undefined && error !== null) return;
+    // The end of the call is told apart from this; its status may be on its way already.
+    if ((error !== undefined && error !== null) || stream.writableEnded || stream.destroyed) return;
     const { value } = pieces.next();
     if (value === undefined) {
       done();

@@ -1,7 +1,9 @@
 import assert from "node:assert/strict";
+import { once } from "node:events";
 import { type ClientHttp2Session, type ClientHttp2Stream, connect } from "node:http2";
 import { afterEach, test } from "node:test";
 import { create, toBinary } from "@bufbuild/protobuf";
+import { status } from "@grpc/grpc-js";
 import { AppError } from "../core/error.ts";
 import { DeltaDiscoveryRequestSchema } from "../gen/envoy/service/discovery/v3/discovery_pb.js";
 import { DELTA, DeltaStream, delta, eventually, PLAIN, setOf, startServer } from "./test-support.ts";
@@ -139,4 +141,16 @@ test("who was ended and does not read what is under way to it loses its connecti
   ads.disconnect("mute", new AppError("permission-denied", "the identity was revoked"));
   await eventually(() => aborted.length > 0);
   assert.deepEqual(aborted, [address]);
+});
+
+test("who is ended in the middle of a response hears why, and keeps its connection", async () => {
+  const { aborted, ads, reader, isSent } = await start({ limits: { turnMs: HOUR } });
+  const ended = reader("ended");
+  await eventually(() => isSent("ended") && ended.stream.readableLength > 0);
+  ads.disconnect("ended", new AppError("permission-denied", "the identity was revoked"));
+  const trailers = once(ended.stream, "trailers");
+  ended.stream.resume();
+  const [{ "grpc-status": code, "grpc-message": message }] = await trailers;
+  assert.deepEqual([Number(code), decodeURIComponent(String(message))], [status.PERMISSION_DENIED, "the identity was revoked"]);
+  assert.deepEqual([aborted, ended.session.destroyed], [[], false]);
 });

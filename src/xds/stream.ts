@@ -244,11 +244,16 @@ export class AdsStream<Request extends DiscoveryRequestBase> implements XdsStrea
     if (!this.#writing && !this.#ended && this.#subscriptions.isDue) this.#owner.turns.ask(this, this.#subscriptions.hasNew);
   }
 
+  /** Whatever is wrong with it concerns no other stream, at whose end its turn may have come. */
   send(): void {
     const set = this.#owner.cache.get(this.key);
     if (this.#writing || this.#ended || set === undefined) return;
-    const due = this.#subscriptions.next(set);
-    if (due !== undefined) this.#write(due);
+    try {
+      const due = this.#subscriptions.next(set);
+      if (due !== undefined) this.#write(due);
+    } catch (error) {
+      this.fail(AppError.from(error));
+    }
   }
 
   #write({ subscription, push, version }: Due): void {
