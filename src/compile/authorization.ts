@@ -59,14 +59,16 @@ function compileRules(policy: AuthorizationPolicyObject, transport: Transport): 
   }));
 }
 
-/** A policy is compiled once, however many workloads it holds for. */
+/** In their order. A policy is compiled once, however many workloads it holds for. */
 const compiled = {
   http: new WeakMap<AuthorizationPolicyObject, readonly CompiledRule[]>(),
   tcp: new WeakMap<AuthorizationPolicyObject, readonly CompiledRule[]>(),
 };
 
 function compilePolicy(policy: AuthorizationPolicyObject, transport: Transport): readonly CompiledRule[] {
-  const rules = compiled[transport].get(policy) ?? compileRules(policy, transport);
+  const known = compiled[transport].get(policy);
+  if (known !== undefined) return known;
+  const rules = inEnvoyOrder(compileRules(policy, transport));
   compiled[transport].set(policy, rules);
   return rules;
 }
@@ -76,14 +78,19 @@ function compilePolicy(policy: AuthorizationPolicyObject, transport: Transport):
  * both engines name.
  */
 export function inEnvoyOrder(rules: readonly CompiledRule[]): readonly CompiledRule[] {
+  if (rules.length === 1) return rules;
   const keyed = rules.map((rule) => ({ rule, id: formatEnvoyPolicyId(rule.origin) }));
   return keyed.sort((left, right) => (left.id < right.id ? -1 : left.id > right.id ? 1 : 0)).map(({ rule }) => rule);
 }
 
+const NO_RULES: readonly CompiledRule[] = [];
 const ruleLists = new InternedLists<CompiledRule>();
 
 /** The rules of some policies, in order; of the same policies the same list. */
 function rulesOf(policies: readonly AuthorizationPolicyObject[], transport: Transport): readonly CompiledRule[] {
+  const [first, second] = policies;
+  if (first === undefined) return NO_RULES;
+  if (second === undefined) return compilePolicy(first, transport);
   return ruleLists.of(inEnvoyOrder(policies.flatMap((policy) => compilePolicy(policy, transport))));
 }
 

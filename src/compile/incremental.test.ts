@@ -2,8 +2,7 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import fc from "fast-check";
 import { labels, meta, SETTINGS, workloadEntry } from "../../test/fixture/objects.ts";
-import { gatewayObjects } from "../../test/fixture/random-gateways.ts";
-import { parseTrustDomain } from "../identity/trust-domain.ts";
+import { randomObject } from "../../test/fixture/random-mesh.ts";
 import { ObjectIndex } from "../mesh/object-index.ts";
 import {
   buildSnapshot,
@@ -14,205 +13,15 @@ import {
   type SnapshotParts,
 } from "../mesh/snapshot.ts";
 import type { PublicJwk } from "../policy/jwks.ts";
-import { DEFAULT_MESH_CONFIG } from "../policy/mesh-config.ts";
-import type {
-  AuthorizationPolicyObject,
-  ClientTls,
-  DestinationRuleObject,
-  MeshObject,
-  PeerAuthenticationObject,
-  RequestAuthenticationObject,
-  ServiceEntryObject,
-  ServiceObject,
-  SidecarObject,
-} from "../policy/model.ts";
+import type { AuthorizationPolicyObject, MeshObject, ServiceObject, SidecarObject } from "../policy/model.ts";
 import { objectKey } from "../policy/model.ts";
 import { renderEnvoy } from "../render/envoy/render.ts";
 import { type CompiledMesh, compileMesh, MeshCompiler } from "./compile.ts";
 import type { JwksLookup } from "./request-authentication.ts";
 import type { WorkloadPolicy } from "./workload-policy.ts";
 
-// === Objects of a small mesh, where everything meets everything ===
-
-const NAMESPACES = ["a", "b", SETTINGS.rootNamespace];
-const APPS = ["x", "y", "z"];
 const PLACE = { file: "mesh.yaml", line: 1, column: 1 };
-
 const any = <T>(all: readonly T[]): fc.Arbitrary<T> => fc.constantFrom(...all);
-const key = fc.tuple(any(NAMESPACES), any(APPS)).map(([namespace, name]) => `${namespace}/${name}`);
-const selector = fc.option(any(APPS), { nil: undefined }).map((app) => labels(app === undefined ? {} : { app }));
-const port = any([80, 81]);
-
-const workload: fc.Arbitrary<MeshObject> = fc
-  .record({ key, address: any(["10.0.0.1", "10.0.0.2", "127.0.0.1"]), app: any(APPS), mode: any(["NONE", "REDIRECT"] as const) })
-  .map(
-    ({ key: name, address, app, mode: interceptionMode }) =>
-      ({
-        ...workloadEntry(name, { address, serviceAccount: app }),
-        labels: labels({ app }),
-        proxyConfig: { numTrustedProxies: undefined, tellsDenials: undefined, interceptionMode, dnsCapture: app !== "z" },
-      }) as MeshObject,
-  );
-const service: fc.Arbitrary<ServiceObject> = fc
-  .record({ key, selector, port, protocol: any(["http", "tcp"] as const), addresses: any([[], ["10.96.0.1"], ["10.96.0.2"]]) })
-  .map((given) => ({
-    kind: "Service",
-    meta: meta(given.key),
-    selector: given.selector,
-    ports: [{ name: "main", port: given.port, targetPort: given.port, protocol: given.protocol, place: PLACE }],
-    ...(given.addresses.length === 0 ? {} : { addresses: given.addresses }),
-  }));
-const sidecar: fc.Arbitrary<SidecarObject> = fc
-  .record({
-    key,
-    selector,
-    port,
-    host: any(["x.a.svc.cluster.local", "*", "y.b.svc.other", "e.example.com"]),
-    namespace: any(["*", ".", "a", "b"]),
-    serves: fc.boolean(),
-    captures: any(["nothing", "port", "all"] as const),
-  })
-  .map(({ key: name, selector: selected, port: number, host, namespace, serves, captures }) => ({
-    kind: "Sidecar",
-    meta: meta(name),
-    selector: selected,
-    ingress: serves
-      ? [
-          {
-            port: { number, name: "in", protocol: "tcp" },
-            bind: undefined,
-            defaultEndpoint: { kind: "tcp", host: "0.0.0.0", port: 9 },
-            place: PLACE,
-          },
-        ]
-      : [],
-    egress: [
-      {
-        port: { number, name: "out", protocol: "http" },
-        bind: { kind: "address", host: "127.0.0.1" },
-        hosts: [{ namespace, host }],
-        ...(captures === "port" ? { capturable: true } : {}),
-        place: PLACE,
-      },
-    ],
-    ...(captures === "all" ? { scopes: [{ hosts: [{ namespace, host }], place: PLACE }], outboundTrafficPolicy: "REGISTRY_ONLY" } : {}),
-  }));
-const mode = any(["UNSET", "DISABLE", "PERMISSIVE", "STRICT"] as const);
-const peerAuthentication: fc.Arbitrary<PeerAuthenticationObject> = fc
-  .record({ key, selector, mtls: mode, port, own: mode, created: fc.nat(2) })
-  .map((given) => ({
-    kind: "PeerAuthentication",
-    meta: meta(given.key, { created: given.created }),
-    selector: given.selector,
-    mtls: given.mtls,
-    portLevelMtls: new Map([[given.port, given.own]]),
-  }));
-const requestAuthentication: fc.Arbitrary<RequestAuthenticationObject> = fc
-  .record({ key, selector, url: any(["u", "v"]) })
-  .map((given) => ({
-    kind: "RequestAuthentication",
-    meta: meta(given.key),
-    selector: given.selector,
-    jwtRules: [
-      {
-        issuer: "i",
-        audiences: [],
-        fromHeaders: [],
-        fromParams: [],
-        fromCookies: [],
-        forwardOriginalToken: false,
-        outputPayloadToHeader: undefined,
-        outputClaimToHeaders: [],
-        spaceDelimitedClaims: [],
-        presence: "OPTIONAL",
-        jwks: { kind: "uri", url: given.url, timeoutMs: 1 },
-      },
-    ],
-  }));
-const authorizationPolicy: fc.Arbitrary<AuthorizationPolicyObject> = fc
-  .record({ key, selector, action: any(["ALLOW", "DENY", "AUDIT"] as const), path: any(["/p", "/q"]), invalid: fc.boolean() })
-  .map(({ key: name, selector: selected, action, path, invalid }) => ({
-    kind: "AuthorizationPolicy",
-    meta: meta(name),
-    selector: selected,
-    action,
-    rules: invalid
-      ? "invalid"
-      : [{ from: [], to: [[{ attribute: "path", argument: "", values: [{ kind: "exact", value: path }], negated: false }]], when: [] }],
-  }));
-const configMap: fc.Arbitrary<MeshObject> = fc
-  .record({
-    aliases: fc.subarray(["old.example", "older.example"]),
-    proxies: any([undefined, 1]),
-    minVersion: any(["1.2", "1.3"] as const),
-  })
-  .map(({ aliases, proxies, minVersion }) => ({
-    kind: "ConfigMap",
-    meta: meta(`${SETTINGS.rootNamespace}/istio`),
-    mesh: {
-      ...DEFAULT_MESH_CONFIG,
-      trustDomainAliases: aliases.map(parseTrustDomain),
-      defaultConfig: { numTrustedProxies: proxies, tellsDenials: proxies === 1 },
-      meshMtls: { ...DEFAULT_MESH_CONFIG.meshMtls, minVersion },
-    },
-  }));
-function tlsOf(mode: string): ClientTls {
-  if (mode === "DISABLE") return { mode };
-  if (mode === "ISTIO_MUTUAL") return { mode, subjectAltNames: [], sni: undefined };
-  const nothing = { subjectAltNames: [], sni: undefined, caCertificates: undefined, caCrl: undefined, certificate: undefined };
-  return { mode: "SIMPLE", ...nothing, insecureSkipVerify: false };
-}
-const serviceEntry: fc.Arbitrary<ServiceEntryObject> = fc
-  .record({
-    key,
-    host: any(["x.a.svc.cluster.local", "e.example.com"]),
-    port,
-    selector,
-    selects: fc.boolean(),
-    internal: fc.boolean(),
-    exportTo: any([[], ["."]]),
-  })
-  .map((given) => ({
-    kind: "ServiceEntry",
-    meta: meta(given.key),
-    hosts: [given.host],
-    location: given.internal ? "MESH_INTERNAL" : "MESH_EXTERNAL",
-    resolution: "STATIC",
-    ports: [{ name: "main", port: given.port, targetPort: given.port, protocol: "http", place: PLACE }],
-    endpoints: given.selects
-      ? { kind: "selected", selector: given.selector }
-      : { kind: "inline", list: [{ address: "10.0.0.9", ports: new Map(), labels: new Map(), serviceAccount: "x", place: PLACE }] },
-    subjectAltNames: [],
-    exportTo: given.exportTo,
-  }));
-const destinationRule: fc.Arbitrary<DestinationRuleObject> = fc
-  .record({
-    key,
-    host: any(["*", "x", "x.a.svc.cluster.local", "*.example.com"]),
-    selector,
-    tls: any(["DISABLE", "SIMPLE", "ISTIO_MUTUAL", "invalid", "none"]),
-    created: fc.nat(2),
-  })
-  .map((given) => ({
-    kind: "DestinationRule",
-    meta: meta(given.key, { created: given.created }),
-    host: given.host,
-    selector: given.selector,
-    exportTo: [],
-    trafficPolicy: given.tls === "none" ? undefined : given.tls === "invalid" ? "invalid" : { tls: tlsOf(given.tls), ports: new Map() },
-  }));
-const object: fc.Arbitrary<MeshObject> = fc.oneof(
-  { weight: 1, arbitrary: configMap },
-  { weight: 3, arbitrary: workload },
-  { weight: 2, arbitrary: service },
-  { weight: 2, arbitrary: sidecar },
-  { weight: 2, arbitrary: serviceEntry },
-  { weight: 2, arbitrary: destinationRule },
-  { weight: 2, arbitrary: peerAuthentication },
-  { weight: 1, arbitrary: requestAuthentication },
-  { weight: 3, arbitrary: authorizationPolicy },
-  { weight: 3, arbitrary: gatewayObjects(key, APPS) },
-);
 
 const settings: fc.Arbitrary<MeshSettings> = fc.record({
   trustDomain: fc.constant(SETTINGS.trustDomain),
@@ -229,7 +38,7 @@ type Edit =
   | { readonly kind: "keys"; readonly kid: string };
 
 const edit: fc.Arbitrary<Edit> = fc.oneof(
-  { weight: 12, arbitrary: fc.record({ kind: fc.constant("put" as const), object }) },
+  { weight: 12, arbitrary: fc.record({ kind: fc.constant("put" as const), object: randomObject }) },
   { weight: 4, arbitrary: fc.record({ kind: fc.constant("remove" as const), at: fc.nat() }) },
   { weight: 1, arbitrary: fc.constant<Edit>({ kind: "reread" }) },
   { weight: 1, arbitrary: fc.record({ kind: fc.constant("settings" as const), settings }) },
@@ -328,33 +137,37 @@ function assertRenderedAsAnew(policy: WorkloadPolicy, own: object): void {
 describe("compiling one state after another", () => {
   it("gives what compiling and rendering the last state alone gives, after any edits", () => {
     fc.assert(
-      fc.property(fc.array(object, { maxLength: 25, size: "max" }), fc.array(edit, { minLength: 8, maxLength: 20 }), (objects, edits) => {
-        const mesh = new Mesh();
-        const compiler = new MeshCompiler();
-        const following = new Following();
-        const choosing = new Choosing();
-        let last: readonly WorkloadPolicy[] = [];
-        const owns = new Map<string, object>();
-        const ownOf = ({ workload }: WorkloadPolicy): object => {
-          const own = owns.get(workload) ?? {};
-          owns.set(workload, own);
-          return own;
-        };
-        for (const one of objects) mesh.edit({ kind: "put", object: one });
-        for (const one of edits) {
-          const compiled = mesh.compiledBy((snapshot, keysOf) => compiler.compile(snapshot, keysOf));
-          const alone = mesh.compiledBy(compileMesh);
-          assert.deepEqual(compiled, alone);
-          choosing.assertSame(mesh, alone);
-          if (one.kind === "keys" || one.kind === "remove") following.fail(mesh);
-          assert.deepEqual(following.compiled(mesh), alone);
-          assert.deepEqual([...compiled.policies.keys()], [...alone.policies.keys()]);
-          last = [...compiled.policies.values()];
-          for (const policy of last) renderEnvoy(policy, ownOf(policy));
-          mesh.edit(one);
-        }
-        for (const policy of last) assertRenderedAsAnew(policy, ownOf(policy));
-      }),
+      fc.property(
+        fc.array(randomObject, { maxLength: 25, size: "max" }),
+        fc.array(edit, { minLength: 8, maxLength: 20 }),
+        (objects, edits) => {
+          const mesh = new Mesh();
+          const compiler = new MeshCompiler();
+          const following = new Following();
+          const choosing = new Choosing();
+          let last: readonly WorkloadPolicy[] = [];
+          const owns = new Map<string, object>();
+          const ownOf = ({ workload }: WorkloadPolicy): object => {
+            const own = owns.get(workload) ?? {};
+            owns.set(workload, own);
+            return own;
+          };
+          for (const one of objects) mesh.edit({ kind: "put", object: one });
+          for (const one of edits) {
+            const compiled = mesh.compiledBy((snapshot, keysOf) => compiler.compile(snapshot, keysOf));
+            const alone = mesh.compiledBy(compileMesh);
+            assert.deepEqual(compiled, alone);
+            choosing.assertSame(mesh, alone);
+            if (one.kind === "keys" || one.kind === "remove") following.fail(mesh);
+            assert.deepEqual(following.compiled(mesh), alone);
+            assert.deepEqual([...compiled.policies.keys()], [...alone.policies.keys()]);
+            last = [...compiled.policies.values()];
+            for (const policy of last) renderEnvoy(policy, ownOf(policy));
+            mesh.edit(one);
+          }
+          for (const policy of last) assertRenderedAsAnew(policy, ownOf(policy));
+        },
+      ),
       { numRuns: 300 },
     );
   });

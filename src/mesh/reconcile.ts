@@ -53,12 +53,19 @@ function reconcileSets(before: ReadonlySet<unknown>, after: ReadonlySet<unknown>
   return before.size === now.length && [...before].every((value, index) => value === now[index]) ? before : after;
 }
 
+/** Looked through without lists of keys: this is done for every part of every policy. */
 function reconcileObjects(before: Readonly<Record<string, unknown>>, after: Readonly<Record<string, unknown>>): object {
-  const entries = Object.entries(after).map(([key, value]) => [key, reconcile(before[key], value)] as const);
-  const isAlso = (other: Readonly<Record<string, unknown>>): boolean =>
-    entries.every(([key, value]) => key in other && other[key] === value);
-  if (Object.keys(before).length === entries.length && isAlso(before)) return before;
-  return isAlso(after) ? after : Object.fromEntries(entries);
+  let [isBefore, isAfter, more] = [true, true, 0];
+  for (const key in after) {
+    const [known, value] = [before[key], after[key]];
+    const kept = reconcile(known, value);
+    isBefore &&= kept === known && Object.hasOwn(before, key);
+    isAfter &&= kept === value;
+    more += 1;
+  }
+  if (isBefore) for (const _ in before) more -= 1;
+  if (isBefore && more === 0) return before;
+  return isAfter ? after : Object.fromEntries(Object.entries(after).map(([key, value]) => [key, reconcile(before[key], value)]));
 }
 
 /**

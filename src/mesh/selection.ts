@@ -1,7 +1,7 @@
 /** Which objects hold for which workload: by namespace, root namespace and labels. */
 import type { ObjectMeta, Selector, ServiceObject, SidecarObject, TargetRef } from "../policy/model.ts";
 import { inNamespace, workloadsIn } from "./by-namespace.ts";
-import { byAge } from "./order.ts";
+import { mergedByAge } from "./order.ts";
 import { narrow } from "./recording.ts";
 import { selectorIn } from "./services.ts";
 import type { MeshSnapshot, Workload } from "./snapshot.ts";
@@ -69,7 +69,8 @@ export function holdingFor<Field extends keyof Lists>(
   const own = objectsIn(snapshot, field, workload.namespace).filter(holds);
   if (workload.namespace === rootNamespace) return own;
   const root = objectsIn(snapshot, field, rootNamespace).filter(holds);
-  return root.length === 0 ? own : [...own, ...root].sort(byAge);
+  if (root.length === 0) return own;
+  return own.length === 0 ? root : mergedByAge(own, root);
 }
 
 /** The Kubernetes Gateway API's label of a gateway's workloads: its value is the gateway's name. */

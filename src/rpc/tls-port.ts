@@ -22,6 +22,8 @@ export interface TlsPort {
   readonly port: number;
   /** Ends the connections that there are, those with calls under way after `graceMs`. */
   drain(graceMs: number): void;
+  /** Ends the connection from an address (`HOST:PORT`, as gRPC prints it) at once, with all that waits there to be read. */
+  abort(address: string): void;
   /** Takes no more connections, and ends those whose handshake is not done; the others are the gRPC server's. */
   close(): void;
 }
@@ -58,8 +60,12 @@ export async function openTlsPort(server: Server, options: TlsPortOptions): Prom
   const injector: ConnectionInjector = server.createConnectionInjector(ServerCredentials.createInsecure());
   const turns = new Map<string, () => void>();
   const unsecured = new Set<Socket>();
+  const secured = new Map<string, Socket>();
   const tls = tlsServer(material, (socket) => {
     turns.get(nameOf(socket))?.();
+    const address = addressOf(socket);
+    secured.set(address, socket);
+    socket.once("close", () => secured.delete(address));
     injector.injectConnection(socket);
   });
   const unfollow = material.onUpdate((newest) => tls.setSecureContext(contextOf(newest)));
@@ -103,6 +109,7 @@ export async function openTlsPort(server: Server, options: TlsPortOptions): Prom
   }
   return {
     port: (port.address() as AddressInfo).port,
+    abort: (address) => void secured.get(address)?.destroy(),
     drain: (graceMs) => injector.drain(graceMs),
     close: () => {
       unfollow();
@@ -114,3 +121,6 @@ export async function openTlsPort(server: Server, options: TlsPortOptions): Prom
 
 /** Of a connection, as long as it is open. */
 const nameOf = ({ remoteAddress, remotePort }: Socket): string => `${remoteAddress}|${remotePort}`;
+
+/** As gRPC prints it. */
+const addressOf = ({ remoteAddress, remotePort }: Socket): string => `${remoteAddress}:${remotePort}`;

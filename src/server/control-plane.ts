@@ -109,7 +109,7 @@ async function serveProxies(start: Start, { state, serving }: Authorities, openi
   const { logger } = options;
   const { mesh, source, registrations, federation, meshRoots, replica } = opening;
   const admission = { snapshot: () => mesh.current.snapshot, trust: () => state.authority.trust, clock };
-  const publishing = openPublishing(mesh, admission, logger);
+  const publishing = openPublishing(mesh, admission, logger, (address) => port.abort(address));
   const server = opened.adopt(new Server(ADS_SERVER_OPTIONS), stopServer);
   const ads = opened.adopt(publishing, (each) => each.close());
   ads.onEvent((event) => metrics.xds(event));

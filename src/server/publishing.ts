@@ -15,8 +15,8 @@ function logAccepted(logger: Logger, event: XdsEvent): void {
   logger.log("debug", "a proxy accepted its configuration", { key, typeUrl, version, latencyMs });
 }
 
-/** Publishes every state of the mesh from now on. */
-export function openPublishing(mesh: MeshState, admission: AdmissionOptions, logger: Logger): AdsService {
+/** Publishes every state of the mesh from now on. `abort` ends the connection from an address at once. */
+export function openPublishing(mesh: MeshState, admission: AdmissionOptions, logger: Logger, abort: (address: string) => void): AdsService {
   const cache = new ResourceCache();
   const publisher = new Publisher(cache, RENDERERS, mesh.current, logger);
   mesh.onChange((view) => publisher.publish(view));
@@ -25,6 +25,7 @@ export function openPublishing(mesh: MeshState, admission: AdmissionOptions, log
     logger,
     clock: admission.clock,
     admit: streamAdmission(admission),
+    abort,
     connected: (key) => publisher.connected(key),
     disconnected: (key) => publisher.disconnected(key),
   });

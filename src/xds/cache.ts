@@ -14,6 +14,8 @@ export type ChangedTypes = ReadonlySet<string> | "all";
 export type CacheListener = (changed: ChangedTypes) => void;
 
 const NONE: ResourcesOfType = new Map();
+/** Of so few resources nothing is set up, and nothing kept, to find something of them faster. */
+const FEW = 16;
 
 function digest(content: string | Uint8Array): string {
   return hash("sha256", content, "base64url").slice(0, VERSION_LENGTH);
@@ -31,10 +33,23 @@ export function resourcesOf(set: ResourceSet, typeUrl: string): ResourcesOfType 
 
 const setVersions = new WeakMap<ResourcesOfType, string>();
 
+/** In place; a few without what `sort` sets up, since every proxy has a few of its own. */
+function sorted(lines: string[]): readonly string[] {
+  if (lines.length > FEW) return lines.sort();
+  for (let end = 1; end < lines.length; end++) {
+    const line = lines[end] ?? "";
+    let at = end;
+    for (; at > 0 && (lines[at - 1] ?? "") > line; at--) lines[at] = lines[at - 1] ?? "";
+    lines[at] = line;
+  }
+  return lines;
+}
+
 function makeVersion(resources: ResourcesOfType): string {
   if (resources instanceof JoinedMap) return digest(`${versionOf(resources.own)} ${versionOf(resources.shared)}`);
-  const lines = [...resources.values()].map(({ name, version }) => `${version} ${name}`).sort();
-  return digest(lines.join("\n"));
+  const lines: string[] = [];
+  for (const { name, version } of resources.values()) lines.push(`${version} ${name}`);
+  return digest(sorted(lines).join("\n"));
 }
 
 /** The version of all resources of one type together: equal for equal content joined of equal parts, whatever the order, process or time. */
@@ -57,8 +72,11 @@ const changes = new WeakMap<ResourcesOfType, { readonly before: ResourcesOfType;
 const NO_CHANGE: MapChange = { made: [], gone: [] };
 
 function compareAll(before: ResourcesOfType, after: ResourcesOfType): MapChange {
-  const made = [...after.values()].filter(({ name, version }) => before.get(name)?.version !== version);
-  return { made, gone: [...before.keys()].filter((name) => !after.has(name)) };
+  const made: Resource[] = [];
+  for (const resource of after.values()) if (before.get(resource.name)?.version !== resource.version) made.push(resource);
+  const gone: string[] = [];
+  for (const name of before.keys()) if (!after.has(name)) gone.push(name);
+  return { made, gone };
 }
 
 /** What both share with others is compared once for all of them. A resource may have gone from one part to the other. */
@@ -74,6 +92,7 @@ function compare(before: ResourcesOfType, after: ResourcesOfType): MapChange {
 /** Found once for all who have the one map and are to have the other. */
 export function changeBetween(before: ResourcesOfType, after: ResourcesOfType): MapChange {
   if (before === after) return NO_CHANGE;
+  if (before.size + after.size <= FEW) return compare(before, after);
   const known = changes.get(after);
   if (known?.before === before) return known.change;
   const change = compare(before, after);
@@ -87,8 +106,10 @@ function differs(before: ResourcesOfType, after: ResourcesOfType): boolean {
 }
 
 function changedTypes(before: ResourceSet, after: ResourceSet): ReadonlySet<string> {
-  const typeUrls = new Set([...before.keys(), ...after.keys()]);
-  return new Set([...typeUrls].filter((typeUrl) => differs(resourcesOf(before, typeUrl), resourcesOf(after, typeUrl))));
+  const changed = new Set<string>();
+  for (const [typeUrl, resources] of after) if (differs(resourcesOf(before, typeUrl), resources)) changed.add(typeUrl);
+  for (const [typeUrl, resources] of before) if (!after.has(typeUrl) && resources.size > 0) changed.add(typeUrl);
+  return changed;
 }
 
 const NO_TYPES: ReadonlySet<string> = new Set();

@@ -60,8 +60,8 @@ function write(into: Buffer, from: number, { fields }: Message): number {
 }
 
 /** The message's bytes. */
-export function writeMessage(message: Message): Buffer {
-  const into = Buffer.allocUnsafe(message.size);
+export function writeMessage(message: Message, allocate = Buffer.allocUnsafe): Buffer {
+  const into = allocate(message.size);
   write(into, 0, message);
   return into;
 }
@@ -74,4 +74,21 @@ export function single(field: number, content: string | Uint8Array): readonly Fi
 /** A `google.protobuf.Any` around a message that is serialized already. */
 export function anyOf(typeUrl: string, value: Uint8Array): Message {
   return messageOf([...single(1, typeUrl), ...single(2, value)]);
+}
+
+/** Of so many resources in one message most are others' as well: each is written once for all. */
+const MANY = 64;
+
+/** `make` for each item: its message, or the bytes of it. */
+export function writtenOnce<T extends object>(make: (item: T, typeUrl: string) => Message) {
+  const written = new WeakMap<T, { readonly typeUrl: string; readonly bytes: Uint8Array }>();
+  const bytesOf = (item: T, typeUrl: string): Uint8Array => {
+    const known = written.get(item);
+    if (known?.typeUrl === typeUrl) return known.bytes;
+    const bytes = writeMessage(make(item, typeUrl), Buffer.allocUnsafeSlow);
+    written.set(item, { typeUrl, bytes });
+    return bytes;
+  };
+  return (items: readonly T[], typeUrl: string): readonly (Message | Uint8Array)[] =>
+    items.map((item) => (items.length >= MANY ? bytesOf(item, typeUrl) : make(item, typeUrl)));
 }

@@ -1,7 +1,8 @@
 /** Bounds on what a client can make the control plane hold or do. */
 import { AppError } from "../core/error.ts";
+import type { TurnLimits } from "./turns.ts";
 
-export interface XdsLimits {
+export interface XdsLimits extends TurnLimits {
   /** Bytes of one request. */
   readonly requestBytes: number;
   /** Names that one stream subscribes to, over all types. */
@@ -32,6 +33,10 @@ export const DEFAULT_LIMITS: XdsLimits = {
   admissionMs: 10_000,
   answerMs: 300_000,
   refusedMs: 5_000,
+  turnBytes: 32 << 20,
+  flightBytes: 128 << 20,
+  turnMs: 1_000,
+  stalledMs: 10_000,
 };
 
 /** Characters of a resource name, version, type URL or node id. Envoy's longest are cluster names of a few DNS names. */

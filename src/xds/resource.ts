@@ -3,7 +3,7 @@
 /** One named resource, already serialized: what is the same for several proxies is serialized once and shared. */
 export interface Resource {
   readonly name: string;
-  /** A hash of the body: equal versions mean equal bytes, so an unchanged resource is never sent again. */
+  /** A hash of the body: equal versions of one name mean equal bytes, so an unchanged resource is never sent again. */
   readonly version: string;
   /** The message inside the `google.protobuf.Any`. */
   readonly body: Uint8Array;

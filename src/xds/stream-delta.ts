@@ -1,6 +1,6 @@
 /** The incremental variant of ADS (xDS protocol, "Incremental xDS"). */
 import type { DeltaDiscoveryRequest } from "../gen/envoy/service/discovery/v3/discovery_pb.js";
-import { anyOf, type Field, type Message, messageOf, single, writeMessage } from "./fields.ts";
+import { anyOf, type Field, type Message, messageOf, single, writeMessage, writtenOnce } from "./fields.ts";
 import type { Push } from "./push.ts";
 import type { Resource } from "./resource.ts";
 import type { Subscription } from "./subscription.ts";
@@ -35,10 +35,12 @@ function resourceOf({ name, version, body }: Resource, typeUrl: string): Message
   return messageOf([...single(RESOURCE.version, version), any, ...single(RESOURCE.name, name)]);
 }
 
+const written = writtenOnce(resourceOf);
+
 function encode({ typeUrl, nonce, version }: ResponseHeader, { resources, removed }: Push): Buffer {
   const fields = [
     ...single(RESPONSE.systemVersionInfo, version),
-    ...resources.map((resource): Field => [RESPONSE.resources, resourceOf(resource, typeUrl)]),
+    ...written(resources, typeUrl).map((resource): Field => [RESPONSE.resources, resource]),
     ...single(RESPONSE.typeUrl, typeUrl),
     ...single(RESPONSE.nonce, nonce),
     ...removed.map((name): Field => [RESPONSE.removedResources, name]),

@@ -1,7 +1,8 @@
 /** The state-of-the-world variant of ADS (xDS protocol, "The xDS transport Protocol"). */
 import type { DiscoveryRequest } from "../gen/envoy/service/discovery/v3/discovery_pb.js";
-import { anyOf, type Field, messageOf, single, writeMessage } from "./fields.ts";
+import { anyOf, type Field, messageOf, single, writeMessage, writtenOnce } from "./fields.ts";
 import type { Push } from "./push.ts";
+import type { Resource } from "./resource.ts";
 import type { Subscription } from "./subscription.ts";
 import type { ResponseHeader, Variant } from "./variant.ts";
 
@@ -24,10 +25,12 @@ function subscribe(subscription: Subscription, request: DiscoveryRequest, first:
 /** Fields of `DiscoveryResponse`. */
 const RESPONSE = { versionInfo: 1, resources: 2, typeUrl: 4, nonce: 5 } as const;
 
+const written = writtenOnce(({ body }: Resource, typeUrl) => anyOf(typeUrl, body));
+
 function encode({ typeUrl, nonce, version }: ResponseHeader, { resources }: Push): Buffer {
   const fields = [
     ...single(RESPONSE.versionInfo, version),
-    ...resources.map(({ body }): Field => [RESPONSE.resources, anyOf(typeUrl, body)]),
+    ...written(resources, typeUrl).map((resource): Field => [RESPONSE.resources, resource]),
     ...single(RESPONSE.typeUrl, typeUrl),
     ...single(RESPONSE.nonce, nonce),
   ];

@@ -2,14 +2,17 @@
 import { Metadata, type ServerDuplexStream } from "@grpc/grpc-js";
 import type { Clock } from "../core/clock.ts";
 import { AppError } from "../core/error.ts";
+import { writeInPieces } from "../rpc/pieces.ts";
 import { toGrpcStatus } from "../rpc/status.ts";
-import { type ChangedTypes, type ResourceCache, resourcesOf, versionOf } from "./cache.ts";
+import type { ChangedTypes, ResourceCache } from "./cache.ts";
 import type { AckState, ResourceName, TypeStatus, XdsConnection } from "./connection.ts";
 import { checkString, checkStrings, clipMessage, type XdsLimits } from "./limits.ts";
 import { decodeNode, type XdsNode } from "./node.ts";
-import type { Answer, Push } from "./push.ts";
+import type { Answer } from "./push.ts";
 import { Subscription } from "./subscription.ts";
-import { CLUSTER, ENDPOINTS, FIRST_ANSWER_ONLY, pushSteps, type Step, waitsFor } from "./types.ts";
+import { type Due, Subscriptions } from "./subscriptions.ts";
+import type { Sender, Turns } from "./turns.ts";
+import { CLUSTER, ENDPOINTS, FIRST_ANSWER_ONLY } from "./types.ts";
 import type { DiscoveryRequestBase, Variant } from "./variant.ts";
 
 /** What proves who opened a stream. */
@@ -31,6 +34,7 @@ export interface StreamOwner {
   readonly cache: ResourceCache;
   readonly clock: Clock;
   readonly limits: XdsLimits;
+  readonly turns: Turns;
   admit(peer: XdsPeer, node: XdsNode): Promise<Admission> | Admission;
   /** Of a type, the versions by name that the client of this key refused; outlives its streams. */
   refusedVersions(key: string, typeUrl: string): Map<string, string>;
@@ -40,10 +44,12 @@ export interface StreamOwner {
   /** What the client asked for, was sent or answered changed. */
   changed(stream: XdsStream): void;
   ended(stream: XdsStream, reason: AppError | undefined): void;
+  /** It was ended and does not read: its connection ends at once. */
+  abandoned(stream: XdsStream): void;
 }
 
 /** A connection with the means to end it. */
-export interface XdsStream extends XdsConnection {
+export interface XdsStream extends XdsConnection, Sender {
   readonly isAdmitted: boolean;
   /** Called once a second: deadlines, and a fresh budget of requests. */
   tick(now: number): void;
@@ -61,8 +67,7 @@ export class AdsStream<Request extends DiscoveryRequestBase> implements XdsStrea
   #node: XdsNode | undefined;
   #admission: Admission | undefined;
   #unwatch: (() => void) | undefined;
-  readonly #subscriptions = new Map<string, Subscription>();
-  #steps: readonly Step[] = [];
+  readonly #subscriptions = new Subscriptions();
   /** The client was connected before, with the same state as now. */
   #resumed = false;
   /** Clusters sent before the client has said which endpoints it has. */
@@ -82,7 +87,10 @@ export class AdsStream<Request extends DiscoveryRequestBase> implements XdsStrea
     this.address = call.getPeer();
     call.on("data", (request: Request | AppError) => this.#receive(request));
     call.on("end", () => this.#finish(undefined));
-    call.on("cancelled", () => this.#finish(undefined));
+    call.on("cancelled", () => {
+      this.#finish(undefined);
+      owner.turns.ended(this, true);
+    });
   }
 
   // === connection ===
@@ -112,7 +120,7 @@ export class AdsStream<Request extends DiscoveryRequestBase> implements XdsStrea
   }
 
   get types(): readonly TypeStatus[] {
-    return [...this.#subscriptions.values()].map((subscription) => subscription.status());
+    return [...this.#subscriptions.all].map((subscription) => subscription.status());
   }
 
   get behind(): readonly ResourceName[] {
@@ -123,7 +131,7 @@ export class AdsStream<Request extends DiscoveryRequestBase> implements XdsStrea
   }
 
   get state(): AckState {
-    const subscriptions = [...this.#subscriptions.values()];
+    const subscriptions = [...this.#subscriptions.all];
     if (!this.#owner.cache.isCurrent(this.key) || subscriptions.some(({ isPending }) => isPending)) return "pending";
     // Before what is behind: of a listener that was refused, nobody asks for the filters.
     if (subscriptions.some(({ state }) => state === "rejected")) return "rejected";
@@ -198,8 +206,7 @@ export class AdsStream<Request extends DiscoveryRequestBase> implements XdsStrea
       throw new AppError("resource-exhausted", `a stream subscribes to more than ${this.#owner.limits.types} types`);
     }
     const subscription = new Subscription(typeUrl, this.#variant.name, this.#refusedVersions(typeUrl));
-    this.#subscriptions.set(typeUrl, subscription);
-    this.#steps = pushSteps(this.#subscriptions.keys());
+    this.#subscriptions.add(subscription);
     return subscription;
   }
 
@@ -217,55 +224,54 @@ export class AdsStream<Request extends DiscoveryRequestBase> implements XdsStrea
     const answer = subscription.answer(request.responseNonce, message, this.#owner.clock.now());
     if (answer === undefined) return;
     this.#owner.answered(this, subscription.typeUrl, answer);
-    if (answer.recovered) for (const other of this.#subscriptions.values()) if (other !== subscription) other.offerRejected();
+    if (answer.recovered) for (const other of this.#subscriptions.all) if (other !== subscription) other.offerRejected();
   }
 
   #checkNames(): void {
-    let names = 0;
-    for (const subscription of this.#subscriptions.values()) names += subscription.size;
     const most = this.#owner.limits.names;
-    if (names > most) throw new AppError("resource-exhausted", `a stream subscribes to more than ${most} names`);
+    if (this.#subscriptions.names > most) throw new AppError("resource-exhausted", `a stream subscribes to more than ${most} names`);
   }
 
   // === responses ===
 
   #cacheChanged(changed: ChangedTypes): void {
-    for (const [typeUrl, subscription] of this.#subscriptions) if (changed === "all" || changed.has(typeUrl)) subscription.touch();
+    for (const subscription of this.#subscriptions.all) if (changed === "all" || changed.has(subscription.typeUrl)) subscription.touch();
     this.#push();
     this.#owner.changed(this);
   }
 
-  /** Sends the first response that is due and that need not wait: for its type's last answer, or for what it may refer to. */
   #push(): void {
-    if (this.#writing || this.#ended) return;
+    if (!this.#writing && !this.#ended && this.#subscriptions.isDue) this.#owner.turns.ask(this, this.#subscriptions.hasNew);
+  }
+
+  /** Whatever is wrong with it concerns no other stream, at whose end its turn may have come. */
+  send(): void {
     const set = this.#owner.cache.get(this.key);
-    if (set === undefined) return;
-    for (const step of this.#steps) {
-      const { typeUrl, phase } = step;
-      const subscription = this.#subscriptions.get(typeUrl);
-      if (subscription === undefined || !subscription.isDue(phase)) continue;
-      if (subscription.unansweredSince !== undefined) continue;
-      if (waitsFor(step).some((other) => this.#subscriptions.get(other)?.isDue("make"))) continue;
-      const resources = resourcesOf(set, typeUrl);
-      const version = versionOf(resources);
-      const push = subscription.next(resources, version, phase);
-      if (push === undefined) continue;
-      this.#send(subscription, push, version);
-      return;
+    if (this.#writing || this.#ended || set === undefined) return;
+    try {
+      const due = this.#subscriptions.next(set);
+      if (due !== undefined) this.#write(due);
+    } catch (error) {
+      this.fail(AppError.from(error));
     }
   }
 
-  #send(subscription: Subscription, push: Push, version: string): void {
+  #write({ subscription, push, version }: Due): void {
     this.#nonces += 1;
     const header = { typeUrl: subscription.typeUrl, nonce: String(this.#nonces), version };
     subscription.commit(push, header.nonce, version, this.#owner.clock.now());
     if (subscription.typeUrl === CLUSTER) this.#rewarm(push.news);
+    const bytes = this.#variant.encode(header, push);
     this.#writing = true;
-    this.#call.write(this.#variant.encode(header, push), () => {
+    this.#owner.turns.sent(this, bytes.length);
+    const { turns } = this.#owner;
+    const done = (): void => {
       this.#writing = false;
+      turns.done(this);
       this.#push();
       this.#owner.changed(this);
-    });
+    };
+    writeInPieces(this.#call, bytes, { moved: () => turns.moved(this), done });
   }
 
   /**
@@ -287,24 +293,20 @@ export class AdsStream<Request extends DiscoveryRequestBase> implements XdsStrea
       this.fail(new AppError("deadline-exceeded", `the stream was not admitted within ${limits.admissionMs} ms`));
     } else if (now >= expiresAt) {
       this.fail(new AppError("unauthenticated", "the certificate that opened the stream has expired"));
-    } else if (this.#isUnanswered(now - limits.answerMs)) {
+    } else if (this.#subscriptions.isUnanswered(now - limits.answerMs)) {
       this.fail(new AppError("deadline-exceeded", `a response was not answered within ${limits.answerMs} ms`));
     } else {
-      this.#offerRefused(now - limits.refusedMs);
+      if (this.#subscriptions.offerRefused(now - limits.refusedMs)) this.#push();
       if (this.#budget < limits.requestsPerSecond) this.#refill();
     }
   }
 
-  #offerRefused(since: number): void {
-    const subscriptions = [...this.#subscriptions.values()];
-    const refused = subscriptions.filter(({ refusedSince = Number.POSITIVE_INFINITY }) => refusedSince <= since);
-    if (refused.length === 0) return;
-    for (const subscription of refused) subscription.offerRejected();
-    this.#push();
+  stalled(): void {
+    this.fail(new AppError("deadline-exceeded", "a response was not read while others waited for the memory that it takes"));
   }
 
-  #isUnanswered(since: number): boolean {
-    return [...this.#subscriptions.values()].some(({ unansweredSince = Number.POSITIVE_INFINITY }) => unansweredSince <= since);
+  abandoned(): void {
+    this.#owner.abandoned(this);
   }
 
   #refill(): void {

@@ -8,6 +8,7 @@ import { DEFAULT_LIMITS, type XdsLimits } from "./limits.ts";
 import type { XdsNode } from "./node.ts";
 import type { Answer } from "./push.ts";
 import { type Admission, type AdsCall, AdsStream, type StreamOwner, type XdsPeer, type XdsStream } from "./stream.ts";
+import { Turns } from "./turns.ts";
 import type { DiscoveryRequestBase, Variant } from "./variant.ts";
 
 export interface AdsServiceOptions {
@@ -23,12 +24,15 @@ export interface AdsServiceOptions {
   readonly limits?: Partial<XdsLimits>;
   /** Milliseconds between two looks at the deadlines. */
   readonly tickMs?: number;
+  /** Ends the connection from an address (as gRPC prints it) at once, with all that waits there to be read. */
+  readonly abort?: (address: string) => void;
 }
 
 export class Streams implements StreamOwner {
   readonly cache: ResourceCache;
   readonly clock: Clock;
   readonly limits: XdsLimits;
+  readonly turns: Turns;
   readonly #options: AdsServiceOptions;
   readonly #waiting = new Set<XdsStream>();
   readonly #byKey = new Map<string, Set<XdsStream>>();
@@ -44,6 +48,7 @@ export class Streams implements StreamOwner {
     this.cache = options.cache;
     this.clock = options.clock ?? systemClock;
     this.limits = { ...DEFAULT_LIMITS, ...options.limits };
+    this.turns = new Turns(this.limits, () => this.clock.now());
     this.#timer = setInterval(() => this.#tick(), options.tickMs ?? 1_000).unref();
   }
 
@@ -66,6 +71,7 @@ export class Streams implements StreamOwner {
   #tick(): void {
     const now = this.clock.now();
     for (const stream of [...this.#waiting, ...this.all()]) stream.tick(now);
+    this.turns.tick();
   }
 
   // === what streams tell ===
@@ -123,6 +129,7 @@ export class Streams implements StreamOwner {
       address: stream.address,
       reason: reason?.message,
     });
+    this.turns.ended(stream, false);
     this.#waiting.delete(stream);
     const streams = this.#byKey.get(key);
     if (streams?.delete(stream) !== true) return;
@@ -130,6 +137,10 @@ export class Streams implements StreamOwner {
     this.#emit({ kind: "disconnected", key, connection: stream });
     this.#options.disconnected?.(key);
     this.changed(stream);
+  }
+
+  abandoned({ address }: XdsStream): void {
+    this.#options.abort?.(address);
   }
 
   #forget(key: string): void {

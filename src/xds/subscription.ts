@@ -209,7 +209,7 @@ export class Subscription {
     const made = phase === "make" ? this.#told.newsOf(resources, this.#interest) : [];
     const gone = phase === "break" || !removedLast(this.typeUrl) ? this.#told.goneFrom(resources) : [];
     if (made.length === 0 && gone.length === 0 && !(phase === "make" && this.#owesAnswer)) return undefined;
-    if (FIRST_ANSWER_ONLY.has(this.typeUrl) && made.length > 0) {
+    if (FIRST_ANSWER_ONLY.has(this.typeUrl) && made.length > 0 && made.length + gone.length > 1) {
       this.#due.make = true;
       this.#told.lookAtAll();
       return { resources: made.slice(0, 1), removed: [], news: made.slice(0, 1).map(({ name }) => name) };

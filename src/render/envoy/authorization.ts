@@ -2,13 +2,12 @@
  * Rule lists -> Envoy's RBAC filters, each an extension config of its own (ECDS), so that a change of policy never
  * touches a listener: it holds for the next request of a connection that is already open, and no connection is drained.
  */
-import { create, type MessageInitShape, type MessageShape, toBinary } from "@bufbuild/protobuf";
-import { BinaryWriter, WireType } from "@bufbuild/protobuf/wire";
-import type { Any } from "@bufbuild/protobuf/wkt";
+import { create, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
+import { type Any, AnySchema } from "@bufbuild/protobuf/wkt";
 import type { AuthorizationLayers, CompiledRule, Condition } from "../../compile/workload-policy.ts";
 import { AppError } from "../../core/error.ts";
 import { keptWith } from "../../core/kept-with.ts";
-import { PolicySchema, RBAC_Action, RBACSchema } from "../../gen/envoy/config/rbac/v3/rbac_pb.js";
+import { PolicySchema, RBAC_Action } from "../../gen/envoy/config/rbac/v3/rbac_pb.js";
 import { RBACSchema as HttpRbacSchema } from "../../gen/envoy/extensions/filters/http/rbac/v3/rbac_pb.js";
 import { RBACSchema as NetworkRbacSchema } from "../../gen/envoy/extensions/filters/network/rbac/v3/rbac_pb.js";
 import { attributeRow } from "../../policy/attributes.ts";
@@ -16,12 +15,13 @@ import { DRY_RUN_PREFIX } from "../../policy/dry-run.ts";
 import type { Clause } from "../../policy/model.ts";
 import { formatEnvoyPolicyId, REVOKED } from "../../policy/origin.ts";
 import type { ValueMatch } from "../../policy/pattern.ts";
-import { pack } from "./any.ts";
+import { typeUrl } from "./any.ts";
 import { ENVOY_ATTRIBUTES, type EnvoyAttribute, type PermissionInit, type PrincipalInit } from "./attributes.ts";
 import { certificateIsOneOf } from "./cel.ts";
 import type { FilterConfig } from "./filter-config.ts";
 import { withoutPeers } from "./outside-rules.ts";
 import { type Logic, PERMISSIONS, PRINCIPALS } from "./rbac-logic.ts";
+import { delimited, joinedFields } from "./wire.ts";
 
 export type Transport = "http" | "tcp";
 type PolicyInit = MessageInitShape<typeof PolicySchema>;
@@ -112,15 +112,15 @@ const ACTION = {
   allow: RBAC_Action.ALLOW,
 } as const satisfies Record<Layer, RBAC_Action>;
 
-type Rules = MessageShape<typeof RBACSchema>;
-
-/** `RBAC.policies`, a map: each entry is a message of a key (1) and a value (2). */
-const POLICIES = 2;
+const NOBODY: readonly string[] = [];
+const TEXT = new TextEncoder();
+/** Of `RBAC`, and of an entry of its map of policies. */
+const RBAC = { action: 1, policies: 2 } as const;
+const ENTRY = { key: 1, value: 2 } as const;
 
 function serializedEntry(id: string, policy: PolicyInit): Uint8Array {
   const value = toBinary(PolicySchema, create(PolicySchema, policy));
-  const entry = new BinaryWriter().tag(1, WireType.LengthDelimited).string(id).tag(2, WireType.LengthDelimited).bytes(value);
-  return new BinaryWriter().bytes(entry.finish()).finish();
+  return delimited(RBAC.policies, delimited(ENTRY.key, TEXT.encode(id)), delimited(ENTRY.value, value));
 }
 
 const serialized = { http: new WeakMap<CompiledRule, Uint8Array>(), tcp: new WeakMap<CompiledRule, Uint8Array>() };
@@ -134,8 +134,13 @@ function entryOf(rule: CompiledRule, id: string, transport: Transport): Uint8Arr
   return entry;
 }
 
-/** The entries of `policies` are among the fields that a message carries as they are. */
-function toRules(layer: Layer, rules: readonly CompiledRule[], transport: Transport, revoked: readonly string[] = []): Rules {
+/** The action, which is the default where it is 0, before the entries. */
+const ACTION_FIELD = new Map(
+  Object.values(ACTION).map((action) => [action, Uint8Array.from(action === 0 ? [] : [RBAC.action << 3, action])]),
+);
+
+/** The field of a filter with rules, as `toBinary` would write it. */
+function rulesField(field: number, layer: Layer, rules: readonly CompiledRule[], transport: Transport, revoked = NOBODY): Uint8Array {
   const ids = new Set<string>();
   const entries = rules.map((rule) => {
     const id = formatEnvoyPolicyId(rule.origin);
@@ -144,9 +149,7 @@ function toRules(layer: Layer, rules: readonly CompiledRule[], transport: Transp
     return entryOf(rule, id, transport);
   });
   if (revoked.length > 0) entries.push(serializedEntry(formatEnvoyPolicyId(REVOKED), revokedPolicy(revoked)));
-  const message = create(RBACSchema, { action: ACTION[layer] });
-  message.$unknown = entries.map((data) => ({ no: POLICIES, wireType: WireType.LengthDelimited, data }));
-  return message;
+  return delimited(field, ACTION_FIELD.get(ACTION[layer]) ?? new Uint8Array(), ...entries);
 }
 
 interface Enforced {
@@ -154,8 +157,6 @@ interface Enforced {
   /** Digests of certificates whose holders are denied. */
   readonly revoked: readonly string[];
 }
-
-const NOBODY: readonly string[] = [];
 
 /** A layer without rules is a filter without rules, which lets everything pass; an ALLOW with an empty list is one that lets nothing pass. */
 function enforcedRules(layer: Layer, { deny, allow }: AuthorizationLayers, revoked: readonly string[]): Enforced | undefined {
@@ -188,12 +189,21 @@ function shadowRules(layer: Layer, transport: Transport, { audit, allow, dryRun 
   }
 }
 
+/** Of the filters' configs, the fields in their order. */
+const FILTER_FIELDS = {
+  http: { typeUrl: typeUrl(HttpRbacSchema), rules: 1, shadowRules: 2, statPrefix: undefined, shadowPrefix: 3 },
+  tcp: { typeUrl: typeUrl(NetworkRbacSchema), rules: 1, shadowRules: 2, statPrefix: 3, shadowPrefix: 5 },
+} as const;
+
 function makeConfig(layer: Layer, transport: Transport, enforced: Enforced | undefined, { rules: shadow, prefix }: Shadow): Any {
-  const body = {
-    ...(enforced === undefined ? {} : { rules: toRules(layer, enforced.rules, transport, enforced.revoked) }),
-    ...(shadow === undefined ? {} : { shadowRules: toRules(layer, shadow, transport), shadowRulesStatPrefix: prefix }),
-  };
-  return transport === "http" ? pack(HttpRbacSchema, body) : pack(NetworkRbacSchema, { ...body, statPrefix: `tcp_${layer}.` });
+  const of = FILTER_FIELDS[transport];
+  const fields = [
+    ...(enforced === undefined ? [] : [rulesField(of.rules, layer, enforced.rules, transport, enforced.revoked)]),
+    ...(shadow === undefined ? [] : [rulesField(of.shadowRules, layer, shadow, transport)]),
+    ...(of.statPrefix === undefined ? [] : [delimited(of.statPrefix, TEXT.encode(`tcp_${layer}.`))]),
+    ...(shadow === undefined ? [] : [delimited(of.shadowPrefix, TEXT.encode(prefix))]),
+  ];
+  return create(AnySchema, { typeUrl: of.typeUrl, value: joinedFields(fields) });
 }
 
 /** What a config is made of, each the same object for workloads of the same policies. */

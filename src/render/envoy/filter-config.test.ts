@@ -4,7 +4,7 @@ import { create, toBinary } from "@bufbuild/protobuf";
 import { TypedExtensionConfigSchema } from "../../gen/envoy/config/core/v3/extension_pb.js";
 import { RBACSchema } from "../../gen/envoy/extensions/filters/http/rbac/v3/rbac_pb.js";
 import { pack } from "./any.ts";
-import { filterResource, filterResources } from "./filter-config.ts";
+import { filterKeeper, filterResource } from "./filter-config.ts";
 
 const EMPTY = pack(RBACSchema, {});
 const AUDIT = pack(RBACSchema, { shadowRulesStatPrefix: "audit_".repeat(50) });
@@ -20,7 +20,7 @@ test("a filter is written as the generated code writes it", () => {
 });
 
 test("of a proxy's filters those are written again whose config is another object, and the map is the same where none is", () => {
-  const own = {};
+  const [own, filterResources] = [{}, filterKeeper()];
   const filters = (last: typeof EMPTY) => [
     { name: "a", config: AUDIT },
     { name: "b", config: last },

@@ -1,11 +1,9 @@
 /** Filters as extension configs of their own (ECDS), named after their workload. */
-
-import { toBinary } from "@bufbuild/protobuf";
-import { BinaryWriter, WireType } from "@bufbuild/protobuf/wire";
-import { type Any, AnySchema } from "@bufbuild/protobuf/wkt";
+import type { Any } from "@bufbuild/protobuf/wkt";
 import { TypedExtensionConfigSchema } from "../../gen/envoy/config/core/v3/extension_pb.js";
 import { typeUrl } from "./any.ts";
-import { type EnvoyResource, ownResource, type ResourcesByName } from "./resource.ts";
+import { digest, type EnvoyResource, type ResourcesByName } from "./resource.ts";
+import { delimited, textThen } from "./wire.ts";
 
 /** A filter's name, and what it does: an object that workloads may share. */
 export interface FilterConfig {
@@ -19,40 +17,89 @@ export const FILTER = typeUrl(TypedExtensionConfigSchema);
 const NAME = 1;
 const TYPED_CONFIG = 2;
 
-const serialized = new WeakMap<Any, Uint8Array>();
+/** Fields of `google.protobuf.Any`. */
+const ANY = { typeUrl: 1, value: 2 } as const;
+const NOTHING = new Uint8Array();
+const typeFields = new Map<string, Uint8Array>();
 
-/** The field with the config, serialized once for all workloads that have it. */
-function configField(config: Any): Uint8Array {
-  const known = serialized.get(config);
-  if (known !== undefined) return known;
-  const field = new BinaryWriter().tag(TYPED_CONFIG, WireType.LengthDelimited).bytes(toBinary(AnySchema, config)).finish();
-  serialized.set(config, field);
+/** There are as many as there are kinds of filters. */
+function typeField(url: string): Uint8Array {
+  const field = typeFields.get(url) ?? delimited(ANY.typeUrl, new TextEncoder().encode(url));
+  typeFields.set(url, field);
   return field;
 }
 
-/** The message, as `toBinary` would write it, in memory of its own: it is kept long. */
+/** A config as all filters carry it: the field with it, and the hash of that. */
+interface Written {
+  readonly field: Uint8Array;
+  readonly version: string;
+}
+
+const written = new WeakMap<Any, Written>();
+
+/** Written once for all workloads that have it. */
+function writtenOf(config: Any): Written {
+  const known = written.get(config);
+  if (known !== undefined) return known;
+  const field = delimited(
+    TYPED_CONFIG,
+    typeField(config.typeUrl),
+    config.value.length === 0 ? NOTHING : delimited(ANY.value, config.value),
+  );
+  const made = { field, version: digest(field) };
+  written.set(config, made);
+  return made;
+}
+
+/** A workload's filter. It holds its name alone; its message is put together when it is sent, and is what `toBinary` would write. */
+class NamedFilter implements EnvoyResource {
+  readonly name: string;
+  readonly #config: Written;
+
+  constructor(name: string, config: Written) {
+    this.name = name;
+    this.#config = config;
+  }
+
+  get typeUrl(): string {
+    return FILTER;
+  }
+
+  /** Of the config alone: versions are compared of one name. */
+  get version(): string {
+    return this.#config.version;
+  }
+
+  get body(): Uint8Array {
+    return textThen(NAME, this.name, this.#config.field);
+  }
+}
+
+/** The filter as a resource. */
 export function filterResource({ name, config }: FilterConfig): EnvoyResource {
-  const [first, second] = [new BinaryWriter().tag(NAME, WireType.LengthDelimited).string(name).finish(), configField(config)];
-  const body = new Uint8Array(first.length + second.length);
-  body.set(first);
-  body.set(second, first.length);
-  return ownResource(FILTER, name, body);
+  return new NamedFilter(name, writtenOf(config));
 }
 
 interface Rendered {
-  readonly configs: ReadonlyMap<string, Any>;
+  readonly filters: readonly FilterConfig[];
   readonly resources: ResourcesByName;
 }
 
-const last = new WeakMap<object, Rendered>();
-
-/** A workload's filters. `own` is one object for one proxy: what of them is the same as the last time is the same object. */
-export function filterResources(filters: readonly FilterConfig[], own: object): ResourcesByName {
-  const before = last.get(own);
-  const isSame = ({ name, config }: FilterConfig): boolean => before?.configs.get(name) === config;
-  if (before?.configs.size === filters.length && filters.every(isSame)) return before.resources;
-  const kept = (filter: FilterConfig) => (isSame(filter) ? before?.resources.get(filter.name) : undefined);
-  const resources = new Map(filters.map((filter) => [filter.name, kept(filter) ?? filterResource(filter)]));
-  last.set(own, { configs: new Map(filters.map(({ name, config }) => [name, config])), resources });
-  return resources;
+/** Filters as resources. `own` is one object for one proxy: what of them is the same as the last time is the same object. */
+export function filterKeeper(): (filters: readonly FilterConfig[], own: object) => ResourcesByName {
+  const last = new WeakMap<object, Rendered>();
+  return (filters, own) => {
+    const before = last.get(own);
+    const resources = new Map<string, EnvoyResource>();
+    let [same, at] = [before?.filters.length === filters.length, 0];
+    for (const filter of filters) {
+      const known = before?.filters[at++];
+      const kept = known?.name === filter.name && known.config === filter.config ? before?.resources.get(filter.name) : undefined;
+      same &&= kept !== undefined;
+      resources.set(filter.name, kept ?? filterResource(filter));
+    }
+    if (same && before !== undefined) return before.resources;
+    last.set(own, { filters, resources });
+    return resources;
+  };
 }

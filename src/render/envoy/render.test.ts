@@ -120,8 +120,8 @@ test("only the filters that a listener asks for are served, so that a proxy can 
         ?.keys() ?? []),
     ].map((name) => name.split("/").slice(2).join("/"));
   };
-  const ofHttp = ["sanitize", "authn", "custom-0", "custom-1", "custom-2", "custom-3", "audit", "deny", "allow"];
-  const ofTcp = ["custom-0", "authorizer-0", "custom-1", "authorizer-1", "audit", "deny", "dry-run", "allow"];
+  const ofHttp = ["audit", "deny", "allow", "sanitize", "authn", "custom-0", "custom-1", "custom-2", "custom-3"];
+  const ofTcp = ["audit", "deny", "dry-run", "allow", "custom-0", "authorizer-0", "custom-1", "authorizer-1"];
   assert.deepEqual(
     namesFor("http"),
     ofHttp.map((name) => `http/${name}`),

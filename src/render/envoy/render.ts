@@ -17,19 +17,17 @@ import { type Listener, ListenerSchema } from "../../gen/envoy/config/listener/v
 import { RouteConfigurationSchema } from "../../gen/envoy/config/route/v3/route_pb.js";
 import { ArgumentTable } from "../../mesh/argument-table.ts";
 import { typeUrl } from "./any.ts";
-import { authorizationFilters, type Scope } from "./authorization.ts";
 import { captureClusters } from "./capture/clusters.ts";
 import { capturedInbound } from "./capture/inbound.ts";
 import { capturedOutbound } from "./capture/outbound.ts";
 import { isIpv6 } from "./capture/own-address.ts";
-import { customFilters } from "./external-authorization.ts";
-import { FILTER, type FilterConfig, filterResources } from "./filter-config.ts";
+import { FILTER } from "./filter-config.ts";
+import { ownFilters } from "./filters.ts";
 import { gatewayListener, gatewayRoutes } from "./gateway.ts";
 import { inboundCluster, inboundListener } from "./inbound.ts";
 import { namedCaptures, namedServices } from "./named-services.ts";
 import { outboundListener } from "./outbound.ts";
 import { isResolved, outboundCluster, outboundClusterName, outboundEndpoints } from "./outbound-cluster.ts";
-import { requestAuthenticationFilters } from "./request-authentication.ts";
 import { byName, type EnvoyResource, joined, type ResourcesByName, serialized } from "./resource.ts";
 import type { ClientSettings } from "./tls.ts";
 
@@ -149,56 +147,6 @@ const gatewayOf = keptWith((source: Source, gateway: GatewayPolicy) => ({
   listeners: byName(gateway.listeners.map((listener) => ofListener(gatewayListener(source, listener)))),
   routes: byName(gatewayRoutes(gateway).map((routes) => serialized(RouteConfigurationSchema, routes.name, routes))),
 }));
-
-// === Filters ===
-
-/** The filters of the transports that an inbound listener speaks. A proxy never asks for others, and would count as behind for ever. */
-function scopesOf({ inbound, capture, gateway }: WorkloadPolicy): readonly Scope[] {
-  const kinds = gateway?.listeners.flatMap(({ servers }) => servers.map(({ security }) => security.kind)) ?? [];
-  return [
-    ...inbound.map(({ protocol }) => (protocol === "tcp" ? "tcp" : "http")),
-    // Ports that no service declares.
-    ...(capture === undefined ? [] : ["tcp" as const]),
-    ...kinds.map((kind) => (kind === "mesh" ? "http" : "outside")),
-  ];
-}
-
-/** Kept with what is one's own: filters have the name of their workload. */
-type Owned<Whole> = (whole: Whole, own: object) => readonly FilterConfig[];
-
-const requestAuthenticationOf: Owned<Source> = keptWith((source) => requestAuthenticationFilters(source));
-
-/** Of the layers, only whom CUSTOM rules ask. */
-interface Custom {
-  readonly workload: string;
-  readonly authorizers: WorkloadPolicy["authorizers"];
-  readonly http: WorkloadPolicy["http"]["custom"];
-  readonly tcp: WorkloadPolicy["tcp"]["custom"];
-}
-
-function custom(transport: "http" | "tcp"): Owned<Custom> {
-  return keptWith(({ workload, authorizers, http, tcp }) => {
-    const asked = authorizers === undefined ? {} : { authorizers };
-    const layers = { http: http === undefined ? {} : { custom: http }, tcp: tcp === undefined ? {} : { custom: tcp } };
-    return customFilters({ workload, ...asked, ...layers }, transport);
-  });
-}
-
-const customOf = { http: custom("http"), tcp: custom("tcp") } as const;
-
-function filtersOf(source: Source, own: object): readonly FilterConfig[] {
-  const { workload, http, tcp, revoked, authorizers } = source;
-  const scopes = scopesOf(source);
-  const asking = { workload, authorizers, http: http.custom, tcp: tcp.custom };
-  return [
-    ...(scopes.some((scope) => scope !== "tcp") ? [...requestAuthenticationOf(source, own), ...customOf.http(asking, own)] : []),
-    ...(scopes.includes("tcp") ? customOf.tcp(asking, own) : []),
-    ...[...new Set(scopes)].sort().flatMap((scope) => authorizationFilters(workload, scope, scope === "tcp" ? tcp : http, revoked)),
-  ];
-}
-
-/** Of a source of which nothing has changed that was read, those of the last time. */
-const ownFilters = keptWith((source: Source, own: object) => filterResources(filtersOf(source, own), own), 1);
 
 // === The whole ===
 

@@ -146,7 +146,9 @@ function removeNamed(value: string): HeaderMutation {
 }
 
 /** The extension configs of a workload, whether there are rules or not: its listeners wait for them. */
-export function requestAuthenticationFilters(policy: WorkloadPolicy): readonly FilterConfig[] {
+export function requestAuthenticationFilters(
+  policy: Pick<WorkloadPolicy, "workload" | "requestAuthentication" | "authorizers">,
+): readonly FilterConfig[] {
   const { workload, requestAuthentication: rules = [], authorizers = [] } = policy;
   const [sanitize, authn] = requestAuthenticationFilterNames(workload);
   const requestMutations = [...outputHeaders(rules).map(removeNamed), ...reservedMutations(authorizers)];

@@ -11,7 +11,7 @@ import { typeUrl } from "./any.ts";
 export interface EnvoyResource {
   readonly name: string;
   readonly typeUrl: string;
-  /** A hash of the body: equal versions mean equal bytes. */
+  /** A hash of the body: of one name and type, equal versions mean equal bytes. */
   readonly version: string;
   /** The message inside the `google.protobuf.Any`. */
   readonly body: Uint8Array;
@@ -22,17 +22,18 @@ export type ResourcesByName = ReadonlyMap<string, EnvoyResource>;
 /** Characters of base64url: 132 bits of SHA-256, so that nobody finds two bodies of one version. */
 const VERSION_LENGTH = 22;
 
-/** A resource that nobody else has. */
-export function ownResource(url: string, name: string, body: Uint8Array): EnvoyResource {
-  return { name, typeUrl: url, version: hash("sha256", body, "base64url").slice(0, VERSION_LENGTH), body };
+/** A version of these bytes. */
+export function digest(bytes: Uint8Array): string {
+  return hash("sha256", bytes, "base64url").slice(0, VERSION_LENGTH);
 }
 
 const known = new InternedByKey<EnvoyResource>();
 
 /** A resource of this name. While one of the same bytes is in use anywhere, it is that one. */
 export function serialized<M extends DescMessage>(schema: M, name: string, message: MessageShape<M>): EnvoyResource {
-  const resource = ownResource(typeUrl(schema), name, toBinary(schema, message));
-  return known.of(`${resource.typeUrl} ${name} ${resource.version}`, () => resource);
+  const [url, body] = [typeUrl(schema), toBinary(schema, message)];
+  const version = digest(body);
+  return known.of(`${url} ${name} ${version}`, () => ({ name, typeUrl: url, version, body }));
 }
 
 function ambiguous(url: string | undefined): AppError {
