@@ -45,7 +45,7 @@ interface Intake extends TestStore {
 async function startIntake(t: TestContext, options: Partial<IntakeOptions> = {}): Promise<Intake> {
   const opened = openTestStore(t);
   const { store, clock, logger } = opened;
-  const intake = createDecisionLogIntake({ append: store.append.bind(store), admit: admitReporter, clock, logger, ...options });
+  const intake = createDecisionLogIntake({ store, serviceOf: (workload) => workload, admit: admitReporter, clock, logger, ...options });
   const server = await startGrpcServer(t, serviceDefinition(DecisionLog), intake.implementation, REPORTER_IDENTITY);
   return { ...opened, intake, server };
 }

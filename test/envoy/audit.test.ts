@@ -143,7 +143,7 @@ test("a real Envoy's requests are recorded, each once, with the rule that decide
     ...(await admitReporter(...asked)),
     expiresAt: Date.now() + 3_600_000,
   });
-  const intake = createAlsIntake({ append: store.append.bind(store), admit, serviceOf: (workload) => workload, clock, logger });
+  const intake = createAlsIntake({ store, admit, serviceOf: (workload) => workload, clock, logger });
   const server = await startGrpcServer(t, serviceDefinition(AccessLogService), intake.implementation, REPORTER_IDENTITY);
   const folder = temporaryFolder(t);
   const adminSocket = join(folder, "admin.sock");
