@@ -98,8 +98,7 @@ function readEntries({ records, envoy }: ReportRequest, of: Omit<EntrySource, "l
 
 /** Where the numbers of a message lie. Throws `invalid-argument` where they are none. */
 function numbersOf({ first, lost, envoy }: ReportRequest, run: string, count: number): NonNullable<Reported["numbered"]> {
-  const last = Number(first) + count - 1;
-  if (first < 1n || !Number.isSafeInteger(last) || lost >= first)
+  if (first < 1n || first > BigInt(Number.MAX_SAFE_INTEGER - count) || lost >= first)
     throw new AppError("invalid-argument", "the records of this stream are to be numbered from 1 on");
   return { reporter: envoy.length === 0 ? "embedded" : "envoy", run, first: Number(first), count, lost: Number(lost) };
 }
