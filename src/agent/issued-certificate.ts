@@ -7,7 +7,7 @@ import { verifyChain } from "../x509/chain.ts";
 import { spkiOf } from "../x509/csr-builder.ts";
 
 export interface IssuedCertificate {
-  /** P-256; stays in this process and its proxy's. */
+  /** Of the kind that the agent was told; stays in this process and its proxy's. */
   readonly privateKey: KeyObject;
   /** PEM, leaf first, then each intermediate. */
   readonly chain: string;

@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { after, before, beforeEach, describe, test } from "node:test";
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import { Client, Metadata, Server, type ServiceError, status } from "@grpc/grpc-js";
+import { serverCredentials } from "../../test/fixture/server-credentials.ts";
 import { AppError, type ErrorCode } from "../core/error.ts";
 import type { LogFields } from "../core/logger.ts";
 import {
@@ -15,7 +16,7 @@ import {
 } from "../gen/istio/v1/auth/ca_pb.js";
 import { formatSpiffeId, parseSpiffeId } from "../identity/spiffe-id.ts";
 import { DEFAULT_TRUST_DOMAIN } from "../identity/trust-domain.ts";
-import { clientCredentials, RotatingTlsMaterial, serverCredentials, type TlsMaterial } from "../rpc/credentials.ts";
+import { clientCredentials, RotatingTlsMaterial, type TlsMaterial } from "../rpc/credentials.ts";
 import { methodDefinition, serviceDefinition } from "../rpc/service.ts";
 import { parseCertificate, parseCertificates, svidIdentity } from "../x509/certificate.ts";
 import { buildCsr, generateKey, spkiOf } from "../x509/csr-builder.ts";

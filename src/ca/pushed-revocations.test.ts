@@ -6,6 +6,7 @@ import { describe, type TestContext, test } from "node:test";
 import { ManualClock } from "../../test/fakes/manual-clock.ts";
 import { RecordingLogger } from "../../test/fakes/recording-logger.ts";
 import { OpensslCa } from "../../test/fixture/openssl-ca.ts";
+import { AppError } from "../core/error.ts";
 import { parseSpiffeId } from "../identity/spiffe-id.ts";
 import { DEFAULT_TRUST_DOMAIN } from "../identity/trust-domain.ts";
 import { parseCertificates } from "../x509/certificate.ts";
@@ -80,6 +81,30 @@ test("a new authority has its list before anything is signed by it, and what has
   authority.revocations.revoke([], "unspecified", clock.now());
   await pushed.settled();
   assert.equal(pushed.lists, "");
+});
+
+test("a look that failed while nothing is revoked is repeated, so that an issuer's newest list is kept for later", async (t) => {
+  const { authority, clock, logger } = open(t);
+  let looks = 0;
+  const lists = {
+    pushed: async () => {
+      looks += 1;
+      if (looks === 1) throw new AppError("unavailable", "the disk is full");
+      return authority.lists.pushed();
+    },
+  } as unknown as Authority["lists"];
+  const pushed = new PushedRevocations({
+    authority: { revocations: authority.revocations, lists, onChange: () => undefined },
+    clock,
+    logger,
+  });
+  t.after(() => pushed.close());
+  await pushed.settled();
+  for (let round = 0; round < 3; round++) {
+    authority.revocations.revoke([], "unspecified", clock.now());
+    await pushed.settled();
+  }
+  assert.deepEqual([looks, pushed.lists, pushed.problem], [2, "", ""]);
 });
 
 describe("an operator's CA whose issuer is replaced", () => {

@@ -22,7 +22,8 @@ export class PushedRevocations {
   #turn: Promise<void> = Promise.resolve();
   #lists = "";
   #problem = "";
-  #serials = "";
+  /** What the lists are of; undefined where the last look failed, so that the next one looks again. */
+  #serials: string | undefined;
 
   constructor(options: PushedRevocationsOptions) {
     this.#options = options;
@@ -77,7 +78,7 @@ export class PushedRevocations {
       [this.#lists, this.#problem, this.#serials] = serials === "" ? ["", "", serials] : [pem, problem, serials];
     } catch (thrown) {
       // An old list would go on to refuse what it names, but servers of a new authority too.
-      [this.#lists, this.#problem, this.#serials] = ["", serials === "" ? "" : AppError.from(thrown).message, ""];
+      [this.#lists, this.#problem, this.#serials] = ["", serials === "" ? "" : AppError.from(thrown).message, undefined];
     }
     if ([this.#lists, this.#problem].join() === before) return;
     if (this.#problem !== "") logger.log("error", "Envoys go on to call servers whose certificates are revoked", { reason: this.#problem });

@@ -21,7 +21,6 @@ function stateOf(...roots: readonly string[]): TrustState {
     roots: new Set(roots),
     tainted: new Set(),
     revocationLists: "",
-    unlisted: "",
   };
 }
 

@@ -20,16 +20,17 @@ interface World {
   readonly aliases?: readonly TrustDomain[];
   readonly configured?: ReadonlyMap<TrustDomain, string>;
   readonly federated?: TrustBundles;
+  readonly unlisted?: () => string;
 }
 
-function open({ aliases = [], configured = new Map(), federated = new Map() }: World): TrustSource {
+function open({ aliases = [], configured = new Map(), federated = new Map(), unlisted = () => "" }: World): TrustSource {
   return new TrustSource({
     trustDomain: EAST,
     own: () => ({ roots: own.rootPem, jwks: "{}" }),
     numbered: (content) => ({ ...content, sequence: 7, refreshHintSeconds: 300 }),
     tainted: () => new Set(),
     revocationLists: () => "lists",
-    unlisted: () => "",
+    unlisted,
     federated: () => federated,
     configured: () => configured,
     aliases: () => aliases,
@@ -79,8 +80,7 @@ test("what is revoked is told unless another CA may have certified a server of t
   const toldIn = (world: World) => {
     const source = open(world);
     source.close();
-    const { revocationLists, unlisted } = source.current;
-    return [revocationLists, unlisted];
+    return [source.current.revocationLists, source.unlisted];
   };
   const told = ["lists", ""];
   assert.deepEqual(toldIn({ aliases: [OLD] }), told);
@@ -99,4 +99,19 @@ test("what others vouch for is never among the roots of the CA, whose rotation i
   source.close();
   assert.deepEqual([...source.current.roots], [authorityId(own.root)]);
   assert.equal(source.own.roots, own.rootPem + added.rootPem);
+});
+
+test("why there is no whole list is known at once, and makes no other state, which every agent would be sent", () => {
+  let why = "";
+  const source = open({ unlisted: () => why });
+  source.close();
+  let told = 0;
+  source.onChange(() => {
+    told += 1;
+  });
+  const before = source.current;
+  why = "the issuer of 7f was replaced before it could list them";
+  source.refresh();
+  assert.deepEqual([source.unlisted, told], [why, 0]);
+  assert.equal(source.current, before);
 });

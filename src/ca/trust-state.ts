@@ -17,8 +17,6 @@ export interface TrustState {
   readonly tainted: ReadonlySet<string>;
   /** PEM of lists by which clients refuse servers of the mesh's own trust domain; empty for none. */
   readonly revocationLists: string;
-  /** Why Envoys go on to call servers whose certificates are revoked; empty where they do not. */
-  readonly unlisted: string;
 }
 
 export interface TrustSourceOptions {
@@ -90,6 +88,7 @@ export class TrustSource {
   readonly #listeners: (() => void)[] = [];
   readonly #timer: NodeJS.Timeout;
   #current: TrustState;
+  #unlisted = "";
 
   /** Throws as `own` does. */
   constructor(options: TrustSourceOptions) {
@@ -100,6 +99,11 @@ export class TrustSource {
 
   get current(): TrustState {
     return this.#current;
+  }
+
+  /** Why Envoys go on to call servers whose certificates are revoked; empty where they do not. It is told to whoever revokes, and no part of the state, which goes to every agent. */
+  get unlisted(): string {
+    return this.#unlisted;
   }
 
   /** The bundle of the mesh's own trust domain. */
@@ -124,8 +128,7 @@ export class TrustSource {
         sameOwn &&
         sameBundles(next.bundles, this.#current.bundles) &&
         sameSet(next.tainted, this.#current.tainted) &&
-        next.revocationLists === this.#current.revocationLists &&
-        next.unlisted === this.#current.unlisted
+        next.revocationLists === this.#current.revocationLists
       )
         return;
       this.#current = next;
@@ -154,12 +157,12 @@ export class TrustSource {
     // Whose issuer has no list is refused: of other CAs that certify servers of the mesh there is none.
     const beside = [bundle, ...names.map(([, alias]) => alias)].some((each) => each.roots !== roots);
     const lists = revocationLists();
+    this.#unlisted = beside && lists !== "" ? BESIDE : unlisted();
     return {
       bundles: new Map([...others, ...(bound ? names : []), [trustDomain, bundle]]),
       roots: new Set(parseCertificates(roots).map(authorityId)),
       tainted: tainted(),
       revocationLists: beside ? "" : lists,
-      unlisted: beside && lists !== "" ? BESIDE : unlisted(),
     };
   }
 }

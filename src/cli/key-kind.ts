@@ -6,7 +6,7 @@ import type { OptionSpec, ParsedArguments } from "./command.ts";
 export const KEY_KIND_OPTION = {
   type: "value",
   value: "KIND",
-  doc: `the keys of workloads' certificates: ${LEAF_KEY_SPECS.join(", ")}; without, P-256, or what ECC_SIGNATURE_ALGORITHM, ECC_CURVE and WORKLOAD_RSA_KEY_SIZE say, as Istio's agent takes them`,
+  doc: `the keys of workloads' certificates: ${LEAF_KEY_SPECS.join(", ")}; without, P-256, or what ECC_SIGNATURE_ALGORITHM (with ECC_CURVE) and WORKLOAD_RSA_KEY_SIZE say, as Istio's agent takes them`,
 } as const satisfies OptionSpec;
 
 export const CA_KEY_KIND_OPTION = {
@@ -24,18 +24,17 @@ const CURVES: ReadonlyMap<string, KeySpec> = new Map([
 ]);
 
 /**
- * What the variables of Istio's agent say (pilot-agent): ECDSA where it is named, otherwise RSA of the size that is named; undefined where they say nothing.
- * Istio's own default, RSA of 2048 bits, is not ours. Throws `invalid-argument` for what has no equal here, which Istio would pass over.
+ * What the variables of Istio's agent say (pilot-agent): ECDSA where it is named, by the curve that is named then, otherwise RSA of the size that is named; undefined
+ * where they say nothing, as a curve alone does. Istio's own default, RSA of 2048 bits, is not ours. Throws `invalid-argument` for what has no equal here.
  */
 export function keySpecOfEnvironment(env: Environment): KeySpec | undefined {
   const { ECC_SIGNATURE_ALGORITHM: algorithm = "", ECC_CURVE: curve = "", WORKLOAD_RSA_KEY_SIZE: size = "" } = env;
   if (algorithm !== "" && algorithm !== "ECDSA")
     throw new AppError("invalid-argument", `\`ECC_SIGNATURE_ALGORITHM=${algorithm.slice(0, 100)}\` is not known`, { help: "it is ECDSA" });
-  if (algorithm === "" && size !== "") return parseKeySpec("`WORKLOAD_RSA_KEY_SIZE`", `RSA-${size}`, LEAF_KEY_SPECS);
+  if (algorithm === "") return size === "" ? undefined : parseKeySpec("`WORKLOAD_RSA_KEY_SIZE`", `RSA-${size}`, LEAF_KEY_SPECS);
   const spec = CURVES.get(curve);
-  if (spec === undefined)
-    throw new AppError("invalid-argument", `\`ECC_CURVE=${curve.slice(0, 100)}\` is not known`, { help: "it is P256 or P384" });
-  return algorithm === "" && curve === "" ? undefined : spec;
+  if (spec !== undefined) return spec;
+  throw new AppError("invalid-argument", `\`ECC_CURVE=${curve.slice(0, 100)}\` is not known`, { help: "it is P256 or P384" });
 }
 
 /** The option, or else the environment. Throws `invalid-argument`. */

@@ -8,6 +8,7 @@ import { type ClusterPlace, DEFAULT_CLUSTER_NAME } from "../server/cluster/place
 import type { ConfigurationOrigin } from "../server/source.ts";
 import { citadelNamespaces } from "./citadel-namespaces.ts";
 import type { OptionSpecs, ParsedArguments } from "./command.ts";
+import { givenCa } from "./given-ca.ts";
 import { INJECT_OPTIONS, injectOptions } from "./inject.ts";
 import { clusterName, parseCount, parseHostPort, required } from "./options.ts";
 
@@ -58,18 +59,25 @@ export const CLUSTER_PLACE_OPTIONS = {
   },
 } as const satisfies OptionSpecs;
 
-const NAME = /^([a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?)\/([a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?)$/;
-
 /** Throws `invalid-argument`. */
 function objectName(option: string, text: string): ClusterPlace["service"] {
-  const [, namespace, name] = NAME.exec(text) ?? [];
-  if (namespace !== undefined && name !== undefined) return { namespace, name };
+  const [namespace = "", name = "", ...more] = text.split("/");
+  if (isDnsLabel(namespace) && isDnsLabel(name) && more.length === 0) return { namespace, name };
   const help = "names are of lower-case letters, digits and `-`";
   throw new AppError("invalid-argument", `\`--${option}\` is not of the form \`NAMESPACE/NAME\``, { help });
 }
 
 /** What makes sense on Kubernetes alone. */
-const OF_CLUSTERS = ["webhooks", "ca-secret", "citadel", "remote-clusters", "remote-control-plane", "replica-address"] as const;
+const OF_CLUSTERS = [
+  "webhooks",
+  "ca-secret",
+  "citadel",
+  "remote-clusters",
+  "remote-control-plane",
+  "replica-address",
+  "inject-image",
+  "inject-pull-secret",
+] as const;
 
 /** Throws `invalid-argument`. */
 export function clusterPlace(parsed: ParsedArguments, config: ConfigurationOrigin): ClusterPlace {
@@ -81,7 +89,7 @@ export function clusterPlace(parsed: ParsedArguments, config: ConfigurationOrigi
       help: "add `--kubernetes`, or leave it out",
     });
   }
-  const other = ["ca-folder", "ca-pkcs11", "ca-upstream"].find((name) => parsed.value(name) !== undefined);
+  const other = givenCa(parsed);
   if (caSecret !== undefined && other !== undefined) {
     throw new AppError("invalid-argument", `\`--ca-secret\` and \`--${other}\` both name a CA`, { help: "name one of them" });
   }
@@ -133,8 +141,14 @@ function namedAddress(text: string): NonNullable<OtherClustersPlace["controlPlan
   });
 }
 
+/** Throws `invalid-argument`. */
 function injectionOf(parsed: ParsedArguments): Pick<ClusterPlace, "injection"> {
-  if (parsed.value("inject-image") === undefined) return {};
+  if (parsed.value("inject-image") === undefined) {
+    if (parsed.values("inject-pull-secret").length === 0) return {};
+    throw new AppError("invalid-argument", "`--inject-pull-secret` is for the image that pods are injected with", {
+      help: "name that by --inject-image IMAGE, or leave it out",
+    });
+  }
   if (parsed.value("webhooks") === undefined)
     throw new AppError("invalid-argument", "`--inject-image` is for the webhook that injects", {
       help: "say where it is served, by --webhooks HOST:PORT",

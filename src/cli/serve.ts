@@ -7,6 +7,7 @@ import type { CaOptions } from "../server/open-ca.ts";
 import type { ConfigurationOrigin } from "../server/source.ts";
 import type { Command, ParsedArguments } from "./command.ts";
 import { EXIT } from "./exit.ts";
+import { givenCa } from "./given-ca.ts";
 import { CA_KEY_KIND_OPTION, caKeyKindOf } from "./key-kind.ts";
 import { createLogger } from "./log.ts";
 import { SETTINGS_OPTIONS, settingsOf } from "./offline-mesh.ts";
@@ -37,7 +38,7 @@ function crlFlags(parsed: ParsedArguments): Pick<ControlPlaneOptions, "crlListen
 /** Whose CA signs. Throws `invalid-argument`. */
 function caOptions(parsed: ParsedArguments): CaOptions {
   const [folder, token, upstream] = [parsed.value("ca-folder"), parsed.value("ca-pkcs11"), parsed.value("ca-upstream")];
-  const other = ["ca-folder", "ca-pkcs11", "ca-upstream"].find((name) => parsed.value(name) !== undefined);
+  const other = givenCa(parsed);
   if (parsed.value("ca-key-kind") !== undefined && other !== undefined)
     throw new AppError("invalid-argument", `\`--ca-key-kind\` is for keys that are made here, not for the CA of \`--${other}\``, {
       help: "its keys are made where they are; leave the option out",

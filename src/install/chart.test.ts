@@ -47,6 +47,40 @@ test("without a place to ask, a remote cluster has no webhooks, and its reader n
   assert.ok(!JSON.stringify(objects).includes("webhookconfigurations"));
 });
 
+test("other clusters are told a DNS name and a port, and nothing that no certificate carries", () => {
+  const control = (controlPlane: string) => renderChart("garrison", "garrison-system", [{ multiCluster: { enabled: true, controlPlane } }]);
+  const remote = (url: string) => renderChart("garrison-remote", "garrison-system", [{ webhooks: { url } }]);
+  for (const good of ["mesh.example.org:15012", "mesh:1", "1.mesh:65535"]) {
+    control(good);
+    remote(`https://${good}`);
+  }
+  const wrong = [
+    "10.0.0.1:15012",
+    "[fd00::1]:15012",
+    "mesh.example.org:0",
+    "mesh.example.org:65536",
+    "mesh..org:1",
+    "mesh-.org:1",
+    "0x7f:1",
+    ":1",
+  ];
+  for (const each of wrong) {
+    assert.throws(() => control(each), /controlPlane/, each);
+    assert.throws(() => remote(`https://${each}`), /url/, each);
+  }
+  assert.throws(() => control("mesh.example.org"), /controlPlane/);
+  remote("https://mesh.example.org");
+});
+
+test("pods of a remote cluster are made without their proxies where its values say so, while no control plane can be asked", () => {
+  const { objects } = renderChart("garrison-remote", "garrison-system", [WEBHOOKS, { injection: { failurePolicy: "Ignore" } }]);
+  const webhooks = (objects.find(({ kind }) => kind === "MutatingWebhookConfiguration")?.webhooks ?? []) as readonly Webhook[];
+  assert.deepEqual(
+    webhooks.map(({ failurePolicy }) => failurePolicy),
+    ["Ignore", "Ignore", "Ignore", "Ignore"],
+  );
+});
+
 function argumentsOf(values: JsonObject): readonly string[] {
   const { objects } = renderChart("garrison", "garrison-system", [values]);
   const { spec } = objects.find(({ kind }) => kind === "Deployment") as unknown as {

@@ -13,6 +13,7 @@ import { type Application, startApplication } from "../../test/fakes/http-applic
 import { call, peerAgent } from "../../test/fakes/http-clients.ts";
 import { BACKEND, FRONTEND, fromPrincipal, INTRUDER, inboundListener, layers, rule, workloadPolicy } from "../../test/fakes/proxy-setup.ts";
 import { RecordingLogger } from "../../test/fakes/recording-logger.ts";
+import { serverCredentials } from "../../test/fixture/server-credentials.ts";
 import type { WorkloadPolicy } from "../compile/workload-policy.ts";
 import { AggregatedDiscoveryService } from "../gen/envoy/service/discovery/v3/ads_pb.js";
 import {
@@ -27,7 +28,7 @@ import {
   type ReportRequest,
   type ReportResponse,
 } from "../gen/garrison/v1/proxy_pb.js";
-import { RotatingTlsMaterial, serverCredentials } from "../rpc/credentials.ts";
+import { RotatingTlsMaterial } from "../rpc/credentials.ts";
 import { serviceDefinition } from "../rpc/service.ts";
 import { type RunningProxy, runProxy } from "./main.ts";
 import { PROXY_POLICY_TYPE } from "./policy-message.ts";

@@ -3,6 +3,7 @@ import type { ServerDuplexStream } from "@grpc/grpc-js";
 import type { Clock } from "../core/clock.ts";
 import { AppError } from "../core/error.ts";
 import type { Logger } from "../core/logger.ts";
+import { peerCertificateOf } from "./peer-certificate.ts";
 import { RateLimit } from "./rate-limit.ts";
 import { endCall } from "./status.ts";
 
@@ -117,7 +118,7 @@ export class AgentStreams<Report extends { readonly workload: string }, Update, 
 
   #admit(call: ServerDuplexStream<Report, Update>, report: Report): Stream {
     const { admit, begin, logger, what } = this.#options;
-    const agent = admit(call.getAuthContext().sslPeerCertificate?.raw, report.workload);
+    const agent = admit(peerCertificateOf(call)?.raw, report.workload);
     const stream = begin(call, agent, report);
     const others = this.#byWorkload.get(agent.workload) ?? new Set();
     const [oldest] = others;

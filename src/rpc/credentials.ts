@@ -2,7 +2,7 @@
 
 import { isIP } from "node:net";
 import type { PeerCertificate } from "node:tls";
-import { type ChannelCredentials, type ClientOptions, experimental, type ServerCredentials } from "@grpc/grpc-js";
+import { type ChannelCredentials, type ClientOptions, experimental } from "@grpc/grpc-js";
 import { setTlsDefaults } from "./tls-defaults.ts";
 
 setTlsDefaults();
@@ -71,14 +71,6 @@ export class RotatingTlsMaterial implements CertificateProvider {
   removeIdentityCertificateListener(listener: experimental.IdentityCertificateUpdateListener): void {
     this.#identityListeners.delete(listener);
   }
-}
-
-/**
- * A server that asks every client for a certificate and admits those without one: each service then decides. A
- * certificate that does not verify counts as none: grpc-js's `getAuthContext` tells only of verified ones.
- */
-export function serverCredentials(material: RotatingTlsMaterial): ServerCredentials {
-  return experimental.createCertificateProviderServerCredentials(material, material, false);
 }
 
 /** A client that presents its certificate, where it has one, and lets `checkServer` judge the verified server's names (return an Error to refuse). */

@@ -7,7 +7,7 @@ import { Client, Server, type ServiceDefinition } from "@grpc/grpc-js";
 import { FakeCa } from "../../test/fakes/fake-ca.ts";
 import { until } from "../../test/fakes/processes.ts";
 import { CallQueue, type CallQueueOptions } from "./call-queue.ts";
-import { clientCredentials, RotatingTlsMaterial } from "./credentials.ts";
+import { clientCredentials, RotatingTlsMaterial, type TlsMaterial } from "./credentials.ts";
 import { openTlsPort } from "./tls-port.ts";
 
 const CALLER = "spiffe://cluster.local/ns/shop/sa/cart";
@@ -132,4 +132,24 @@ test("plaintext, and TLS that speaks no HTTP/2, ends without an answer; the port
   const http1 = connectTls({ port: port.port, host: "127.0.0.1", rejectUnauthorized: false, ALPNProtocols: ["http/1.1"] });
   await assert.rejects(once(http1, "secureConnect"));
   assert.equal(await ask(t, port.port, ca).answer, `URI:${CALLER}`);
+});
+
+test("a port that is taken is told, and nothing follows the certificates for it", async (t) => {
+  const { ca, port } = await serve(t);
+  const material = new (class extends RotatingTlsMaterial {
+    followers = 0;
+
+    override onUpdate(listener: (material: TlsMaterial) => void): () => void {
+      const end = super.onUpdate(listener);
+      this.followers += 1;
+      return () => {
+        this.followers -= 1;
+        end();
+      };
+    }
+  })(ca.material(CALLER));
+  const server = new Server();
+  t.after(() => server.forceShutdown());
+  await assert.rejects(openTlsPort(server, { listen: { host: "127.0.0.1", port: port.port }, material }), /EADDRINUSE/);
+  assert.equal(material.followers, 0);
 });

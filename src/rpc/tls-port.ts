@@ -95,7 +95,12 @@ export async function openTlsPort(server: Server, options: TlsPortOptions): Prom
       });
   });
   port.maxConnections = MAX_CONNECTIONS;
-  await once(port.listen(listen.port, listen.host), "listening");
+  try {
+    await once(port.listen(listen.port, listen.host), "listening");
+  } catch (thrown) {
+    unfollow();
+    throw thrown;
+  }
   return {
     port: (port.address() as AddressInfo).port,
     drain: (graceMs) => injector.drain(graceMs),

@@ -17,13 +17,10 @@ import { formatSpiffeId } from "../identity/spiffe-id.ts";
 import type { TrustBundle } from "../identity/trust-bundle.ts";
 import type { JwksResolver } from "../jwks/resolver.ts";
 import type { XdsConnection } from "../xds/connection.ts";
-
 import type { AdminRoute, AdminRoutes } from "./admin.ts";
-
 import { authoritiesAnswer } from "./authorities.ts";
 import type { ClusterStatus } from "./cluster/cluster-status.ts";
 import { makeJoinToken } from "./join-token-route.ts";
-
 import type { MeshState } from "./mesh-state.ts";
 import { meshStatus } from "./status.ts";
 import type { Trust } from "./trust.ts";
@@ -82,13 +79,14 @@ function decodeTokenRequest(body: unknown): TokenRequest {
   throw new AppError("invalid-argument", "a token request has `namespace`, `name`, `audience` and `ttlSeconds`");
 }
 
-/** A token for an account that exists; one for another would never be good for anything. */
+/** Replaces the key of tokens; `revoke` refuses those that were made so far. */
 function rotateTokenKey({ tokens }: AdminContext, body: unknown): TokenRotation {
   const { revoke } = (typeof body === "object" && body !== null ? body : {}) as Partial<Record<string, unknown>>;
   if (typeof revoke !== "boolean") throw new AppError("invalid-argument", "a change of the key of tokens has `revoke`: true or false");
   return tokens.rotate({ revoke });
 }
 
+/** A token for an account that exists; one for another would never be good for anything. */
 async function mintToken({ mesh, tokens }: AdminContext, body: unknown): Promise<{ readonly token: string }> {
   const request = decodeTokenRequest(body);
   const { snapshot } = mesh.current;

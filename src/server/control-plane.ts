@@ -5,7 +5,7 @@ import { auditHandler } from "../audit/http.ts";
 import { servingIdentity, startServing } from "../ca/serving.ts";
 import { namedSecrets } from "../compile/gateway-secrets.ts";
 import { systemClock } from "../core/clock.ts";
-import { formatSpiffeId, parseSpiffeId } from "../identity/spiffe-id.ts";
+import { formatSpiffeId } from "../identity/spiffe-id.ts";
 import { openKubernetesApi } from "../sources/kubernetes/api.ts";
 import { ADS_SERVER_OPTIONS } from "../xds/service.ts";
 import { serveAdmin } from "./admin.ts";
@@ -22,7 +22,7 @@ import { openBundleEndpoint } from "./federation.ts";
 import { writeControlPlaneFile } from "./files.ts";
 import { addServices } from "./grpc-services.ts";
 import { jwtRotationRoute } from "./jwt-rotation.ts";
-import { listenTls } from "./listen.ts";
+import { formatHostPort, listenTls } from "./listen.ts";
 import { mtlsRoute } from "./mtls.ts";
 import { NamesService } from "./names/names-service.ts";
 import { openPublishing } from "./publishing.ts";
@@ -30,7 +30,7 @@ import { openRegistrations } from "./registration/open.ts";
 import { revocationRoute } from "./revocation.ts";
 import { rotationRoute } from "./rotation.ts";
 import { openSource } from "./source.ts";
-import { refuseUnusableMesh, settleSettings } from "./start.ts";
+import { refuseUnusableMesh, registrarAccounts, settleSettings } from "./start.ts";
 import { openSharedCa, openState } from "./state.ts";
 import { openTrust } from "./trust.ts";
 import { openTrustedMesh } from "./trusted-mesh.ts";
@@ -57,16 +57,11 @@ function stopServer(server: Server): Promise<void> {
   });
 }
 
-/** `NAMESPACE/NAME` of an identity. */
-function accountOf(identity: string): string {
-  const { namespace, serviceAccount } = parseSpiffeId(identity);
-  return `${namespace}/${serviceAccount}`;
-}
-
 /** Starts a control plane; it serves when this resolves. Throws what the operator must put right, and leaves nothing open. */
 export async function startControlPlane(given: ControlPlaneOptions): Promise<ControlPlane> {
   const { settings, fixed } = await settleSettings(given.config, given.settings, given.fixed ?? {});
   const options = { ...given, settings };
+  const registrars = registrarAccounts(options.registrationAuthorities ?? [], settings);
   const { logger, clock = systemClock, version, config } = options;
   const cleanup: (() => void | Promise<void>)[] = [];
   const close = async (): Promise<void> => {
@@ -107,7 +102,7 @@ export async function startControlPlane(given: ControlPlaneOptions): Promise<Con
       clusters: {
         own: place.name ?? DEFAULT_CLUSTER_NAME,
         others: place.others,
-        never: new Set((options.registrationAuthorities ?? []).map(accountOf)),
+        never: registrars,
       },
       ...(options.signal === undefined ? {} : { signal: options.signal }),
     });
@@ -149,7 +144,7 @@ export async function startControlPlane(given: ControlPlaneOptions): Promise<Con
     const adminSocket = join(state.folder, "admin.sock");
     const routes = adminRoutes({
       version,
-      listen: () => `${listen.host}:${listen.port}`,
+      listen: () => formatHostPort(listen),
       mesh,
       jwks,
       tokens: state.tokens,
@@ -212,7 +207,7 @@ export async function startControlPlane(given: ControlPlaneOptions): Promise<Con
       adminSocket,
     });
     logger.log("info", "control plane serves", {
-      listen: `${listen.host}:${listen.port}`,
+      listen: formatHostPort(listen),
       identity,
       config: source.name,
       state: state.folder,

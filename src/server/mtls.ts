@@ -44,42 +44,62 @@ export interface OthersEvidence {
 }
 
 interface EvidenceSources {
-  readonly store: AuditStore;
+  readonly store: Pick<AuditStore, "query">;
   readonly connections: () => readonly XdsConnection[];
 }
 
-/** Sums of calls by port and address. */
-function sumCalls(all: Iterable<PlaintextCalls>): readonly PlaintextCalls[] {
-  const sums = new Map<string, PlaintextCalls>();
-  for (const { workload, port, sourceIp, count, last } of all) {
-    const key = `${workload} ${port} ${sourceIp}`;
-    const before = sums.get(key);
-    sums.set(key, { workload, port, sourceIp, count: (before?.count ?? 0) + count, last: Math.max(before?.last ?? 0, last) });
+/** Sums of calls by port and address, of the first so many of these. */
+class CallSums {
+  readonly #sums = new Map<string, PlaintextCalls>();
+  readonly #max: number;
+  #isWhole = true;
+
+  constructor(max: number) {
+    this.#max = max;
   }
-  return [...sums.values()];
+
+  add({ workload, port, sourceIp, count, last }: PlaintextCalls): void {
+    const key = `${workload} ${port} ${sourceIp}`;
+    const before = this.#sums.get(key);
+    if (before === undefined && this.#sums.size >= this.#max) this.#isWhole = false;
+    else this.#sums.set(key, { workload, port, sourceIp, count: (before?.count ?? 0) + count, last: Math.max(before?.last ?? 0, last) });
+  }
+
+  /** Nothing was left out. */
+  get isWhole(): boolean {
+    return this.#isWhole;
+  }
+
+  get calls(): readonly PlaintextCalls[] {
+    return [...this.#sums.values()];
+  }
 }
 
 /** What this replica's record and connections say. */
 export async function evidenceSince({ store, connections }: EvidenceSources, since: number): Promise<ReplicaEvidence> {
-  const calls: PlaintextCalls[] = [];
+  const sums = new CallSums(MAX_CALLERS);
+  let looked = 0;
   const filter = { since, caller: { kind: "none" }, effect: "allow", order: "newest", limit: MAX_PLAINTEXT } as const;
-  for await (const { workload, port, sourceIp: told, time } of store.query(filter))
-    calls.push({ workload, port, sourceIp: isIP(told) === 0 ? "unknown" : told, count: 1, last: time });
+  for await (const { workload, port, sourceIp: told, time } of store.query(filter)) {
+    looked += 1;
+    sums.add({ workload, port, sourceIp: isIP(told) === 0 ? "unknown" : told, count: 1, last: time });
+  }
   const served = new Set<string>();
   for await (const { workload } of store.query({ since, effect: "allow", order: "newest", limit: MAX_SERVED })) served.add(workload);
-  const plaintext = sumCalls(calls);
   return {
-    plaintext: plaintext.slice(0, MAX_CALLERS),
+    plaintext: sums.calls,
     served,
     proxies: new Set(connections().map(({ key }) => parseProxyView(key).workload)),
-    truncated: calls.length === MAX_PLAINTEXT || plaintext.length > MAX_CALLERS,
+    truncated: looked === MAX_PLAINTEXT || !sums.isWhole,
   };
 }
 
 function together(all: readonly ReplicaEvidence[]): MtlsEvidence {
+  const sums = new CallSums(Number.POSITIVE_INFINITY);
+  for (const { plaintext } of all) for (const calls of plaintext) sums.add(calls);
   const union = (of: (one: ReplicaEvidence) => ReadonlySet<string>) => new Set(all.flatMap((one) => [...of(one)]));
   return {
-    plaintext: sumCalls(all.flatMap(({ plaintext }) => plaintext)),
+    plaintext: sums.calls,
     served: union(({ served }) => served),
     proxies: union(({ proxies }) => proxies),
   };

@@ -1,6 +1,8 @@
 /** What the mesh's configuration says at a start, where there is no last good state to fall back to. */
 import { resolve } from "node:path";
 import type { Diagnostic } from "../core/diagnostic.ts";
+import { AppError } from "../core/error.ts";
+import { parseSpiffeId } from "../identity/spiffe-id.ts";
 import { admitMeshConfig, effectiveSettings, type FixedSettings, type MeshSettings } from "../mesh/mesh-config.ts";
 import { readFolder } from "../sources/folder-source.ts";
 import { meshRootsCheck } from "./mesh-roots-check.ts";
@@ -30,4 +32,19 @@ export async function settleSettings(origin: ConfigurationOrigin, settings: Mesh
   const fixed = { trustDomain, ...given };
   refuseUnusableMesh(admitMeshConfig(settings, fixed, first.objects, [], meshRootsCheck()).diagnostics);
   return { settings: { ...settings, trustDomain: fixed.trustDomain }, fixed };
+}
+
+/**
+ * `NAMESPACE/NAME` of the registration authorities. Callers prove identities of the mesh's own trust domain alone, so that one of another could never
+ * ask. Throws `invalid-argument`.
+ */
+export function registrarAccounts(identities: readonly string[], { trustDomain }: MeshSettings): ReadonlySet<string> {
+  const accounts = identities.map((identity) => {
+    const registrar = parseSpiffeId(identity);
+    if (registrar.trustDomain === trustDomain) return `${registrar.namespace}/${registrar.serviceAccount}`;
+    throw new AppError("invalid-argument", `the registration authority \`${identity}\` is not of the trust domain \`${trustDomain}\``, {
+      help: "name it by the identity that this control plane gives it",
+    });
+  });
+  return new Set(accounts);
 }

@@ -89,7 +89,8 @@ export function openTrust({ folder, authority, jwtKeys, admission, federation, m
   };
   const revocationsTold = async (timeoutMs: number): Promise<RevocationsTold> => {
     await lists.settled();
-    const { revocationLists, unlisted } = source.current;
+    const { unlisted } = source;
+    const { revocationLists } = source.current;
     if (revocationLists === "") return { late: [], unlisted };
     const late = () => service.followers.filter(({ holds }) => holds?.revocationLists !== revocationLists);
     await service.whenever(() => late().length === 0, timeoutMs);

@@ -28,26 +28,27 @@ export interface TrustedMeshParts {
 export function openTrustedMesh(options: ControlPlaneOptions, { fixed, folder, authority, clock }: TrustedMeshParts): TrustedMesh {
   const { settings, logger, jwksAllow: allowed = [] } = options;
   const { revocations } = authority;
-  const federation = openFederation({ file: options.federation, folder, trustDomain: settings.trustDomain, clock, logger });
-  let meshRoots: MeshRoots;
+  const opened: { close(): void }[] = [];
+  const close = (): void => {
+    for (const each of opened.splice(0).reverse()) each.close();
+  };
   try {
-    meshRoots = openMeshRoots({ folder, allowed, clock, logger });
+    const federation = openFederation({ file: options.federation, folder, trustDomain: settings.trustDomain, clock, logger });
+    if (federation !== undefined) opened.push(federation);
+    const meshRoots = openMeshRoots({ folder, allowed, clock, logger });
+    opened.push(meshRoots);
+    const revoked = () => revocations.forProxies(clock.now());
+    const federated = () => [...(federation?.bundles.keys() ?? []), ...meshRoots.fetched];
+    const withKeys = openMeshWithKeys({ settings, fixed, logger, clock, folder, allowed, revoked, federated });
+    const { mesh, jwks } = withKeys;
+    opened.push(jwks);
+    revocations.onChange(() => mesh.refreshTrust());
+    federation?.useAliases(() => mesh.current.snapshot.meshConfig.trustDomainAliases);
+    federation?.onChange(() => mesh.refreshTrust());
+    followMesh(meshRoots, mesh);
+    return { ...withKeys, federation, meshRoots, close };
   } catch (thrown) {
-    federation?.close();
+    close();
     throw thrown;
   }
-  const revoked = () => revocations.forProxies(clock.now());
-  const federated = () => [...(federation?.bundles.keys() ?? []), ...meshRoots.fetched];
-  const opened = openMeshWithKeys({ settings, fixed, logger, clock, folder, allowed, revoked, federated });
-  const { mesh, jwks } = opened;
-  revocations.onChange(() => mesh.refreshTrust());
-  federation?.useAliases(() => mesh.current.snapshot.meshConfig.trustDomainAliases);
-  federation?.onChange(() => mesh.refreshTrust());
-  followMesh(meshRoots, mesh);
-  const close = (): void => {
-    jwks.close();
-    meshRoots.close();
-    federation?.close();
-  };
-  return { ...opened, federation, meshRoots, close };
 }

@@ -12,8 +12,9 @@ import {
   IstioCertificateResponseSchema,
   IstioCertificateService,
 } from "../../src/gen/istio/v1/auth/ca_pb.js";
-import { RotatingTlsMaterial, serverCredentials, type TlsMaterial } from "../../src/rpc/credentials.ts";
+import { RotatingTlsMaterial, type TlsMaterial } from "../../src/rpc/credentials.ts";
 import { serviceDefinition } from "../../src/rpc/service.ts";
+import { serverCredentials } from "../fixture/server-credentials.ts";
 import { type FakeResource, fakeAds } from "./fake-ads.ts";
 import { FakeCa } from "./fake-ca.ts";
 

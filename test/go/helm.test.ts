@@ -17,7 +17,7 @@ const CHART = join(CHARTS, "garrison");
 const REMOTE = join(CHARTS, "garrison-remote");
 const FIXTURE = join(import.meta.dirname, "..", "fixture");
 const VALUES = globSync(join(FIXTURE, "values", "*.yaml")).sort();
-const REMOTE_VALUES = join(FIXTURE, "values-remote", "webhooks.yaml");
+const REMOTE_VALUES = globSync(join(FIXTURE, "values-remote", "*.yaml")).sort();
 const home = mkdtempSync(join(tmpdir(), "garrison-helm-"));
 after(() => rmSync(home, { recursive: true, force: true }));
 
@@ -56,7 +56,7 @@ describe("the chart", { skip, timeout: 120_000 }, () => {
   }
 
   test("of a remote cluster passes its lint too, and is to Helm what it is to garrison clusters join", () => {
-    for (const file of [undefined, REMOTE_VALUES]) {
+    for (const file of [undefined, ...REMOTE_VALUES]) {
       const flags = file === undefined ? [] : ["--values", file];
       assert.match(helm("lint", "--strict", REMOTE, ...flags), /0 chart\(s\) failed/);
       const theirs = objectsOf(helm("template", "garrison-remote", REMOTE, "--namespace", "mesh", ...flags));
@@ -77,6 +77,16 @@ describe("the chart", { skip, timeout: 120_000 }, () => {
       "an autoscaler whose least is more than its most",
       "autoscaling: { minReplicas: 9 }",
       /`autoscaling\.minReplicas` is more than `autoscaling\.maxReplicas`/,
+    ],
+    [
+      "an address for other clusters that are not taken in",
+      'multiCluster: { controlPlane: "mesh.example.org:15012" }',
+      /`multiCluster\.controlPlane` without `multiCluster\.enabled`/,
+    ],
+    [
+      "an address for pods of other clusters that nobody would inject",
+      'injection: { enabled: false }\nmultiCluster: { enabled: true, controlPlane: "mesh.example.org:15012" }',
+      /`multiCluster\.controlPlane` without `injection\.enabled`/,
     ],
   ] as const) {
     test(`refuses ${what}, as garrison install does`, async () => {

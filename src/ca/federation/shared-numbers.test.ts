@@ -11,6 +11,8 @@ class World {
   readonly #contents = new Map<string, string>();
   readonly #replicas = new Map<string, SharedNumbers>();
   text = "";
+  /** How often the document was written. */
+  writes = 0;
 
   start(name: string, content: string, sequence = 1): void {
     this.#contents.set(name, content);
@@ -29,7 +31,9 @@ class World {
 
   /** What the replica wants there is there, and everybody has read it. */
   write(name: string): void {
-    this.text = this.#replicas.get(name)?.wanted(this.text) ?? this.text;
+    const wanted = this.#replicas.get(name)?.wanted(this.text);
+    if (wanted !== undefined) this.writes += 1;
+    this.text = wanted ?? this.text;
     for (const replica of this.#replicas.values()) replica.take(this.text);
   }
 
@@ -88,6 +92,35 @@ test("what a replica said that is gone does not stand in the way for longer than
   assert.equal(world.served("a"), "x 3");
   world.write("a");
   assert.equal(world.served("a"), "x 3");
+});
+
+test("a replica that is slow to come to what another has takes nothing back, however long it has had the old", async () => {
+  const world = new World();
+  for (const name of ["a", "b"]) world.start(name, "x");
+  await world.clock.advance(60 * MINUTE_MS);
+  world.change("b", "y");
+  await world.clock.advance(MINUTE_MS - 1);
+  world.write("a");
+  assert.deepEqual([world.served("a"), world.served("b")], ["x 1", "y 2"]);
+  world.change("a", "y");
+  assert.deepEqual([world.served("a"), world.served("b"), world.writes], ["y 2", "y 2", 1]);
+});
+
+test("replicas that differ do not number against each other without end, and settle once they have the same", async () => {
+  const world = new World();
+  for (const name of ["a", "b"]) world.start(name, "x");
+  world.change("b", "y");
+  const pass = async (minutes: number): Promise<number> => {
+    const before = world.writes;
+    for (let quarter = 0; quarter < 4 * minutes; quarter++) {
+      await world.clock.advance(MINUTE_MS / 4);
+      for (const name of ["a", "b"]) world.write(name);
+    }
+    return world.writes - before;
+  };
+  assert.deepEqual([await pass(10), await pass(110), await pass(600)], [4, 6, 10]);
+  world.change("b", "x");
+  assert.deepEqual([await pass(600), world.served("a")], [0, world.served("b")]);
 });
 
 test("a content that has no number yet is not served: the last that had one is", () => {

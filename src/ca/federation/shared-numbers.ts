@@ -19,8 +19,10 @@ export interface SharedNumbersOptions {
   readonly clock: Clock;
 }
 
-/** What is held for so long is what holds, also where a replica that is gone said otherwise. */
-const SETTLED_MS = 60_000;
+/** What was numbered last and is not what this replica has stands for so long: it may be of a replica that is gone. */
+const PATIENCE_MS = 60_000;
+/** Replicas that differ for good contradict each other ever more rarely: at last once in so long. */
+const MAX_PATIENCE_MS = 3_600_000;
 /** Contents before those that were numbered last. */
 const MAX_NUMBERS = 64;
 
@@ -48,13 +50,16 @@ const format = (numbers: readonly Numbered[]): string => JSON.stringify({ number
 export class SharedNumbers {
   readonly #options: SharedNumbersOptions;
   #numbers: readonly Numbered[] = [];
-  /** What this replica has, since when (milliseconds), and the number that it had before this. */
-  #held: { readonly digest: string; readonly since: number; readonly before: number };
+  /** What this replica has, and the number of what it had before. */
+  #held: { readonly digest: string; readonly before: number };
+  /** How long another content may be the newest, and since when one is; milliseconds. */
+  #patience = PATIENCE_MS;
+  #contradicted: number | undefined;
   #served: TrustBundle | undefined;
 
   constructor(options: SharedNumbersOptions) {
     this.#options = options;
-    this.#held = { digest: contentDigest(options.own()), since: options.clock.now(), before: 0 };
+    this.#held = { digest: contentDigest(options.own()), before: 0 };
   }
 
   /** What the first replica puts there. */
@@ -66,16 +71,17 @@ export class SharedNumbers {
   /** Throws `invalid-configuration`. */
   take(text: string): void {
     this.#numbers = parse(text);
+    this.#look();
   }
 
   /** The document with a number for what this replica has; undefined where it needs none. Throws as `take`. */
   wanted(text: string): string | undefined {
     this.take(text);
-    const { digest, since, before } = this.#hold();
+    if (this.#contradicted === undefined) return undefined;
+    const { digest, before } = this.#held;
     const newest = this.#numbers.at(-1);
     const known = this.#numberOf(digest);
-    if (known !== undefined && newest?.digest === digest) return undefined;
-    const isCurrent = known === undefined || known < before || this.#options.clock.now() - since >= SETTLED_MS;
+    const isCurrent = known === undefined || known < before || this.#options.clock.now() - this.#contradicted >= this.#patience;
     if (!isCurrent) return undefined;
     const others = this.#numbers.filter((each) => each.digest !== digest);
     return format([...others, { sequence: (newest?.sequence ?? 0) + 1, digest }].slice(-MAX_NUMBERS));
@@ -89,11 +95,18 @@ export class SharedNumbers {
     return this.#served;
   }
 
-  #hold() {
+  /** What this replica has, and whether that is the newest. */
+  #look(): void {
     const digest = contentDigest(this.#options.own());
-    if (digest !== this.#held.digest)
-      this.#held = { digest, since: this.#options.clock.now(), before: this.#numberOf(this.#held.digest) ?? this.#held.before };
-    return this.#held;
+    if (digest !== this.#held.digest) {
+      this.#held = { digest, before: this.#numberOf(this.#held.digest) ?? this.#held.before };
+      [this.#patience, this.#contradicted] = [PATIENCE_MS, undefined];
+    }
+    if (this.#numbers.at(-1)?.digest !== digest) this.#contradicted ??= this.#options.clock.now();
+    else if (this.#contradicted !== undefined) {
+      this.#contradicted = undefined;
+      this.#patience = Math.min(2 * this.#patience, MAX_PATIENCE_MS);
+    }
   }
 
   #numberOf(digest: string): number | undefined {

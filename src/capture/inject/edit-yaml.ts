@@ -4,7 +4,7 @@
  * to each reader what it meant before.
  */
 import { isDeepStrictEqual } from "node:util";
-import { type Document, isMap, isScalar, isSeq, type Node, Pair, Scalar, visit, YAMLMap, YAMLSeq } from "yaml";
+import { type Document, isMap, isNode, isScalar, isSeq, type Node, Pair, Scalar, visit, YAMLMap, YAMLSeq } from "yaml";
 import { AppError } from "../../core/error.ts";
 import { isPlain, type Plain, textOf } from "./plain.ts";
 
@@ -16,6 +16,20 @@ const MAX_NODES = 500_000;
 const MAX_DEPTH = 200;
 
 // === Aliases ===
+
+function withoutAnchors<T extends Node>(node: T): T {
+  visit(node, {
+    Node: (_key, each) => {
+      if ("anchor" in each) delete each.anchor;
+    },
+  });
+  return node;
+}
+
+/** Of its anchors none goes along: an alias means the last anchor of its name before it, which the copy's would be for those that follow. */
+function copyOf(node: Node | undefined): Node {
+  return node === undefined ? new Scalar(null) : withoutAnchors(node.clone() as Node);
+}
 
 /** Every alias becomes what it stands for, so that a change of one place is not one of another. Throws `resource-exhausted`. */
 function writeOutAliases(document: Document): void {
@@ -29,15 +43,10 @@ function writeOutAliases(document: Document): void {
     Node: (_key, _node, path) => count(path.length),
     Alias: (_key, alias, path) => {
       count(path.length);
-      return (alias.resolve(document)?.clone() as Node | undefined) ?? new Scalar(null);
+      return copyOf(alias.resolve(document));
     },
   });
-  visit(document, {
-    Node: (_key, node) => {
-      if (!("anchor" in node)) return;
-      delete node.anchor;
-    },
-  });
+  if (isNode(document.contents)) withoutAnchors(document.contents);
   visit(document, { Map: (_key, map) => writeOutMerges(map) });
 }
 

@@ -108,6 +108,21 @@ describe("manifests with pods", () => {
     assert.deepEqual(spec.selector, { matchLabels: { app: "cart", enabled: "yes" } });
   });
 
+  it("take an alias for the last anchor of its name that is written before it, and not for one of a copy", () => {
+    const nested = `apiVersion: v1
+kind: Pod
+metadata:
+  name: a
+  annotations: { one: &one { port: &port "1" }, other: &port "2", copy: *one, last: *port }
+spec: { containers: [{ name: app, image: app }] }
+`;
+    const annotations = (text: string) => (read(text, "1.2") as [{ metadata: { annotations: object } }])[0].metadata.annotations;
+    const before = { one: { port: "1" }, other: "2", copy: { port: "1" }, last: "2" };
+    assert.deepEqual(annotations(nested), before);
+    const after = annotations(inject(nested).out);
+    assert.deepEqual({ ...after, ...before }, after);
+  });
+
   it("lead the probes of each container to its own port", () => {
     const probes = /--app-probes=(\{.*\})/.exec(inject(DEPLOYMENT).out)?.[1] ?? "";
     const asked = JSON.parse(probes.replaceAll('\\"', '"')) as Record<string, { readonly port: number }>;

@@ -10,6 +10,7 @@ import { ReplicaReports, sumCounts } from "../../sources/kubernetes/replica-repo
 import { RootConfigMaps } from "../../sources/kubernetes/root-config-maps.ts";
 import { WebhookBundles } from "../../sources/kubernetes/webhook-bundles.ts";
 import type { AdsService } from "../../xds/service.ts";
+import { formatHostPort } from "../listen.ts";
 import type { MeshState } from "../mesh-state.ts";
 import { EntrySweeper } from "../registration/sweeper.ts";
 import type { OpenedCluster } from "../source.ts";
@@ -87,7 +88,8 @@ export async function startClusterDuties(options: ClusterDutiesOptions): Promise
   const { namespace } = place.service;
   const listen = place.webhooks;
   const webhooks = listen === undefined ? undefined : await serveWebhooks({ listen, material, handlers: handlersOf(options), logger });
-  if (webhooks !== undefined) logger.log("info", "webhooks served", { listen: `${listen?.host}:${webhooks.port}` });
+  if (listen !== undefined && webhooks !== undefined)
+    logger.log("info", "webhooks served", { listen: formatHostPort({ host: listen.host, port: webhooks.port }) });
 
   const lease: Lease = new Lease({ api, logger, namespace, name: NAME, holder: replica, onChange: () => refresh() });
   const mayWrite = (): boolean => lease.held;

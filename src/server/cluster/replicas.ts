@@ -13,6 +13,7 @@ import { controlPlaneIdentity } from "../../identity/control-plane.ts";
 import { formatSpiffeId } from "../../identity/spiffe-id.ts";
 import type { TrustDomain } from "../../identity/trust-domain.ts";
 import { clientCredentials, type RotatingTlsMaterial, tlsChannelOptions } from "../../rpc/credentials.ts";
+import { peerCertificateOf } from "../../rpc/peer-certificate.ts";
 import { methodDefinition } from "../../rpc/service.ts";
 import { fromGrpcError, toGrpcStatus } from "../../rpc/status.ts";
 import { parseCertificate, svidIdentity } from "../../x509/certificate.ts";
@@ -63,7 +64,7 @@ function read({ plaintext, served, proxies, truncated }: MtlsEvidenceResponse): 
 export function replicaService({ trustDomain, byCertificate, evidence }: ReplicaServiceOptions) {
   const own = formatSpiffeId(controlPlaneIdentity(trustDomain));
   async function answer(call: Call): Promise<MtlsEvidenceResponse> {
-    const certificate = call.getAuthContext()?.sslPeerCertificate?.raw;
+    const certificate = peerCertificateOf(call)?.raw;
     const proof = await byCertificate.authenticate({ certificate, authorization: [], cluster: [] });
     if (proof === undefined) throw new AppError("unauthenticated", "replicas come with the control plane's certificate");
     if (formatSpiffeId(proof.identity) !== own) throw new AppError("permission-denied", "only the control plane may ask this");

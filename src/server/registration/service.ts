@@ -4,6 +4,7 @@ import { AppError } from "../../core/error.ts";
 import type { Logger } from "../../core/logger.ts";
 import type { RegistrationReport } from "../../gen/garrison/v1/registration_pb.js";
 import type { MeshSnapshot } from "../../mesh/snapshot.ts";
+import { peerCertificateOf } from "../../rpc/peer-certificate.ts";
 import { RateLimit } from "../../rpc/rate-limit.ts";
 import { endCall } from "../../rpc/status.ts";
 import type { Caller } from "../admission.ts";
@@ -106,7 +107,7 @@ export class RegistrationService {
   }
 
   #admit(call: RegistrationCall, { group, address }: RegistrationReport, end: (reason: AppError) => void): MemberStream {
-    const caller = this.#options.callerOf(call.getAuthContext().sslPeerCertificate?.raw);
+    const caller = this.#options.callerOf(peerCertificateOf(call)?.raw);
     this.#arrivals.take(caller.identity);
     const admitted = admitMember(this.#options.snapshot(), { identity: caller.identity, group, address, peer: call.getPeer() });
     const { member } = admitted;

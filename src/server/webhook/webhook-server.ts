@@ -8,6 +8,7 @@ import { createServer, type Server } from "node:https";
 import { AppError, type ErrorCode } from "../../core/error.ts";
 import type { Logger } from "../../core/logger.ts";
 import type { RotatingTlsMaterial, TlsMaterial } from "../../rpc/credentials.ts";
+import { formatHostPort } from "../listen.ts";
 import { type AdmissionHandler, readReview, reviewOf } from "./admission-review.ts";
 
 /** By the path that the webhook configuration names; that of another cluster ends in `/cluster/NAME`, as Istio's. */
@@ -96,19 +97,15 @@ function refuse(request: IncomingMessage, response: ServerResponse, thrown: unkn
   else send(response.setHeader("connection", "close"), status, { message: error.message });
 }
 
-/** Takes each new certificate into use; what cannot be used leaves the one before. */
+/** Takes each new certificate into use; what cannot be used leaves the one before. Returns what ends it. */
 function followMaterial(server: Server, material: RotatingTlsMaterial, logger: Logger): () => void {
-  const take = (): void => {
-    const { current } = material;
-    if (current === undefined) return;
+  return material.onUpdate(({ key, chain }) => {
     try {
-      server.setSecureContext({ key: current.key, cert: current.chain });
+      server.setSecureContext({ key, cert: chain });
     } catch (error) {
       logger.log("error", "the webhooks' certificate was not replaced", { reason: AppError.from(error).message });
     }
-  };
-  material.addIdentityCertificateListener(take);
-  return () => material.removeIdentityCertificateListener(take);
+  });
 }
 
 function serverWith({ key, chain }: TlsMaterial, { handlers, logger }: WebhookServerOptions): Server {
@@ -129,15 +126,16 @@ function serverWith({ key, chain }: TlsMaterial, { handlers, logger }: WebhookSe
 /** Serves the handlers. Throws `unavailable` where nothing can listen, or there is no certificate yet. */
 export async function serveWebhooks(options: WebhookServerOptions): Promise<WebhookServer> {
   const { listen, material, logger } = options;
-  const where = `${listen.host}:${listen.port}`;
+  const where = formatHostPort(listen);
   if (material.current === undefined) throw new AppError("unavailable", "there is no certificate for the webhooks yet", { where });
   const server = serverWith(material.current, options);
+  const unfollow = followMaterial(server, material, logger);
   try {
     await once(server.listen(listen.port, listen.host), "listening");
   } catch (cause) {
+    unfollow();
     throw new AppError("unavailable", `cannot listen for webhooks: ${AppError.from(cause).message}`, { where, cause });
   }
-  const unfollow = followMaterial(server, material, logger);
   const address = server.address();
   const close = async (): Promise<void> => {
     unfollow();

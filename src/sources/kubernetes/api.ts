@@ -53,8 +53,7 @@ function unavailable(where: string, cause: unknown): AppError {
   return new AppError("unavailable", `the Kubernetes API server cannot be reached: ${reason}`, { where, cause });
 }
 
-/** The lines of a stream of text, each bounded. */
-/** Of a watch that falls silent they end, as those of one that the server ends: the next question tells whether it is there. */
+/** The lines of a stream of text, each bounded. Those of a watch that falls silent end, as of one that the server ends: the next question tells whether it is there. */
 async function* linesOf(incoming: IncomingMessage, where: string, silenceMs: number): AsyncGenerator<string> {
   let rest = "";
   let isSilent = false;
