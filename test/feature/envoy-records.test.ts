@@ -1,87 +1,23 @@
 /** What an Envoy writes at its agent's socket, all the way to the record, while the control plane comes and goes. */
 import assert from "node:assert/strict";
-import { createPrivateKey } from "node:crypto";
-import { statSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { statSync } from "node:fs";
 import { type TestContext, test } from "node:test";
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
-import { Client, type ClientWritableStream, credentials } from "@grpc/grpc-js";
-import type { IssuedCertificate } from "../../src/agent/issued-certificate.ts";
+import { Client, credentials } from "@grpc/grpc-js";
 import type { BufferBounds } from "../../src/agent/records/log-buffer.ts";
-import { LogRelay } from "../../src/agent/records/log-relay.ts";
-import { logService } from "../../src/agent/records/log-service.ts";
-import { SdsServer } from "../../src/agent/sds-server.ts";
-import { SecretStore } from "../../src/agent/secrets.ts";
-import { systemTimers } from "../../src/agent/timers.ts";
-import { createDecisionLogIntake } from "../../src/audit/decision-log-intake.ts";
 import type { Delivery } from "../../src/audit/delivery.ts";
-import type { RecordSink } from "../../src/audit/reporting-stream.ts";
-import type { AuditStore } from "../../src/audit/store.ts";
 import { AppError } from "../../src/core/error.ts";
-import {
-  AccessLogService,
-  type StreamAccessLogsMessage,
-  StreamAccessLogsMessageSchema,
-} from "../../src/gen/envoy/service/accesslog/v3/als_pb.js";
-import { DecisionLog } from "../../src/gen/garrison/v1/proxy_pb.js";
-import { methodDefinition, serviceDefinition } from "../../src/rpc/service.ts";
+import { AccessLogService, StreamAccessLogsMessageSchema } from "../../src/gen/envoy/service/accesslog/v3/als_pb.js";
+import { methodDefinition } from "../../src/rpc/service.ts";
 import { until } from "../fakes/processes.ts";
-import { RecordingLogger } from "../fakes/recording-logger.ts";
-import { collect, openTestStore, temporaryFolder } from "../fixture/audit-store.ts";
-import { makeIssuer, startGrpcServer, type TestServer } from "../fixture/grpc-server.ts";
-import { admitReporter, REPORTER_IDENTITY, REPORTER_NODE } from "../fixture/reporter.ts";
+import { collect } from "../fixture/audit-store.ts";
+import { RecordKeeper, type RelaySide, startRelay } from "../fixture/records.ts";
 
-const CONTROL_PLANE = "spiffe://cluster.local/ns/istio-system/sa/garrison";
 const WORKLOAD = "photo-ns/photo-backend";
 
-/** A control plane that can be killed and started again, with one store. */
-class RecordKeeper {
-  readonly opened: ReturnType<typeof openTestStore>;
-  readonly #t: TestContext;
-  readonly #issuer = makeIssuer();
-  #server: TestServer | undefined;
-  #at = "127.0.0.1:0";
-
-  constructor(t: TestContext) {
-    this.#t = t;
-    this.opened = openTestStore(t);
-  }
-
-  get store(): AuditStore {
-    return this.opened.store;
-  }
-
-  get server(): TestServer {
-    if (this.#server === undefined) throw new Error("it was never started");
-    return this.#server;
-  }
-
-  async start(deliver: RecordSink["deliver"] = (delivery) => this.store.deliver(delivery)): Promise<void> {
-    const { clock, logger } = this.opened;
-    const store: RecordSink = { append: (records, ends) => this.store.append(records, ends), deliver };
-    const intake = createDecisionLogIntake({ store, admit: admitReporter, serviceOf: (workload) => workload, clock, logger });
-    const options = { issuer: this.#issuer, at: this.#at };
-    this.#server = await startGrpcServer(this.#t, serviceDefinition(DecisionLog), intake.implementation, REPORTER_IDENTITY, options);
-    this.#at = this.server.address;
-  }
-
-  kill(): void {
-    this.server.stop();
-  }
-
-  /** The paths of the record, or what it says is lost, in their order. */
-  said(): Promise<string[]> {
-    return collect(this.store.query({}), ({ effect, path, detail }) => (effect === "lost" ? (detail.split(":")[0] ?? "") : path));
-  }
-}
-
-interface Side {
-  readonly relay: LogRelay;
-  readonly logger: RecordingLogger;
-  readonly socket: string;
+interface Side extends RelaySide {
   /** Writes requests of these paths to a log, as an Envoy does. */
   write(...paths: readonly string[]): void;
-  readonly stream: ClientWritableStream<StreamAccessLogsMessage>;
 }
 
 type Identifier = MessageInitShape<typeof StreamAccessLogsMessageSchema>["identifier"];
@@ -93,34 +29,14 @@ async function startSide(
   bounds: Partial<BufferBounds> = {},
   identifier: Identifier = { node: { id: "envoy" }, logName: "inbound_8080" },
 ): Promise<Side> {
-  const folder = temporaryFolder(t);
-  const { key, chain, roots } = keeper.server.material;
-  const rootCertificateFile = join(folder, "root.pem");
-  writeFileSync(rootCertificateFile, roots);
-  const logger = new RecordingLogger();
-  const certificate = { privateKey: createPrivateKey(key), chain, roots } as IssuedCertificate;
-  const relay = new LogRelay({
-    node: { cluster: "photo-backend.photo-ns", ...REPORTER_NODE },
-    controlPlane: { address: "127.0.0.1", port: Number(keeper.server.address.split(":")[1]), identity: CONTROL_PLANE },
-    rootCertificateFile,
-    certificate: () => certificate,
-    timers: systemTimers,
-    random: () => 0,
-    logger,
-    ...bounds,
-  });
-  const socket = join(folder, "sds.sock");
-  const store = new SecretStore(REPORTER_IDENTITY);
-  const server = await SdsServer.start({ socket, store, timers: systemTimers, logger, logs: logService((block) => relay.take(block)) });
-  const client = new Client(`unix:${socket}`, credentials.createInsecure());
+  const agent = await startRelay(t, keeper, bounds);
+  const client = new Client(`unix:${agent.socket}`, credentials.createInsecure());
   const { path, requestSerialize, responseDeserialize } = methodDefinition(AccessLogService.method.streamAccessLogs);
   const stream = client.makeClientStreamRequest(path, requestSerialize, responseDeserialize, () => undefined);
   stream.on("error", () => undefined);
   t.after(() => {
     stream.cancel();
     client.close();
-    server.close();
-    relay.close();
   });
   let first = true;
   const write = (...paths: readonly string[]) => {
@@ -129,7 +45,7 @@ async function startSide(
     first = false;
     stream.write(create(StreamAccessLogsMessageSchema, { ...named, logEntries: { case: "httpLogs", value: { logEntry } } }));
   };
-  return { relay, logger, socket, write, stream };
+  return { ...agent, write };
 }
 
 const drained = ({ relay }: Side) => until("all is acknowledged", () => relay.status.waiting === 0);
