@@ -1,7 +1,7 @@
 /** A `garrison serve` of default flags, in a folder of its own, with an account for each of many agents and an issuer of their tokens. */
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -11,6 +11,7 @@ import { fixedToken } from "../src/agent/token-source.ts";
 import { systemClock } from "../src/core/clock.ts";
 import { type ControlPlaneFile, readControlPlaneFile } from "../src/server/files.ts";
 import { inSeconds, SigningKey } from "../test/fixture/tokens.ts";
+import { cpuMs, memoryOf } from "./process-usage.ts";
 
 const PER_FILE = 1_000;
 const LAUNCHER = join(import.meta.dirname, "..", "bin", "garrison.mjs");
@@ -24,9 +25,14 @@ export class Fleet {
   #server: ChildProcess | undefined;
   #controlPlane: ControlPlaneFile | undefined;
 
+  /** The account of one of them, by its number. */
+  static nameOf(index: number): string {
+    return `agent-${index}`;
+  }
+
   /** `objects`: what there is of each agent besides its account, as YAML. */
   constructor(size: number, objects: (name: string) => string = () => "") {
-    this.names = Array.from({ length: size }, (_, index) => `agent-${index}`);
+    this.names = Array.from({ length: size }, (_, index) => Fleet.nameOf(index));
     const mesh = join(this.#folder, "mesh");
     mkdirSync(mesh);
     writeFileSync(join(mesh, "fleet.yaml"), "apiVersion: v1\nkind: Namespace\nmetadata: { name: fleet }\n");
@@ -92,19 +98,15 @@ export class Fleet {
     });
   }
 
-  /** Megabytes of the control plane: the most that it has ever had, and what it has (proc(5)). */
+  /** Megabytes of the control plane: the most that it has ever had, and what it has. */
   memory(): { readonly most: number; readonly now: number } {
-    const text = readFileSync(`/proc/${this.controlPlane.pid}/status`, "utf8");
-    const of = (name: string) => Math.round((Number(new RegExp(`${name}:\\s+(\\d+) kB`).exec(text)?.[1]) * 1024) / 1_000_000);
-    return { most: of("VmHWM"), now: of("VmRSS") };
+    const { most, now } = memoryOf(this.controlPlane.pid);
+    return { most: Math.round(most / 1e6), now: Math.round(now / 1e6) };
   }
 
-  /** Seconds of the control plane's CPU time so far (proc(5), of 100 ticks a second). */
+  /** Seconds of the control plane's CPU time so far. */
   cpu(): number {
-    const fields = readFileSync(`/proc/${this.controlPlane.pid}/stat`, "utf8")
-      .replace(/^.*\) /, "")
-      .split(" ");
-    return (Number(fields[11]) + Number(fields[12])) / 100;
+    return cpuMs(this.controlPlane.pid) / 1000;
   }
 
   async stop(): Promise<void> {

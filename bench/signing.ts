@@ -1,7 +1,9 @@
 /**
  * CSR to certificate over the network, by `garrison serve` (gRPC, with a service-account token and with a client certificate), by step-ca (HTTPS, with one-time tokens, its database
  * on disk), and by a gRPC server that answers with what it has ready (what Node and grpc-js take at least), each a process of its own, asked in turns by one load generator in Go with 1 and
- * with 16 requests at a time. Needs Go and `npm run setup:go`.
+ * with 16 requests at a time. Keys are P-256 everywhere, and each server may use every core, which it shares with the client, whose CPU is printed beside the server's. What
+ * clients prove themselves by is not alike: step-ca gets another token each time, which the client signs and it verifies; Garrison the same token or certificate
+ * again, which it verifies once. step-ca is not asked for renewals by certificate, so that Garrison's have no peer. Needs Go and `npm run setup:go`.
  */
 import { spawn, spawnSync } from "node:child_process";
 import { createPrivateKey, type KeyObject } from "node:crypto";
@@ -18,8 +20,10 @@ import { readControlPlaneFile } from "../src/server/files.ts";
 import { buildCsr, generateKey } from "../src/x509/csr-builder.ts";
 import { until } from "../test/fakes/processes.ts";
 import { StepCa } from "../test/fixture/step-ca.ts";
+import { buildClient } from "./clients/build.ts";
 import { print } from "./harness.ts";
-import { buildLoad, drive, type Figures, peakMiB, residentMiB } from "./signing/load.ts";
+import { memoryOf } from "./process-usage.ts";
+import { drive, type Figures } from "./signing/load.ts";
 
 const ROOT = join(import.meta.dirname, "..");
 const GARRISON = join(ROOT, "bin", "garrison.mjs");
@@ -111,7 +115,7 @@ async function floorTarget(): Promise<Target> {
 }
 
 try {
-  const load = buildLoad();
+  const load = buildClient("load");
   const targets: Readonly<Record<string, Target>> = {
     "gRPC server with an answer at hand": await floorTarget(),
     [PEER]: await stepTarget(),
@@ -119,7 +123,7 @@ try {
   };
   for (const { pid, flags } of Object.values(targets)) await drive(load, pid, { concurrency: 16, count: WARM_UP, flags });
   for (const concurrency of [1, 16]) {
-    const count = concurrency === 1 ? COUNT / 8 : COUNT;
+    const count = concurrency === 1 ? Math.ceil(COUNT / 8) : COUNT;
     const best = new Map<string, Figures>();
     for (let round = 0; round < ROUNDS; round++) {
       for (const [name, { pid, flags }] of Object.entries(targets)) {
@@ -138,8 +142,8 @@ try {
     }
   }
   for (const name of [PEER, "token"]) {
-    const { pid = 0 } = targets[name] ?? {};
-    print({ bench: "signing", name, residentMiB: residentMiB(pid), peakMiB: peakMiB(pid) });
+    const { now, most } = memoryOf(targets[name]?.pid ?? 0);
+    print({ bench: "signing", name, residentMiB: Math.round(now / 2 ** 20), peakMiB: Math.round(most / 2 ** 20) });
   }
 } finally {
   floor.kill();

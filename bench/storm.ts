@@ -4,11 +4,10 @@
  * by one program in Go, with the patience of ours, so that the server's time is measured and not theirs; the times hold for all on one machine.
  * `node bench/storm.ts [AGENTS]`: 10,000 without a number. Needs Go.
  */
-import { execFileSync, spawn } from "node:child_process";
+import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdirSync } from "node:fs";
-import { join } from "node:path";
 import { createInterface } from "node:readline";
+import { buildClient } from "./clients/build.ts";
 import { Fleet } from "./fleet.ts";
 import { print } from "./harness.ts";
 
@@ -26,19 +25,9 @@ interface Wave {
 }
 
 const AGENTS = Number(process.argv[2] ?? 10_000);
-const TOOLS = join(import.meta.dirname, "..", ".tools", "peers");
-
-/** `go` must be there; nothing is fetched, since it uses Go's own library alone. */
-function buildAgents(): string {
-  const program = join(TOOLS, "agents");
-  mkdirSync(TOOLS, { recursive: true });
-  execFileSync("go", ["build", "-o", program, "."], { cwd: join(import.meta.dirname, "storm", "agents"), stdio: ["ignore", 2, 2] });
-  return program;
-}
-
 const round = (value: number): number => Number(value.toFixed(1));
 
-const program = buildAgents();
+const program = buildClient("agents");
 const fleet = new Fleet(AGENTS);
 try {
   await fleet.start();

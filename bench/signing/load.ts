@@ -1,13 +1,9 @@
 /** The load generator in Go, which drives every server the same way, and what a server's process costs while it does. */
-import { execFile, execFileSync } from "node:child_process";
-import { mkdirSync, readFileSync } from "node:fs";
-import { join } from "node:path";
+import { execFile } from "node:child_process";
 import { promisify } from "node:util";
+import { cpuMs } from "../process-usage.ts";
 
 const run = promisify(execFile);
-const TOOLS = join(import.meta.dirname, "..", "..", ".tools", "peers");
-/** Linux's, on every machine that Node runs on. */
-const TICKS_PER_SECOND = 100;
 
 /** What one run of it says. */
 interface LoadAnswer {
@@ -26,32 +22,6 @@ export interface Figures {
   readonly serverCpuUs: number;
   readonly mainThreadUs: number;
   readonly clientCpuUs: number;
-}
-
-/** Builds it: `go` must be there, and nothing is fetched, since it uses Go's own library alone. Returns its path. */
-export function buildLoad(): string {
-  const path = join(TOOLS, "load");
-  mkdirSync(TOOLS, { recursive: true });
-  const env = { ...process.env, CGO_ENABLED: "0", GOFLAGS: "-trimpath" };
-  execFileSync("go", ["build", "-o", path, "."], { cwd: join(import.meta.dirname, "load"), env, stdio: ["ignore", 2, 2] });
-  return path;
-}
-
-/** Milliseconds of CPU of a process; or of its thread. */
-function cpuMs(pid: number, thread?: number): number {
-  const stat = readFileSync(thread === undefined ? `/proc/${pid}/stat` : `/proc/${pid}/task/${thread}/stat`, "utf8");
-  const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
-  return ((Number(fields[11]) + Number(fields[12])) * 1000) / TICKS_PER_SECOND;
-}
-
-/** MiB that a process has in memory. */
-export function residentMiB(pid: number): number {
-  return Math.round(Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1] ?? 0) / 1024);
-}
-
-/** MiB of all the memory that the process has had at most. */
-export function peakMiB(pid: number): number {
-  return Math.round(Number(/VmHWM:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1] ?? 0) / 1024);
 }
 
 export interface LoadRequest {

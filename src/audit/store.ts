@@ -44,8 +44,6 @@ const PRUNE_INTERVAL_MS = 60_000;
 const PRUNE_ROWS = 5_000;
 const WINDOW_IDS = 20_000;
 const WINDOW_ROWS = 500;
-/** Of what `maxBytes` allows, so much is kept when it was reached: room for what comes until the next look. */
-const KEPT_SHARE = 0.9;
 /** Records that wait for the end of the turn, when they are written in one transaction. */
 const MAX_PENDING = 2_000;
 
@@ -218,13 +216,13 @@ export class AuditStore {
     }
   }
 
-  /** How many records may stay: where they take too many bytes, as many as would take nine tenths of those allowed. */
+  /** How many records may stay: where they take too many bytes, as many as would take those allowed. */
   #maxKept(): number {
     if (this.#maxBytes === Number.POSITIVE_INFINITY) return this.#maxRecords;
     const bytes = Number(this.#pages.get()?.value);
     if (bytes <= this.#maxBytes) return this.#maxRecords;
     const held = this.#last - this.#first + 1;
-    return Math.min(this.#maxRecords, Math.floor((held * this.#maxBytes * KEPT_SHARE) / bytes));
+    return Math.min(this.#maxRecords, Math.floor((held * this.#maxBytes) / bytes));
   }
 
   /** The first id that was received at or after a time; the next one to come if there is none. */

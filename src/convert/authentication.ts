@@ -1,10 +1,10 @@
 /** Policies and MeshPolicies -> PeerAuthentications, and where they have origins RequestAuthentications with their DENY. */
 import type { Place } from "../core/diagnostic.ts";
-import { quote, type Report } from "../policy/decode/report.ts";
+import { quote } from "../policy/decode/report.ts";
 import type { Selector } from "../policy/model.ts";
 import type { OldObjects } from "./decode.ts";
 import type { AuthenticationPolicy, Located, Target } from "./old-objects.ts";
-import { addOrigins, sameOrigins } from "./origins.ts";
+import { addOrigins, sameOrigins, type TokenPaths } from "./origins.ts";
 import { type JsonObject, type Note, type Output, selectorField } from "./output.ts";
 import { refuseRoot, type Settings } from "./rbac.ts";
 import { compatible, type Service, type ServiceIndex, workloadPorts } from "./services.ts";
@@ -22,8 +22,7 @@ interface Context {
   readonly services: ServiceIndex;
   readonly settings: Settings;
   readonly output: Output;
-  /** What has no equal, and is left out of objects that are converted all the same: each then asks for more. */
-  readonly narrowed: Report;
+  readonly tokenPaths: TokenPaths;
 }
 
 // === From services to workloads ===
@@ -164,11 +163,11 @@ function checkHidden(policy: AuthenticationPolicy, hidden: AuthenticationPolicy 
   policy.report.add("GAR0004", policy.meta.place, message, `give ${hidden.label} targets, so that it leaves these out`);
 }
 
-function addWide(policy: AuthenticationPolicy, { output, settings, narrowed }: Context): void {
+function addWide(policy: AuthenticationPolicy, { output, settings, tokenPaths }: Context): void {
   const namespace = policy.scope === "mesh" ? settings.rootNamespace : policy.meta.namespace;
   const notes = peerNotes({ policy, place: policy.meta.place });
   output.add({ kind: "PeerAuthentication", namespace, name: "default", spec: { mtls: { mode: policy.mode } }, sources: [policy], notes });
-  addOrigins({ policy, namespace, name: "default", selector: new Map(), httpPorts: undefined }, output, narrowed);
+  addOrigins({ policy, namespace, name: "default", selector: new Map(), httpPorts: undefined }, output, tokenPaths);
 }
 
 /** Tokens cannot be asked for on some ports of a workload and not on others. */
@@ -179,14 +178,14 @@ function checkUnitOrigins({ policy, service, ports, place }: Unit): void {
     policy.report.add("GAR0004", place, "origins on some ports of a service have no equal", "today they hold for all ports of a workload");
 }
 
-function addUnitOrigins(unit: Unit, { output, narrowed }: Context): void {
+function addUnitOrigins(unit: Unit, { output, tokenPaths }: Context): void {
   const { policy, service } = unit;
   const tcp = service.ports.some(({ protocol }) => protocol === "tcp");
   const http = service.ports.flatMap(({ protocol, target }) => (protocol === "tcp" ? [] : [String(target)]));
   addOrigins(
     { policy, namespace: service.namespace, name: nameOf(unit), selector: service.selector, httpPorts: tcp ? http : undefined },
     output,
-    narrowed,
+    tokenPaths,
   );
 }
 

@@ -1,9 +1,9 @@
 /** Istio's older security API -> today's kinds, with what changed and what has no equal. What is not equal is not written, but for tokens: those are asked for rather too often. */
 import type { Diagnostic } from "../core/diagnostic.ts";
 import type { RawNode } from "../policy/decode/raw-node.ts";
-import { Report } from "../policy/decode/report.ts";
 import { convertAuthentication } from "./authentication.ts";
 import { decodeOldObjects, diagnosticsOf, isOld, lostWith } from "./decode.ts";
+import { TokenPaths } from "./origins.ts";
 import { type ConvertedObject, type Note, Output } from "./output.ts";
 import { convertRbac, type Settings } from "./rbac.ts";
 import { ServiceIndex } from "./services.ts";
@@ -24,9 +24,9 @@ export function convert(documents: readonly RawNode[], settings: Settings): Conv
   const old = decodeOldObjects(documents.filter(isOld));
   const services = new ServiceIndex(documents, settings.clusterDomain);
   const output = new Output(passed);
-  const narrowed = new Report();
-  convertAuthentication(old, { services, settings, output, narrowed });
+  const tokenPaths = new TokenPaths();
+  convertAuthentication(old, { services, settings, output, tokenPaths });
   const notes = [...convertRbac(old, services, settings, output), ...lostWith(old, output)];
-  const diagnostics = [...services.diagnostics, ...diagnosticsOf(old), ...narrowed.diagnostics];
+  const diagnostics = [...services.diagnostics, ...diagnosticsOf(old), ...tokenPaths.diagnostics];
   return { objects: output.objects, notes, diagnostics, passed };
 }

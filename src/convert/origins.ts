@@ -1,5 +1,6 @@
 /** Origins by JWT -> a RequestAuthentication, and a DENY for requests that must have a token and have none. */
-import { quote, type Report } from "../policy/decode/report.ts";
+import type { Diagnostic } from "../core/diagnostic.ts";
+import { quote, Report } from "../policy/decode/report.ts";
 import type { Selector } from "../policy/model.ts";
 import type { AuthenticationPolicy, Jwt, PathMatch, TriggerRule } from "./old-objects.ts";
 import { type JsonObject, type Note, type Output, selectorField } from "./output.ts";
@@ -37,10 +38,10 @@ function pathOf({ value: { kind, text: path } }: PathMatch): string | undefined 
 const PATH_HELP = "write it as exact, prefix or suffix paths without `*`, `{` and `}`";
 
 /** What of a rule has no equal is left out so that a token is asked for on more paths than it was, and never on fewer. */
-function widened({ included, excluded }: TriggerRule, narrowed: Report): TriggerRule {
+function widened({ included, excluded }: TriggerRule, report: Report): TriggerRule {
   const has = (match: PathMatch) => pathOf(match) !== undefined;
   const tell = ({ value: { kind, text: path }, place }: PathMatch, so: string) =>
-    narrowed.add("GAR0004", place, `the ${kind} path ${quote(path)} has no equal, and is left out: ${so}`, PATH_HELP);
+    report.add("GAR0004", place, `the ${kind} path ${quote(path)} has no equal, and is left out: ${so}`, PATH_HELP);
   for (const match of excluded.filter((one) => !has(one))) tell(match, "a token is asked for there now");
   const lost = included.filter((one) => !has(one));
   for (const match of lost) tell(match, "a token is asked for on all paths now that the rule does not exclude");
@@ -48,17 +49,37 @@ function widened({ included, excluded }: TriggerRule, narrowed: Report): Trigger
 }
 
 /** Of all origins. Where they differ, today's API can ask for one of their tokens everywhere alone. */
-function triggersOf({ origins, meta }: AuthenticationPolicy, narrowed: Report): readonly TriggerRule[] {
+function triggersOf({ origins, meta }: AuthenticationPolicy, report: Report): readonly TriggerRule[] {
   const [first, ...others] = origins;
   if (first === undefined) return [];
-  if (others.every(({ triggers }) => text(triggers) === text(first.triggers))) return first.triggers.map((rule) => widened(rule, narrowed));
-  narrowed.add(
+  if (others.every(({ triggers }) => text(triggers) === text(first.triggers))) return first.triggers.map((rule) => widened(rule, report));
+  report.add(
     "GAR0004",
     meta.place,
     "origins with different `triggerRules` have no equal, and these are left out: one of the tokens is asked for on all paths now",
     "give all origins the same rules",
   );
   return [];
+}
+
+/** Where each policy asks for tokens, told once for all of its targets. */
+export class TokenPaths {
+  readonly #known = new Map<AuthenticationPolicy, { readonly rules: readonly TriggerRule[]; readonly report: Report }>();
+
+  /** What of the rules has no equal, and so asks for a token where none was asked for. */
+  get diagnostics(): readonly Diagnostic[] {
+    return [...this.#known.values()].flatMap(({ report }) => report.diagnostics);
+  }
+
+  /** Empty for everywhere. */
+  of(policy: AuthenticationPolicy): readonly TriggerRule[] {
+    const known = this.#known.get(policy);
+    if (known !== undefined) return known.rules;
+    const report = new Report();
+    const rules = triggersOf(policy, report);
+    this.#known.set(policy, { rules, report });
+    return rules;
+  }
 }
 
 function operationOf({ included, excluded }: TriggerRule, ports: readonly string[] | undefined): JsonObject {
@@ -103,8 +124,8 @@ function notesOf({ policy }: OriginScope): readonly Note[] {
   return [...strict, ...principal].map((message) => ({ place: policy.meta.place, message }));
 }
 
-/** Both objects. `narrowed` is told what of the rules has no equal, and so asks for a token where none was asked for. */
-export function addOrigins(scope: OriginScope, output: Output, narrowed: Report): void {
+/** Both objects. */
+export function addOrigins(scope: OriginScope, output: Output, tokenPaths: TokenPaths): void {
   const { policy, namespace, name, selector, httpPorts } = scope;
   // Sidecars never looked for tokens on TCP ports.
   if (policy.origins.length === 0 || httpPorts?.length === 0) return;
@@ -116,7 +137,7 @@ export function addOrigins(scope: OriginScope, output: Output, narrowed: Report)
     notes: notesOf(scope),
   });
   if (policy.originIsOptional) return;
-  const to = operations(triggersOf(policy, narrowed), httpPorts);
+  const to = operations(tokenPaths.of(policy), httpPorts);
   const rule = {
     from: [{ source: { notRequestPrincipals: ["*"] } }],
     ...(to === undefined ? {} : { to: to.map((operation) => ({ operation })) }),

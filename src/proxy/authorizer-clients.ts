@@ -9,12 +9,14 @@ import type { Verdict } from "./authorizer-verdict.ts";
 import type { Check } from "./check.ts";
 import type { Credentials } from "./credentials.ts";
 import type { Limits } from "./limits.ts";
+import type { OpenServers } from "./open-servers.ts";
 import { type Recorder, refusal } from "./record.ts";
 import { Resolver } from "./resolver.ts";
 import { ServiceUpstream } from "./service-upstream.ts";
 
 export interface AuthorizerClientsOptions {
   readonly credentials: Credentials;
+  readonly servers: OpenServers;
   readonly limits: Limits;
   readonly recorder: Recorder;
   readonly logger: Logger;
@@ -31,19 +33,15 @@ export class AuthorizerClients {
   /** By provider. */
   #clients: ReadonlyMap<string, Client> = new Map();
   #identity = "";
-  #revoked: readonly string[] = [];
 
   constructor(options: AuthorizerClientsOptions) {
     this.#options = options;
   }
 
-  /** From now on these are the authorizers. `identity` is the workload's own; `revoked` are the digests of certificates that none may prove itself by. */
-  update(authorizers: readonly Authorizer[], identity: string, revoked: readonly string[] = []): void {
+  /** From now on these are the authorizers. `identity` is the workload's own. */
+  update(authorizers: readonly Authorizer[], identity: string): void {
     this.#identity = identity;
-    const newlyRevoked = new Set(revoked).difference(new Set(this.#revoked));
-    this.#revoked = revoked;
     const before = [...this.#clients.values()];
-    for (const { upstream } of before) upstream.cutRevoked(newlyRevoked);
     this.#clients = new Map(
       authorizers.map((authorizer) => [authorizer.name, { authorizer, upstream: this.#upstreamOf(authorizer, before) }]),
     );
@@ -76,13 +74,13 @@ export class AuthorizerClients {
   #upstreamOf({ upstream: service }: Authorizer, before: readonly Client[]): ServiceUpstream {
     const known = before.find(({ upstream }) => isDeepStrictEqual(upstream.service, service));
     if (known !== undefined) return known.upstream;
-    const { credentials, limits } = this.#options;
+    const { credentials, limits, servers } = this.#options;
     return new ServiceUpstream({
       service,
       credentials,
       limits,
       resolver: this.#resolver,
-      revoked: () => this.#revoked,
+      servers,
       onRefused: (...refused) => this.#refused(...refused),
     });
   }

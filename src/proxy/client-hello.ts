@@ -16,6 +16,8 @@ const CLIENT_HELLO = 1;
 const MAX_RECORD = 16_384;
 /** Larger than any client's, with post-quantum keys too. */
 const MAX_HELLO = 65_536;
+/** Clients write one, and some split it in two. */
+const MAX_RECORDS = 16;
 const SERVER_NAME = 0;
 const HOST_NAME = 0;
 const ALPN = 16;
@@ -62,7 +64,7 @@ function handshakeOf(first: Buffer): Buffer | undefined {
     if (first[at] !== HANDSHAKE_RECORD || (at + 1 < first.length && first[at + 1] !== 3)) return undefined;
     if (at + 5 > first.length) break;
     const length = first.readUInt16BE(at + 3);
-    if (length === 0 || length > MAX_RECORD) return undefined;
+    if (length === 0 || length > MAX_RECORD || parts.length === MAX_RECORDS) return undefined;
     parts.push(first.subarray(at + 5, at + 5 + length));
     at += 5 + length;
   }

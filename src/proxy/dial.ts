@@ -6,6 +6,7 @@ import type { ServiceEndpoint, UpstreamService } from "../compile/workload-polic
 import { AppError } from "../core/error.ts";
 import type { Credentials } from "./credentials.ts";
 import type { Limits } from "./limits.ts";
+import type { OpenServers } from "./open-servers.ts";
 import { peerOf } from "./peer-certificate.ts";
 import type { Resolver } from "./resolver.ts";
 import { ORIGINATION_ALPN, type OriginationContext, serverNameFlaw } from "./tls-origination.ts";
@@ -35,10 +36,10 @@ export function isNamingRefusal(error: unknown): error is AppError {
 }
 
 /** Why the server of a verified certificate may not answer for the endpoint; undefined when it may (secure naming, for each endpoint). */
-export function namingFlaw(der: Uint8Array, expected: readonly string[], revoked: readonly string[] = []): AppError | undefined {
+export function namingFlaw(der: Uint8Array, expected: readonly string[], revoked?: ReadonlySet<string>): AppError | undefined {
   try {
     const { identity, digest } = peerOf(der);
-    if (revoked.includes(digest)) return new AppError("permission-denied", "secure naming: the server's certificate is revoked");
+    if (revoked?.has(digest) === true) return new AppError("permission-denied", "secure naming: the server's certificate is revoked");
     if (expected.includes(identity)) return undefined;
     const wanted = expected.map((one) => `\`${one}\``).join(" or ");
     return new AppError("permission-denied", `secure naming: the server is \`${identity.slice(0, 300)}\`, not ${wanted}`);
@@ -70,8 +71,7 @@ export interface DialOptions {
   readonly credentials: Credentials;
   readonly limits: Limits;
   readonly resolver: Resolver;
-  /** SHA-256 of the DER of each revoked certificate, in hex. */
-  readonly revoked?: readonly string[];
+  readonly servers: OpenServers;
   /** For a service with `tls`. */
   readonly origination: OriginationContext | undefined;
 }
@@ -79,7 +79,7 @@ export interface DialOptions {
 type TlsOptions = ConnectionOptions & { readonly allowHalfOpen: true };
 
 /** The mesh's mutual TLS. */
-function meshTls({ service, credentials, revoked }: DialOptions, identities: readonly string[]): TlsOptions {
+function meshTls({ service, credentials, servers }: DialOptions, identities: readonly string[]): TlsOptions {
   return {
     secureContext: credentials.clientContext,
     servername: service.sni,
@@ -87,7 +87,7 @@ function meshTls({ service, credentials, revoked }: DialOptions, identities: rea
     rejectUnauthorized: true,
     // Runs after the chain is verified and before the connection is handed over: not one byte is sent to a wrong server.
     checkServerIdentity: (_name, certificate) =>
-      namingFlaw(certificate.raw, identities, revoked) ?? domainFlaw(chainOfServer(certificate), credentials),
+      namingFlaw(certificate.raw, identities, servers.revoked) ?? domainFlaw(chainOfServer(certificate), credentials),
     allowHalfOpen: true,
   };
 }

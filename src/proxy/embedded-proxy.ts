@@ -14,6 +14,7 @@ import { GatewayPort } from "./gateway-port.ts";
 import { type GatewaySecrets, NO_SECRETS } from "./gateway-secrets.ts";
 import { InboundPort } from "./inbound-port.ts";
 import { DEFAULT_LIMITS, type Limits } from "./limits.ts";
+import { OpenServers } from "./open-servers.ts";
 import { OutboundPort } from "./outbound-port.ts";
 import { compilePolicy, PolicyState } from "./policy-state.ts";
 import type { Recorder } from "./record.ts";
@@ -63,6 +64,7 @@ function wantedListeners({ inbound, outbound, gateway }: WorkloadPolicy, secrets
 export class EmbeddedProxy {
   readonly #options: EmbeddedProxyOptions;
   readonly #limits: Limits;
+  readonly #servers = new OpenServers();
   readonly #clients: AuthorizerClients;
   readonly #external: ExternalAuthorization;
   readonly #bound = new Map<string, Bound>();
@@ -75,7 +77,7 @@ export class EmbeddedProxy {
     this.#options = options;
     this.#limits = { ...DEFAULT_LIMITS, ...options.limits };
     const { credentials, recorder, logger } = options;
-    this.#clients = new AuthorizerClients({ credentials, recorder, logger, limits: this.#limits });
+    this.#clients = new AuthorizerClients({ credentials, servers: this.#servers, recorder, logger, limits: this.#limits });
     this.#external = new ExternalAuthorization(this.#clients);
   }
 
@@ -130,14 +132,15 @@ export class EmbeddedProxy {
     // 2. What cannot be listened on is left out: neither the other listeners nor the decisions may wait for it.
     const { opened, failures } = await this.#open([...wanted].filter(([key]) => !this.#bound.has(key)));
     // 3. From here on nothing fails: decisions first, so that no new listener serves by an old policy.
-    this.#clients.update(policy.authorizers ?? [], policy.identity, policy.revoked);
+    this.#servers.revoke(new Set(revoked));
+    this.#clients.update(policy.authorizers ?? [], policy.identity);
     if (this.#state === undefined) this.#state = new PolicyState(compiled);
     else this.#state.replace(compiled);
     for (const [key, bound] of [...this.#bound]) if (!wanted.has(key)) this.#release(key, bound);
     for (const [key, one] of wanted) this.#serve(key, one, opened.get(key), this.#state);
     if (!sameTls) for (const { port } of this.#bound.values()) port.retireTls();
     // The rules refuse what these peers ask from now on; this ends what they have already, and touches nobody else.
-    if (newlyRevoked.size > 0) for (const { port } of this.#bound.values()) port.cutRevoked(newlyRevoked);
+    if (newlyRevoked.size > 0) for (const bound of this.#bound.values()) if (bound.kind !== "outbound") bound.port.cutRevoked(newlyRevoked);
     const { inbound, outbound } = policy;
     this.#options.logger.log("info", "policy in force", { workload: policy.workload, inbound: inbound.length, outbound: outbound.length });
     const [first] = failures;
@@ -194,7 +197,7 @@ export class EmbeddedProxy {
     before?.port.close();
     acceptor.disconnect();
     const { credentials, recorder, logger } = this.#options;
-    const shared = { state, credentials, recorder, logger, limits: this.#limits, external: this.#external };
+    const shared = { state, credentials, servers: this.#servers, recorder, logger, limits: this.#limits, external: this.#external };
     switch (wanted.kind) {
       case "inbound":
         return { acceptor, ...wanted, port: new InboundPort({ listener: wanted.listener, port: acceptor.port, ...shared }) };

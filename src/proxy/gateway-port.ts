@@ -20,6 +20,7 @@ import { type Forwarding, InboundHttp } from "./inbound-http.ts";
 import type { Limits } from "./limits.ts";
 import { NO_HEADERS, type RequestHead } from "./message.ts";
 import { MutualTls } from "./mutual-tls.ts";
+import type { OpenServers } from "./open-servers.ts";
 import { OutsideTls } from "./outside-tls.ts";
 import { isOfTrustDomains, type Peer } from "./peer-certificate.ts";
 import type { PolicyState } from "./policy-state.ts";
@@ -36,6 +37,7 @@ export interface GatewayPortOptions {
   readonly secrets: GatewaySecrets;
   readonly state: PolicyState;
   readonly credentials: Credentials;
+  readonly servers: OpenServers;
   readonly limits: Limits;
   readonly recorder: Recorder;
   readonly logger: Logger;
@@ -121,10 +123,9 @@ export class GatewayPort {
     this.#updateUpstreams(new Map());
   }
 
-  /** Ends what is open to peers of the mesh, on either side, that proved themselves by one of these certificates. */
+  /** Ends what peers have open that proved themselves by one of these certificates, and nothing else. */
   cutRevoked(digests: ReadonlySet<string>): void {
     this.#http.cutRevoked(digests);
-    for (const upstream of this.#upstreams.values()) upstream.cutRevoked(digests);
   }
 
   /** Lets requests in flight finish, and ends what has none. */
@@ -166,7 +167,7 @@ export class GatewayPort {
 
   /** Connections to services that did not change are kept, as far as they are among `known`. */
   #updateUpstreams(known: ReadonlyMap<string, ServiceUpstream>): void {
-    const { state, credentials, limits } = this.#options;
+    const { state, credentials, limits, servers } = this.#options;
     const before = this.#upstreams;
     const services = state.policy.gateway?.services ?? [];
     this.#upstreams = new Map(
@@ -181,7 +182,7 @@ export class GatewayPort {
             credentials,
             limits,
             resolver: this.#resolver,
-            revoked: () => state.policy.revoked ?? [],
+            servers,
             onRefused: (...refused) => this.#refusedServer(...refused),
           }),
         ];

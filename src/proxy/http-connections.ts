@@ -27,7 +27,7 @@ export class HttpConnections {
 
   /** Serves a connection; where `alpn` leaves the version open, the first bytes tell. */
   async serve(socket: Socket, connection: PeerConnection, alpn: string | false | null, scheme: "http" | "https"): Promise<void> {
-    const version = httpVersionOf(alpn) ?? (await sniff(socket, httpVersion, this.#options.limits.headMs));
+    const version = httpVersionOf(alpn) ?? (await this.#sniffed(socket, connection));
     if (version === undefined || socket.destroyed) {
       socket.destroy();
       return;
@@ -53,6 +53,17 @@ export class HttpConnections {
       this.register(connection, retire, () => socket.destroy()),
     );
     this.#http1.serve(socket, connection, scheme);
+  }
+
+  /** While it says nothing, a connection may become unwelcome like any other. */
+  async #sniffed(socket: Socket, connection: PeerConnection): Promise<"1.1" | "2" | undefined> {
+    const end = () => socket.destroy();
+    const unregister = this.register(connection, end, end);
+    try {
+      return await sniff(socket, httpVersion, this.#options.limits.headMs);
+    } finally {
+      unregister();
+    }
   }
 
   /** Keeps a connection among those that may have to end, until the returned function is called. */

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { once } from "node:events";
 import { request as plainRequest } from "node:http";
 import { describe, test } from "node:test";
-import { call, call2, http2Session, peerOptions, readAll, tlsSocket } from "../../test/fakes/http-clients.ts";
+import { call, call2, http2Session, peerOptions, plainSocket, readAll, tlsSocket } from "../../test/fakes/http-clients.ts";
 import { InboundScene } from "../../test/fakes/inbound-scene.ts";
 import { BACKEND, FRONTEND, fromPrincipal, INTRUDER, layers, pathPrefix, rule } from "../../test/fakes/proxy-setup.ts";
 
@@ -75,6 +75,16 @@ describe("a new policy", () => {
     assert.deepEqual([first.status, second.status, third.status], [200, 403, 200]);
     assert.equal(Object.values(agent.freeSockets).flat()[0], socket);
     agent.destroy();
+  });
+  test("that makes the port STRICT ends plaintext connections that have not said yet which HTTP they speak", async () => {
+    await apply({ mtls: "PERMISSIVE" }, { http: layers() });
+    const silent = await plainSocket(scene.setup.port());
+    silent.write("P");
+    // What comes later has been served, so that this has been read.
+    assert.equal((await call({ port: scene.setup.port() })).status, 200);
+    const ended = once(silent.resume(), "close");
+    await apply({ mtls: "STRICT" }, { http: layers() });
+    await ended;
   });
   test("that makes the port STRICT ends plaintext connections, and no other", async () => {
     await apply({ mtls: "PERMISSIVE" }, { http: layers() });

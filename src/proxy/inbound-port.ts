@@ -113,7 +113,7 @@ export class InboundPort {
     const tls = await sniff(socket, isTls, this.#listener.protocol === "tcp" ? firstByteMs : headMs);
     if (tls === true) await this.#acceptHandshake(socket);
     // A client that is silent may wait for an application that speaks first, as some TCP protocols do.
-    else if (this.#listener.mtls !== "STRICT") await this.#serve(socket, undefined, false);
+    else if (!this.#isStrict()) await this.#serve(socket, undefined, false);
     else {
       socket.destroy();
       // Whoever leaves without a word, as health checks do, is not worth a record.
@@ -121,15 +121,23 @@ export class InboundPort {
     }
   }
 
+  #isStrict(): boolean {
+    return this.#listener.mtls === "STRICT";
+  }
+
   /** Where mutual TLS is no must, what a client offers tells it from the application's own TLS, as in Envoy (XD-2): STRICT takes any. */
   async #acceptHandshake(socket: Socket): Promise<void> {
-    const { protocol, mtls } = this.#listener;
-    if (mtls === "STRICT") return this.#tls.serve(socket);
+    if (this.#isStrict()) return this.#tls.serve(socket);
     const sourceIp = socket.remoteAddress ?? "";
     const hello = await sniff(socket, clientHello, this.#options.limits.handshakeMs);
-    if (hello === undefined) {
+    // As of now: a policy may have come while the client took its time.
+    const { protocol } = this.#listener;
+    if (this.#isStrict()) this.#tls.serve(socket);
+    else if (hello === undefined) {
+      const left = socket.destroyed || socket.readableEnded;
       socket.destroy();
-      this.#refused(sourceIp, "", "the TLS handshake took too long");
+      // Whoever leaves without a word, as health checks do, is not worth a record.
+      if (!left) this.#refused(sourceIp, "", "the TLS handshake took too long");
     } else if (hello !== "none" && isOfMesh(hello.alpn)) this.#tls.serve(socket);
     else if (hello === "none" || protocol === "tcp") await this.#serve(socket, undefined, false, hello !== "none");
     else {

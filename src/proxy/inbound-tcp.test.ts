@@ -206,6 +206,36 @@ describe("PERMISSIVE", () => {
     const { caller, effect, origin } = await setup.keeper.next();
     assert.deepEqual([caller, effect, origin, accepted.length], ["", "deny", "default", 0]);
   });
+  test("that becomes STRICT while a client is in the middle of its first message passes none of it on", async () => {
+    await apply({ mtls: "PERMISSIVE" }, { tcp: layers() });
+    const socket = await plainSocket(setup.port());
+    socket.write(Buffer.from([22, 3]));
+    // What comes later has been served, so that this has been read.
+    const later = await peer(FRONTEND);
+    later.write("hello");
+    await once(later, "data");
+    await apply({ mtls: "STRICT" }, { tcp: layers() });
+    accepted.length = 0;
+    socket.write(Buffer.from([1, 0, 4, 2, 0, 0, 0]));
+    const { effect, detail } = await setup.keeper.next((record) => record.effect === "refused");
+    assert.match(detail ?? "", /^the TLS handshake failed/);
+    assert.deepEqual([effect, accepted.length], ["refused", 0]);
+    later.destroy();
+  });
+  test("has no record of who leaves in the middle of a first message, as health checks do", async () => {
+    await apply({ mtls: "PERMISSIVE" });
+    const gone = await plainSocket(setup.port());
+    gone.end(Buffer.from([22, 3]));
+    await once(gone.resume(), "close");
+    const denied = await plainSocket(setup.port());
+    denied.write("hello");
+    await setup.keeper.next((record) => record.effect === "deny");
+    assert.deepEqual(
+      setup.keeper.records.map((record) => record.effect),
+      ["deny"],
+    );
+    denied.destroy();
+  });
   test("waits for no client whose application speaks first", async () => {
     serve = (socket) => void socket.write("220 ready");
     await apply({ mtls: "PERMISSIVE" }, { tcp: layers() });

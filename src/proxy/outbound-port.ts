@@ -13,6 +13,7 @@ import { serveHttp2 } from "./http2-server.ts";
 import type { Limits } from "./limits.ts";
 import { replyLocally } from "./local-reply.ts";
 import { NO_HEADERS } from "./message.ts";
+import type { OpenServers } from "./open-servers.ts";
 import type { PolicyState } from "./policy-state.ts";
 import { type Recorder, refusal } from "./record.ts";
 import { checkRequest, isRefused, type RawRequest } from "./request-check.ts";
@@ -25,6 +26,7 @@ export interface OutboundPortOptions {
   readonly listener: OutboundListener;
   readonly state: PolicyState;
   readonly credentials: Credentials;
+  readonly servers: OpenServers;
   readonly limits: Limits;
   readonly recorder: Recorder;
   readonly logger: Logger;
@@ -94,11 +96,6 @@ export class OutboundPort {
     for (const upstream of before) upstream.close();
   }
 
-  /** Ends what is open to servers that proved themselves by one of these certificates, and nothing else. */
-  cutRevoked(digests: ReadonlySet<string>): void {
-    for (const upstream of this.#upstreams) upstream.cutRevoked(digests);
-  }
-
   /** Lets requests in flight finish, and ends what has none. */
   drain(): void {
     this.#http1.drain();
@@ -112,13 +109,13 @@ export class OutboundPort {
   }
 
   #upstream(service: UpstreamService): ServiceUpstream {
-    const { credentials, limits, state } = this.#options;
+    const { credentials, limits, servers } = this.#options;
     return new ServiceUpstream({
       service,
       credentials,
       limits,
       resolver: this.#resolver,
-      revoked: () => state.policy.revoked ?? [],
+      servers,
       onRefused: (...refused) => this.#refused(...refused),
     });
   }

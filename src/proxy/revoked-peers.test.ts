@@ -7,7 +7,8 @@ import { afterEach, beforeEach, describe, test } from "node:test";
 import { createServer as createTlsServer, type TLSSocket } from "node:tls";
 import { http2Session, peerOptions, tlsSocket } from "../../test/fakes/http-clients.ts";
 import { BACKEND, FRONTEND, inboundListener, makeProxy, type ProxyUnderTest, workloadPolicy } from "../../test/fakes/proxy-setup.ts";
-import type { InboundListener, OutboundListener } from "../compile/workload-policy.ts";
+import type { InboundListener, OutboundListener, WorkloadPolicy } from "../compile/workload-policy.ts";
+import { DEFAULT_MESH_TLS } from "../policy/mesh-config.ts";
 import type { TlsMaterial } from "../rpc/credentials.ts";
 import { certificateDigest, parseCertificates } from "../x509/certificate.ts";
 
@@ -120,37 +121,41 @@ describe("a revocation, of peers that have called", () => {
 
 describe("a revocation, of servers that were called", () => {
   /** A server of the mesh that answers `first` and goes on for ever. */
-  async function server(material: TlsMaterial): Promise<number> {
-    const tls = createTlsServer(
+  function tlsServer(material: TlsMaterial) {
+    return createTlsServer(
       { key: material.key, cert: material.chain, ca: setup.ca.rootPem, requestCert: true, ALPNCallback: ({ protocols }) => protocols[0] },
       (socket: TLSSocket) => void socket.on("error", () => undefined).on("data", () => socket.write("first")),
     );
-    return portOf(await listening(tls as unknown as ReturnType<typeof createServer>));
   }
+
+  const server = async (material: TlsMaterial) =>
+    portOf(await listening(tlsServer(material) as unknown as ReturnType<typeof createServer>));
+
+  const listener = (name: string, ...ports: readonly number[]): OutboundListener => ({
+    name,
+    bind: { kind: "tcp", host: "127.0.0.1", port: 0 },
+    protocol: "tcp",
+    services: [
+      {
+        service: `photo-ns/${name}`,
+        host: `${name}.photo-ns.svc.cluster.local`,
+        port: 80,
+        portName: "tcp",
+        protocol: "tcp",
+        sni: "a",
+        endpoints: ports.map((port) => ({ address: "127.0.0.1", port, identity: BACKEND, mtls: true })),
+      },
+    ],
+  });
+
+  const dialled = (name: string) => connect(setup.port(name), "127.0.0.1").on("error", () => undefined);
 
   test("cuts what the application has open to it, and to no other", async () => {
     const [bad, good] = [setup.material(BACKEND), setup.material(BACKEND)];
-    const listener = async (name: string, material: TlsMaterial): Promise<OutboundListener> => ({
-      name,
-      bind: { kind: "tcp", host: "127.0.0.1", port: 0 },
-      protocol: "tcp",
-      services: [
-        {
-          service: `photo-ns/${name}`,
-          host: `${name}.photo-ns.svc.cluster.local`,
-          port: 80,
-          portName: "tcp",
-          protocol: "tcp",
-          sni: "a",
-          endpoints: [{ address: "127.0.0.1", port: await server(material), identity: BACKEND, mtls: true }],
-        },
-      ],
-    });
-    const outbound = [await listener("bad", bad), await listener("good", good)];
+    const outbound = [listener("bad", await server(bad)), listener("good", await server(good))];
     const policy = workloadPolicy({ identity: FRONTEND, outbound });
     await setup.proxy.apply(policy);
-    const [cut, stays] = outbound.map(({ name }) => connect(setup.port(name), "127.0.0.1").on("error", () => undefined));
-    assert.ok(cut !== undefined && stays !== undefined);
+    const [cut, stays] = [dialled("bad"), dialled("good")];
     for (const socket of [cut, stays]) {
       socket.write("hello");
       assert.equal(await nextText(socket), "first");
@@ -161,5 +166,46 @@ describe("a revocation, of servers that were called", () => {
     stays.write("more");
     assert.equal(await nextText(stays), "first");
     stays.destroy();
+  });
+
+  const changes: readonly (readonly [string, (policy: WorkloadPolicy, other: number) => Partial<WorkloadPolicy>])[] = [
+    ["the service has other endpoints", (_policy, other) => ({ outbound: [listener("bad", other)] })],
+    ["TLS is spoken otherwise", ({ tls = DEFAULT_MESH_TLS }) => ({ tls: { ...tls, minVersion: "1.3" } })],
+  ];
+  for (const [what, change] of changes)
+    test(`cuts what was opened before ${what}`, async () => {
+      const [bad, good] = [setup.material(BACKEND), setup.material(BACKEND)];
+      const policy = workloadPolicy({ identity: FRONTEND, outbound: [listener("bad", await server(bad))] });
+      await setup.proxy.apply(policy);
+      const cut = dialled("bad");
+      cut.write("hello");
+      assert.equal(await nextText(cut), "first");
+      const changed = { ...policy, ...change(policy, await server(good)) };
+      await setup.proxy.apply(changed);
+      cut.write("more");
+      assert.equal(await nextText(cut), "first");
+      const closed = once(cut, "close");
+      await setup.proxy.apply({ ...changed, revoked: [digestOf(bad)] });
+      await closed;
+    });
+
+  test("refuses one that is revoked while it shakes hands, by its name, and the next endpoint serves", async () => {
+    const [bad, good] = [setup.material(BACKEND), setup.material(BACKEND)];
+    const [held, waiting] = [tlsServer(bad), createServer()];
+    const policy = workloadPolicy({
+      identity: FRONTEND,
+      outbound: [listener("both", portOf(await listening(waiting)), await server(good))],
+    });
+    await setup.proxy.apply(policy);
+    const accepted = once(waiting, "connection");
+    const socket = dialled("both");
+    socket.write("hello");
+    const [shaking] = (await accepted) as [Socket];
+    await setup.proxy.apply({ ...policy, revoked: [digestOf(bad)] });
+    held.emit("connection", shaking);
+    const { detail } = await setup.keeper.next(({ effect }) => effect === "refused");
+    assert.match(detail ?? "", /^secure naming: the server's certificate is revoked, at 127\.0\.0\.1:/);
+    assert.equal(await nextText(socket), "first");
+    socket.destroy();
   });
 });

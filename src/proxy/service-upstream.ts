@@ -10,6 +10,7 @@ import { Http1Pool } from "./http1-pool.ts";
 import { Http2Pool } from "./http2-pool.ts";
 import type { Limits } from "./limits.ts";
 import type { UpstreamConnection } from "./message.ts";
+import type { OpenServers } from "./open-servers.ts";
 import { peerOf } from "./peer-certificate.ts";
 import type { Resolver } from "./resolver.ts";
 import { OriginationContext } from "./tls-origination.ts";
@@ -20,8 +21,7 @@ export interface ServiceUpstreamOptions {
   readonly credentials: Credentials;
   readonly limits: Limits;
   readonly resolver: Resolver;
-  /** Revoked certificates of the moment, by the SHA-256 of their DER in hex. */
-  readonly revoked?: () => readonly string[];
+  readonly servers: OpenServers;
   /** A server that is not who it must be. */
   readonly onRefused: (service: UpstreamService, endpoint: ServiceEndpoint, error: AppError) => void;
 }
@@ -31,8 +31,6 @@ export class ServiceUpstream implements Upstream {
   readonly #balancer: Balancer;
   readonly #origination: OriginationContext | undefined;
   readonly #pools: ReadonlyMap<ServiceEndpoint, Upstream>;
-  /** Open connections of mutual TLS, each with the digest of the certificate by which its server proved itself. */
-  readonly #open = new Map<Socket, string>();
 
   constructor(options: ServiceUpstreamOptions) {
     const { service, limits } = options;
@@ -61,11 +59,6 @@ export class ServiceUpstream implements Upstream {
     return this.#firstOf(this.#balancer.candidates(), (endpoint) => this.#dial(endpoint));
   }
 
-  /** Ends at once what is open to servers that proved themselves by one of these certificates. */
-  cutRevoked(digests: ReadonlySet<string>): void {
-    for (const [socket, digest] of [...this.#open]) if (digests.has(digest)) socket.destroy();
-  }
-
   close(): void {
     for (const pool of this.#pools.values()) pool.close();
   }
@@ -75,15 +68,9 @@ export class ServiceUpstream implements Upstream {
   }
 
   async #dial(endpoint: ServiceEndpoint): Promise<Socket> {
-    const { service, credentials, limits, resolver, revoked } = this.#options;
-    const revocation = revoked === undefined ? {} : { revoked: revoked() };
-    const socket = await dial({ service, endpoint, credentials, limits, resolver, origination: this.#origination, ...revocation });
-    if (!endpoint.mtls || !(socket instanceof TLSSocket)) return socket;
-    const { digest } = peerOf(socket.getPeerCertificate().raw);
-    this.#open.set(socket, digest);
-    socket.once("close", () => this.#open.delete(socket));
-    // It may have been revoked during the handshake.
-    if (revoked?.().includes(digest) === true) socket.destroy();
+    const { service, credentials, limits, resolver, servers } = this.#options;
+    const socket = await dial({ service, endpoint, credentials, limits, resolver, origination: this.#origination, servers });
+    if (endpoint.mtls && socket instanceof TLSSocket) servers.add(socket, peerOf(socket.getPeerCertificate().raw).digest);
     return socket;
   }
 

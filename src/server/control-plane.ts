@@ -4,16 +4,17 @@ import { Server } from "@grpc/grpc-js";
 import { auditHandler } from "../audit/http.ts";
 import { servingIdentity, startServing } from "../ca/serving.ts";
 import { namedSecrets } from "../compile/gateway-secrets.ts";
-import { systemClock } from "../core/clock.ts";
+import { AppError } from "../core/error.ts";
 import { formatSpiffeId } from "../identity/spiffe-id.ts";
 import { openKubernetesApi } from "../sources/kubernetes/api.ts";
 import { ADS_SERVER_OPTIONS } from "../xds/service.ts";
+import type { AdminRoutes } from "./admin.ts";
 import { serveAdmin } from "./admin.ts";
 import { adminRoutes } from "./admin-routes.ts";
 import { followerAdmission } from "./admission.ts";
 import { clusterStatuses } from "./cluster/cluster-status.ts";
 import { type ClusterDuties, startClusterDuties } from "./cluster/duties.ts";
-import { DEFAULT_CLUSTER_NAME, DEFAULT_CLUSTER_PLACE, serviceNames } from "./cluster/place.ts";
+import { DEFAULT_CLUSTER_NAME, serviceNames } from "./cluster/place.ts";
 import { newReplica } from "./cluster/replica.ts";
 import { askReplicas, replicaAddress } from "./cluster/replicas.ts";
 import type { ControlPlaneOptions } from "./control-plane-options.ts";
@@ -30,7 +31,7 @@ import { openRegistrations } from "./registration/open.ts";
 import { revocationRoute } from "./revocation.ts";
 import { rotationRoute } from "./rotation.ts";
 import { openSource } from "./source.ts";
-import { refuseUnusableMesh, registrarAccounts, settleSettings } from "./start.ts";
+import { refuseUnusableMesh, type Start, settleStart } from "./start.ts";
 import { openSharedCa, openState } from "./state.ts";
 import { openTrust } from "./trust.ts";
 import { openTrustedMesh } from "./trusted-mesh.ts";
@@ -57,164 +58,193 @@ function stopServer(server: Server): Promise<void> {
   });
 }
 
+/** The CA, what is kept beside it, and the control plane's own certificate. */
+async function openAuthorities({ options, clock, place }: Start, opened: AsyncDisposableStack) {
+  const { config, logger } = options;
+  const api = config.kind === "kubernetes" ? await openKubernetesApi(config) : undefined;
+  const shared = api === undefined ? undefined : await openSharedCa(api, place, options, clock);
+  opened.defer(() => shared?.close());
+  const state = await openState({ ...options, ...shared?.ca }, clock, opened);
+  const sharedState = await shared?.openState(state);
+  opened.defer(() => sharedState?.close());
+  const dnsNames = config.kind === "kubernetes" ? serviceNames(place) : [];
+  const serving = opened.adopt(await startServing({ authority: state.authority, clock, logger, dnsNames }), (each) => each.close());
+  return { api, shared, state, serving };
+}
+
+type Authorities = Awaited<ReturnType<typeof openAuthorities>>;
+
+/** The mesh with its first configuration in force, and where that comes from. */
+async function openMesh(start: Start, { api, state }: Authorities, opened: AsyncDisposableStack) {
+  const { options, fixed, clock, place, registrars } = start;
+  const { config, settings, logger } = options;
+  const { folder, authority, tokens } = state;
+  const trusted = opened.adopt(openTrustedMesh(options, { fixed, folder, authority, clock }), (each) => each.close());
+  const { mesh, apply } = trusted;
+  const graceMs = options.registrationGraceMs ?? REGISTRATION_GRACE_MS;
+  const kept = openRegistrations({ folder, isCluster: api !== undefined, graceMs, apply, logger });
+  const registrations = opened.adopt(kept, (each) => each.close());
+  const following = {
+    logger,
+    apply: registrations.apply,
+    tokens,
+    rootNamespace: settings.rootNamespace,
+    api,
+    clusters: { own: place.name ?? DEFAULT_CLUSTER_NAME, others: place.others, never: registrars },
+    ...(options.signal === undefined ? {} : { signal: options.signal }),
+  };
+  const source = opened.adopt(await openSource(config, following), (each) => each.close());
+  refuseUnusableMesh(mesh.current.diagnostics);
+  source.wantSecrets(namedSecrets(mesh.current.snapshot));
+  mesh.onChange(({ snapshot }) => source.wantSecrets(namedSecrets(snapshot)));
+  return { ...trusted, registrations, graceMs, source, replica: newReplica() };
+}
+
+type OpenedMesh = Awaited<ReturnType<typeof openMesh>>;
+
+/** The one port of agents and proxies. */
+async function serveProxies(start: Start, { state, serving }: Authorities, opening: OpenedMesh, opened: AsyncDisposableStack) {
+  const { options, clock } = start;
+  const { logger } = options;
+  const { mesh, source, registrations, federation, meshRoots, replica } = opening;
+  const admission = { snapshot: () => mesh.current.snapshot, trust: () => state.authority.trust, clock };
+  const publishing = openPublishing(mesh, admission, logger);
+  const server = opened.adopt(new Server(ADS_SERVER_OPTIONS), stopServer);
+  const ads = opened.adopt(publishing, (each) => each.close());
+  const registration = registrations.serve({ mesh, admission, cluster: source.cluster, replica, clock });
+  const trust = opened.adopt(openTrust({ ...state, admission, federation, meshRoots, mesh, logger }), (each) => each.close());
+  const tableOf = (workload: string) => mesh.current.namesOf(workload);
+  const admit = followerAdmission(admission);
+  const names = opened.adopt(new NamesService({ tableOf, admit, clock, logger }), (each) => each.close());
+  mesh.onChange(() => names.publish());
+  addServices(server, options, { state, mesh, ads, admission, source, registration, trust, names });
+  const port = opened.adopt(await listenTls(server, { listen: options.listen, material: serving.material }), (each) => each.close());
+  trust.onWithdrawal(() => port.drain(DRAIN_MS));
+  return { ads, trust, listen: { host: options.listen.host, port: port.port } };
+}
+
+type Proxies = Awaited<ReturnType<typeof serveProxies>>;
+
+/** What others verify by, outside the mesh: the list of revoked certificates, and the bundle. */
+async function serveOutside(start: Start, { state, shared, serving }: Authorities, { trust }: Proxies, opened: AsyncDisposableStack) {
+  const { options, clock } = start;
+  const { crlListen: listen, logger } = options;
+  const { lists } = state.authority;
+  if (listen !== undefined) opened.adopt(await serveCrl({ listen, lists: () => lists.served(), clock, logger }), (each) => each.close());
+  const sharedBundle = options.bundleEndpoint === undefined ? undefined : await shared?.openBundle(trust.source);
+  opened.defer(() => sharedBundle?.close());
+  const ownBundle = () => (sharedBundle === undefined ? trust.source.own : sharedBundle.bundle);
+  const endpoint = await openBundleEndpoint(options, ownBundle, serving.material, logger);
+  opened.defer(() => endpoint?.close());
+  return { ownBundle };
+}
+
+/** All that has been opened by the time operators are served. */
+interface Parts extends Authorities, OpenedMesh, Proxies, Awaited<ReturnType<typeof serveOutside>> {
+  /** What is done in a cluster, once it is. */
+  readonly duties: () => ClusterDuties | undefined;
+}
+
+function routesOf({ options, clock }: Start, parts: Parts): AdminRoutes {
+  const { settings, logger, version } = options;
+  const { state, serving, mesh, ads, trust, listen, meshRoots, source, duties } = parts;
+  const { authority, store } = state;
+  const connections = () => ads.connections();
+  const { material } = serving;
+  const others = (since: number) =>
+    askReplicas({ trustDomain: settings.trustDomain, material, addresses: duties()?.replicas ?? new Map(), since });
+  const snapshot = () => mesh.current.snapshot;
+  return adminRoutes({
+    ...state,
+    ...parts,
+    version,
+    listen: () => formatHostPort(listen),
+    clock,
+    revoke: revocationRoute({ authority, accounts: () => snapshot().identities, ads, trust, clock, logger }),
+    mtls: mtlsRoute({ mesh, store, clock, connections, others }),
+    rotateJwt: jwtRotationRoute({ keys: state.jwtKeys, trust, connections, logger }),
+    rotate: rotationRoute({ authority, serving, trust, meshRoots, connections, snapshot, clock, logger }),
+    jwtSvids: state.jwtRecord,
+    connections,
+    clusters: () => clusterStatuses(source.clusters(), (name) => duties()?.remoteProblems(name) ?? []),
+    audit: auditHandler(store, { clock }),
+  });
+}
+
+/** The admin socket. */
+async function serveOperators(start: Start, parts: Parts, opened: AsyncDisposableStack): Promise<string> {
+  const socket = join(parts.state.folder, "admin.sock");
+  opened.adopt(await serveAdmin(socket, routesOf(start, parts), start.options.logger), (server) => {
+    server.close();
+    server.closeAllConnections();
+  });
+  return socket;
+}
+
+/** Last, as by its webhooks a kubelet knows that all is served. */
+async function startDuties(
+  { options, clock, place }: Start,
+  parts: Parts,
+  opened: AsyncDisposableStack,
+): Promise<ClusterDuties | undefined> {
+  const { source, state, serving, mesh, ads, listen, replica, graceMs } = parts;
+  if (source.cluster === undefined) return undefined;
+  const duties = await startClusterDuties({
+    cluster: source.cluster,
+    place,
+    replica,
+    address: replicaAddress(place.replicaAddress, listen),
+    registrationGraceMs: graceMs,
+    authority: state.authority,
+    material: serving.material,
+    mesh,
+    ads,
+    clock,
+    logger: options.logger,
+    registrationAuthorities: options.registrationAuthorities ?? [],
+  });
+  return opened.adopt(duties, (each) => each.close());
+}
+
+/** Tells the machine's other processes and the log. */
+function announce({ settings, logger }: ControlPlaneOptions, { state, source, listen }: Parts, adminSocket: string): void {
+  const identity = formatSpiffeId(servingIdentity(settings.trustDomain));
+  const { folder, authority } = state;
+  const { trustDomain } = settings;
+  writeControlPlaneFile(folder, { pid: process.pid, ...listen, identity, trustDomain, rootCertificate: authority.rootsFile, adminSocket });
+  logger.log("info", "control plane serves", {
+    listen: formatHostPort(listen),
+    identity,
+    config: source.name,
+    state: folder,
+  });
+}
+
+/** Each step closes by `opened` what it opens. */
+async function openAll(start: Start, opened: AsyncDisposableStack): Promise<Pick<ControlPlane, "listen" | "adminSocket">> {
+  const authorities = await openAuthorities(start, opened);
+  const mesh = await openMesh(start, authorities, opened);
+  const proxies = await serveProxies(start, authorities, mesh, opened);
+  const outside = await serveOutside(start, authorities, proxies, opened);
+  let duties: ClusterDuties | undefined;
+  const parts: Parts = { ...authorities, ...mesh, ...proxies, ...outside, duties: () => duties };
+  const adminSocket = await serveOperators(start, parts, opened);
+  duties = await startDuties(start, parts, opened);
+  announce(start.options, parts, adminSocket);
+  return { listen: proxies.listen, adminSocket };
+}
+
 /** Starts a control plane; it serves when this resolves. Throws what the operator must put right, and leaves nothing open. */
 export async function startControlPlane(given: ControlPlaneOptions): Promise<ControlPlane> {
-  const { settings, fixed } = await settleSettings(given.config, given.settings, given.fixed ?? {});
-  const options = { ...given, settings };
-  const registrars = registrarAccounts(options.registrationAuthorities ?? [], settings);
-  const { logger, clock = systemClock, version, config } = options;
-  const cleanup: (() => void | Promise<void>)[] = [];
-  const close = async (): Promise<void> => {
-    for (const step of cleanup.splice(0).reverse()) await step();
-  };
+  const start = await settleStart(given);
+  const opened = new AsyncDisposableStack();
+  const close = () => opened.disposeAsync();
   try {
-    const { place = DEFAULT_CLUSTER_PLACE } = options;
-    const api = config.kind === "kubernetes" ? await openKubernetesApi(config) : undefined;
-    const shared = api === undefined ? undefined : await openSharedCa(api, place, options, clock);
-    cleanup.push(async () => shared?.close());
-    const state = await openState({ ...options, ...shared?.ca }, clock);
-    cleanup.push(state.close);
-    const sharedState = await shared?.openState(state);
-    cleanup.push(async () => sharedState?.close());
-    const dnsNames = config.kind === "kubernetes" ? serviceNames(place) : [];
-    const serving = await startServing({ authority: state.authority, clock, logger, dnsNames });
-    cleanup.push(() => serving.close());
-    const { authority } = state;
-    const trusted = openTrustedMesh(options, { fixed, folder: state.folder, authority, clock });
-    cleanup.push(() => trusted.close());
-    const { mesh, jwks, apply, federation, meshRoots } = trusted;
-    const replica = newReplica();
-    const registrationGraceMs = options.registrationGraceMs ?? REGISTRATION_GRACE_MS;
-    const registrations = openRegistrations({
-      folder: state.folder,
-      isCluster: api !== undefined,
-      graceMs: registrationGraceMs,
-      apply,
-      logger,
-    });
-    cleanup.push(() => registrations.close());
-    const source = await openSource(config, {
-      logger,
-      apply: registrations.apply,
-      tokens: state.tokens,
-      rootNamespace: settings.rootNamespace,
-      api,
-      clusters: {
-        own: place.name ?? DEFAULT_CLUSTER_NAME,
-        others: place.others,
-        never: registrars,
-      },
-      ...(options.signal === undefined ? {} : { signal: options.signal }),
-    });
-    cleanup.push(() => source.close());
-    refuseUnusableMesh(mesh.current.diagnostics);
-    source.wantSecrets(namedSecrets(mesh.current.snapshot));
-    mesh.onChange(({ snapshot }) => source.wantSecrets(namedSecrets(snapshot)));
-
-    const admission = { snapshot: () => mesh.current.snapshot, trust: () => state.authority.trust, clock };
-    const ads = openPublishing(mesh, admission, logger);
-    const server = new Server(ADS_SERVER_OPTIONS);
-    cleanup.push(() => stopServer(server));
-    cleanup.push(() => ads.close());
-    const registration = registrations.serve({ mesh, admission, cluster: source.cluster, replica, clock });
-    const trust = openTrust({ ...state, admission, federation, meshRoots, mesh, logger });
-    cleanup.push(() => trust.close());
-    const tableOf = (workload: string) => mesh.current.namesOf(workload);
-    const names = new NamesService({ tableOf, admit: followerAdmission(admission), clock, logger });
-    mesh.onChange(() => names.publish());
-    cleanup.push(() => names.close());
-    addServices(server, options, { state, mesh, ads, admission, source, registration, trust, names });
-    const tlsPort = await listenTls(server, { listen: options.listen, material: serving.material });
-    cleanup.push(() => tlsPort.close());
-    const listen = { host: options.listen.host, port: tlsPort.port };
-    if (options.crlListen !== undefined) {
-      const crl = await serveCrl({ listen: options.crlListen, lists: () => authority.lists.served(), clock, logger });
-      cleanup.push(() => crl.close());
-    }
-    trust.onWithdrawal(() => tlsPort.drain(DRAIN_MS));
-
-    const sharedBundle = options.bundleEndpoint === undefined ? undefined : await shared?.openBundle(trust.source);
-    cleanup.push(async () => sharedBundle?.close());
-    const ownBundle = () => (sharedBundle === undefined ? trust.source.own : sharedBundle.bundle);
-    const endpoint = await openBundleEndpoint(options, ownBundle, serving.material, logger);
-    cleanup.push(() => endpoint?.close());
-    let duties: ClusterDuties | undefined;
-    const askOthers = (since: number) =>
-      askReplicas({ trustDomain: settings.trustDomain, material: serving.material, addresses: duties?.replicas ?? new Map(), since });
-    const adminSocket = join(state.folder, "admin.sock");
-    const routes = adminRoutes({
-      version,
-      listen: () => formatHostPort(listen),
-      mesh,
-      jwks,
-      tokens: state.tokens,
-      authority,
-      serving,
-      clock,
-      revoke: revocationRoute({ authority, accounts: () => mesh.current.snapshot.identities, ads, trust, clock, logger }),
-      mtls: mtlsRoute({ mesh, store: state.store, clock, connections: () => ads.connections(), others: askOthers }),
-      rotateJwt: jwtRotationRoute({ keys: state.jwtKeys, trust, connections: () => ads.connections(), logger }),
-      rotate: rotationRoute({
-        authority,
-        serving,
-        trust,
-        meshRoots,
-        connections: () => ads.connections(),
-        snapshot: () => mesh.current.snapshot,
-        clock,
-        logger,
-      }),
-      joinTokens: state.joinTokens,
-      jwtSvids: state.jwtRecord,
-      connections: () => ads.connections(),
-      trust,
-      ownBundle,
-      federation,
-      clusters: () => clusterStatuses(source.clusters(), (name) => duties?.remoteProblems(name) ?? []),
-      meshRoots,
-      audit: auditHandler(state.store, { clock }),
-    });
-    const admin = await serveAdmin(adminSocket, routes, logger);
-    cleanup.push(() => {
-      admin.close();
-      admin.closeAllConnections();
-    });
-    if (source.cluster !== undefined) {
-      const { cluster } = source;
-      duties = await startClusterDuties({
-        cluster,
-        place,
-        replica,
-        address: replicaAddress(place.replicaAddress, listen),
-        registrationGraceMs,
-        authority,
-        material: serving.material,
-        mesh,
-        ads,
-        clock,
-        logger,
-        registrationAuthorities: options.registrationAuthorities ?? [],
-      });
-      cleanup.push(() => duties?.close());
-    }
-    const identity = formatSpiffeId(servingIdentity(settings.trustDomain));
-    writeControlPlaneFile(state.folder, {
-      pid: process.pid,
-      ...listen,
-      identity,
-      trustDomain: settings.trustDomain,
-      rootCertificate: state.authority.rootsFile,
-      adminSocket,
-    });
-    logger.log("info", "control plane serves", {
-      listen: formatHostPort(listen),
-      identity,
-      config: source.name,
-      state: state.folder,
-    });
-    return { listen, adminSocket, close };
+    return { ...(await openAll(start, opened)), close };
   } catch (error) {
-    await close();
+    await close().catch((thrown: unknown) => {
+      given.logger.log("error", "not all could be closed", { reason: AppError.from(thrown).message });
+    });
     throw error;
   }
 }

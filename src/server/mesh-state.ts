@@ -145,6 +145,11 @@ export class MeshState {
     this.#publish(viewOf(this.#compile(), this.#given));
   }
 
+  /** Ends the looks at its diagnostics. */
+  close(): void {
+    clearTimeout(this.#telling);
+  }
+
   #compile(): CompiledMesh {
     const [given, objects] = [this.#settings, this.#usable.current];
     const next = nextSnapshot(given, objects, this.#revoked(), this.#federated(), this.#parts);

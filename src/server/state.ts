@@ -18,19 +18,22 @@ import type { ControlPlaneOptions } from "./control-plane-options.ts";
 import { openIssuers } from "./issuers.ts";
 import { openCa } from "./open-ca.ts";
 
-/** The state that a control plane keeps on disk, opened. */
-export async function openState(options: ControlPlaneOptions, clock: Clock) {
+/** The state that a control plane keeps on disk; `opened` closes it, also what of it is open where the rest cannot be. */
+export async function openState(options: ControlPlaneOptions, clock: Clock, opened: AsyncDisposableStack) {
   const { settings, logger } = options;
   const folder = resolve(options.state);
   const crlUrl = options.crlUrl === undefined ? {} : { crlUrl: options.crlUrl };
-  const authority = await openCa({ stateFolder: folder, trustDomain: settings.trustDomain, clock, logger, ...crlUrl }, options.ca);
+  const ca = { stateFolder: folder, trustDomain: settings.trustDomain, clock, logger, ...crlUrl };
+  const authority = opened.adopt(await openCa(ca, options.ca), (each) => each.close());
   const tokens = new TokenIssuer({ stateFolder: folder, issuer: `https://${settings.trustDomain}`, clock });
-  const joinTokens = new JoinTokens(join(folder, "join-tokens.sqlite"), clock);
+  const joinTokens = opened.adopt(new JoinTokens(join(folder, "join-tokens.sqlite"), clock), (each) => each.close());
   const jwtKeys = new JwtSvidKeys({ stateFolder: folder, clock });
-  const jwtRecord = new JwtSvidRecord(join(folder, JWT_SVIDS_FILE));
+  const jwtRecord = opened.adopt(new JwtSvidRecord(join(folder, JWT_SVIDS_FILE)), (each) => each.close());
   const { ledger, revocations } = authority;
-  const stopFollowing = followIntoLog({ ledger, revocations, jwtSvids: jwtRecord, clock, logger });
-  const issuers = openIssuers({
+  // What cannot be written is added by the next start.
+  opened.defer(() => authority.log.committed().catch(() => undefined));
+  opened.defer(followIntoLog({ ledger, revocations, jwtSvids: jwtRecord, clock, logger }));
+  const outside = {
     file: options.issuersFile,
     trustDomain: settings.trustDomain,
     ownIssuer: tokens.issuer,
@@ -38,20 +41,11 @@ export async function openState(options: ControlPlaneOptions, clock: Clock) {
     allowed: options.jwksAllow ?? [],
     clock,
     logger,
-  });
-  const maxBytes = options.recordMaxBytes === undefined ? {} : { maxBytes: options.recordMaxBytes };
-  const store = new AuditStore({ file: join(folder, "audit.sqlite"), clock, logger, ...maxBytes });
-  const close = async (): Promise<void> => {
-    store.close();
-    issuers.close();
-    stopFollowing();
-    // What cannot be written is added by the next start.
-    await authority.log.committed().catch(() => undefined);
-    jwtRecord.close();
-    joinTokens.close();
-    authority.close();
   };
-  return { folder, authority, tokens, joinTokens, jwtKeys, jwtRecord, issuers, store, close };
+  const issuers = opened.adopt(openIssuers(outside), (each) => each.close());
+  const maxBytes = options.recordMaxBytes === undefined ? {} : { maxBytes: options.recordMaxBytes };
+  const store = opened.adopt(new AuditStore({ file: join(folder, "audit.sqlite"), clock, logger, ...maxBytes }), (each) => each.close());
+  return { folder, authority, tokens, joinTokens, jwtKeys, jwtRecord, issuers, store };
 }
 
 export type State = Awaited<ReturnType<typeof openState>>;

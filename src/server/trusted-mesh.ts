@@ -41,7 +41,7 @@ export function openTrustedMesh(options: ControlPlaneOptions, { fixed, folder, a
     const federated = () => [...(federation?.bundles.keys() ?? []), ...meshRoots.fetched];
     const withKeys = openMeshWithKeys({ settings, fixed, logger, clock, folder, allowed, revoked, federated });
     const { mesh, jwks } = withKeys;
-    opened.push(jwks);
+    opened.push(mesh, jwks);
     revocations.onChange(() => mesh.refreshTrust());
     federation?.useAliases(() => mesh.current.snapshot.meshConfig.trustDomainAliases);
     federation?.onChange(() => mesh.refreshTrust());

@@ -10,25 +10,14 @@ import { enrol } from "../feature/caller.ts";
 import type { GarrisonProcess, Scope } from "../feature/garrison.ts";
 import { Place } from "../feature/place.ts";
 import { Cluster } from "../kube/cluster.ts";
+import { namespaceWith } from "../kube/objects.ts";
 import { PROXIED } from "../kube/views.ts";
 
 const CALLER = "spiffe://cluster.local/ns/shop/sa/caller";
 /** Of `Cluster.pod`. */
 const PORT = 8080;
 const POD = "127.0.9.7";
-const OBJECTS = `
-apiVersion: v1
-kind: Namespace
-metadata: { name: shop }
----
-apiVersion: v1
-kind: ServiceAccount
-metadata: { name: web, namespace: shop }
----
-apiVersion: v1
-kind: ServiceAccount
-metadata: { name: caller, namespace: shop }
----
+const OBJECTS = `${namespaceWith("shop", ["web", "caller"])}---
 apiVersion: v1
 kind: Service
 metadata: { name: web, namespace: shop }

@@ -6,13 +6,9 @@ import { after, describe, test } from "node:test";
 import { parseCertificates } from "../../src/x509/certificate.ts";
 import { buildCsr, generateKey } from "../../src/x509/csr-builder.ts";
 import { requestCertificate } from "./caller.ts";
+import { ahead } from "./clock.ts";
 import { CLIENT, CLIENT_IDENTITY, meshFiles, UNUSED_PORTS } from "./mesh.ts";
 import { Place } from "./place.ts";
-
-/** A program whose clock is so far ahead of the machine's; TLS keeps the machine's. */
-const ahead = (seconds: number) => ({
-  env: { NODE_OPTIONS: `--import=data:text/javascript,const%20now=Date.now;Date.now=()=>now()+${seconds * 1000}` },
-});
 
 async function serveAhead(seconds: number): Promise<Place> {
   const place = new Place({ after }, meshFiles(UNUSED_PORTS));

@@ -12,37 +12,10 @@ import { requestCertificate } from "../feature/caller.ts";
 import type { GarrisonProcess } from "../feature/garrison.ts";
 import { Place } from "../feature/place.ts";
 import { Cluster } from "./cluster.ts";
+import { namespaceWith } from "./objects.ts";
 
 const TYPE = "istio.io/key-and-cert";
-const OBJECTS = `
-apiVersion: v1
-kind: Namespace
-metadata: { name: shop }
----
-apiVersion: v1
-kind: Namespace
-metadata: { name: bank }
----
-apiVersion: v1
-kind: ServiceAccount
-metadata: { name: pay, namespace: shop }
----
-apiVersion: v1
-kind: ServiceAccount
-metadata: { name: web, namespace: shop }
----
-apiVersion: v1
-kind: ServiceAccount
-metadata: { name: taken, namespace: shop }
----
-apiVersion: v1
-kind: ServiceAccount
-metadata: { name: older, namespace: shop }
----
-apiVersion: v1
-kind: ServiceAccount
-metadata: { name: teller, namespace: bank }
----
+const OBJECTS = `${namespaceWith("shop", ["pay", "web", "taken", "older"])}${namespaceWith("bank", ["teller"])}---
 apiVersion: v1
 kind: Secret
 type: Opaque

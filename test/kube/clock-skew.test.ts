@@ -6,19 +6,13 @@ import { parseCertificates } from "../../src/x509/certificate.ts";
 import { buildCsr, generateKey } from "../../src/x509/csr-builder.ts";
 import { until } from "../fakes/processes.ts";
 import { enrol, requestCertificate } from "../feature/caller.ts";
+import { ahead } from "../feature/clock.ts";
 import { Place } from "../feature/place.ts";
 import { Cluster } from "./cluster.ts";
+import { namespaceWith } from "./objects.ts";
 
 const PAY = "spiffe://cluster.local/ns/shop/sa/pay";
-const OBJECTS = `
-apiVersion: v1
-kind: Namespace
-metadata: { name: shop }
----
-apiVersion: v1
-kind: ServiceAccount
-metadata: { name: pay, namespace: shop }
-`;
+const OBJECTS = namespaceWith("shop", ["pay"]);
 /** Longer than a Lease is good for (15 s). */
 const WATCHED_MS = 20_000;
 
@@ -39,11 +33,10 @@ for (const seconds of [90, -90])
       await cluster.apply(OBJECTS);
       await cluster.pod("shop", "pay-1", { account: "pay", ip: "10.244.0.7" });
       const flags = ["--kubeconfig", await cluster.controlPlaneKubeconfig(), "--ca-secret", "garrison-ca/garrison-ca"];
-      const clock = { env: { NODE_OPTIONS: `--import=data:text/javascript,const%20now=Date.now;Date.now=()=>now()+${seconds * 1000}` } };
       const serve = first.start(["serve", ...flags, "--listen", "127.0.0.1:0"]);
       await serve.line(/ control plane serves /);
       await until("the first holds the lease", async () => (await holder()) !== undefined);
-      await skewed.start(["serve", ...flags, "--listen", "127.0.0.1:0"], [], clock).line(/ control plane serves /);
+      await skewed.start(["serve", ...flags, "--listen", "127.0.0.1:0"], [], ahead(seconds)).line(/ control plane serves /);
     });
 
     test("takes the API server's tokens, and issues what the other takes at once", async () => {

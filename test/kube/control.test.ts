@@ -12,6 +12,7 @@ import type { GarrisonProcess } from "../feature/garrison.ts";
 import { pickPort } from "../feature/mesh.ts";
 import { Place } from "../feature/place.ts";
 import { Cluster } from "./cluster.ts";
+import { namespaceWith } from "./objects.ts";
 import { connectProxy } from "./proxy.ts";
 
 const WEBHOOKS = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations/garrison";
@@ -24,19 +25,7 @@ function paths(...list: readonly string[]) {
   return [{ to: [{ operation: { paths: list } }] }];
 }
 
-const SHOP = `
-apiVersion: v1
-kind: Namespace
-metadata: { name: shop }
----
-apiVersion: v1
-kind: Namespace
-metadata: { name: istio-system }
----
-apiVersion: v1
-kind: ServiceAccount
-metadata: { name: pay, namespace: shop }
-`;
+const SHOP = namespaceWith("shop", ["pay"]) + namespaceWith("istio-system");
 
 const PAY = "spiffe://cluster.local/ns/shop/sa/pay";
 const place = new Place({ after });

@@ -174,6 +174,15 @@ describe("a cluster whose control plane is in another one", { timeout: 300_000 }
     await until("it is connected", async () => (await clusterNamed(place, "west"))?.state === "connected", 90_000);
   });
 
+  test("is not taken for another whose name comes to the same Secret", async () => {
+    for (const command of ["join", "leave"] as const) {
+      const { exit, stdout, stderr } = await west2east(command, "--name", "West");
+      assert.deepEqual([exit, stdout], [4, ""], stderr);
+      assert.match(stderr, /Secret istio-system\/istio-remote-secret-west: the Secret for cluster `West` names cluster `west`\n {2}help: /);
+    }
+    assert.equal((await clusterNamed(place, "west"))?.state, "connected");
+  });
+
   test("leaves by one command: nothing of ours stays in it but the roots, its workloads are gone, and pods can be made", async () => {
     const { exit, stdout, stderr } = await west2east("leave");
     assert.equal(exit, 0, stderr);
@@ -191,6 +200,31 @@ describe("a cluster whose control plane is in another one", { timeout: 300_000 }
       [again.exit, again.stdout],
       [0, "nothing of ours is in the cluster\nthe control plane's cluster has no Secret of cluster west\n"],
     );
+  });
+
+  test("joins also where it speaks for one namespace alone, which roots of an earlier time do not show, and leaves none behind", async () => {
+    assert.equal(await rootsIn(ROOTS), roots(), "they were left behind");
+    const { exit, stderr } = await west2east("join", "--only-namespace", "meshed");
+    assert.equal(exit, 0, stderr);
+    assert.partialDeepStrictEqual(await clusterNamed(place, "west"), { state: "connected", namespaces: ["meshed"] });
+    assert.equal(await rootsIn(ROOTS), roots());
+    assert.equal((await west2east("leave")).exit, 0);
+    assert.equal(await rootsIn(ROOTS), undefined);
+  });
+
+  test("whose API server is gone leaves all the same, and what is left in it goes when it is back", async () => {
+    assert.equal((await west2east("join", "--webhooks", url)).exit, 0);
+    await west.server.stop("kube-apiserver");
+    const { exit, stdout, stderr } = await west2east("leave");
+    assert.deepEqual([exit, stdout], [4, "cluster west is out of the mesh\n"]);
+    assert.match(stderr, /^garrison: what `garrison clusters join` made in cluster west is still there: .*cannot be reached/);
+    assert.match(stderr, /^ {2}help: .* run this again .*: kubectl delete \S+ -A -l garrison\.dev\/chart=garrison-remote$/m);
+    await until("it is given up", async () => (await clusterNamed(place, "west")) === undefined);
+    await west.server.startServing();
+    const again = await west2east("leave");
+    assert.equal(again.exit, 0, again.stderr);
+    assert.match(again.stdout, /^MutatingWebhookConfiguration garrison-remote deleted$/m);
+    assert.match(again.stdout, /^the control plane's cluster has no Secret of cluster west$/m);
   });
 
   test("is told what is wrong with what it asks for", async () => {

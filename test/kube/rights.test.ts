@@ -7,6 +7,7 @@ import { requestCertificate } from "../feature/caller.ts";
 import { pickPort } from "../feature/mesh.ts";
 import { Place } from "../feature/place.ts";
 import { Cluster } from "./cluster.ts";
+import { namespaceWith } from "./objects.ts";
 import { grantedRights, OF_MACHINES, unusedRights } from "./rights.ts";
 
 /** Rights that this test does not come to, and which one does. */
@@ -21,18 +22,7 @@ const LEAVING = ["delete coordination.k8s.io/leases"];
 const CART = "spiffe://cluster.local/ns/shop/sa/cart";
 
 /** One of each kind, so that each has a status. */
-const OBJECTS = `apiVersion: v1
-kind: Namespace
-metadata: { name: shop }
----
-apiVersion: v1
-kind: Namespace
-metadata: { name: istio-system }
----
-apiVersion: v1
-kind: ServiceAccount
-metadata: { name: cart, namespace: shop }
----
+const OBJECTS = `${namespaceWith("shop", ["cart"])}${namespaceWith("istio-system")}---
 apiVersion: v1
 kind: ConfigMap
 metadata: { name: istio, namespace: istio-system }

@@ -7,25 +7,14 @@ import { enrol, requestCertificate } from "../feature/caller.ts";
 import type { GarrisonProcess } from "../feature/garrison.ts";
 import { Place } from "../feature/place.ts";
 import { Cluster } from "./cluster.ts";
+import { namespaceWith } from "./objects.ts";
 
 const PAYROLL = "spiffe://cluster.local/ns/shop/sa/payroll";
 const AUDIENCE = "istio-ca";
 const NO_POLICY = /ALLOW by no-policy/;
 const BY_READERS = /ALLOW by shop\/readers\[0\]/;
 
-const SHOP = `
-apiVersion: v1
-kind: Namespace
-metadata: { name: shop }
----
-apiVersion: v1
-kind: ServiceAccount
-metadata: { name: payroll, namespace: shop }
----
-apiVersion: v1
-kind: ServiceAccount
-metadata: { name: gone, namespace: shop }
----
+const SHOP = `${namespaceWith("shop", ["payroll", "gone"])}---
 apiVersion: v1
 kind: Service
 metadata: { name: payroll, namespace: shop }

@@ -12,17 +12,10 @@ import type { GarrisonProcess } from "../feature/garrison.ts";
 import { Place } from "../feature/place.ts";
 import { OpensslCa } from "../fixture/openssl-ca.ts";
 import { Cluster } from "./cluster.ts";
+import { namespaceWith } from "./objects.ts";
 
 const PAY = "spiffe://cluster.local/ns/shop/sa/pay";
-const OBJECTS = `
-apiVersion: v1
-kind: Namespace
-metadata: { name: shop }
----
-apiVersion: v1
-kind: ServiceAccount
-metadata: { name: pay, namespace: shop }
-`;
+const OBJECTS = namespaceWith("shop", ["pay"]);
 
 const place = new Place({ after });
 const ca = new OpensslCa(join(place.folder, "operator"));

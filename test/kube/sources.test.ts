@@ -10,31 +10,12 @@ import type { GarrisonProcess } from "../feature/garrison.ts";
 import { Place } from "../feature/place.ts";
 import { OpensslCa } from "../fixture/openssl-ca.ts";
 import { Cluster } from "./cluster.ts";
+import { namespaceWith } from "./objects.ts";
 import { PROXIED, reachedBy, viewOf } from "./views.ts";
 
 const PAY = "spiffe://cluster.local/ns/shop/sa/pay";
 
-const SHOP = `
-apiVersion: v1
-kind: Namespace
-metadata: { name: shop }
----
-apiVersion: v1
-kind: Namespace
-metadata: { name: gateways }
----
-apiVersion: v1
-kind: ServiceAccount
-metadata: { name: pay, namespace: shop }
----
-apiVersion: v1
-kind: ServiceAccount
-metadata: { name: caller, namespace: shop }
----
-apiVersion: v1
-kind: ServiceAccount
-metadata: { name: web, namespace: gateways }
----
+const SHOP = `${namespaceWith("shop", ["pay", "caller"])}${namespaceWith("gateways", ["web"])}---
 apiVersion: v1
 kind: Service
 metadata: { name: pay, namespace: shop }

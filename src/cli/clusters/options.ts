@@ -2,7 +2,9 @@
 import { AppError } from "../../core/error.ts";
 import type { Manifest } from "../../install/chart.ts";
 import { nameOf } from "../../install/kinds.ts";
-import { prepareCluster, remoteSecret } from "../../install/remote-cluster.ts";
+import { prepareCluster } from "../../install/remote-cluster.ts";
+import type { JoiningCluster } from "../../install/remote-roots.ts";
+import { remoteSecret } from "../../install/remote-secret.ts";
 import { type HttpsApi, openKubernetesApi } from "../../sources/kubernetes/api.ts";
 import type { OptionSpecs, ParsedArguments } from "../command.ts";
 import { checkedNamespace, KUBECONFIG_OPTION, NAMESPACE_OPTION, namespaceOf } from "../install-options.ts";
@@ -77,6 +79,8 @@ export interface Prepared extends AskedCluster {
   readonly api: HttpsApi;
   /** For the control plane's cluster. */
   readonly secret: Manifest;
+  /** The namespaces that the cluster speaks for; none: all. */
+  readonly namespaces: readonly string[];
   readonly signal: AbortSignal;
 }
 
@@ -98,5 +102,15 @@ export async function prepare(parsed: ParsedArguments, tell: (line: string) => v
     report: (manifest, outcome) => tell(`${nameOf(manifest)} ${outcome}`),
   });
   const secret = remoteSecret({ name, server: given ?? api.server, reader, namespace: secretNamespace, namespaces });
-  return { ...asked, api, secret, signal };
+  return { ...asked, api, secret, namespaces, signal };
+}
+
+interface JoiningOptions extends Pick<JoiningCluster, "api" | "home">, Omit<AskedCluster, "name"> {
+  /** Those that the cluster speaks for; none: all. */
+  readonly namespaces: readonly string[];
+}
+
+/** Where the control plane's roots show that it has taken the cluster in: in the namespaces that it speaks for, in one where it speaks for all. */
+export function joiningCluster({ api, home, namespace, secretNamespace, namespaces }: JoiningOptions): JoiningCluster {
+  return { api, home, homeNamespace: secretNamespace, namespaces: namespaces.length === 0 ? [namespace] : namespaces };
 }

@@ -21,6 +21,22 @@ export function beside({ namespace, name }: SharedSecretOptions["secret"], suffi
   return { namespace, name: `${name}-${suffix}` };
 }
 
+function openRevoked(
+  options: Pick<SharedSecretOptions, "api" | "logger" | "signal" | "secret">,
+  revocations: SharedRevocations,
+): Promise<SharedSecret> {
+  return openSharedSecret({
+    ...options,
+    keys: [REVOCATIONS],
+    make: () => ({ [REVOCATIONS]: revocations.text }),
+    take: (files) => revocations.take(files[REVOCATIONS] ?? ""),
+    wanted: (files) => {
+      const text = revocations.wanted(files[REVOCATIONS] ?? "");
+      return text === undefined ? undefined : { [REVOCATIONS]: text };
+    },
+  });
+}
+
 /** Opens both, with what the others have in force at once. Throws `permission-denied` and `invalid-configuration`. */
 export async function openSharedState(options: SharedStateOptions): Promise<{ close(): Promise<void> }> {
   const { api, logger, signal, secret, authority, jwtKeys, clock } = options;
@@ -34,16 +50,9 @@ export async function openSharedState(options: SharedStateOptions): Promise<{ cl
     wanted: (files) => (jwtKeys.adopt(files[JWT_KEYS] ?? "") ? { [JWT_KEYS]: jwtKeys.stored } : undefined),
   });
   const revocations = new SharedRevocations(authority, () => clock.now());
-  const revoked: SharedSecret = await openSharedSecret({
-    ...common,
-    secret: beside(secret, "revocations"),
-    keys: [REVOCATIONS],
-    make: () => ({ [REVOCATIONS]: revocations.text }),
-    take: (files) => revocations.take(files[REVOCATIONS] ?? ""),
-    wanted: (files) => {
-      const text = revocations.wanted(files[REVOCATIONS] ?? "");
-      return text === undefined ? undefined : { [REVOCATIONS]: text };
-    },
+  const revoked = await openRevoked({ ...common, secret: beside(secret, "revocations") }, revocations).catch(async (thrown: unknown) => {
+    await keys.close();
+    throw thrown;
   });
   jwtKeys.onTurn(() => keys.refresh());
   authority.revocations.onChange(() => revoked.refresh());

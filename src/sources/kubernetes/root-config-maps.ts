@@ -6,10 +6,8 @@ import { isPlain } from "./api-objects.ts";
 import { Coalesced } from "./coalesced.ts";
 import { isEnding, OF_KUBERNETES } from "./namespaces.ts";
 import { Reflector, type ReflectorOptions } from "./reflector.ts";
-import { objectPath, ROOT_CONFIG_MAPS } from "./watched-kinds.ts";
+import { objectPath, ROOT_CONFIG_MAPS, ROOT_KEY } from "./watched-kinds.ts";
 
-/** The key that Istio's agents read. */
-const KEY = "root-cert.pem";
 const WRITE_MS = 500;
 
 export interface RootConfigMapsOptions {
@@ -60,12 +58,12 @@ export class RootConfigMaps {
     const { namespaces, roots, mayWrite } = this.#options;
     const { objects } = this.#reflector;
     if (objects === undefined) return;
-    const wanted = { [KEY]: roots() };
+    const wanted = { [ROOT_KEY]: roots() };
     for (const namespace of namespaces()) {
       if (signal.aborted || !mayWrite()) return;
       if (OF_KUBERNETES.has(namespace)) continue;
       const found = objects.get(`${namespace}/${ROOT_CONFIG_MAPS.only.name}`)?.body.data;
-      if (isPlain(found) && found[KEY] === wanted[KEY]) continue;
+      if (isPlain(found) && found[ROOT_KEY] === wanted[ROOT_KEY]) continue;
       await this.#put(namespace, objects.has(`${namespace}/${ROOT_CONFIG_MAPS.only.name}`), wanted);
     }
   }

@@ -74,6 +74,9 @@ export function accountSecretKind(namespace: string): WatchedKind {
 /** The ConfigMaps with the mesh's roots, one in each namespace (CA-15). */
 export const ROOT_CONFIG_MAPS = { ...core("ConfigMap", "configmaps"), only: { namespace: "", name: "istio-ca-root-cert" } } as const;
 
+/** Their key that Istio's agents read. */
+export const ROOT_KEY = "root-cert.pem";
+
 export const REPLICA_LABEL = "garrison.dev/replica";
 
 /** The Leases by which the replicas of a control plane know each other. */

@@ -17,7 +17,6 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"io"
 	"log"
 	mathrand "math/rand/v2"
 	"net/http"
@@ -28,8 +27,9 @@ import (
 	"strconv"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
+
+	"garrison.dev/bench/ca"
 )
 
 const (
@@ -53,18 +53,6 @@ type place struct {
 	failures map[string]int
 }
 
-func must[T any](value T, err error) T {
-	if err != nil {
-		log.Fatal(err)
-	}
-	return value
-}
-
-// A length-delimited protobuf field.
-func field(number byte, value []byte) []byte {
-	return append(binary.AppendUvarint([]byte{number<<3 | 2}, uint64(len(value))), value...)
-}
-
 // The certificates of an IstioCertificateResponse in a gRPC message: the leaf first, the root last.
 func chainOf(message []byte) ([][]byte, error) {
 	var chain [][]byte
@@ -85,47 +73,25 @@ func chainOf(message []byte) ([][]byte, error) {
 	return chain[:len(chain)-1], nil
 }
 
-// Trusts whoever the roots vouch for, by whatever name.
-func (p *place) tls(held []tls.Certificate) *tls.Config {
-	verify := func(state tls.ConnectionState) error {
-		options := x509.VerifyOptions{Roots: p.roots, Intermediates: x509.NewCertPool()}
-		for _, above := range state.PeerCertificates[1:] {
-			options.Intermediates.AddCert(above)
-		}
-		_, err := state.PeerCertificates[0].Verify(options)
-		return err
-	}
-	return &tls.Config{Certificates: held, InsecureSkipVerify: true, VerifyConnection: verify}
-}
-
 // One gRPC call of istio.v1.auth.IstioCertificateService, on a connection of its own.
 func (p *place) attempt(a *agent) (tls.Certificate, error) {
 	p.attempts.Add(1)
-	key := must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))
-	csr := must(x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{URIs: []*url.URL{must(url.Parse(a.URI))}}, key))
-	message := field(1, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: csr}))
-	body := append(binary.BigEndian.AppendUint32([]byte{0}, uint32(len(message))), message...)
+	key := ca.Must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))
+	csr := ca.Must(x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{URIs: []*url.URL{ca.Must(url.Parse(a.URI))}}, key))
+	body := ca.Request(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: csr}))
 	ctx, cancel := context.WithTimeout(context.Background(), attemptTime)
 	defer cancel()
-	request := must(http.NewRequestWithContext(ctx, http.MethodPost, p.url+"/istio.v1.auth.IstioCertificateService/CreateCertificate", bytes.NewReader(body)))
-	request.Header = http.Header{"Content-Type": {"application/grpc"}, "Te": {"trailers"}, "Authorization": {"Bearer " + a.Token}}
-	transport := &http.Transport{TLSClientConfig: p.tls(a.held), ForceAttemptHTTP2: true}
+	request := ca.Must(http.NewRequestWithContext(ctx, http.MethodPost, p.url+ca.Method, bytes.NewReader(body)))
+	request.Header = ca.Header(a.Token)
+	transport := &http.Transport{TLSClientConfig: ca.Trusting(p.roots, a.held), ForceAttemptHTTP2: true}
 	defer transport.CloseIdleConnections()
 	response, err := (&http.Client{Transport: transport}).Do(request)
 	if err != nil {
 		return tls.Certificate{}, err
 	}
-	defer response.Body.Close()
-	answer, err := io.ReadAll(response.Body)
+	answer, err := ca.Answer(response)
 	if err != nil {
 		return tls.Certificate{}, err
-	}
-	status, why := response.Trailer.Get("Grpc-Status"), response.Trailer.Get("Grpc-Message")
-	if status == "" {
-		status, why = response.Header.Get("Grpc-Status"), response.Header.Get("Grpc-Message")
-	}
-	if status != "0" {
-		return tls.Certificate{}, errors.New("gRPC " + status + ": " + why)
 	}
 	chain, err := chainOf(answer)
 	return tls.Certificate{Certificate: chain, PrivateKey: key}, err
@@ -135,7 +101,7 @@ var hint = regexp.MustCompile(`come back in (\d+) ms`)
 
 func wait(failures int, err error) time.Duration {
 	if found := hint.FindStringSubmatch(err.Error()); found != nil {
-		told := time.Duration(must(strconv.Atoi(found[1]))) * time.Millisecond
+		told := time.Duration(ca.Must(strconv.Atoi(found[1]))) * time.Millisecond
 		return max(firstRetry, time.Duration(float64(told)*(1+mathrand.Float64()*hintJitter)))
 	}
 	full := min(lastRetry, firstRetry<<min(failures, 30))
@@ -159,18 +125,10 @@ func (p *place) obtain(a *agent) {
 	}
 }
 
-func cpuSeconds() float64 {
-	var usage syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &usage); err != nil {
-		log.Fatal(err)
-	}
-	return float64(usage.Utime.Nano()+usage.Stime.Nano()) / 1e9
-}
-
 func (p *place) wave(what string, agents []*agent) {
 	p.attempts.Store(0)
 	p.failures = map[string]int{}
-	cpu, began := cpuSeconds(), time.Now()
+	cpu, began := ca.CPUSeconds(), time.Now()
 	times := make([]float64, len(agents))
 	var group sync.WaitGroup
 	for index, each := range agents {
@@ -182,8 +140,8 @@ func (p *place) wave(what string, agents []*agent) {
 	group.Wait()
 	slices.Sort(times)
 	at := func(share float64) float64 { return times[max(0, int(float64(len(times))*share)-1)] }
-	fmt.Println(string(must(json.Marshal(map[string]any{
-		"what": what, "half": at(0.5), "p99": at(0.99), "last": at(1), "attempts": p.attempts.Load(), "failures": p.failures, "clientCpuSeconds": cpuSeconds() - cpu,
+	fmt.Println(string(ca.Must(json.Marshal(map[string]any{
+		"what": what, "half": at(0.5), "p99": at(0.99), "last": at(1), "attempts": p.attempts.Load(), "failures": p.failures, "clientCpuSeconds": ca.CPUSeconds() - cpu,
 	}))))
 }
 
@@ -191,8 +149,7 @@ func main() {
 	address := flag.String("url", "", "https://HOST:PORT")
 	roots := flag.String("roots", "", "file of PEM roots")
 	flag.Parse()
-	p := &place{url: *address, roots: x509.NewCertPool()}
-	p.roots.AppendCertsFromPEM(must(os.ReadFile(*roots)))
+	p := &place{url: *address, roots: ca.Roots(ca.Must(os.ReadFile(*roots)))}
 	var agents []*agent
 	for decoder := json.NewDecoder(os.Stdin); decoder.More(); {
 		next := &agent{}

@@ -10,7 +10,6 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/base64"
-	"encoding/binary"
 	"encoding/json"
 	"encoding/pem"
 	"errors"
@@ -23,9 +22,13 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
+
+	"garrison.dev/bench/ca"
 )
+
+// Bytes: less is no certificate.
+const leastAnswer = 500
 
 // What one request has besides the CSR.
 type asker struct {
@@ -39,52 +42,27 @@ type asker struct {
 	kid, uri string
 }
 
-func must[T any](value T, err error) T {
-	if err != nil {
-		log.Fatal(err)
-	}
-	return value
-}
-
-// A length-delimited protobuf field.
-func field(number byte, value []byte) []byte {
-	return append(binary.AppendUvarint([]byte{number<<3 | 2}, uint64(len(value))), value...)
-}
-
-func (a *asker) send(path, contentType string, body []byte, decorate func(http.Header)) (*http.Response, []byte, error) {
-	request := must(http.NewRequest(http.MethodPost, a.url+path, bytes.NewReader(body)))
-	request.Header.Set("Content-Type", contentType)
-	decorate(request.Header)
-	response, err := a.client.Do(request)
-	if err != nil {
-		return nil, nil, err
-	}
-	defer response.Body.Close()
-	answer, err := io.ReadAll(response.Body)
-	return response, answer, err
+func (a *asker) send(path string, header http.Header, body []byte) (*http.Response, error) {
+	request := ca.Must(http.NewRequest(http.MethodPost, a.url+path, bytes.NewReader(body)))
+	request.Header = header
+	return a.client.Do(request)
 }
 
 // One gRPC call of istio.v1.auth.IstioCertificateService.
 func (a *asker) istio() error {
-	message := field(1, a.csr)
-	body := append(binary.BigEndian.AppendUint32([]byte{0}, uint32(len(message))), message...)
-	response, answer, err := a.send("/istio.v1.auth.IstioCertificateService/CreateCertificate", "application/grpc", body, func(header http.Header) {
-		header.Set("Te", "trailers")
-		if a.bearer != "" {
-			header.Set("Authorization", "Bearer "+a.bearer)
-		}
-	})
+	response, err := a.send(ca.Method, ca.Header(a.bearer), ca.Request(a.csr))
 	if err != nil {
 		return err
 	}
-	if status := response.Trailer.Get("Grpc-Status"); status != "0" || len(answer) < 500 {
-		return fmt.Errorf("gRPC status %s %s %s", status, response.Trailer.Get("Grpc-Message"), response.Header.Get("Grpc-Message"))
+	answer, err := ca.Answer(response)
+	if err == nil && len(answer) < leastAnswer {
+		err = errors.New("an answer without a certificate")
 	}
-	return nil
+	return err
 }
 
 func segment(value any) string {
-	return base64.RawURLEncoding.EncodeToString(must(json.Marshal(value)))
+	return base64.RawURLEncoding.EncodeToString(ca.Must(json.Marshal(value)))
 }
 
 // A JWT of RFC 7515, signed with ES256.
@@ -105,30 +83,17 @@ func (a *asker) oneTimeToken() string {
 }
 
 func (a *asker) step() error {
-	body := must(json.Marshal(map[string]string{"csr": string(a.csr), "ott": a.oneTimeToken()}))
-	response, answer, err := a.send("/1.0/sign", "application/json", body, func(http.Header) {})
+	body := ca.Must(json.Marshal(map[string]string{"csr": string(a.csr), "ott": a.oneTimeToken()}))
+	response, err := a.send("/1.0/sign", http.Header{"Content-Type": {"application/json"}}, body)
 	if err != nil {
 		return err
 	}
-	if response.StatusCode != http.StatusCreated || len(answer) < 500 {
-		return fmt.Errorf("step-ca answered %d", response.StatusCode)
+	defer response.Body.Close()
+	answer, err := io.ReadAll(response.Body)
+	if err == nil && (response.StatusCode != http.StatusCreated || len(answer) < leastAnswer) {
+		err = fmt.Errorf("step-ca answered %d", response.StatusCode)
 	}
-	return nil
-}
-
-// Trusts whoever the roots vouch for, by whatever name.
-func trusting(roots []byte, certificates []tls.Certificate) *tls.Config {
-	pool := x509.NewCertPool()
-	pool.AppendCertsFromPEM(roots)
-	verify := func(state tls.ConnectionState) error {
-		options := x509.VerifyOptions{Roots: pool, Intermediates: x509.NewCertPool()}
-		for _, above := range state.PeerCertificates[1:] {
-			options.Intermediates.AddCert(above)
-		}
-		_, err := state.PeerCertificates[0].Verify(options)
-		return err
-	}
-	return &tls.Config{Certificates: certificates, InsecureSkipVerify: true, VerifyConnection: verify}
+	return err
 }
 
 type figures struct {
@@ -165,14 +130,6 @@ func measure(ask func() error, concurrency, count int) figures {
 	return figures{Count: len(all), PerSecond: float64(len(all)) / elapsed, P50Ms: at(0.5), P99Ms: at(0.99)}
 }
 
-func cpuMs() float64 {
-	var usage syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &usage); err != nil {
-		log.Fatal(err)
-	}
-	return float64((usage.Utime.Nano() + usage.Stime.Nano())) / 1e6
-}
-
 func main() {
 	kind := flag.String("kind", "istio", "the CA's API: istio or step")
 	url := flag.String("url", "", "https://HOST:PORT")
@@ -189,17 +146,17 @@ func main() {
 
 	var certificates []tls.Certificate
 	if *identity != "" {
-		certificates = append(certificates, must(tls.LoadX509KeyPair(*identity, *identity)))
+		certificates = append(certificates, ca.Must(tls.LoadX509KeyPair(*identity, *identity)))
 	}
-	transport := &http.Transport{TLSClientConfig: trusting(must(os.ReadFile(*roots)), certificates), ForceAttemptHTTP2: true}
-	a := &asker{client: &http.Client{Transport: transport}, url: *url, csr: must(os.ReadFile(*csr)), kid: *kid, uri: *uri}
+	transport := &http.Transport{TLSClientConfig: ca.Trusting(ca.Roots(ca.Must(os.ReadFile(*roots))), certificates), ForceAttemptHTTP2: true}
+	a := &asker{client: &http.Client{Transport: transport}, url: *url, csr: ca.Must(os.ReadFile(*csr)), kid: *kid, uri: *uri}
 	ask := a.istio
 	if *token != "" {
-		a.bearer = string(bytes.TrimSpace(must(os.ReadFile(*token))))
+		a.bearer = string(bytes.TrimSpace(ca.Must(os.ReadFile(*token))))
 	}
 	if *kind == "step" {
-		block, _ := pem.Decode(must(os.ReadFile(*provisioner)))
-		key, ok := must(x509.ParsePKCS8PrivateKey(block.Bytes)).(*ecdsa.PrivateKey)
+		block, _ := pem.Decode(ca.Must(os.ReadFile(*provisioner)))
+		key, ok := ca.Must(x509.ParsePKCS8PrivateKey(block.Bytes)).(*ecdsa.PrivateKey)
 		if !ok {
 			log.Fatal(errors.New("the provisioner's key is not ECDSA"))
 		}
@@ -208,8 +165,8 @@ func main() {
 	if err := ask(); err != nil { // Connects.
 		log.Fatal(err)
 	}
-	before := cpuMs()
+	before := ca.CPUSeconds()
 	result := measure(ask, *concurrency, *count)
-	result.ClientCpuMs = cpuMs() - before
-	fmt.Println(string(must(json.Marshal(result))))
+	result.ClientCpuMs = (ca.CPUSeconds() - before) * 1000
+	fmt.Println(string(ca.Must(json.Marshal(result))))
 }

@@ -1,0 +1,3 @@
+module garrison.dev/bench
+
+go 1.25

@@ -1,3 +1,0 @@
-module garrison.dev/bench/load
-
-go 1.25

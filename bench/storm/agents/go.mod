@@ -1,3 +1,0 @@
-module garrison.dev/bench/agents
-
-go 1.25
