@@ -5,23 +5,22 @@
 
 import type { Server } from "node:http";
 import { constants } from "node:os";
-import { join } from "node:path";
 import { systemClock } from "../core/clock.ts";
 import { AppError } from "../core/error.ts";
-import { renderBootstrap } from "../render/envoy/bootstrap.ts";
 import { type Renewal, startAdmin } from "./admin.ts";
-import { type AgentOptions, proxyNode } from "./agent-options.ts";
+import type { AgentOptions } from "./agent-options.ts";
 import { createCertificateClient } from "./certificate-client.ts";
 import { CertificateManager } from "./certificate-manager.ts";
 import type { Names, NamesOptions } from "./dns/names.ts";
 import { FileSecrets } from "./file-secrets.ts";
 import { createIdentityServices, type IdentityServices } from "./identity-services.ts";
 import { residentBytes } from "./memory.ts";
+import { prepareProxy } from "./prepare-proxy.ts";
 import { startProbeServer } from "./probe-server.ts";
-import { embeddedProgram, envoyProgram, type ProxyProgram } from "./proxy-program.ts";
 import { ProxySupervisor } from "./proxy-supervisor.ts";
+import { type Records, recordsOf } from "./records/records.ts";
 import { WorkloadRegistration } from "./registration.ts";
-import { openRunFolder, socketPath, writePrivateFile } from "./run-folder.ts";
+import { openRunFolder, socketPath } from "./run-folder.ts";
 import { SdsServer } from "./sds-server.ts";
 import { SecretStore } from "./secrets.ts";
 import { type AgentStatus, certificateStatus, type ProxyStatus, proxyStatus } from "./status.ts";
@@ -47,36 +46,6 @@ export const AGENT_SIGNALS = ["SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR2
 
 const ACCEPTANCE_TIMEOUT_MS = 10_000;
 const DRAIN_MS = 5_000;
-/** Threads: a sidecar is not the machine's main work (Istio gives its own two as well). */
-const ENVOY_CONCURRENCY = 2;
-
-/** A workload's proxy with its sockets, as the agent's run folder has them; writes the proxy's bootstrap there. */
-function prepareProxy(options: AgentOptions, folder: string, sdsSocket: string): ProxyProgram | undefined {
-  const { workload, controlPlane, proxy } = options;
-  const node = proxyNode(options);
-  switch (proxy.kind) {
-    case "none":
-      return undefined;
-    case "envoy": {
-      const concurrency = proxy.concurrency ?? ENVOY_CONCURRENCY;
-      const adminSocket = socketPath(folder, "envoy-admin.sock");
-      const bootstrapFile = join(folder, "envoy.json");
-      const program = envoyProgram({ path: proxy.path, bootstrapFile, adminSocket, concurrency });
-      writePrivateFile(
-        bootstrapFile,
-        JSON.stringify(renderBootstrap({ node, controlPlane, sdsSocket, adminSocket, xds: proxy.xds }), null, 2),
-      );
-      return program;
-    }
-    case "embedded": {
-      const readySocket = socketPath(folder, "proxy-ready.sock");
-      const bootstrapFile = join(folder, "proxy.json");
-      const program = embeddedProgram({ command: proxy.command, bootstrapFile, readySocket });
-      writePrivateFile(bootstrapFile, JSON.stringify({ workload, node, controlPlane, sdsSocket, readySocket }, null, 2));
-      return program;
-    }
-  }
-}
 
 interface Registered {
   readonly registration: WorkloadRegistration;
@@ -135,7 +104,8 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
   const manager = new CertificateManager({ request, clock, timers, random, logger });
   manager.subscribe((certificate) => store.update(certificate));
   // The sockets first: whoever has them has the folder, and may write there.
-  const sds = await SdsServer.start({ socket: sdsSocket, store, timers, logger });
+  const records = recordsOf({ ...options, certificate: () => manager.valid, timers, random });
+  const sds = await SdsServer.start({ socket: sdsSocket, store, timers, logger, logs: records?.service });
   let services: IdentityServices | undefined;
   let names: Names | undefined;
   let agent: RunningAgent | undefined;
@@ -150,7 +120,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     names = await answerNames(options.dns, { ...options, certificate: () => manager.valid, now, timers, random });
     const registration = registrationOf({ ...options, timers, random }, manager);
     const trust = new Trust({ ...options, ...registration, manager, sds, takeJwks, now, timers, random });
-    agent = new RunningAgent({ options, manager, supervisor, sds, files, services, names, trust, registration, timers });
+    agent = new RunningAgent({ options, manager, supervisor, sds, records, files, services, names, trust, registration, timers });
     await agent.serve(adminSocket);
     await agent.answerProbes();
   } catch (error) {
@@ -179,6 +149,7 @@ interface Parts {
   readonly manager: CertificateManager;
   readonly supervisor: ProxySupervisor | undefined;
   readonly sds: SdsServer;
+  readonly records: Records | undefined;
   readonly files: FileSecrets | undefined;
   readonly services: IdentityServices;
   /** Undefined where its questions of DNS are not captured. */
@@ -234,7 +205,7 @@ class RunningAgent implements Agent {
   }
 
   async status(): Promise<AgentStatus> {
-    const { options, manager, supervisor, sds, services, names, trust, registration } = this.#parts;
+    const { options, manager, supervisor, sds, records, services, names, trust, registration } = this.#parts;
     const certificate = certificateStatus(manager.state, manager.expiresSoon);
     const proxy =
       supervisor === undefined || options.proxy.kind === "none"
@@ -254,6 +225,7 @@ class RunningAgent implements Agent {
       trustPushed: trust.current,
       proxy,
       ...(registration === undefined ? {} : { registration: registration.registration.status }),
+      ...(records === undefined ? {} : { records: records.relay.status }),
       sdsStreams: sds.streams,
       workloadApi: services.status(),
       ...(names === undefined ? {} : { dns: names.status() }),
@@ -308,7 +280,7 @@ class RunningAgent implements Agent {
   }
 
   async #stopAll(status: number): Promise<void> {
-    const { options, manager, supervisor, sds, files, services, names, trust, registration } = this.#parts;
+    const { options, manager, supervisor, sds, records, files, services, names, trust, registration } = this.#parts;
     options.logger.log("info", "agent stopping", { workload: options.workload });
     // First, while everything still answers: from here on nobody is sent here.
     await registration?.registration.leave();
@@ -318,6 +290,7 @@ class RunningAgent implements Agent {
     await command?.stop();
     // Once the command has ended there is nobody left to answer what the proxy still carries.
     await supervisor?.stop({ drain: command === undefined });
+    await records?.relay.finish();
     sds.close();
     files?.close();
     services.close();

@@ -13,8 +13,12 @@ export interface ProxyProgram {
   /** Asks it to take no new work. It is done when `isIdle` says so. */
   readonly drain: () => Promise<void>;
   readonly isIdle: () => Promise<boolean>;
+  /** How long what it has recorded may lie in it, and would be lost with it (ms). */
+  readonly flushMs: number;
 }
 
+/** Twice the time after which its access logs are written: on SIGTERM it writes nothing more. */
+const ENVOY_FLUSH_MS = 200;
 const ASK_TIMEOUT_MS = 2_000;
 
 /** Whether the proxy answers that it is ready; one that cannot be asked is not. */
@@ -89,6 +93,7 @@ export function envoyProgram({ path, bootstrapFile, adminSocket, concurrency }: 
       const { body } = await ask("GET", "/stats?usedonly&filter=downstream_(rq|cx)_active$");
       return [...body.matchAll(ACTIVE)].every(([, active]) => active === "0");
     },
+    flushMs: ENVOY_FLUSH_MS,
   };
 }
 
@@ -120,5 +125,6 @@ export function embeddedProgram({ command: [program, ...args], bootstrapFile, re
     parseLine: parseOwnLine,
     drain: () => Promise.resolve(),
     isIdle: () => Promise.resolve(true),
+    flushMs: 0,
   };
 }

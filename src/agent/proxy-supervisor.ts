@@ -80,6 +80,7 @@ export class ProxySupervisor {
       const wasReady = this.#state.kind === "ready";
       this.#state = { kind: "stopping", pid: child.pid };
       if (drain && wasReady) await this.#drain(child);
+      if (wasReady) await this.#flush(child);
       await this.#terminate(child);
     }
     await this.#loop;
@@ -164,6 +165,15 @@ export class ProxySupervisor {
     } finally {
       cancel();
     }
+  }
+
+  /** Lets it write down what it has recorded. */
+  async #flush(child: Child): Promise<void> {
+    const { program, timers } = this.#options;
+    if (program.flushMs === 0) return;
+    const over = new AbortController();
+    child.exited.then(() => over.abort());
+    await wait(timers, program.flushMs, over.signal);
   }
 
   async #terminate(child: Child): Promise<void> {

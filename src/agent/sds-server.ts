@@ -13,6 +13,7 @@ import {
 import { AppError } from "../core/error.ts";
 import type { Logger } from "../core/logger.ts";
 import { toGrpcStatus } from "../rpc/status.ts";
+import type { LogService } from "./records/log-service.ts";
 import { claimSocket, closeToOthers } from "./run-folder.ts";
 import {
   decodeDeltaRequest,
@@ -27,8 +28,8 @@ import { SecretSubscription } from "./secret-subscription.ts";
 import type { SecretStore } from "./secrets.ts";
 import type { Timers } from "./timers.ts";
 
-/** Requests are a few names and a node description. */
-const MAX_REQUEST_BYTES = 64 * 1024;
+/** Requests for secrets are a few names and a node description; a message of an access log has some 16 KiB, or one request with all its headers. */
+const MAX_REQUEST_BYTES = 256 * 1024;
 /** Envoy opens one for each secret. */
 const MAX_STREAMS = 64;
 
@@ -62,6 +63,8 @@ export interface SdsServerOptions {
   readonly store: SecretStore;
   readonly timers: Timers;
   readonly logger: Logger;
+  /** Served at the same socket, to the same proxy. */
+  readonly logs?: LogService | undefined;
 }
 
 export class SdsServer {
@@ -80,6 +83,7 @@ export class SdsServer {
       FetchSecrets: (call: ServerUnaryCall<SecretRequest, SecretResponse>, answer: sendUnaryData<SecretResponse>) =>
         fetchSecrets(options.store, call.request, answer),
     });
+    if (options.logs !== undefined) this.#server.addService(options.logs.definition, options.logs.implementation);
   }
 
   /** Serves the store's secrets at the socket. Throws `address-in-use` where another process does. */

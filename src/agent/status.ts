@@ -3,6 +3,7 @@ import type { ErrorCode } from "../core/error.ts";
 import type { CertificateState } from "./certificate-manager.ts";
 import type { NamesStatus } from "./dns/names.ts";
 import type { ProxyState } from "./proxy-supervisor.ts";
+import type { RecordsStatus } from "./records/log-relay.ts";
 import type { RegistrationStatus } from "./registration.ts";
 
 export interface CertificateStatus {
@@ -42,6 +43,8 @@ export interface AgentStatus {
   readonly proxy: ProxyStatus;
   /** Of a machine that registers itself. */
   readonly registration?: RegistrationStatus;
+  /** What its Envoy has recorded and the control plane has not; absent without an Envoy. */
+  readonly records?: RecordsStatus;
   /** Open SDS streams. */
   readonly sdsStreams: number;
   /** Absent where questions of DNS are not answered. */

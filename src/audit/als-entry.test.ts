@@ -3,8 +3,8 @@ import { readdirSync, readFileSync } from "node:fs";
 import { test } from "node:test";
 import { fromJson, type JsonValue } from "@bufbuild/protobuf";
 import { HTTPAccessLogEntrySchema, TCPAccessLogEntrySchema } from "../gen/envoy/data/accesslog/v3/accesslog_pb.js";
-import { type EntryMeaning, readHttpEntry, readTcpEntry } from "./als-entry.ts";
-import type { NewAuditRecord } from "./record.ts";
+import { readHttpEntry, readTcpEntry } from "./als-entry.ts";
+import type { EntryMeaning, NewAuditRecord } from "./record.ts";
 
 /** Entries that a real Envoy sent, each for the case in its name. */
 const FOLDER = new URL("../../test/golden/als/", import.meta.url);

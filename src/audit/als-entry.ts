@@ -24,13 +24,7 @@ import {
   serviceOfCluster,
 } from "./als-fields.ts";
 import { auditOf, dryRunOf, HTTP_RBAC, httpVerdict, TCP_RBAC, tcpVerdict } from "./als-verdict.ts";
-import { type ConnectionEnd, type NewAuditRecord, pathOnly } from "./record.ts";
-
-/** An entry is a record, the end of a connection that is recorded already, or neither. */
-export type EntryMeaning =
-  | { readonly kind: "record"; readonly record: NewAuditRecord }
-  | { readonly kind: "end"; readonly end: ConnectionEnd }
-  | { readonly kind: "nothing" };
+import { type EntryMeaning, type NewAuditRecord, pathOnly } from "./record.ts";
 
 const NOTHING: EntryMeaning = { kind: "nothing" };
 

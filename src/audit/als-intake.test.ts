@@ -30,7 +30,7 @@ async function startIntake(t: TestContext, options: Partial<AlsIntakeOptions> = 
   const opened = openTestStore(t);
   const { store, clock, logger } = opened;
   const serviceOf = (workload: string, listener: string) => (listener === "inbound_8080" ? workload : "");
-  const intake = createAlsIntake({ append: store.append.bind(store), admit: admitReporter, serviceOf, clock, logger, ...options });
+  const intake = createAlsIntake({ store, admit: admitReporter, serviceOf, clock, logger, ...options });
   const server = await startGrpcServer(t, serviceDefinition(AccessLogService), intake.implementation, REPORTER_IDENTITY);
   return { ...opened, intake, server };
 }

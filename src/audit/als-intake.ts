@@ -1,4 +1,4 @@
-/** `envoy.service.accesslog.v3.AccessLogService`: what Envoys report. */
+/** `envoy.service.accesslog.v3.AccessLogService`: what Envoys report themselves, where no agent passes it on. */
 import { create } from "@bufbuild/protobuf";
 import type { ServerReadableStream, sendUnaryData, UntypedServiceImplementation } from "@grpc/grpc-js";
 import {
@@ -7,8 +7,9 @@ import {
   StreamAccessLogsResponseSchema,
 } from "../gen/envoy/service/accesslog/v3/als_pb.js";
 import { toGrpcStatus } from "../rpc/status.ts";
-import { type EntryMeaning, readHttpEntry, readTcpEntry } from "./als-entry.ts";
+import { readHttpEntry, readTcpEntry } from "./als-entry.ts";
 import type { EntrySource } from "./als-fields.ts";
+import type { EntryMeaning } from "./record.ts";
 import {
   type IntakeOptions,
   type IntakeStats,
@@ -56,11 +57,7 @@ function streamReader(serviceOf: EntrySource["serviceOf"]): ReportReader<StreamA
     read: (message, { workload, identity }, max): Reported => {
       log ??= message.identifier?.logName ?? "";
       const { meanings, entries } = meaningsOf(message, { workload, identity, log, serviceOf }, max);
-      return {
-        records: meanings.flatMap((meaning) => (meaning.kind === "record" ? meaning.record : [])),
-        ends: meanings.flatMap((meaning) => (meaning.kind === "end" ? meaning.end : [])),
-        rejected: entries - meanings.length,
-      };
+      return { meanings, rejected: entries - meanings.length };
     },
   };
 }

@@ -5,7 +5,7 @@ import { type Because, formatBecause } from "../policy/decision.ts";
 import { asIfEnforced, DRY_RUN_PREFIX } from "../policy/dry-run.ts";
 import { formatOrigin, parseEnvoyCustomId, parseEnvoyPolicyId, parseOrigin, REVOKED } from "../policy/origin.ts";
 import { type EntrySource, metadataText, OWN_TLS } from "./als-fields.ts";
-import type { DryRunRecord, Effect } from "./record.ts";
+import type { DecisionEffect, DryRunRecord } from "./record.ts";
 
 const DENIED = /^rbac_access_denied_matched_policy\[(.*)\]$/s;
 
@@ -26,7 +26,7 @@ export const TCP_RBAC = "envoy.filters.network.rbac";
 const OWN_ANSWERS: ReadonlySet<string> = new Set(["route_not_found", "direct_response"]);
 
 interface Verdict {
-  readonly effect: Effect;
+  readonly effect: DecisionEffect;
   readonly origin: string;
   readonly detail: string;
 }

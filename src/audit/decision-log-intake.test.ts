@@ -45,7 +45,7 @@ interface Intake extends TestStore {
 async function startIntake(t: TestContext, options: Partial<IntakeOptions> = {}): Promise<Intake> {
   const opened = openTestStore(t);
   const { store, clock, logger } = opened;
-  const intake = createDecisionLogIntake({ append: store.append.bind(store), admit: admitReporter, clock, logger, ...options });
+  const intake = createDecisionLogIntake({ store, serviceOf: (workload) => workload, admit: admitReporter, clock, logger, ...options });
   const server = await startGrpcServer(t, serviceDefinition(DecisionLog), intake.implementation, REPORTER_IDENTITY);
   return { ...opened, intake, server };
 }
@@ -99,6 +99,53 @@ test("what a proxy reports is recorded under its own workload and acknowledged",
     { ...expected, id: 3, ...tried },
     { ...expected, id: 4, tls: "" },
   ]);
+});
+
+test("what a proxy reports once more under its numbers is acknowledged, and recorded once", async (t) => {
+  const { server, store } = await startIntake(t);
+  const numbered = (first: number, path: string) => create(ReportRequestSchema, { first: BigInt(first), records: [{ ...DECISION, path }] });
+  const hello = create(ReportRequestSchema, { node: REPORTER_NODE, run: "a-run" });
+  const before = report(server.client("verified"));
+  before.write(hello);
+  before.write(numbered(1, "/1"));
+  assert.equal(await accepted(before), 1n);
+  const after = report(server.client("verified"));
+  after.write(hello);
+  after.write(numbered(1, "/1"));
+  assert.equal(await accepted(after), 1n);
+  after.write(numbered(2, "/2"));
+  assert.equal(await accepted(after), 2n);
+  assert.deepEqual(await collect(store.query({}), ({ path }) => path), ["/1", "/2"]);
+});
+
+for (const [what, numbers] of [
+  ["begin before 1", { first: 0n }],
+  ["end beyond what can be counted", { first: 2n ** 53n }],
+  ["have lost more than there were", { first: 5n, lost: 5n }],
+] as const) {
+  test(`numbers that ${what} end the stream, and nothing is recorded`, async (t) => {
+    const { server, store } = await startIntake(t);
+    const stream = report(server.client("verified"));
+    stream.write(create(ReportRequestSchema, { node: REPORTER_NODE, run: "a-run", records: [DECISION], ...numbers }));
+    assert.equal((await failure(stream)).code, status.INVALID_ARGUMENT);
+    assert.equal(store.stats().records, 0);
+  });
+}
+
+test("a run's name is bounded", async (t) => {
+  const { server } = await startIntake(t);
+  const stream = report(server.client("verified"));
+  stream.write(create(ReportRequestSchema, { node: REPORTER_NODE, run: "x".repeat(65), first: 1n, records: [DECISION] }));
+  assert.equal((await failure(stream)).code, status.INVALID_ARGUMENT);
+});
+
+test("a proxy cannot report that records are lost but by their number", async (t) => {
+  const { server, store, intake } = await startIntake(t);
+  const stream = report(server.client("verified"));
+  stream.write(request([{ ...DECISION, effect: "lost", origin: "" }]));
+  stream.write(request([DECISION]));
+  assert.equal(await accepted(stream), 1n);
+  assert.deepEqual([store.stats().records, intake.stats().rejected], [1, 1]);
 });
 
 test("admission sees the DER of a verified certificate and what the node says", async (t) => {

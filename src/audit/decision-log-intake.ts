@@ -1,9 +1,12 @@
-/** `garrison.v1.DecisionLog`: what embedded proxies report. */
+/** `garrison.v1.DecisionLog`: what embedded proxies report, and agents for their Envoys. */
 import { create } from "@bufbuild/protobuf";
 import type { ServerDuplexStream, UntypedServiceImplementation } from "@grpc/grpc-js";
+import { AppError } from "../core/error.ts";
 import { type DecisionRecord, type ReportRequest, type ReportResponse, ReportResponseSchema } from "../gen/garrison/v1/proxy_pb.js";
 import { toGrpcStatus } from "../rpc/status.ts";
-import { type DryRunRecord, EFFECTS, type NewAuditRecord, pathOnly } from "./record.ts";
+import type { EntrySource } from "./als-fields.ts";
+import { readEnvoyLogs } from "./envoy-log.ts";
+import { DECISION_EFFECTS, type DryRunRecord, type EntryMeaning, type NewAuditRecord, pathOnly } from "./record.ts";
 import {
   type IntakeOptions,
   type IntakeStats,
@@ -11,6 +14,7 @@ import {
   type Reported,
   ReportingStreams,
   type ReportingWorkload,
+  type ReportReader,
 } from "./reporting-stream.ts";
 
 /** `NAMESPACE/POLICY[RULE]`, `default`, `no-policy` or `revoked`. */
@@ -36,7 +40,7 @@ function dryRunOf({ effect, dryRun, dryRunOrigin }: DecisionRecord): DryRunRecor
 export function fromDecisionRecord(decision: DecisionRecord, workload: string): NewAuditRecord | undefined {
   const { timeMs, caller, sourceIp, service, protocol, method, path, host, port, status } = decision;
   const { bytesReceived, bytesSent, origin, detail, durationUs, audit } = decision;
-  const effect = EFFECTS.find((known) => known === decision.effect);
+  const effect = DECISION_EFFECTS.find((known) => known === decision.effect);
   if (effect === undefined || !originFits(decision) || (protocol !== "http" && protocol !== "tcp")) return undefined;
   if (service !== "" && !OBJECT_NAME.test(service)) return undefined;
   return {
@@ -68,9 +72,49 @@ function nodeOf({ node }: ReportRequest): NodeClaim | undefined {
   return node === undefined ? undefined : { id: node.id, metadata: node.metadata };
 }
 
-function read({ records: decisions }: ReportRequest, { workload }: ReportingWorkload, max: number): Reported {
-  const records = decisions.slice(0, max).flatMap((decision) => fromDecisionRecord(decision, workload) ?? []);
-  return { records, ends: [], rejected: decisions.length - records.length };
+/** The form of a run's name. */
+const RUN = /^[A-Za-z0-9_-]{1,64}$/;
+
+interface Entries {
+  readonly meanings: readonly EntryMeaning[];
+  readonly count: number;
+  readonly rejected: number;
+}
+
+function readDecisions(decisions: readonly DecisionRecord[], workload: string, max: number): Entries {
+  const meanings = decisions.slice(0, max).map((decision): EntryMeaning => {
+    const record = fromDecisionRecord(decision, workload);
+    return record === undefined ? { kind: "nothing" } : { kind: "record", record };
+  });
+  const good = meanings.filter(({ kind }) => kind === "record").length;
+  return { meanings, count: decisions.length, rejected: decisions.length - good };
+}
+
+function readEntries({ records, envoy }: ReportRequest, of: Omit<EntrySource, "log">, max: number): Entries {
+  if (envoy.length === 0) return readDecisions(records, of.workload, max);
+  const { meanings, count, malformed } = readEnvoyLogs(envoy, of, max);
+  return { meanings, count, rejected: malformed + count - meanings.length };
+}
+
+/** Where the numbers of a message lie. Throws `invalid-argument` where they are none. */
+function numbersOf({ first, lost, envoy }: ReportRequest, run: string, count: number): NonNullable<Reported["numbered"]> {
+  if (first < 1n || first > BigInt(Number.MAX_SAFE_INTEGER - count) || lost >= first)
+    throw new AppError("invalid-argument", "the records of this stream are to be numbered from 1 on");
+  return { reporter: envoy.length === 0 ? "embedded" : "envoy", run, first: Number(first), count, lost: Number(lost) };
+}
+
+/** Reads the messages of one stream; the first of them says whether and how its records are numbered. */
+function streamReader(serviceOf: EntrySource["serviceOf"]): ReportReader<ReportRequest> {
+  let run: string | undefined;
+  return {
+    nodeOf,
+    read: (message, { workload, identity }: ReportingWorkload, max) => {
+      run ??= message.run;
+      if (run !== "" && !RUN.test(run)) throw new AppError("invalid-argument", "this is no name of a run");
+      const { meanings, count, rejected } = readEntries(message, { workload, identity, serviceOf }, max);
+      return { meanings, rejected, ...(run === "" || count === 0 ? {} : { numbered: numbersOf(message, run, count) }) };
+    },
+  };
 }
 
 /** Tells the client how many records were taken in, and only the newest number when it reads slowly. */
@@ -89,17 +133,22 @@ function acknowledge(call: ServerDuplexStream<ReportRequest, ReportResponse>): (
   };
 }
 
+export interface DecisionLogIntakeOptions extends IntakeOptions {
+  /** `NAMESPACE/NAME` of the service that an inbound listener of a workload's Envoy serves; empty where there is none. */
+  readonly serviceOf: EntrySource["serviceOf"];
+}
+
 export interface DecisionLogIntake {
   /** For `server.addService(serviceDefinition(DecisionLog), implementation)`. */
   readonly implementation: UntypedServiceImplementation;
   stats(): IntakeStats;
 }
 
-/** Takes in what embedded proxies report. A stream without a certificate, or of another workload's, is ended with the status of what `admit` throws. */
-export function createDecisionLogIntake(options: IntakeOptions): DecisionLogIntake {
+/** Takes in what is reported. A stream without a certificate, or of another workload's, is ended with the status of what `admit` throws. */
+export function createDecisionLogIntake({ serviceOf, ...options }: DecisionLogIntakeOptions): DecisionLogIntake {
   const streams = new ReportingStreams(options);
   const Report = (call: ServerDuplexStream<ReportRequest, ReportResponse>): void => {
-    void streams.serve(call, { nodeOf, read, taken: acknowledge(call) }, (error) => {
+    void streams.serve(call, { ...streamReader(serviceOf), taken: acknowledge(call) }, (error) => {
       call.once("finish", () => call.destroy());
       if (error === undefined) call.end();
       else call.emit("error", toGrpcStatus(error));

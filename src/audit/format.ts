@@ -8,7 +8,7 @@ export interface FormatOptions {
   readonly trustDomain?: string;
 }
 
-const COLOUR = { allow: 32, deny: 31, refused: 33 } as const satisfies Record<Effect, number>;
+const COLOUR = { allow: 32, deny: 31, refused: 33, lost: 35 } as const satisfies Record<Effect, number>;
 const ID_WIDTH = 5;
 const PARTY_WIDTH = 27;
 
@@ -31,7 +31,8 @@ function words(text: string): string {
   return text.replace(UNSAFE, (character) => (character === " " ? " " : escapeCharacter(character)));
 }
 
-function formatCaller({ caller, sourceIp }: AuditRecord, trustDomain: string | undefined): string {
+function formatCaller({ caller, sourceIp, effect }: AuditRecord, trustDomain: string | undefined): string {
+  if (effect === "lost") return "-";
   if (caller === "") return `(${token(sourceIp) || "unknown"})`;
   const match = /^spiffe:\/\/([^/]+)\/ns\/([^/]+)\/sa\/([^/]+)$/.exec(caller);
   return token(match !== null && match[1] === trustDomain ? `${match[2]}/${match[3]}` : caller);
@@ -39,6 +40,7 @@ function formatCaller({ caller, sourceIp }: AuditRecord, trustDomain: string | u
 
 function formatRequest(record: AuditRecord): string {
   const { protocol, effect, method, path, status, bytesReceived, bytesSent, durationMicros } = record;
+  if (effect === "lost") return "";
   // An allowed connection is recorded when it opens, and completed when it ends.
   if (protocol === "tcp") return effect === "allow" && durationMicros > 0 ? `tcp ${bytesReceived} in ${bytesSent} out` : "tcp";
   const request = [method === "" ? "http" : token(method), ...(path === "" ? [] : [token(path)])].join(" ");
@@ -63,7 +65,7 @@ export function formatRecord(record: AuditRecord, options: FormatOptions = {}): 
     formatCaller(record, options.trustDomain).padEnd(PARTY_WIDTH),
     "->",
     to.padEnd(PARTY_WIDTH),
-    formatRequest(record),
+    ...[formatRequest(record)].filter((request) => request !== ""),
     ...(origin === "" ? [] : [`by ${token(origin)}`]),
     ...(detail === "" ? [] : [`(${words(detail)})`]),
     ...(audit.length === 0 ? [] : [`audit ${audit.map(token).join(",")}`]),

@@ -1,7 +1,10 @@
 /** What is kept of one decision, whichever proxy made it. */
 
 /** `refused`: there was no decision, because the connection or request ended before one could be made. */
-export const EFFECTS = ["allow", "deny", "refused"] as const;
+export const DECISION_EFFECTS = ["allow", "deny", "refused"] as const;
+export type DecisionEffect = (typeof DECISION_EFFECTS)[number];
+/** `lost`: one record for as many as its detail says, which never came. */
+export const EFFECTS = [...DECISION_EFFECTS, "lost"] as const;
 export type Effect = (typeof EFFECTS)[number];
 
 export type Reporter = "envoy" | "embedded";
@@ -33,7 +36,7 @@ export interface AuditRecord {
   readonly bytesSent: number;
   readonly durationMicros: number;
   readonly effect: Effect;
-  /** `NAMESPACE/POLICY[RULE]`, `default`, `no-policy`, or empty for `refused`. */
+  /** `NAMESPACE/POLICY[RULE]`, `default`, `no-policy`, or empty for `refused` and `lost`. */
   readonly origin: string;
   /** Why it was refused, or what went wrong after it was allowed, in words. */
   readonly detail: string;
@@ -65,6 +68,12 @@ export interface ConnectionEnd {
   readonly bytesSent: number;
   readonly durationMicros: number;
 }
+
+/** What is reported is a record, the end of a connection that is recorded already, or neither. */
+export type EntryMeaning =
+  | { readonly kind: "record"; readonly record: NewAuditRecord }
+  | { readonly kind: "end"; readonly end: ConnectionEnd }
+  | { readonly kind: "nothing" };
 
 /** Characters kept of each text, and entries of `audit`; the rest is cut off and marked with `…`. */
 const LIMITS = {

@@ -3,7 +3,8 @@ import type { ServerDuplexStream, ServerReadableStream } from "@grpc/grpc-js";
 import type { Clock } from "../core/clock.ts";
 import { AppError } from "../core/error.ts";
 import type { Logger } from "../core/logger.ts";
-import type { ConnectionEnd, NewAuditRecord } from "./record.ts";
+import type { Delivery } from "./delivery.ts";
+import type { ConnectionEnd, EntryMeaning, NewAuditRecord } from "./record.ts";
 import { ThrottledLog } from "./throttled-log.ts";
 
 /** What is known of a connection before anything is read from it. */
@@ -31,9 +32,16 @@ export interface ReportingWorkload {
 /** Asked once for each stream. Throws AppError for a caller that is not the workload that its node claims to be. */
 export type AdmitReporter = (auth: CallAuth, node: NodeClaim) => ReportingWorkload | Promise<ReportingWorkload>;
 
+/** Where records go: the store. */
+export interface RecordSink {
+  /** Never throws. */
+  append(records: readonly NewAuditRecord[], ends: readonly ConnectionEnd[]): void;
+  /** Resolves when it is written; rejects where its reporter has to keep it. */
+  deliver(delivery: Delivery): Promise<void>;
+}
+
 export interface IntakeOptions {
-  /** Where records go: the store's `append`. Must not throw. */
-  readonly append: (records: readonly NewAuditRecord[], ends: readonly ConnectionEnd[]) => void;
+  readonly store: RecordSink;
   readonly admit: AdmitReporter;
   readonly clock: Clock;
   readonly logger: Logger;
@@ -63,10 +71,11 @@ export interface IntakeStats {
 type ReportCall<M> = ServerDuplexStream<M, unknown> | ServerReadableStream<M, unknown>;
 
 export interface Reported {
-  readonly records: readonly NewAuditRecord[];
-  readonly ends: readonly ConnectionEnd[];
+  readonly meanings: readonly EntryMeaning[];
   /** Entries that are malformed or too many. */
   readonly rejected: number;
+  /** Of a reporter that numbers what it reports. */
+  readonly numbered?: Pick<Delivery, "reporter" | "run" | "first" | "count" | "lost">;
 }
 
 /** How one protocol reads its messages. */
@@ -123,7 +132,7 @@ export class ReportingStreams {
         from ??= await this.#admit(call, reader.nodeOf(message));
         if (this.#options.clock.now() >= from.expiresAt)
           throw new AppError("unauthenticated", "the certificate of this stream has expired");
-        total += this.#take(reader, message, from);
+        total += await this.#take(reader, message, from);
         reader.taken?.(total);
       }
       if (!refused) end(undefined);
@@ -136,14 +145,23 @@ export class ReportingStreams {
     }
   }
 
-  #take<M>(reader: ReportReader<M>, message: M, from: ReportingWorkload): number {
-    const { records, ends, rejected } = reader.read(message, from, this.#limits.recordsPerMessage);
-    this.#options.append(records, ends);
+  /** How much of it counts as taken in. */
+  async #take<M>(reader: ReportReader<M>, message: M, { workload, ...from }: ReportingWorkload): Promise<number> {
+    const { store } = this.#options;
+    const { meanings, rejected, numbered } = reader.read(message, { workload, ...from }, this.#limits.recordsPerMessage);
+    const records = meanings.flatMap((meaning) => (meaning.kind === "record" ? meaning.record : []));
+    if (numbered !== undefined) await store.deliver({ workload, meanings, ...numbered });
+    else
+      store.append(
+        records,
+        meanings.flatMap((meaning) => (meaning.kind === "end" ? meaning.end : [])),
+      );
     this.#records += records.length;
     this.#rejected += rejected;
-    if (rejected > 0)
-      this.#log.log("warn", "audit entries were malformed or too many, and are dropped", { workload: from.workload, rejected });
-    return records.length;
+    if (rejected > 0) this.#log.log("warn", "audit entries were malformed or too many, and are dropped", { workload, rejected });
+    if (numbered !== undefined && numbered.lost > 0)
+      this.#log.log("warn", "audit records are lost: their reporter could not keep them", { workload, lost: numbered.lost });
+    return numbered?.count ?? records.length;
   }
 
   async #admit<M>(call: ReportCall<M>, node: NodeClaim | undefined): Promise<ReportingWorkload> {

@@ -2,11 +2,12 @@
 import { closeSync, openSync, statSync } from "node:fs";
 import { DatabaseSync, type SQLInputValue } from "node:sqlite";
 import { AppError } from "../core/error.ts";
+import { DELIVERY_TABLE } from "./delivery.ts";
 import { CALLER_PATH, NOT_ALLOWED, WOULD_DENY } from "./filter.ts";
 import type { AuditRecord, ConnectionEnd, NewAuditRecord } from "./record.ts";
 
 /** Raised with every change of the table. A file of a newer version is refused, not guessed at. */
-const SCHEMA_VERSION = 3;
+const SCHEMA_VERSION = 4;
 
 /** Of version 2. What was recorded before knows of no dry run. */
 const DRY_RUN_COLUMNS = `
@@ -37,13 +38,15 @@ const SCHEMA = `
   CREATE INDEX record_open ON record (connection) WHERE connection <> '';
   ${DRY_RUN_COLUMNS}
   ${TLS_COLUMN}
+  ${DELIVERY_TABLE}
   PRAGMA user_version = ${SCHEMA_VERSION};
 `;
 
 /** What brings a file of an older version to this one. */
 const UPGRADES: Readonly<Record<number, string>> = {
-  1: `${DRY_RUN_COLUMNS} ${TLS_COLUMN} PRAGMA user_version = ${SCHEMA_VERSION};`,
-  2: `${TLS_COLUMN} PRAGMA user_version = ${SCHEMA_VERSION};`,
+  1: `${DRY_RUN_COLUMNS} ${TLS_COLUMN} ${DELIVERY_TABLE} PRAGMA user_version = ${SCHEMA_VERSION};`,
+  2: `${TLS_COLUMN} ${DELIVERY_TABLE} PRAGMA user_version = ${SCHEMA_VERSION};`,
+  3: `${DELIVERY_TABLE} PRAGMA user_version = ${SCHEMA_VERSION};`,
 };
 
 export const INSERT = `INSERT INTO record (received, time, reporter, workload, service, caller, source_ip, protocol, method, path, host, port,

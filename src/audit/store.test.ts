@@ -190,7 +190,7 @@ test("a file of before dry runs is brought up to date, with its records, and tak
   const older = new DatabaseSync(file);
   older.exec("DROP INDEX record_would_deny; ALTER TABLE record DROP COLUMN dry_run; ALTER TABLE record DROP COLUMN dry_run_origin");
   older.exec("ALTER TABLE record DROP COLUMN tls");
-  older.exec("PRAGMA user_version = 1");
+  older.exec("DROP TABLE delivery; PRAGMA user_version = 1");
   older.close();
   const { store: again } = openTestStore(t, { file });
   const tried = { dryRun: "deny", dryRunOrigin: "photo-ns/new[0]" } as const;
@@ -207,11 +207,24 @@ test("a file of before handshakes were recorded is brought up to date, with its 
   store.append([sampleRecord()]);
   store.close();
   const older = new DatabaseSync(file);
-  older.exec("ALTER TABLE record DROP COLUMN tls; PRAGMA user_version = 2");
+  older.exec("ALTER TABLE record DROP COLUMN tls; DROP TABLE delivery; PRAGMA user_version = 2");
   older.close();
   const { store: again } = openTestStore(t, { file });
   again.append([sampleRecord()]);
   assert.deepEqual(await collect(again.query({}), ({ tls }) => tls), ["", sampleRecord().tls]);
+});
+
+test("a file of before deliveries were numbered is brought up to date, with its records, and takes them", async (t) => {
+  const { store, file } = openTestStore(t);
+  store.append([sampleRecord()]);
+  store.close();
+  const older = new DatabaseSync(file);
+  older.exec("DROP TABLE delivery; PRAGMA user_version = 3");
+  older.close();
+  const { store: again } = openTestStore(t, { file });
+  const delivery = { workload: "photo-ns/photo-backend", reporter: "envoy", run: "a", first: 1, count: 1, lost: 0 } as const;
+  await again.deliver({ ...delivery, meanings: [{ kind: "record", record: sampleRecord() }] });
+  assert.deepEqual(await collect(again.query({}), ({ id }) => id), [1, 2]);
 });
 
 test("a file of a newer schema is refused and left as it is", (t) => {
@@ -219,9 +232,9 @@ test("a file of a newer schema is refused and left as it is", (t) => {
   store.append([sampleRecord()]);
   store.close();
   const newer = new DatabaseSync(file);
-  newer.exec("PRAGMA user_version = 4");
+  newer.exec("PRAGMA user_version = 5");
   newer.close();
-  assert.throws(() => openTestStore(t, { file }), { code: "unsupported", message: /schema version 4/ });
+  assert.throws(() => openTestStore(t, { file }), { code: "unsupported", message: /schema version 5/ });
   const again = new DatabaseSync(file);
   t.after(() => again.close());
   assert.equal(again.prepare("SELECT count(*) AS n FROM record").get()?.n, 1);

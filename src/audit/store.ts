@@ -6,11 +6,14 @@
 import type { DatabaseSync, StatementSync } from "node:sqlite";
 import { setImmediate as nextTurn } from "node:timers/promises";
 import type { Clock } from "../core/clock.ts";
+import { AppError } from "../core/error.ts";
 import type { Logger } from "../core/logger.ts";
+import { Deliveries, type Delivery } from "./delivery.ts";
 import { type AuditFilter, toSql } from "./filter.ts";
 import { type AuditRecord, boundConnectionEnd, boundRecord, type ConnectionEnd, type NewAuditRecord } from "./record.ts";
 import { COMPLETE, fromRow, INSERT, openDatabase, SELECT, toCompletion, toRow } from "./schema.ts";
 import { ThrottledLog } from "./throttled-log.ts";
+import { Turn } from "./turn.ts";
 
 export interface AuditStoreOptions {
   /** The database file, in a folder that exists. */
@@ -51,6 +54,7 @@ export class AuditStore {
   readonly #failures: ThrottledLog;
   readonly #insert: StatementSync;
   readonly #complete: StatementSync;
+  readonly #numbered: Deliveries;
   readonly #delete: StatementSync;
   readonly #seek: StatementSync;
   readonly #maxAgeMs: number;
@@ -59,8 +63,7 @@ export class AuditStore {
   readonly #pages: StatementSync;
   readonly #timer: NodeJS.Timeout;
   readonly #waiting = new Set<() => void>();
-  #pending: NewAuditRecord[] = [];
-  #ends: ConnectionEnd[] = [];
+  #turn = new Turn();
   #flushing: NodeJS.Immediate | undefined;
   #pruning: NodeJS.Immediate | undefined;
   #closed = false;
@@ -93,6 +96,7 @@ export class AuditStore {
     );
     this.#insert = this.#db.prepare(INSERT);
     this.#complete = this.#db.prepare(COMPLETE);
+    this.#numbered = new Deliveries(this.#db);
     this.#delete = this.#db.prepare("DELETE FROM record WHERE id < ?");
     this.#seek = this.#db.prepare("SELECT id FROM record WHERE received >= ? ORDER BY received, id LIMIT 1");
     this.#last = this.#number("SELECT coalesce(max(seq), 0) AS value FROM sqlite_sequence");
@@ -115,9 +119,23 @@ export class AuditStore {
       this.#dropped += records.length;
       return;
     }
-    for (const record of records) this.#pending.push(boundRecord(record));
-    for (const end of ends) this.#ends.push(boundConnectionEnd(end));
-    if (this.#pending.length + this.#ends.length >= MAX_PENDING) this.flush();
+    this.#turn.add(records, ends);
+    this.#flushSoon();
+  }
+
+  /**
+   * Takes in what is new of a delivery, in the transaction of its turn. Resolves when it is written, now or before; rejects with
+   * `unavailable` where it cannot be, and its reporter has to keep it.
+   */
+  deliver(delivery: Delivery): Promise<void> {
+    if (this.#closed) return Promise.reject(new AppError("unavailable", "the record is closed"));
+    const written = this.#turn.deliver(delivery);
+    this.#flushSoon();
+    return written;
+  }
+
+  #flushSoon(): void {
+    if (this.#turn.size >= MAX_PENDING) this.flush();
     else this.#flushing ??= setImmediate(() => this.flush());
   }
 
@@ -125,31 +143,39 @@ export class AuditStore {
   flush(): void {
     clearImmediate(this.#flushing);
     this.#flushing = undefined;
-    const [records, ends] = [this.#pending, this.#ends];
-    if (records.length + ends.length === 0) return;
-    [this.#pending, this.#ends] = [[], []];
+    if (this.#turn.isEmpty) return;
+    const turn = this.#turn;
+    this.#turn = new Turn();
     try {
-      this.#write(records, ends);
-      this.#wrote(records.length);
+      this.#wrote(this.#write(turn));
+      for (const { resolve } of turn.deliveries) resolve();
     } catch (error) {
-      this.#failed(records.length, error);
+      this.#failed(turn.records.length, error);
+      for (const { reject } of turn.deliveries) reject(new AppError("unavailable", "the record cannot be written now", { cause: error }));
     }
     this.prune();
     for (const wake of this.#waiting) wake();
   }
 
-  /** Throws when nothing was written: it is all or nothing. */
-  #write(records: readonly NewAuditRecord[], ends: readonly ConnectionEnd[]): void {
+  /** How many records were written. Throws when nothing was: it is all or nothing. */
+  #write({ records, ends, deliveries }: Turn): number {
     const received = Math.max(this.#received, this.#clock.now());
+    let [last, written] = [this.#last, 0];
+    const insert = (record: NewAuditRecord) => {
+      // A proxy whose clock is ahead would put a record out of reach of `since`: nothing is served after it was reported.
+      const { lastInsertRowid } = this.#insert.run(...toRow(received, { ...record, time: Math.min(record.time, received) }));
+      last = Number(lastInsertRowid);
+      written++;
+    };
+    const sink = {
+      record: (record: NewAuditRecord) => insert(boundRecord(record)),
+      end: (end: ConnectionEnd) => this.#complete.run(...toCompletion(boundConnectionEnd(end))),
+    };
     this.#db.exec("BEGIN");
     try {
-      // A proxy whose clock is ahead would put a record out of reach of `since`: nothing is served after it was reported.
-      let last = this.#last;
-      for (const record of records) {
-        const { lastInsertRowid } = this.#insert.run(...toRow(received, { ...record, time: Math.min(record.time, received) }));
-        last = Number(lastInsertRowid);
-      }
+      for (const record of records) insert(record);
       for (const end of ends) this.#complete.run(...toCompletion(end));
+      for (const { delivery } of deliveries) this.#numbered.write(delivery, received, sink);
       this.#db.exec("COMMIT");
       this.#last = last;
     } catch (error) {
@@ -158,6 +184,7 @@ export class AuditStore {
       throw error;
     }
     this.#received = received;
+    return written;
   }
 
   #wrote(count: number): void {

@@ -60,6 +60,7 @@ function hasUnknown({ layers, dryRun }: Answer): boolean {
 const UNKNOWN = "the record holds neither headers nor the server name of the TLS handshake: what rules ask of them is unknown";
 
 function explanationOf(record: AuditRecord, now: Answer | undefined): readonly string[] {
+  if (record.effect === "lost") return ["its proxy made these records while nobody took them in, and could not keep them all"];
   if (record.effect === "refused") return ["it was refused before any rule was asked"];
   if (isRevoked(record)) return [`the caller's certificate is revoked, which denies whatever the rules say: \`garrison ca revocations\``];
   if (now === undefined) return ["the workload or its listener is not in the mesh any more: no rule can be asked"];

@@ -17,7 +17,7 @@ const FLAG_DOCS: Readonly<Record<string, OptionSpec>> = {
   workload: { type: "value", value: "NAMESPACE/NAME", doc: "decided at this workload" },
   service: { type: "value", value: "NAMESPACE/NAME", doc: "asked of this service" },
   caller: { type: "value", value: "WHO", doc: "NAMESPACE/SERVICE-ACCOUNT, a SPIFFE ID, or `none` for callers without one" },
-  effect: { type: "value", value: "EFFECT", doc: "allow, deny or refused" },
+  effect: { type: "value", value: "EFFECT", doc: "allow, deny, refused or lost" },
   "would-deny": { type: "flag", doc: "allowed, and denied were the policies of dry runs in force" },
   method: { type: "value", value: "METHOD", doc: "this HTTP method" },
   path: { type: "value", value: "PATH", doc: "this path, or with a `*` at its end all that begin so" },

@@ -1,9 +1,9 @@
 /** A control plane of the project's own parts for one real Envoy: xDS (delta) over a cache, and the access logs that come back. */
 import { EventEmitter, once } from "node:events";
 import { Server, ServerCredentials, type ServerReadableStream } from "@grpc/grpc-js";
-import { type EntryMeaning, readHttpEntry, readTcpEntry } from "../audit/als-entry.ts";
+import { readHttpEntry, readTcpEntry } from "../audit/als-entry.ts";
 import type { EntrySource } from "../audit/als-fields.ts";
-import type { NewAuditRecord } from "../audit/record.ts";
+import type { EntryMeaning, NewAuditRecord } from "../audit/record.ts";
 import { silentLogger } from "../core/logger.ts";
 import type { SocketAddress } from "../gen/envoy/config/core/v3/address_pb.js";
 import type { AccessLogCommon } from "../gen/envoy/data/accesslog/v3/accesslog_pb.js";

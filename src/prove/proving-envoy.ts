@@ -89,6 +89,7 @@ export class ProvingEnvoy {
       node: { id: "proof", cluster: "proof", metadata: {} },
       controlPlane: { address: "127.0.0.1", port: this.#controlPlane.port, identity: CONTROL_PLANE },
       sdsSocket,
+      records: "control-plane",
       xds: "delta",
     });
     await Promise.all([this.#controlPlane.serve(new Map()), this.#envoy.ready()]);
@@ -261,6 +262,7 @@ const UNROUTED = [301, 404, 421, 503] as const satisfies readonly Unrouted["stat
 function outcomeOf({ answer }: Seen, record: NewAuditRecord | undefined): Outcome {
   if (record === undefined) throw new Error("there is no record");
   const { effect, origin, audit, detail, dryRun = "", dryRunOrigin = "" } = record;
+  if (effect === "lost") throw new Error(`the record is lost: ${detail}`);
   const seen = EFFECT_OF_ANSWER.get(answer);
   const unrouted = UNROUTED.find((status) => status === answer);
   const tried = dryRun === "" ? {} : { dryRun: { effect: dryRun, by: dryRunOrigin } };

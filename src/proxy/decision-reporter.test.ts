@@ -16,6 +16,8 @@ class FakeIntake {
   readonly address: string;
   readonly paths: string[] = [];
   readonly nodes: string[] = [];
+  /** The name and the numbers of each message: the first, how many, and how many are lost before it. */
+  readonly numbers: string[] = [];
   acknowledge = true;
   #server: Server | undefined;
   readonly #watchers = new Set<() => void>();
@@ -52,7 +54,10 @@ class FakeIntake {
 
   #serve(call: ServerDuplexStream<ReportRequest, ReportResponse>): void {
     let accepted = 0;
-    call.on("data", ({ node, records }: ReportRequest) => {
+    let name = "";
+    call.on("data", ({ node, records, run, first, lost }: ReportRequest) => {
+      if (run !== "") name = run;
+      else this.numbers.push(`${name} ${first} ${records.length} ${lost}`);
       if (node !== undefined) this.nodes.push(node.id);
       this.paths.push(...records.map(({ path }) => path));
       accepted += records.length;
@@ -137,6 +142,28 @@ test("of more than it may keep the oldest are dropped, and the log says so and h
   const lost = await logger.line("decision records were lost while the control plane was away");
   assert.deepEqual([lost.level, lost.fields.lost], ["warn", 150]);
   assert.equal(logger.messages.filter((line) => line.includes("are dropped")).length, 1);
+});
+
+test("what is told again has the numbers that it had, and the number of those that were dropped between", async () => {
+  await intake.start();
+  report(3);
+  reporter.record(numbered(1));
+  await intake.received(1);
+  intake.acknowledge = false;
+  reporter.record(numbered(2));
+  await intake.received(2);
+  intake.stop();
+  await logger.line("decision records wait for the control plane");
+  for (let index = 3; index <= 6; index++) reporter.record(numbered(index));
+  intake.acknowledge = true;
+  await intake.start();
+  await intake.received(5);
+  const names = new Set(intake.numbers.map((line) => line.split(" ")[0]));
+  assert.equal(names.size, 1);
+  assert.deepEqual(
+    intake.numbers.map((line) => line.replace(/^[0-9a-f-]{36} /, "")),
+    ["1 1 0", "2 1 0", "4 3 2"],
+  );
 });
 
 test("a stop sends what is left", async () => {

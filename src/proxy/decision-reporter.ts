@@ -1,4 +1,5 @@
 /** Tells the control plane of every decision; while that is away, keeps as many as it may and counts the rest. */
+import { randomUUID } from "node:crypto";
 import { create } from "@bufbuild/protobuf";
 import { type ChannelCredentials, Client, type ClientDuplexStream, type ServiceError } from "@grpc/grpc-js";
 import type { Logger } from "../core/logger.ts";
@@ -28,17 +29,35 @@ const BATCH_MS = 100;
 /** How long a stop waits for the last batch (ms). */
 const LAST_MS = 1_000;
 
+interface Numbered {
+  readonly number: number;
+  readonly record: RecordInit;
+}
+
 type ReportCall = ClientDuplexStream<ReportRequest, ReportResponse>;
+
+/** How many go into one message, which has no gap. */
+function consecutive(waiting: readonly Numbered[]): number {
+  const [head] = waiting;
+  const gap = waiting.slice(0, BATCH).findIndex(({ number }, at) => number !== (head?.number ?? 0) + at);
+  return gap < 0 ? BATCH : gap;
+}
 
 export class DecisionReporter implements Recorder {
   readonly #options: DecisionReporterOptions;
   readonly #capacity: number;
   readonly #client: Client;
   readonly #retry: Retry;
+  /** Under it records are numbered; the numbers of another process are others. */
+  readonly #run = randomUUID();
   /** Oldest first. */
-  #waiting: RecordInit[] = [];
-  /** Sent on the stream that is open, and not yet acknowledged: sent again on the next one, so a few may arrive twice, and none is lost. */
-  #unacknowledged: RecordInit[] = [];
+  #waiting: Numbered[] = [];
+  /** Sent on the stream that is open, and not yet acknowledged: sent again on the next one, under the same numbers. */
+  #unacknowledged: Numbered[] = [];
+  #next = 1;
+  /** The number of the last that was acknowledged, and of the last that was sent since. */
+  #taken = 0;
+  #told = 0;
   #accepted = 0n;
   #dropped = 0;
   #call: ReportCall | undefined;
@@ -57,7 +76,7 @@ export class DecisionReporter implements Recorder {
   }
 
   record(record: RecordInit): void {
-    this.#waiting.push(record);
+    this.#waiting.push({ number: this.#next++, record });
     this.#bound();
     if (this.#waiting.length >= BATCH) this.#flush();
     else this.#timer ??= setTimeout(() => this.#flush(), BATCH_MS).unref();
@@ -103,13 +122,13 @@ export class DecisionReporter implements Recorder {
       failure = error;
     });
     call.on("status", () => this.#lost(call, failure));
-    call.write(create(ReportRequestSchema, { node: this.#options.node }));
+    call.write(create(ReportRequestSchema, { node: this.#options.node, run: this.#run }));
     this.#flush();
   }
 
   #acknowledged(call: ReportCall, { accepted }: ReportResponse): void {
     if (call !== this.#call) return;
-    this.#unacknowledged.splice(0, Number(accepted - this.#accepted));
+    this.#taken = this.#unacknowledged.splice(0, Number(accepted - this.#accepted)).at(-1)?.number ?? this.#taken;
     this.#accepted = accepted;
     this.#retry.succeeded();
     if (this.#dropped === 0) return;
@@ -122,6 +141,7 @@ export class DecisionReporter implements Recorder {
     this.#call = undefined;
     this.#waiting = [...this.#unacknowledged, ...this.#waiting];
     this.#unacknowledged = [];
+    this.#told = this.#taken;
     this.#bound();
     const retryMs = this.#retry.again();
     const reason = failure === undefined ? "the stream ended" : fromGrpcError(failure).message;
@@ -132,9 +152,13 @@ export class DecisionReporter implements Recorder {
     clearTimeout(this.#timer);
     this.#timer = undefined;
     while (this.#waiting.length > 0 && this.#call !== undefined && !this.#call.writableNeedDrain) {
-      const batch = this.#waiting.splice(0, BATCH);
+      const batch = this.#waiting.splice(0, consecutive(this.#waiting));
+      const first = batch[0]?.number ?? this.#next;
+      const lost = first - 1 - this.#told;
       this.#unacknowledged.push(...batch);
-      this.#call.write(create(ReportRequestSchema, { records: batch }));
+      this.#told = first + batch.length - 1;
+      const records = batch.map(({ record }) => record);
+      this.#call.write(create(ReportRequestSchema, { records, first: BigInt(first), lost: BigInt(lost) }));
     }
     // The control plane answers each message; were it to answer none, what it read would not be kept for ever.
     this.#unacknowledged.splice(0, this.#unacknowledged.length - this.#capacity);

@@ -42,12 +42,12 @@ export function addServices(server: Server, options: ControlPlaneOptions, parts:
   const { state, mesh, ads, admission, source, registration, names } = parts;
   const { authority, joinTokens, jwtKeys, jwtRecord, issuers, store } = state;
   const { clock, trust } = admission;
-  const reports = { append: store.append.bind(store), admit: reporterAdmission(admission), clock, logger };
+  const reports = { store, admit: reporterAdmission(admission), clock, logger };
   const serviceOf = (workload: string, listener: string, at: number): string =>
     serviceAt(mesh.current.policies.get(workload), listener, at);
   server.addService(ads.definition, ads.implementation);
   server.addService(serviceDefinition(AccessLogService), createAlsIntake({ ...reports, serviceOf }).implementation);
-  server.addService(serviceDefinition(DecisionLog), createDecisionLogIntake(reports).implementation);
+  server.addService(serviceDefinition(DecisionLog), createDecisionLogIntake({ ...reports, serviceOf }).implementation);
   server.addService(serviceDefinition(TrustBundles), parts.trust.service.implementation);
   server.addService(serviceDefinition(NameTables), names.implementation);
   const byCertificate = clientCertificateAuthenticator({ trustDomain: settings.trustDomain, trust, clock });

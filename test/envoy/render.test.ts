@@ -113,6 +113,7 @@ for (const [xds, address] of [
       controlPlane: { address, port: 15_012, identity: CONTROL_PLANE },
       sdsSocket: join(folder, "sds.sock"),
       adminSocket: join(folder, "admin.sock"),
+      records: "agent",
       xds,
     });
     const output = await validate(`${xds}.json`, JSON.stringify(bootstrap));

@@ -84,7 +84,7 @@ export class Scenario {
     await agent.listen(sdsSocket, workload, systemRoots);
     void controlPlane.serve(resources);
     const at = { address: "127.0.0.1", port: controlPlane.port, identity: CONTROL_PLANE };
-    const envoy = EnvoyProcess.start(folder.path, { node: NODE, controlPlane: at, sdsSocket, xds: "sotw" });
+    const envoy = EnvoyProcess.start(folder.path, { node: NODE, controlPlane: at, sdsSocket, xds: "sotw", records: "control-plane" });
     const close = async (): Promise<void> => {
       await envoy.stop();
       controlPlane.close();

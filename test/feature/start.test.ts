@@ -170,7 +170,7 @@ const MISTAKES: readonly (readonly [typed: readonly string[], exit: number, told
   [
     ["audit", "--effect", "maybe"],
     2,
-    /^garrison: `maybe` is not a value of `effect`: .*\n {2}help: write one of `allow`, `deny`, `refused`\n$/,
+    /^garrison: `maybe` is not a value of `effect`: .*\n {2}help: write one of `allow`, `deny`, `refused`, `lost`\n$/,
   ],
   [["audit", "--since", "yesterday"], 2, /^garrison: `yesterday` is not a value of `since`: .*\n {2}help: write `10m` for ten minutes ago/],
 ];

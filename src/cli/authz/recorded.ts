@@ -54,7 +54,7 @@ function recordedAt({ inbound, gateway }: WorkloadPolicy, { port }: AuditRecord)
 
 /** What the rules in force now say; undefined where the workload has no such listener any more, or no rule was asked. */
 export function answerNow(view: WorkloadView, record: AuditRecord): Answer | undefined {
-  if (record.effect === "refused") return undefined;
+  if (record.effect === "refused" || record.effect === "lost") return undefined;
   const listener = recordedAt(view.policy, record);
   if (listener === undefined || (listener.protocol === "tcp") !== (record.protocol === "tcp")) return undefined;
   return answerFacts(EXPLAINING.ask, view, listener, questionOf(record, listener, view.policy));

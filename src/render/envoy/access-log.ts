@@ -1,5 +1,5 @@
 /**
- * Access logs to the control plane (ALS): what every inbound request and connection was, which rule decided it, and
+ * Access logs for the control plane (ALS): what every inbound request and connection was, which rule decided it, and
  * what was refused before there was anything to decide. Seen with Envoy 1.40:
  *
  * | log name              | entries | what came of it           | where the entry says so                                              |

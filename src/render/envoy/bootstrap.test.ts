@@ -9,6 +9,7 @@ const OPTIONS: BootstrapOptions = {
   controlPlane: { address: "127.0.0.1", port: 15_012, identity: "spiffe://cluster.local/ns/istio-system/sa/garrison" },
   sdsSocket: "/run/agent/sds.sock",
   adminSocket: "/run/agent/admin.sock",
+  records: "agent",
   xds: "delta",
 };
 
@@ -22,6 +23,23 @@ function at(value: unknown, ...path: readonly (string | number)[]): unknown {
 
 test("the node is passed on as it is", () => {
   assert.deepEqual(at(renderBootstrap(OPTIONS), "node"), OPTIONS.node);
+});
+
+test("access logs go to the agent, or where there is none to the control plane itself", () => {
+  const addresses = (records: BootstrapOptions["records"]) =>
+    (at(renderBootstrap({ ...OPTIONS, records }), "static_resources", "clusters") as { readonly name: string }[]).map((cluster) => [
+      cluster.name,
+      Object.keys(at(cluster, "load_assignment", "endpoints", 0, "lb_endpoints", 0, "endpoint", "address") as object).join(),
+    ]);
+  assert.deepEqual(addresses("agent"), [
+    ["control-plane", "socket_address"],
+    ["sds-grpc", "pipe"],
+    ["xds-grpc", "pipe"],
+  ]);
+  assert.deepEqual(addresses("control-plane"), [
+    ["xds-grpc", "socket_address"],
+    ["sds-grpc", "pipe"],
+  ]);
 });
 
 test("the control plane must be exactly the one that is named, by URI", () => {

@@ -3,7 +3,7 @@
  * spelling and no protobuf, because the agent that writes it has to stay small.
  */
 import { parseIpAddress } from "../../policy/ip-block.ts";
-import { IDENTITY_SECRET, ROOTS_SECRET, SDS_CLUSTER, XDS_CLUSTER } from "./names.ts";
+import { CONTROL_PLANE_CLUSTER, IDENTITY_SECRET, ROOTS_SECRET, SDS_CLUSTER, XDS_CLUSTER } from "./names.ts";
 
 type Json = string | number | boolean | null | readonly Json[] | { readonly [key: string]: Json };
 
@@ -21,6 +21,8 @@ export interface BootstrapOptions {
   readonly sdsSocket: string;
   /** Path of the Unix socket of Envoy's admin interface; for its own user only. */
   readonly adminSocket: string;
+  /** Who takes its access logs: the agent, at the SDS socket, or the control plane itself. */
+  readonly records: "agent" | "control-plane";
   /** Which form of xDS the proxy asks for. */
   readonly xds: "delta" | "sotw";
 }
@@ -90,9 +92,9 @@ function controlPlaneTls(identity: string): Json {
   };
 }
 
-function controlPlaneCluster({ address, port, identity }: BootstrapOptions["controlPlane"]): Json {
+function controlPlaneCluster(name: string, { address, port, identity }: BootstrapOptions["controlPlane"]): Json {
   const discovery = parseIpAddress(address) === undefined ? "STRICT_DNS" : "STATIC";
-  const cluster = grpcCluster(XDS_CLUSTER, discovery, { socket_address: { address, port_value: port } });
+  const cluster = grpcCluster(name, discovery, { socket_address: { address, port_value: port } });
   return { ...cluster, transport_socket: controlPlaneTls(identity) };
 }
 
@@ -100,7 +102,9 @@ function controlPlaneCluster({ address, port, identity }: BootstrapOptions["cont
  * Envoy's bootstrap as JSON. Istio strips a path's fragment before it matches (AZ-10), where Envoy's own default is to
  * refuse such a request; both keep it away from the policies.
  */
-export function renderBootstrap({ node, controlPlane, sdsSocket, adminSocket, xds }: BootstrapOptions): Json {
+export function renderBootstrap({ node, controlPlane, sdsSocket, adminSocket, records, xds }: BootstrapOptions): Json {
+  const adsCluster = records === "agent" ? CONTROL_PLANE_CLUSTER : XDS_CLUSTER;
+  const agent = { pipe: { path: sdsSocket } };
   const ads = { ads: {}, resource_api_version: "V3", initial_fetch_timeout: "0s" };
   const connections = "envoy.extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig";
   return {
@@ -111,12 +115,18 @@ export function renderBootstrap({ node, controlPlane, sdsSocket, adminSocket, xd
         api_type: xds === "delta" ? "DELTA_GRPC" : "GRPC",
         transport_api_version: "V3",
         set_node_on_first_message_only: true,
-        grpc_services: [grpcService(XDS_CLUSTER)],
+        grpc_services: [grpcService(adsCluster)],
       },
       cds_config: ads,
       lds_config: ads,
     },
-    static_resources: { clusters: [controlPlaneCluster(controlPlane), grpcCluster(SDS_CLUSTER, "STATIC", { pipe: { path: sdsSocket } })] },
+    static_resources: {
+      clusters: [
+        controlPlaneCluster(adsCluster, controlPlane),
+        grpcCluster(SDS_CLUSTER, "STATIC", agent),
+        ...(records === "agent" ? [grpcCluster(XDS_CLUSTER, "STATIC", agent)] : []),
+      ],
+    },
     layered_runtime: {
       layers: [
         {

@@ -1,7 +1,13 @@
 /** Names that the bootstrap and the rendered resources share (Istio's, AG-2 and AG-11). Imports nothing: the agent reads it too. */
 
-/** The control plane: ADS and access logs. */
+/**
+ * Where listeners write their access logs: the agent beside the proxy, which passes them on. In the bootstraps of older agents, and
+ * where there is no agent, it is the control plane itself, which takes them as well.
+ */
 export const XDS_CLUSTER = "xds-grpc";
+
+/** The control plane, of an Envoy with an agent. */
+export const CONTROL_PLANE_CLUSTER = "control-plane";
 
 /** The agent beside the proxy: keys and roots. */
 export const SDS_CLUSTER = "sds-grpc";
