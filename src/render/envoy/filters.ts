@@ -13,19 +13,23 @@ export type Filtered = Pick<
   "workload" | "http" | "tcp" | "revoked" | "authorizers" | "requestAuthentication" | "inbound" | "capture" | "gateway"
 >;
 
+const lists = new Map<string, readonly Scope[]>();
+
 /** The transports that an inbound listener speaks. A proxy never asks for the filters of others, and would count as behind for ever. */
-const scopesOf = whileSame(
-  (_: object, inbound: Filtered["inbound"], isCaptured: boolean, gateway: Filtered["gateway"]): readonly Scope[] => {
-    const kinds = gateway?.listeners.flatMap(({ servers }) => servers.map(({ security }) => security.kind)) ?? [];
-    const scopes = new Set<Scope>([
-      ...inbound.map(({ protocol }) => (protocol === "tcp" ? "tcp" : "http")),
-      // Ports that no service declares.
-      ...(isCaptured ? ["tcp" as const] : []),
-      ...kinds.map((kind) => (kind === "mesh" ? "http" : "outside")),
-    ]);
-    return [...scopes].sort();
-  },
-);
+function scopesOf({ inbound, capture, gateway }: Filtered): readonly Scope[] {
+  const kinds = gateway?.listeners.flatMap(({ servers }) => servers.map(({ security }) => security.kind)) ?? [];
+  const scopes = new Set<Scope>([
+    ...inbound.map(({ protocol }) => (protocol === "tcp" ? "tcp" : "http")),
+    // Ports that no service declares.
+    ...(capture === undefined ? [] : ["tcp" as const]),
+    ...kinds.map((kind) => (kind === "mesh" ? "http" : "outside")),
+  ]);
+  const sorted = [...scopes].sort();
+  // One list for all that speak the same, so that filters stay when listeners change.
+  const known = lists.get(sorted.join()) ?? sorted;
+  lists.set(sorted.join(), known);
+  return known;
+}
 
 const keepers = { rules: filterKeeper(), others: filterKeeper() } as const;
 
@@ -69,8 +73,8 @@ const othersOf = whileSame(
 
 /** `own` is one object for one proxy: what of its filters is the same as the last time is the same object. */
 export function ownFilters(source: Filtered, own: object): ResourcesByName {
-  const { workload, http, tcp, revoked, authorizers, requestAuthentication, inbound, capture, gateway } = source;
-  const scopes = scopesOf(own, inbound, capture !== undefined, gateway);
+  const { workload, http, tcp, revoked, authorizers, requestAuthentication } = source;
+  const scopes = scopesOf(source);
   return joined(
     rulesOf(own, scopes, workload, http, tcp, revoked),
     othersOf(own, scopes, workload, authorizers, requestAuthentication, http.custom, tcp.custom),
