@@ -5,7 +5,7 @@
  * only when what it read itself has changed. So nothing can be forgotten: what no query narrows down costs time, never truth.
  */
 import { ArgumentTable } from "./argument-table.ts";
-import { reconcile } from "./reconcile.ts";
+import { Reconciliation } from "./reconcile.ts";
 import type { MeshSnapshot } from "./snapshot.ts";
 
 // === Fields ===
@@ -37,11 +37,15 @@ function changedFields(before: MeshSnapshot | undefined, now: MeshSnapshot): Fie
 type Query = (snapshot: MeshSnapshot, ...args: readonly unknown[]) => unknown;
 
 /** The answer that was there before where the new one says the same, so that whoever compares need only look at identity. */
-type Keep = (before: unknown, now: unknown) => unknown;
+type Keep = (before: unknown, now: unknown, history: History) => unknown;
 
 function keepSame(before: unknown, now: unknown): unknown {
   if (!Array.isArray(before) || !Array.isArray(now)) return now;
   return before.length === now.length && before.every((value, index) => Object.is(value, now[index])) ? before : now;
+}
+
+function keepEqual(before: unknown, now: unknown, { reconciliation }: History): unknown {
+  return reconciliation.of(before, now);
 }
 
 /** One query with its arguments: what it came to, and what it read for that. Times are counts of the states of a history. */
@@ -90,7 +94,7 @@ export class Answer {
 
   #askAgain(history: History): void {
     const recorder = new Recorder(history);
-    const value = this.#keep(this.#value, this.#ask(recorder.snapshot));
+    const value = this.#keep(this.#value, this.#ask(recorder.snapshot), history);
     if (this.#checkedAt === 0 || !Object.is(value, this.#value)) this.#changedAt = history.time;
     this.#value = value;
     const [before, own] = [this.#below, this.#own];
@@ -229,11 +233,14 @@ export class History {
   readonly #changedSince = new Map<number, Fields>();
   readonly readers = new Readers();
   #snapshot: MeshSnapshot | undefined;
+  /** Of the answers of this state with those of before. */
+  reconciliation = new Reconciliation();
   time = 0;
 
   /** The next state, reconciled with the one before. Queries that are handed what comes back keep their answers here. */
   advance(snapshot: MeshSnapshot): MeshSnapshot {
     this.time += 1;
+    this.reconciliation = new Reconciliation();
     const changed = changedFields(this.#snapshot, snapshot);
     for (let bit = 0; bit < BITS; bit++) if ((changed & (1 << bit)) !== 0) this.#changedAt[bit] = this.time;
     this.#changedSince.clear();
@@ -303,7 +310,7 @@ export function narrow<Arguments extends readonly unknown[], Result>(
 export function derived<Arguments extends readonly unknown[], Result>(
   query: (snapshot: MeshSnapshot, ...args: Arguments) => Result,
 ): (snapshot: MeshSnapshot, ...args: Arguments) => Result {
-  return kept(query, reconcile);
+  return kept(query, keepEqual);
 }
 
 /** An answer that does not come from the snapshot: it is asked for again with every state. */

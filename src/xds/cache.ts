@@ -68,7 +68,8 @@ export interface MapChange {
   readonly gone: readonly string[];
 }
 
-const changes = new WeakMap<ResourcesOfType, { readonly before: ResourcesOfType; readonly change: MapChange }>();
+/** What came before is held by nobody here: else every state would hold the one before it. */
+const changes = new WeakMap<ResourcesOfType, { readonly before: WeakRef<ResourcesOfType>; readonly change: MapChange }>();
 const NO_CHANGE: MapChange = { made: [], gone: [] };
 
 function compareAll(before: ResourcesOfType, after: ResourcesOfType): MapChange {
@@ -94,9 +95,9 @@ export function changeBetween(before: ResourcesOfType, after: ResourcesOfType): 
   if (before === after) return NO_CHANGE;
   if (before.size + after.size <= FEW) return compare(before, after);
   const known = changes.get(after);
-  if (known?.before === before) return known.change;
+  if (known?.before.deref() === before) return known.change;
   const change = compare(before, after);
-  changes.set(after, { before, change });
+  changes.set(after, { before: new WeakRef(before), change });
   return change;
 }
 
