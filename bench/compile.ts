@@ -36,7 +36,7 @@ function openControlPlane() {
     },
     mesh.current,
     silentLogger,
-    { ms: Number.POSITIVE_INFINITY, now: () => 0, next: (resume) => resume() },
+    { ms: Number.POSITIVE_INFINITY, now: () => 0, next: (resume) => resume(), after: (_, resume) => resume() },
   );
   mesh.onChange((view) => publisher.publish(view));
   return { mesh, cache, publisher, rendered };

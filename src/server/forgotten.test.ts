@@ -9,7 +9,7 @@ import type { MeshObject } from "../policy/model.ts";
 setFlagsFromString("--expose-gc");
 const collect = runInNewContext("gc") as () => void;
 
-const STATES = 30;
+const STATES = 20;
 /** The one in force, the one before it, and what a collector leaves for later. */
 const MOST_KEPT = 4;
 const PLACE = { file: "mesh.yaml", line: 1, column: 1 };
@@ -95,10 +95,11 @@ describe("states that are past", () => {
       const workloads = [...new Set(PROXIES.map(({ workload }) => workload))].map((key) => workloadEntry(key));
       for (const object of [...workloads, ...SERVICES, SIDECAR]) plane.put(object);
       for (const at of PROXIES.keys()) await plane.connect(at);
+      plane.settle();
       const past = new Past();
       for (let turn = 1; turn <= STATES; turn++) {
         plane.put(edit(turn));
-        plane.settle();
+        plane.drain();
         past.see(plane);
         // What is looked at through a weak reference lives as long as the turn of the event loop.
         await new Promise(setImmediate);

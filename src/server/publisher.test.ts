@@ -10,7 +10,12 @@ import { formatProxyView, type ProxyView, Publisher, type Slices } from "./publi
 import { RENDERERS } from "./render.ts";
 
 /** As if rendering took no time. */
-const AT_ONCE: Slices = { ms: 1, now: () => 0, next: () => assert.fail("there was more to do") };
+const AT_ONCE: Slices = {
+  ms: 1,
+  now: () => 0,
+  next: () => assert.fail("there was more to do"),
+  after: () => assert.fail("nothing is to wait"),
+};
 const TYPE = "type.googleapis.com/test";
 const CART: ProxyView = { workload: "shop/cart", kind: "envoy" };
 const PAY: ProxyView = { workload: "shop/pay", kind: "envoy" };

@@ -5,6 +5,7 @@ import { type GatewaySecret, gatewaySecrets } from "../compile/gateway-secrets.t
 import type { WorkloadPolicy } from "../compile/workload-policy.ts";
 import { AppError } from "../core/error.ts";
 import type { Logger } from "../core/logger.ts";
+import type { MeshSnapshot } from "../mesh/snapshot.ts";
 import type { ResourceCache } from "../xds/cache.ts";
 import type { ResourceSet } from "../xds/resource.ts";
 import type { MeshView } from "./mesh-state.ts";
@@ -53,9 +54,32 @@ export interface Slices {
   readonly now: () => number;
   /** Calls back when they have had it. */
   readonly next: (resume: () => void) => void;
+  /** Calls back after so many milliseconds. */
+  readonly after: (ms: number, resume: () => void) => void;
 }
 
-const SLICES: Slices = { ms: 5, now: () => performance.now(), next: (resume) => void setImmediate(resume) };
+const SLICES: Slices = {
+  ms: 5,
+  now: () => performance.now(),
+  next: (resume) => void setImmediate(resume),
+  after: (ms, resume) => void setTimeout(resume, ms).unref(),
+};
+
+/**
+ * After a push, where others are is not pushed again for so many times as long as the push took, and never for longer than this many
+ * milliseconds: endpoints that come and go without end take a share of the processor, however many proxies see them.
+ */
+const REST = { times: 3, mostMs: 1000 } as const;
+
+/** Fields of a snapshot that say where workloads are, and nothing of who may do what. */
+const PLACES: ReadonlySet<string> = new Set<keyof MeshSnapshot>(["endpointSlices", "workloads"]);
+
+/** Whether two states differ in where workloads are alone. What comes from outside of the snapshot changes while that is the same. */
+function onlyPlaces(before: MeshSnapshot, after: MeshSnapshot): boolean {
+  const previous = new Map<string, unknown>(Object.entries(before));
+  const changed = Object.entries(after).filter(([field, value]) => previous.get(field) !== value);
+  return changed.length > 0 && changed.every(([field]) => PLACES.has(field));
+}
 
 function digestOf(secrets: readonly GatewaySecret[]): string {
   const contents = secrets.map((secret) => (secret.kind === "certificate" ? { ...secret, key: secret.key.reveal() } : secret));
@@ -72,7 +96,12 @@ export class Publisher {
   readonly #published = new Map<string, Published>();
   /** The views that have not been looked at since they may have changed; who waits longest comes first. */
   readonly #waiting = new Set<string>();
+  /** The views for which others have changed their places, until the rest is over. */
+  readonly #resting = new Set<string>();
   #pushing = false;
+  #pushBegan = 0;
+  #restEnds = 0;
+  #restTimed = false;
   /** Milliseconds of the next slice. */
   #budget: number;
   #mesh: MeshView;
@@ -91,7 +120,7 @@ export class Publisher {
     const entry = this.#published.get(key);
     if (entry !== undefined) {
       entry.streams += 1;
-      if (this.#waiting.delete(key)) this.#render(key, entry, false);
+      if (this.#takeOut(key)) this.#render(key, entry, false);
       return;
     }
     const added: Published = { view: parseProxyView(key), streams: 1, policy: undefined, secrets: "", failed: false };
@@ -105,26 +134,44 @@ export class Publisher {
     entry.streams -= 1;
     if (entry.streams > 0) return;
     this.#published.delete(key);
-    this.#waiting.delete(key);
+    this.#takeOut(key);
     this.#cache.delete(key);
+  }
+
+  /** Whether it was waiting or resting. */
+  #takeOut(key: string): boolean {
+    return [this.#waiting.delete(key), this.#resting.delete(key)].includes(true);
   }
 
   /**
    * A new state of the mesh: only the views whose own policy changed are compiled, rendered and pushed, slice by slice. From here on none of them
    * counts as having its resources until it has been looked at. What a state before has not come to is done by this one; whoever
    * waits keeps his place, so that states that follow one another fast leave nobody out; and slices grow twice as long with each
-   * that comes before the end, so that where states come faster than slices all are sent within a few of them.
+   * that comes before the end, so that where states come faster than slices all are sent within a few of them. Where only others
+   * have changed their places, a view that was just pushed rests, and counts as having what it was pushed.
    */
   publish(mesh: MeshView): void {
+    const [before, after] = [this.#mesh.snapshot, mesh.snapshot];
+    const mayRest = (this.#pushing || this.#slices.now() < this.#restEnds) && onlyPlaces(before, after);
     this.#mesh = mesh;
-    if (this.#pushing) this.#budget *= 2;
+    if (this.#pushing && !mayRest) this.#budget *= 2;
     for (const [key, entry] of this.#published) {
-      if (this.#mayDiffer(entry)) {
-        this.#waiting.add(key);
-        this.#cache.outdate(key);
-      } else if (this.#waiting.delete(key) && !entry.failed) this.#cache.confirm(key);
+      const { workload } = entry.view;
+      if (!this.#mayDiffer(entry)) {
+        if (this.#takeOut(key) && !entry.failed) this.#cache.confirm(key);
+      } else if (mayRest && !this.#waiting.has(key) && before.workloads.get(workload) === after.workloads.get(workload)) {
+        this.#resting.add(key);
+      } else this.#await(key);
     }
-    if (!this.#pushing) this.#push();
+    if (this.#pushing) return;
+    if (this.#waiting.size > 0) this.#begin();
+    else this.#rest();
+  }
+
+  #await(key: string): void {
+    this.#resting.delete(key);
+    this.#waiting.add(key);
+    this.#cache.outdate(key);
   }
 
   /** Nothing is compiled to see it: that waits for its turn. Secrets, which gateways have, are no part of a policy. */
@@ -133,19 +180,43 @@ export class Publisher {
     return this.#mesh.knownPolicy(workload) !== before || before.gateway !== undefined;
   }
 
-  #push(): void {
-    const { ms, now, next } = this.#slices;
-    const end = now() + this.#budget;
+  #begin(): void {
     this.#pushing = true;
+    this.#pushBegan = this.#slices.now();
+    this.#push();
+  }
+
+  #push(): void {
+    const { now, next } = this.#slices;
+    const end = now() + this.#budget;
     for (const key of this.#waiting) {
       this.#waiting.delete(key);
       const entry = this.#published.get(key);
       if (entry !== undefined) this.#render(key, entry, false);
       if (now() >= end) break;
     }
-    this.#pushing = this.#waiting.size > 0;
-    if (this.#pushing) next(() => this.#push());
-    else this.#budget = ms;
+    if (this.#waiting.size > 0) next(() => this.#push());
+    else this.#end();
+  }
+
+  #end(): void {
+    const now = this.#slices.now();
+    this.#pushing = false;
+    this.#budget = this.#slices.ms;
+    this.#restEnds = now + Math.min(REST.times * (now - this.#pushBegan), REST.mostMs);
+    this.#rest();
+  }
+
+  /** Until it is over, for those that rest. */
+  #rest(): void {
+    if (this.#restTimed || this.#resting.size === 0) return;
+    this.#restTimed = true;
+    this.#slices.after(Math.max(0, this.#restEnds - this.#slices.now()), () => {
+      this.#restTimed = false;
+      if (this.#pushing) return;
+      for (const key of this.#resting) this.#await(key);
+      if (this.#waiting.size > 0) this.#begin();
+    });
   }
 
   /** One that cannot be compiled or rendered keeps what it has, does not count as having the newest, and no other waits for it. */

@@ -93,6 +93,7 @@ class Plane {
       ms: 1,
       now: () => this.#ticks++,
       next: (resume) => void this.#slices.push(resume),
+      after: (_, resume) => void this.#slices.push(resume),
     });
     this.ads = createAdsService({
       cache: this.cache,
@@ -113,7 +114,7 @@ class Plane {
       const policy = this.#compiled.get(workload);
       return policy === this.#policies.get(workload) ? policy : undefined;
     };
-    return { policies, knownPolicy } as unknown as MeshView;
+    return { policies, knownPolicy, snapshot: {} } as unknown as MeshView;
   }
 
   publish(shared: number, owns: ReadonlyMap<number, number>): void {
