@@ -76,12 +76,14 @@ export class ApiServer {
   readonly #folder: string;
   readonly #port: number;
   readonly #etcdPort: number;
+  readonly #peerPort: number;
   readonly #processes = new Map<string, ChildProcess>();
 
-  private constructor(folder: string, port: number, etcdPort: number) {
+  private constructor(folder: string, port: number, etcdPort: number, peerPort: number) {
     this.#folder = folder;
     this.#port = port;
     this.#etcdPort = etcdPort;
+    this.#peerPort = peerPort;
     this.kubeconfig = this.writeKubeconfig("admin", { "client-certificate": this.#pki("admin.crt"), "client-key": this.#pki("admin.key") });
   }
 
@@ -90,19 +92,35 @@ export class ApiServer {
     const folder = mkdtempSync(join(tmpdir(), "gk-"));
     mkdirSync(join(folder, "pki"));
     makePki(join(folder, "pki"));
-    const server = new ApiServer(folder, await freePort(), await freePort());
+    const server = new ApiServer(folder, await freePort(), await freePort(), await freePort());
     scope.after(async () => {
       await server.stop("kube-controller-manager");
       await server.stop("kube-apiserver");
       await server.stop("etcd");
       rmSync(folder, { recursive: true, force: true });
     });
-    const etcd = `http://127.0.0.1:${server.#etcdPort}`;
-    const peer = `http://127.0.0.1:${await freePort()}`;
-    const peers = ["--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer, "--initial-cluster", `default=${peer}`];
-    server.#spawn("etcd", ["--data-dir", join(folder, "etcd"), "--listen-client-urls", etcd, "--advertise-client-urls", etcd, ...peers]);
+    server.#startStore();
     await server.startServing();
     return server;
+  }
+
+  get #store(): string {
+    return join(this.#folder, "etcd");
+  }
+
+  #startStore(): void {
+    const [clients, peer] = [`http://127.0.0.1:${this.#etcdPort}`, `http://127.0.0.1:${this.#peerPort}`];
+    const peers = ["--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer, "--initial-cluster", `default=${peer}`];
+    this.#spawn("etcd", ["--data-dir", this.#store, "--listen-client-urls", clients, "--advertise-client-urls", clients, ...peers]);
+  }
+
+  /** Kills etcd with the API server, does that to what etcd has stored, and starts both again. */
+  async restartStore(meanwhile: (folder: string) => void = () => undefined): Promise<void> {
+    await this.stop("kube-apiserver");
+    await this.stop("etcd");
+    meanwhile(this.#store);
+    this.#startStore();
+    await this.startServing();
   }
 
   get url(): string {

@@ -1,5 +1,6 @@
 /** What becomes of watches at a real API server that falls silent, forgets where they were, or is away. */
 import assert from "node:assert/strict";
+import { cpSync, renameSync, rmSync } from "node:fs";
 import { after, before, describe, type TestContext, test } from "node:test";
 import {
   type ApiAnswer,
@@ -105,5 +106,37 @@ describe("a watch at a real API server", { timeout: 120_000 }, () => {
     await until("it has caught up", () => names().join() === "shop/comes,shop/stays", 60_000);
     assert.ok(api.gone > 0, "the server could go on from where the watch was");
     assert.equal(api.lists, 2);
+  });
+
+  test("whose etcd is killed with it goes on, and has what is written then", async (t) => {
+    const { names } = await follow(t, 60_000);
+    await cluster.create(sidecar("kept"));
+    await until("it is seen", () => names().includes("shop/kept"));
+    await cluster.server.restartStore();
+    await cluster.create(sidecar("after"));
+    await until("what is written then is seen", () => names().includes("shop/after"), 60_000);
+    assert.ok(names().includes("shop/kept"));
+  });
+
+  test("whose etcd is restored from an older state says what that has, and what comes then", async (t) => {
+    await cluster.create(sidecar("saved"));
+    await cluster.server.restartStore((folder) => cpSync(folder, `${folder}.saved`, { recursive: true }));
+    await cluster.remove(sidecar("saved"));
+    // The state that is restored is as many versions behind as there are here, and writes that follow do not make up for them.
+    for (let turn = 0; turn < 200; turn++) await cluster.create(sidecar(`lost-${turn}`));
+    const { logger, names } = await follow(t, 60_000);
+    assert.ok(names().includes("shop/lost-0"));
+    await cluster.server.restartStore((folder) => {
+      rmSync(folder, { recursive: true });
+      renameSync(`${folder}.saved`, folder);
+    });
+    await until("what was restored is seen", () => names().includes("shop/saved"), 60_000);
+    assert.equal(
+      names().some((name) => name.startsWith("shop/lost-")),
+      false,
+    );
+    await logger.line("the API server is at an older state than before: everything is listed again");
+    await cluster.create(sidecar("new"));
+    await until("what comes then is seen", () => names().includes("shop/new"), 20_000);
   });
 });

@@ -25,6 +25,11 @@ function page(items: readonly unknown[], resourceVersion: string, next = "") {
   return { status: 200, body: { metadata: { resourceVersion, continue: next }, items } };
 }
 
+/** Only where the server is. */
+function isLook(path: string): boolean {
+  return path.endsWith("limit=1");
+}
+
 function setUp(test: TestContext, api: FakeKubernetesApi) {
   const logger = new RecordingLogger();
   let changes = 0;
@@ -36,7 +41,7 @@ function setUp(test: TestContext, api: FakeKubernetesApi) {
       changes += 1;
     },
     random: () => 0,
-    limits: { firstRetryMs: 2, lastRetryMs: 4, vanishedMs: 30 },
+    limits: { firstRetryMs: 2, lastRetryMs: 4, vanishedMs: 30, outageMs: 30 },
   });
   test.after(() => reflector.close());
   const names = (): readonly string[] | undefined => (reflector.objects === undefined ? undefined : [...reflector.objects.keys()].sort());
@@ -82,7 +87,7 @@ test("events add, change and remove; the kind and its version are put into objec
 
 test("a watch that ends or breaks is resumed where it was, bookmarks included, without another list", async (t) => {
   const api = new FakeKubernetesApi();
-  api.answer = () => page([object("a", "1")], "1");
+  api.answer = (path) => page([object("a", "1")], isLook(path) ? "100" : "1");
   const { untilNames } = setUp(t, api);
   const first = await watchAfter(api, 0);
   first.send({ type: "ADDED", object: object("b", "5") });
@@ -116,6 +121,7 @@ for (const [how, expire] of [
     await watchAfter(api, 0);
     const seen: (readonly string[] | undefined)[] = [];
     api.answer = (path) => {
+      if (isLook(path)) return page([], "9");
       seen.push(names());
       return path.includes("continue=") ? page([object("d", "8")], "9") : page([object("c", "8")], "9", "more");
     };
@@ -127,6 +133,44 @@ for (const [how, expire] of [
     ]);
   });
 }
+
+test("a server that was restored from an older state is listed, since it would say nothing to a watch from a newer one", async (t) => {
+  const api = new FakeKubernetesApi();
+  api.answer = () => page([object("a", "90")], "100");
+  const { logger, untilNames } = setUp(t, api);
+  const watch = await watchAfter(api, 0);
+  api.answer = () => page([object("b", "40")], "50");
+  watch.end(new AppError("unavailable", "cut"));
+  await untilNames("shop/b");
+  assert.match((await watchAfter(api, 1)).path, /resourceVersion=50$/);
+  await logger.line("the API server is at an older state than before: everything is listed again");
+});
+
+test("after a long outage the server is listed, whatever it has come to meanwhile", async (t) => {
+  const api = new FakeKubernetesApi();
+  api.answer = () => page([object("a", "90")], "100");
+  const { logger, untilNames } = setUp(t, api);
+  const watch = await watchAfter(api, 0);
+  api.answer = () => {
+    throw new AppError("unavailable", "away");
+  };
+  watch.end(new AppError("unavailable", "cut"));
+  await logger.line("objects cannot be watched: the last ones seen stay in force");
+  const asked = api.asked.length;
+  await until("it was away for long", () => api.asked.length > asked + 20);
+  api.answer = () => page([object("b", "140")], "150");
+  await untilNames("shop/b");
+});
+
+test("a resource version that is no number is taken as the server's own", async (t) => {
+  const api = new FakeKubernetesApi();
+  api.answer = () => page([object("a", "x1")], "x1");
+  setUp(t, api);
+  const watch = await watchAfter(api, 0);
+  watch.end(new AppError("unavailable", "cut"));
+  assert.match((await watchAfter(api, 1)).path, /resourceVersion=x1$/);
+  assert.equal(api.asked.filter((path) => path.includes("limit=500")).length, 1);
+});
 
 for (const [what, line] of [
   ["is not JSON", "{"],

@@ -23,6 +23,8 @@ export const REFLECTOR_LIMITS = {
   lastRetryMs: 30_000,
   /** A kind that the server has no more is taken for gone after so long: a server that is starting does not know its custom kinds yet. */
   vanishedMs: 60_000,
+  /** After an outage of so long a watch is not resumed: the server may have been restored from an older state meanwhile, and gone on from there. */
+  outageMs: 30_000,
   /** Between two questions for a kind that was never there. */
   missingRetryMs: 5_000,
 } as const;
@@ -54,7 +56,7 @@ export interface WatchHealth {
   readonly objects: number;
 }
 
-/** What the server cannot serve from any more: a resource version that was compacted. */
+/** What the server cannot serve from: a resource version that was compacted, or that it has not come to. */
 class Expired extends Error {}
 /** The server has no such kind. */
 class Unknown extends Error {}
@@ -72,6 +74,9 @@ export class Reflector {
   #changed = new Set<string>();
   #version: string | undefined;
   #position = "";
+  /** Whether the next watch goes on from where another ended. */
+  #resumes = false;
+  #failingSince: number | undefined;
   readonly #backoff: Backoff;
   #problem: string | undefined;
   #missingSince: number | undefined;
@@ -118,6 +123,8 @@ export class Reflector {
     while (!this.#abort.signal.aborted) {
       try {
         if (this.#position === "") await this.#list();
+        else if (this.#resumes) await this.#checkPosition();
+        this.#resumes = true;
         await this.#watch();
       } catch (error) {
         if (this.#abort.signal.aborted) return;
@@ -142,7 +149,8 @@ export class Reflector {
   }
 
   #unwatched({ message, code }: AppError): void {
-    if (code === "resource-exhausted") this.#position = "";
+    this.#failingSince ??= performance.now();
+    if (code === "resource-exhausted" || performance.now() - this.#failingSince > this.#limits.outageMs) this.#position = "";
     const { kind, logger, onProblem } = this.#options;
     const first = this.#problem === undefined;
     this.#problem = message;
@@ -181,6 +189,7 @@ export class Reflector {
     const mended = this.#problem !== undefined;
     if (mended) this.#options.logger.log("info", "objects are watched", { kind: this.#options.kind.kind });
     this.#problem = undefined;
+    this.#failingSince = undefined;
     this.#backoff.reset();
     this.#missingSince = undefined;
     if (mended) this.#options.onProblem?.();
@@ -220,6 +229,22 @@ export class Reflector {
         return this.#replace(found);
       }
       next = page.next;
+    }
+  }
+
+  /**
+   * A server whose state was restored from an older one is not at this position yet, and says nothing to a watch from there until it is, as if
+   * nothing happened. Resource versions are compared as numbers (KEP-5504); what is none is not compared.
+   */
+  async #checkPosition(): Promise<void> {
+    const { status, body } = await this.#options.api.call("GET", collectionPath(this.#options.kind, await this.#served(), "limit=1"));
+    if (status === 404) throw new Unknown();
+    if (status !== 200) throw refused(status, body);
+    if (Number(readPage(body, this.#options.kind.kind, this.#apiVersion(await this.#served())).resourceVersion) < Number(this.#position)) {
+      this.#options.logger.log("warn", "the API server is at an older state than before: everything is listed again", {
+        kind: this.#options.kind.kind,
+      });
+      throw new Expired();
     }
   }
 
