@@ -51,6 +51,11 @@ function parseAnswer(socket: string, text: string): unknown {
   }
 }
 
+/** What a response with another status than 200 says. */
+export async function refusalOf(socket: string, response: IncomingMessage): Promise<AppError> {
+  return toError(parseAnswer(socket, await readText(response)));
+}
+
 /** One request; the answer's JSON. Throws what the other side answered, as it was. */
 export async function callAdmin(socket: string, method: string, path: string, body?: unknown): Promise<unknown> {
   const response = await openAdmin(socket, method, path, body);

@@ -4,7 +4,7 @@ import { formatJson, formatRecord, parseLine, type ToldRecord } from "../audit/f
 import { AUDIT_FLAGS, parseAuditFilter } from "../audit/query-text.ts";
 import { AppError } from "../core/error.ts";
 import { readControlPlaneFile } from "../server/files.ts";
-import { openAdmin } from "./admin-client.ts";
+import { openAdmin, refusalOf } from "./admin-client.ts";
 import type { Command, OptionSpec, ParsedArguments } from "./command.ts";
 import { EXIT, type ExitCode } from "./exit.ts";
 import { JSON_OPTION, required, STATE_OPTION, tellNothing } from "./options.ts";
@@ -57,12 +57,6 @@ async function* lines(response: IncomingMessage, unasked: (why: string) => void)
   }
 }
 
-async function refusal(response: IncomingMessage): Promise<AppError> {
-  const chunks: Buffer[] = [];
-  for await (const chunk of response as AsyncIterable<Buffer>) chunks.push(chunk);
-  return new AppError("unavailable", `the record cannot be read: ${Buffer.concat(chunks).toString("utf8").trim().slice(0, 500)}`);
-}
-
 export const command: Command = {
   name: "audit",
   summary:
@@ -84,7 +78,7 @@ export const command: Command = {
     const query = queryOf(parsed, follow);
     const { adminSocket, trustDomain } = readControlPlaneFile(required(parsed, "state"));
     const response = await openAdmin(adminSocket, "GET", `/v1/audit?${query}`);
-    if (response.statusCode !== 200) throw await refusal(response);
+    if (response.statusCode !== 200) throw await refusalOf(adminSocket, response);
     const options = { colour: process.stdout.isTTY === true, trustDomain };
     const format = parsed.flag("json") ? formatJson : (record: ToldRecord) => formatRecord(record, options);
     const print = (record: ToldRecord): void => void process.stdout.write(`${format(record)}\n`);

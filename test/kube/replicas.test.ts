@@ -155,6 +155,8 @@ describe("the record of two replicas", { timeout: 300_000 }, () => {
     assert.deepEqual([shown.exit, shown.stdout.includes(" GET /3 ")], [0, true], shown.stderr);
     const unknown = await first.run("audit", "show", "2@0123456789");
     assert.deepEqual([unknown.exit, /there is no replica `0123456789`/.test(unknown.stderr)], [4, true]);
+    const later = await first.run("audit", "--after-id", "2@0123456789");
+    assert.match(later.stderr, /^garrison: there is no replica `0123456789` .*\n {2}help: its name is in the numbers/);
   });
 });
 
@@ -215,7 +217,10 @@ describe("a replica that cannot be asked", { timeout: 300_000 }, () => {
   test("since it was killed is told until nobody counts it as alive, and then the other answers for itself", async () => {
     const [serial, name] = [serialOf((await enrolled(second)).chain), await nameOf(second)];
     await secondServe.kill();
-    await isTold(new RegExp(`another replica of the control plane could not be asked.*${name}: .*ECONNREFUSED`), serial);
+    await isTold(
+      new RegExp(`another replica of the control plane could not be asked.*${name}: it cannot be reached: connect ECONNREFUSED`),
+      serial,
+    );
     await until("it is counted no more", async () => (await first.run("audit")).exit === 0, 60_000);
     assert.deepEqual(await pathsOf(first, "--limit", "2", "--order", "oldest"), ["/1", "/4"]);
     assert.match((await first.run("ca", "show", serial)).stderr, /the ledger has no certificate/);

@@ -29,10 +29,15 @@ interface OtherReplicasOptions {
   readonly silenceMs?: number;
 }
 
+/** What gRPC says of a connection that did not come about. */
+const NO_CONNECTION = /^No connection established\. Last error: (?:Error: )?(.*?)\.? Resolution note: /;
+
 /** What an operator is told of a replica that could not be asked. */
 export function unaskedWords(replica: string, thrown: unknown): string {
   const { code, message } = AppError.from(thrown);
-  return `${replica}: ${code === "unsupported" ? "it is of another version, and cannot be asked this" : message}`;
+  if (code === "unsupported") return `${replica}: it is of another version, and cannot be asked this`;
+  const [, why] = NO_CONNECTION.exec(message) ?? [];
+  return `${replica}: ${why === undefined ? message : `it cannot be reached: ${why}`}`;
 }
 
 export class OtherReplicas {
