@@ -68,11 +68,14 @@ function decodeOf({ of }: CertificatesRequest): CertificatesOf {
   }
 }
 
-/** Sends lines at the reader's pace, and says from time to time that more may come. */
+/** Sends lines at the reader's pace, what is there without waiting for more, and says from time to time that more may come. */
 async function sendLines(call: DecisionsCall, lines: AsyncIterable<ArrivedLine>, signal: AbortSignal): Promise<void> {
   let batch: MessageShape<typeof RecordedDecisionSchema>[] = [];
   let size = 0;
+  let scheduled: NodeJS.Immediate | undefined;
   const write = () => {
+    clearImmediate(scheduled);
+    scheduled = undefined;
     call.write(create(DecisionsResponseSchema, { decisions: batch }));
     [batch, size] = [[], 0];
   };
@@ -84,10 +87,12 @@ async function sendLines(call: DecisionsCall, lines: AsyncIterable<ArrivedLine>,
       batch.push(create(RecordedDecisionSchema, { receivedMs: BigInt(received), record: line }));
       size += line.length;
       if (batch.length >= MAX_LINES || size >= MAX_CHARACTERS) write();
+      else scheduled ??= setImmediate(write);
       if (call.writableNeedDrain) await once(call, "drain", { signal });
     }
-    write();
+    if (batch.length > 0) write();
   } finally {
+    clearImmediate(scheduled);
     clearInterval(stillLooking);
   }
 }
