@@ -20,8 +20,10 @@ export interface AuditFilter {
   readonly path?: { readonly kind: "exact" | "prefix"; readonly value: string };
   /** `NAMESPACE/POLICY[RULE]`, `default` or `no-policy`; `NAMESPACE/POLICY` stands for all of its rules. */
   readonly origin?: string;
-  /** Only records that arrived later than this one. */
+  /** Only records that arrived later than this one: of the replica whose number it is alone. */
   readonly afterId?: number;
+  /** Whose number `afterId` is; of the one that is asked where nothing is said. */
+  readonly replica?: string;
   /** At most so many; undefined for all. */
   readonly limit?: number;
   /** By arrival. The oldest first where nothing is said. */
@@ -77,7 +79,7 @@ function originIs(origin: string): SqlCondition {
   return { sql: `(origin = ? OR ${rules.sql})`, values: [origin, ...rules.values] };
 }
 
-/** What a filter asks of a record's own columns. `limit`, `afterId` and `order` are the store's: they ask for a range. */
+/** What a filter asks of a record's own columns. `limit`, `afterId`, `replica` and `order` are not: these ask for a range. */
 export function toSql(filter: AuditFilter): SqlCondition {
   const { since, until, workload, service, caller, effect, wouldDeny, method, path, origin } = filter;
   const conditions = [

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
 import { NOON, sampleRecord } from "../../test/fixture/audit-store.ts";
-import { formatJson, formatRecord, parseJson } from "./format.ts";
+import { formatJson, formatRecord, formatUnasked, parseJson, parseLine } from "./format.ts";
 import type { AuditRecord } from "./record.ts";
 
 const record = (other: Partial<AuditRecord> = {}): AuditRecord => ({ ...sampleRecord(), id: 1, ...other });
@@ -118,4 +118,19 @@ test("JSON has always the same keys in the same order and the time in UTC", () =
   assert.equal(formatJson(shuffled), formatJson(record()));
   assert.equal(Object.keys(JSON.parse(formatJson(record())) as object).join(" "), keys);
   assert.ok(formatJson(record({ time: NOON })).startsWith('{"id":1,"time":"2026-11-22T10:00:00.000Z",'));
+});
+
+test("a record of a replica has its name in both forms, and nothing else changes", () => {
+  const told = { ...record({ id: 17 }), replica: "garrison-replica-3f9c2a71b0" };
+  assert.equal(formatRecord(told), `   17@3f9c2a71b0${formatRecord(record({ id: 17 })).slice("   17".length)}`);
+  const { replica, ...rest } = JSON.parse(formatJson(told)) as { readonly replica?: string };
+  assert.equal(replica, told.replica);
+  assert.deepEqual(rest, JSON.parse(formatJson(record({ id: 17 }))));
+  assert.deepEqual(parseLine(formatJson(told)), told);
+});
+
+test("a line that tells of a replica that was not asked is no record, and one line whatever is in it", () => {
+  const line = formatUnasked("other: gone\n\u001b[31m");
+  assert.match(line, /^[^\p{C}]+$/u);
+  assert.deepEqual(parseLine(line), { unasked: "other: gone\n\u001b[31m" });
 });

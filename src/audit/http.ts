@@ -6,11 +6,21 @@ import { AppError } from "../core/error.ts";
 import type { AuditFilter } from "./filter.ts";
 import { formatJson } from "./format.ts";
 import { parseAuditFilter } from "./query-text.ts";
-import type { AuditRecord } from "./record.ts";
 import type { AuditStore } from "./store.ts";
+
+/** What is asked of a control plane that may have replicas. */
+export interface AuditQuestion {
+  readonly filter: AuditFilter;
+  readonly follow: boolean;
+}
+
+/** Answers with lines of JSON (`formatJson`, `formatUnasked`), until the signal. Throws AppError before the first of them for what cannot be answered. */
+export type AnswerQuestion = (question: AuditQuestion, query: URLSearchParams, signal: AbortSignal) => AsyncIterable<string>;
 
 export interface AuditHandlerOptions {
   readonly clock: Clock;
+  /** Answers in the place of the store alone. */
+  readonly answer?: AnswerQuestion;
   /** Requests with `follow` at one time; more are refused. */
   readonly maxFollowers?: number;
 }
@@ -23,12 +33,8 @@ const DEFAULT_MAX_FOLLOWERS = 32;
 /** Lines are sent together up to this many characters. */
 const CHUNK = 32 * 1024;
 
-interface Question {
-  readonly filter: AuditFilter;
-  readonly follow: boolean;
-}
-
-function parseQuestion({ searchParams }: URL, now: number): Question {
+/** Throws `invalid-argument`. */
+export function parseQuestion(searchParams: URLSearchParams, now: number): AuditQuestion {
   const values = new Map<string, string>();
   for (const [name, value] of searchParams) {
     if (values.has(name))
@@ -46,8 +52,8 @@ function parseQuestion({ searchParams }: URL, now: number): Question {
   return follow === undefined ? { filter: { limit: DEFAULT_LIMIT, order: "newest", ...filter }, follow: false } : { filter, follow: true };
 }
 
-/** Writes lines at the reader's pace, and what is there without waiting for more. Ends with the records or the signal. */
-async function send(response: ServerResponse, records: AsyncIterable<AuditRecord>, signal: AbortSignal): Promise<void> {
+/** Writes lines at the reader's pace, and what is there without waiting for more. Ends with the lines or the signal. */
+async function send(response: ServerResponse, lines: AsyncIterable<string>, signal: AbortSignal): Promise<void> {
   let chunk = "";
   let scheduled: NodeJS.Immediate | undefined;
   const write = () => {
@@ -58,8 +64,8 @@ async function send(response: ServerResponse, records: AsyncIterable<AuditRecord
     if (text !== "") response.write(text);
   };
   try {
-    for await (const record of records) {
-      chunk += `${formatJson(record)}\n`;
+    for await (const line of lines) {
+      chunk += `${line}\n`;
       if (chunk.length >= CHUNK) write();
       else scheduled ??= setImmediate(write);
       if (response.writableNeedDrain) await once(response, "drain", { signal });
@@ -70,12 +76,20 @@ async function send(response: ServerResponse, records: AsyncIterable<AuditRecord
   }
 }
 
-async function answer(store: AuditStore, { filter, follow }: Question, response: ServerResponse): Promise<void> {
-  const gone = new AbortController();
+/** The lines of one store. */
+export async function* storeLines(
+  store: Pick<AuditStore, "query" | "follow">,
+  { filter, follow }: AuditQuestion,
+  signal: AbortSignal,
+): AsyncGenerator<string, void, undefined> {
+  for await (const record of follow ? store.follow(filter, signal) : store.query(filter)) yield formatJson(record);
+}
+
+async function answer(lines: AsyncIterable<string>, response: ServerResponse, gone: AbortController): Promise<void> {
   response.on("close", () => gone.abort());
   response.writeHead(200, { "content-type": "application/x-ndjson" }).flushHeaders();
   try {
-    await send(response, follow ? store.follow(filter, gone.signal) : store.query(filter), gone.signal);
+    await send(response, lines, gone.signal);
     response.end();
   } catch (error) {
     // A reader that went away is no failure.
@@ -84,12 +98,21 @@ async function answer(store: AuditStore, { filter, follow }: Question, response:
 }
 
 /** Answers `?FLAGS` (parseAuditFilter's, and `follow=1`) with JSON lines; without `follow`, the newest 100 where nothing else is said, the newest first. */
-export function auditHandler(store: AuditStore, { clock, maxFollowers = DEFAULT_MAX_FOLLOWERS }: AuditHandlerOptions): AuditHandler {
+export function auditHandler(store: AuditStore, options: AuditHandlerOptions): AuditHandler {
+  const {
+    clock,
+    maxFollowers = DEFAULT_MAX_FOLLOWERS,
+    answer: linesOf = (question, _query, signal) => storeLines(store, question, signal),
+  } = options;
   let followers = 0;
-  return async ({ url }, response) => {
-    const question = parseQuestion(url, clock.now());
+  const tell = ({ url }: { readonly url: URL }, question: AuditQuestion, response: ServerResponse): Promise<void> => {
+    const gone = new AbortController();
+    return answer(linesOf(question, url.searchParams, gone.signal), response, gone);
+  };
+  return async (request, response) => {
+    const question = parseQuestion(request.url.searchParams, clock.now());
     if (!question.follow) {
-      await answer(store, question, response);
+      await tell(request, question, response);
       return undefined;
     }
     if (followers >= maxFollowers) {
@@ -99,7 +122,7 @@ export function auditHandler(store: AuditStore, { clock, maxFollowers = DEFAULT_
     }
     followers++;
     try {
-      await answer(store, question, response);
+      await tell(request, question, response);
     } finally {
       followers--;
     }

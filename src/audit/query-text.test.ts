@@ -39,6 +39,7 @@ const UNDERSTOOD: readonly (readonly [Record<string, string | undefined>, AuditF
     { "after-id": "0", limit: "10", order: "oldest" },
     { afterId: 0, limit: 10, order: "oldest" },
   ],
+  [{ "after-id": "17@3f9c2a71b0" }, { afterId: 17, replica: "3f9c2a71b0" }],
 ];
 
 for (const [values, filter] of UNDERSTOOD) {
@@ -65,6 +66,7 @@ const REFUSED: readonly (readonly [Record<string, string>, RegExp, RegExp])[] = 
   [{ limit: "0" }, /whole number from 1 to 10000000/, /limit=100/],
   [{ limit: "1e3" }, /whole number/, /number/],
   [{ "after-id": "-1" }, /whole number from 0/, /number/],
+  [{ "after-id": "1@two words" }, /whole number from 0/, /number/],
   [{ order: "random" }, /`random`/, /`oldest` or `newest`/],
   [{ colour: "red" }, /cannot be asked by `colour`/, /since, until, workload/],
   [{ __proto__x: "1" }, /__proto__x/, /since/],

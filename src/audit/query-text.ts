@@ -111,10 +111,19 @@ const FLAGS = {
       "write `NAMESPACE/POLICY`, `NAMESPACE/POLICY[RULE]`, `default`, `no-policy` or `revoked`",
     ),
   }),
-  "after-id": (text) => ({ afterId: parseWhole("after-id", text, 0, Number.MAX_SAFE_INTEGER) }),
+  "after-id": parseAfterId,
   limit: (text) => ({ limit: parseWhole("limit", text, 1, MAX_LIMIT) }),
   order: (text) => ({ order: text === "oldest" || text === "newest" ? text : refuseOrder(text) }),
 } as const satisfies Record<string, ParseFlag>;
+
+/** The number of a record, and the replica whose it is. */
+const NUMBER_OF = /^([^@]*)@([a-z0-9-]{1,63})$/;
+
+function parseAfterId(text: string): AuditFilter {
+  const [, number = text, replica] = NUMBER_OF.exec(text) ?? [];
+  const afterId = parseWhole("after-id", number, 0, Number.MAX_SAFE_INTEGER);
+  return replica === undefined ? { afterId } : { afterId, replica };
+}
 
 function refuseOrder(text: string): never {
   throw invalid("order", text, "there is no such order", "write `oldest` or `newest`: which records come first");
@@ -129,7 +138,7 @@ export const AUDIT_FLAGS = Object.keys(FLAGS);
 
 /**
  * A filter from its flags: `since` and `until` (`10m`, or a time), `workload`, `service` (NAMESPACE/NAME), `caller` (NAMESPACE/SERVICE-ACCOUNT,
- * a SPIFFE ID, or `none`), `effect`, `would-deny`, `method`, `path` (`/photos*`), `origin`, `after-id`, `limit`, `order`. `now`: milliseconds since the
+ * a SPIFFE ID, or `none`), `effect`, `would-deny`, `method`, `path` (`/photos*`), `origin`, `after-id` (`17`, `17@REPLICA`), `limit`, `order`. `now`: milliseconds since the
  * epoch, for durations. Throws `invalid-argument`, also for a flag that it does not know.
  */
 export function parseAuditFilter(values: AuditQueryValues, now: number): AuditFilter {

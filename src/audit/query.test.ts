@@ -180,3 +180,22 @@ test("followers and queries end when the store is closed", async (t) => {
   assert.deepEqual(await follow(store, {}), []);
   assert.deepEqual(await collect(store.query({}), ({ id }) => id), []);
 });
+
+test("records are also told with the times of their arrival, which never go back, though the clock and their own times do", async (t) => {
+  const { store, clock } = openTestStore(t);
+  for (const seconds of [0, 10, -60]) {
+    clock.time += seconds * 1000;
+    store.append([sampleRecord({ time: NOON - 3_600_000 })]);
+    store.flush();
+  }
+  const arrived = await collect(store.queryArrived({ order: "newest" }), ({ received, record }) => [record.id, received]);
+  assert.deepEqual(arrived, [
+    [3, NOON + 10_000],
+    [2, NOON + 10_000],
+    [1, NOON],
+  ]);
+  assert.deepEqual(
+    await collect(store.queryArrived({ limit: 1 }), ({ record }) => record),
+    await collect(store.query({ limit: 1 }), (record) => record),
+  );
+});

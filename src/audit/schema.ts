@@ -1,6 +1,6 @@
 /** The audit store's file: its table, its version, and who may read it. */
 import { closeSync, openSync, statSync } from "node:fs";
-import { DatabaseSync, type SQLInputValue } from "node:sqlite";
+import { DatabaseSync, type SQLInputValue, type SQLOutputValue } from "node:sqlite";
 import { AppError } from "../core/error.ts";
 import { DELIVERY_TABLE } from "./delivery.ts";
 import { CALLER_PATH, NOT_ALLOWED, WOULD_DENY } from "./filter.ts";
@@ -91,15 +91,17 @@ export function toCompletion({ bytesReceived, bytesSent, durationMicros, connect
   return [bytesReceived, bytesSent, durationMicros, connection, workload];
 }
 
-/** The columns of a record under the names of its fields. */
-export const SELECT = `SELECT id, time, reporter, workload, service, caller, source_ip AS sourceIp, protocol, method, path, host, port, status,
+/** The columns of a record under the names of its fields, and when it arrived. */
+export const SELECT = `SELECT received, id, time, reporter, workload, service, caller, source_ip AS sourceIp, protocol, method, path, host, port, status,
   bytes_received AS bytesReceived, bytes_sent AS bytesSent, duration_micros AS durationMicros, effect, origin, detail, audit,
   dry_run AS dryRun, dry_run_origin AS dryRunOrigin, tls FROM record`;
 
+export type Row = Readonly<Record<string, SQLOutputValue>>;
+
 /** A row of `SELECT` as the record it was written from. */
-export function fromRow(row: object): AuditRecord {
+export function fromRow({ received: _received, ...row }: Row): AuditRecord {
   // The STRICT table and `toRow`, its only writer, vouch for the types.
-  const stored = row as Omit<AuditRecord, "audit"> & { readonly audit: string };
+  const stored = row as unknown as Omit<AuditRecord, "audit"> & { readonly audit: string };
   return { ...stored, audit: JSON.parse(stored.audit) as string[] };
 }
 

@@ -11,7 +11,7 @@ import type { Logger } from "../core/logger.ts";
 import { Deliveries, type Delivery } from "./delivery.ts";
 import { type AuditFilter, toSql } from "./filter.ts";
 import { type AuditRecord, boundConnectionEnd, boundRecord, type ConnectionEnd, type NewAuditRecord } from "./record.ts";
-import { COMPLETE, fromRow, INSERT, openDatabase, SELECT, toCompletion, toRow } from "./schema.ts";
+import { COMPLETE, fromRow, INSERT, openDatabase, type Row, SELECT, toCompletion, toRow } from "./schema.ts";
 import { ThrottledLog } from "./throttled-log.ts";
 import { Turn } from "./turn.ts";
 
@@ -34,6 +34,12 @@ export interface AuditStats {
   readonly appended: number;
   /** Records that could not be written, and are lost. */
   readonly dropped: number;
+}
+
+/** A record with the time of its arrival, which never goes back from one to the next; milliseconds. */
+export interface ArrivedRecord {
+  readonly received: number;
+  readonly record: AuditRecord;
 }
 
 const DEFAULT_MAX_AGE_MS = 30 * 24 * 3600 * 1000;
@@ -232,11 +238,20 @@ export class AuditStore {
   }
 
   /** The records of a filter that are there now. Looks at some thousands in a turn of the event loop, then lets others go first. */
-  async *query(filter: AuditFilter): AsyncGenerator<AuditRecord, void, undefined> {
+  query(filter: AuditFilter): AsyncGenerator<AuditRecord, void, undefined> {
+    return this.#query(filter, fromRow);
+  }
+
+  /** The same with the times of their arrival. */
+  queryArrived(filter: AuditFilter): AsyncGenerator<ArrivedRecord, void, undefined> {
+    return this.#query(filter, fromArrivedRow);
+  }
+
+  async *#query<T>(filter: AuditFilter, of: (row: Row) => T): AsyncGenerator<T, void, undefined> {
     if (this.#closed) return;
     this.flush();
     const from = Math.max((filter.afterId ?? 0) + 1, filter.since === undefined ? 1 : this.#idAt(filter.since), this.#first);
-    yield* take(this.#scan(filter, from, this.#last), filter.limit);
+    yield* take(this.#scan(filter, from, this.#last, of), filter.limit);
   }
 
   /**
@@ -254,7 +269,7 @@ export class AuditStore {
     let told = afterId;
     while (!signal.aborted && !this.#closed) {
       const upTo = this.#last;
-      yield* this.#scan(filter, Math.max(told + 1, this.#first), upTo);
+      yield* this.#scan(filter, Math.max(told + 1, this.#first), upTo, fromRow);
       told = Math.max(told, upTo);
       if (told >= this.#last && !signal.aborted && !this.#closed) await this.#change(signal);
     }
@@ -272,7 +287,7 @@ export class AuditStore {
   }
 
   /** The matching records with ids of a range, window by window. */
-  async *#scan(filter: AuditFilter, first: number, last: number): AsyncGenerator<AuditRecord, void, undefined> {
+  async *#scan<T>(filter: AuditFilter, first: number, last: number, of: (row: Row) => T): AsyncGenerator<T, void, undefined> {
     const newest = filter.order === "newest";
     const { sql, values } = toSql(filter);
     const statement = this.#db.prepare(
@@ -281,9 +296,9 @@ export class AuditStore {
     let [low, high] = [first, last];
     while (low <= high && !this.#closed) {
       const edge = newest ? Math.max(low, high - WINDOW_IDS + 1) : Math.min(high, low + WINDOW_IDS - 1);
-      const rows = statement.all(newest ? edge : low, newest ? high : edge, ...values).map(fromRow);
-      yield* rows;
-      const reached = rows.length === WINDOW_ROWS ? (rows.at(-1)?.id ?? edge) : edge;
+      const rows = statement.all(newest ? edge : low, newest ? high : edge, ...values);
+      yield* rows.map(of);
+      const reached = rows.length === WINDOW_ROWS ? Number(rows.at(-1)?.id ?? edge) : edge;
       if (newest) high = reached - 1;
       else low = reached + 1;
       await nextTurn();
@@ -314,6 +329,10 @@ export class AuditStore {
     for (const wake of this.#waiting) wake();
     this.#db.close();
   }
+}
+
+function fromArrivedRow(row: Row): ArrivedRecord {
+  return { received: Number(row.received), record: fromRow(row) };
 }
 
 function reasonOf(error: unknown): string {

@@ -15,15 +15,15 @@ import type { LedgerFilter } from "./ledger-query.ts";
 import type { RevokedNote } from "./log/entry.ts";
 import { formatProof } from "./log/proof.ts";
 import type { Block, RevokedRecord } from "./revocations.ts";
-import { parseIdentity, parseSerial } from "./revoke.ts";
+import { type CertificatesOf, parseIdentity, parseSerial } from "./revoke.ts";
 
 /** A certificate, and whether it was revoked. */
 export interface ShownCertificate extends CertificateRecord {
   readonly revoked?: Pick<RevokedNote, "at" | "reason">;
 }
 
-/** What `garrison ca list` shows. */
-export interface LedgerAnswer {
+/** What one ledger has of what was asked for, each kind with the newest first. */
+export interface LedgerRows {
   readonly certificates: readonly ShownCertificate[];
   readonly jwtSvids: readonly JwtSvidEntry[];
   readonly refusals: readonly RefusalRecord[];
@@ -36,6 +36,7 @@ export interface RevocationsAnswer {
 }
 
 const MAX_LIMIT = 10_000;
+const ASKED_BY: ReadonlySet<string> = new Set(["kind", "identity", "serial", "caller", "outcome", "since", "until", "limit"]);
 const BY_CERTIFICATE = "client certificate";
 
 function timeOf(name: string, text: string): number {
@@ -44,7 +45,7 @@ function timeOf(name: string, text: string): number {
   throw new AppError("invalid-argument", `\`${name}\` is not a time in milliseconds`);
 }
 
-interface LedgerQuery {
+export interface LedgerQuery {
   readonly filter: LedgerFilter;
   readonly certificates: boolean;
   readonly jwtSvids: boolean;
@@ -58,7 +59,12 @@ function kindOf(text: string | null): CredentialKind | undefined {
 }
 
 /** The filter of a query, and what else it asks. Throws `invalid-argument`. */
-function parseQuery({ searchParams }: URL, trustDomain: TrustDomain): LedgerQuery {
+export function parseLedgerQuery(searchParams: URLSearchParams, trustDomain: TrustDomain): LedgerQuery {
+  const unknown = [...searchParams.keys()].find((name) => !ASKED_BY.has(name));
+  if (unknown !== undefined)
+    throw new AppError("invalid-argument", `the ledger cannot be asked by \`${unknown.slice(0, 100)}\``, {
+      help: `it can be asked by ${[...ASKED_BY].join(", ")}`,
+    });
   const text = (name: string) => searchParams.get(name) ?? undefined;
   const kind = kindOf(searchParams.get("kind"));
   const [identity, serial, caller, outcome, since, until] = ["identity", "serial", "caller", "outcome", "since", "until"].map(text);
@@ -93,17 +99,33 @@ function parseQuery({ searchParams }: URL, trustDomain: TrustDomain): LedgerQuer
 }
 
 /** With what the log says of its end. */
-function shown({ ledger }: Authority, record: CertificateRecord): ShownCertificate {
+export function withEnd<T extends CertificateRecord>({ ledger }: Authority, record: T): T & Pick<ShownCertificate, "revoked"> {
   const note = ledger.notes.revoked.get(record.serial);
   return note === undefined ? record : { ...record, revoked: { at: note.at, reason: note.reason } };
+}
+
+/** What this ledger has. */
+export function ledgerRows(authority: Authority, jwtSvids: JwtSvidRecord, { filter, ...asked }: LedgerQuery): LedgerRows {
+  return {
+    certificates: asked.certificates ? authority.ledger.certificates(filter).map((record) => withEnd(authority, record)) : [],
+    jwtSvids: asked.jwtSvids ? jwtSvids.list(filter) : [],
+    refusals: asked.refusals ? authority.ledger.refusals(filter) : [],
+  };
+}
+
+/** The one certificate with a serial number, whatever became of it; else those issued that have not expired at `now`. */
+export function certificatesOf(authority: Authority, of: CertificatesOf, now: number): readonly ShownCertificate[] {
+  const { ledger } = authority;
+  const found = "serial" in of ? ledger.certificates({ serial: of.serial, limit: 1 }) : ledger.unexpired(of, now);
+  return found.map((record) => withEnd(authority, record));
 }
 
 function find(authority: Authority, url: URL): CertificateRecord {
   const serial = parseSerial(url.searchParams.get("serial") ?? "");
   const record = authority.ledger.find(serial);
   if (record !== undefined) return record;
-  throw new AppError("not-found", `the ledger has no certificate with the serial number ${serial}`, {
-    help: "certificates are kept 120 days; `garrison ca list` shows those that there are",
+  throw new AppError("not-found", `the ledger of this control plane has no certificate with the serial number ${serial}`, {
+    help: "where there are several replicas, the one that issued it proves it: `garrison ca show` names that",
   });
 }
 
@@ -117,18 +139,9 @@ async function prove(authority: Authority, url: URL): Promise<{ readonly proof: 
   return { proof: formatProof({ entry, index: leaf, hashes: reader.inclusionProof(leaf), checkpoint }) };
 }
 
-/** The routes of a certificate authority. */
-export function authorityRoutes(authority: Authority, jwtSvids: JwtSvidRecord, clock: Clock) {
+/** The routes of a certificate authority that concern its own state alone. */
+export function authorityRoutes(authority: Authority, clock: Clock) {
   return {
-    "GET /v1/ca/list": ({ url }: { readonly url: URL }): LedgerAnswer => {
-      const { filter, ...asked } = parseQuery(url, authority.trustDomain);
-      return {
-        certificates: asked.certificates ? authority.ledger.certificates(filter).map((record) => shown(authority, record)) : [],
-        jwtSvids: asked.jwtSvids ? jwtSvids.list(filter) : [],
-        refusals: asked.refusals ? authority.ledger.refusals(filter) : [],
-      };
-    },
-    "GET /v1/ca/show": ({ url }: { readonly url: URL }): ShownCertificate => shown(authority, find(authority, url)),
     "GET /v1/ca/revocations": (): RevocationsAnswer => ({
       certificates: authority.revocations.certificates(clock.now()),
       blocks: authority.revocations.blocks,

@@ -18,12 +18,23 @@ export interface RevocationRequest {
   readonly force?: boolean;
 }
 
+/** What other replicas have issued of what is to be revoked, and which of them could not be asked, with the reason. */
+export interface IssuedElsewhere {
+  readonly certificates: readonly CertificateRecord[];
+  readonly unasked: readonly string[];
+}
+
+const NOWHERE: IssuedElsewhere = { certificates: [], unasked: [] };
+
 export interface RevocationResult {
   /** Revoked by this request. */
   readonly revoked: readonly RevokedRecord[];
   /** What gets no certificate from now on. */
   readonly blocked?: Pick<Block, "kind" | "value">;
 }
+
+/** Certificates that are named by what they have in common; a serial number and a key identifier in lower-case hex. */
+export type CertificatesOf = { readonly serial: string } | { readonly identity: string } | { readonly keyId: string };
 
 const SERIAL = /^[0-9a-f]{1,40}$/;
 /** Accounts that are looked at for the one that was meant. */
@@ -73,13 +84,16 @@ export function decodeRevocation(body: unknown): RevocationRequest {
   return { kind, value, reason: decodeReason(reason), force };
 }
 
-/** One certificate by its serial number. Throws `not-found`, also for one that nobody ever got. */
-function issuedCertificate({ ledger }: Authority, serial: string): CertificateRecord {
-  const record = ledger.find(serial);
-  if (record?.state === "issued") return record;
-  throw new AppError("not-found", `the ledger has no issued certificate with the serial number ${serial}`, {
-    help: "`garrison ca list` shows those that there are",
-  });
+/** One certificate by its serial number. Throws `not-found`, also for one that nobody ever got, and `unavailable` where a replica may know it. */
+function issuedCertificate({ ledger }: Authority, serial: string, { certificates, unasked }: IssuedElsewhere): CertificateRecord {
+  const record = [ledger.find(serial), ...certificates].find((each) => each?.serial === serial && each.state === "issued");
+  if (record !== undefined) return record;
+  const unknown = `the ledger has no issued certificate with the serial number ${serial}`;
+  if (unasked.length > 0)
+    throw new AppError("unavailable", `${unknown}, and not all replicas could be asked: ${unasked.join("; ")}`, {
+      help: "ask again when they answer; where the certificate is at hand, `--key FILE` revokes its key without the ledger",
+    });
+  throw new AppError("not-found", unknown, { help: "`garrison ca list` shows those that there are" });
 }
 
 /** The account that was most likely meant, as NAMESPACE/SERVICE-ACCOUNT. */
@@ -95,7 +109,12 @@ function suggestAccount(value: string, accounts: ReadonlySet<string>): string | 
  * An identity whose block does what was meant. Throws `permission-denied` for the control plane's own, and `not-found` for one that has no
  * account (`accounts` has SPIFFE IDs) and never got a certificate.
  */
-export function checkIdentity({ ledger, trustDomain }: Authority, value: string, accounts: ReadonlySet<string>): void {
+export function checkIdentity(
+  { ledger, trustDomain }: Authority,
+  value: string,
+  accounts: ReadonlySet<string>,
+  { certificates, unasked }: IssuedElsewhere = NOWHERE,
+): void {
   const identity = parseIdentity(value, trustDomain);
   if (identity === formatSpiffeId(controlPlaneIdentity(trustDomain))) {
     throw new AppError(
@@ -106,7 +125,15 @@ export function checkIdentity({ ledger, trustDomain }: Authority, value: string,
       },
     );
   }
-  if (accounts.has(identity) || ledger.certificates({ identity, limit: 1 }).length > 0) return;
+  if (accounts.has(identity) || certificates.length > 0 || ledger.certificates({ identity, limit: 1 }).length > 0) return;
+  if (unasked.length > 0)
+    throw new AppError(
+      "unavailable",
+      `no replica that could be asked knows \`${value.slice(0, 300)}\`, and not all could: ${unasked.join("; ")}`,
+      {
+        help: "`--force` keeps it from certificates all the same",
+      },
+    );
   const meant = suggestAccount(value, accounts);
   throw new AppError(
     "not-found",
@@ -117,16 +144,27 @@ export function checkIdentity({ ledger, trustDomain }: Authority, value: string,
   );
 }
 
-/** Revokes what is asked for. On the disk when it returns. Throws `invalid-argument`, `not-found`, `unavailable`. */
-export function revoke(authority: Authority, { kind, value, reason }: RevocationRequest, now: number): RevocationResult {
-  const { ledger, revocations } = authority;
-  if (kind === "serial") return { revoked: revocations.revoke([issuedCertificate(authority, parseSerial(value))], reason, now) };
-  if (kind === "identity") {
-    const blocked = { kind, value: parseIdentity(value, authority.trustDomain) } as const;
-    return { revoked: revocations.revoke(ledger.unexpired({ identity: blocked.value }, now), reason, now, blocked), blocked };
-  }
+/** Its key identifier, or SPIFFE ID, or serial number. Throws `invalid-argument`. */
+export function certificatesNamed({ kind, value }: RevocationRequest, trustDomain: TrustDomain): CertificatesOf {
+  if (kind === "serial") return { serial: parseSerial(value) };
+  if (kind === "identity") return { identity: parseIdentity(value, trustDomain) };
   const keyId = value.toLowerCase();
-  if (!KEY_ID.test(keyId)) throw new AppError("invalid-argument", "a key is named by its identifier: 40 hex digits");
-  const blocked = { kind, value: keyId } as const;
-  return { revoked: revocations.revoke(ledger.unexpired({ keyId }, now), reason, now, blocked), blocked };
+  if (KEY_ID.test(keyId)) return { keyId };
+  throw new AppError("invalid-argument", "a key is named by its identifier: 40 hex digits");
+}
+
+/** Revokes what is asked for, with what others issued of it. On the disk when it returns. Throws `invalid-argument`, `not-found`, `unavailable`. */
+export function revoke(
+  authority: Authority,
+  request: RevocationRequest,
+  now: number,
+  elsewhere: IssuedElsewhere = NOWHERE,
+): RevocationResult {
+  const { ledger, revocations } = authority;
+  const { reason } = request;
+  const of = certificatesNamed(request, authority.trustDomain);
+  if ("serial" in of) return { revoked: revocations.revoke([issuedCertificate(authority, of.serial, elsewhere)], reason, now) };
+  const blocked = "identity" in of ? ({ kind: "identity", value: of.identity } as const) : ({ kind: "key", value: of.keyId } as const);
+  const all = new Map([...elsewhere.certificates, ...ledger.unexpired(of, now)].map((each) => [each.serial, each]));
+  return { revoked: revocations.revoke([...all.values()], reason, now, blocked), blocked };
 }

@@ -3,7 +3,8 @@ import { type IncomingMessage, request } from "node:http";
 import { AppError, ERROR_CODES, type ErrorCode } from "../core/error.ts";
 import { readControlPlaneFile } from "../server/files.ts";
 
-const TIMEOUT_MS = 10_000;
+/** Longer than the control plane waits for other replicas and for proxies. */
+const TIMEOUT_MS = 25_000;
 
 function unavailable(socket: string, cause: unknown): AppError {
   const help = "the process that made it is not running: start it again, or name another state folder with --state";
@@ -48,6 +49,11 @@ function parseAnswer(socket: string, text: string): unknown {
   } catch (cause) {
     throw new AppError("internal", "the admin socket answered something that is not JSON", { where: socket, cause });
   }
+}
+
+/** What a response with another status than 200 says. */
+export async function refusalOf(socket: string, response: IncomingMessage): Promise<AppError> {
+  return toError(parseAnswer(socket, await readText(response)));
 }
 
 /** One request; the answer's JSON. Throws what the other side answered, as it was. */

@@ -1,5 +1,5 @@
 import type { Answer } from "../analyze/answer.ts";
-import { formatRecord, parseJson } from "../audit/format.ts";
+import { formatRecord, parseLine, type ToldRecord } from "../audit/format.ts";
 import type { AuditRecord } from "../audit/record.ts";
 import { AppError } from "../core/error.ts";
 import { formatOrigin, REVOKED } from "../policy/origin.ts";
@@ -13,20 +13,24 @@ import type { Command } from "./command.ts";
 import { EXIT } from "./exit.ts";
 import { JSON_OPTION, required, STATE_OPTION } from "./options.ts";
 
-function idOf(text: string): number {
-  const id = /^\d{1,15}$/.test(text) ? Number(text) : 0;
-  if (id > 0) return id;
+/** Its number, and the replica that follows an `@`; empty where none does. */
+function numberOf(text: string): { readonly id: number; readonly at: string } {
+  const [, number = "", at = ""] = /^(\d{1,15})(@[a-z0-9-]{1,63})?$/.exec(text) ?? [];
+  const id = Number(number);
+  if (id > 0) return { id, at };
   throw new AppError("invalid-argument", `\`${text.slice(0, 100)}\` is not the number of a record`, {
-    help: "take the number at the beginning of a line of `garrison audit`",
+    help: "take what stands at the beginning of a line of `garrison audit`",
   });
 }
 
-async function readRecord(socket: string, id: number): Promise<AuditRecord> {
-  const query = new URLSearchParams({ "after-id": String(id - 1), limit: "1", order: "oldest" });
+async function readRecord(socket: string, { id, at }: ReturnType<typeof numberOf>): Promise<ToldRecord> {
+  const query = new URLSearchParams({ "after-id": `${id - 1}${at}`, limit: "1", order: "oldest" });
   const [line] = await callAdminLines(socket, `/v1/audit?${query}`);
-  const record = line === undefined ? undefined : parseJson(line);
-  if (record?.id === id) return record;
-  throw new AppError("not-found", `there is no record ${id}`, {
+  const told = line === undefined ? undefined : parseLine(line);
+  if (told !== undefined && "unasked" in told)
+    throw new AppError("unavailable", `the replica whose record it is could not be asked: ${told.unasked}`);
+  if (told?.id === id) return told;
+  throw new AppError("not-found", `there is no record ${id}${at}`, {
     help: "old records are removed; `garrison audit` shows the numbers that there are",
   });
 }
@@ -77,15 +81,15 @@ function explanationOf(record: AuditRecord, now: Answer | undefined): readonly s
 export const command: Command = {
   name: "audit show",
   summary: "Explains one decision of the record by the rules in force now.",
-  operands: "ID",
+  operands: "ID[@REPLICA]",
   arity: [1, 1],
   options: { state: STATE_OPTION, json: JSON_OPTION },
-  examples: ["garrison audit --effect deny", "garrison audit show 17"],
+  examples: ["garrison audit --effect deny", "garrison audit show 17", "garrison audit show 17@3f9c2a71b0"],
   run: async (parsed) => {
-    const id = idOf(parsed.positionals[0] ?? "");
+    const number = numberOf(parsed.positionals[0] ?? "");
     const state = required(parsed, "state");
     const { adminSocket, trustDomain } = readControlPlaneFile(state);
-    const record = await readRecord(adminSocket, id);
+    const record = await readRecord(adminSocket, number);
     const now = await askNow(state, record);
     if (parsed.flag("json")) {
       const changed = now !== undefined && hasChanged(record, now);

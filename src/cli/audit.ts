@@ -1,14 +1,14 @@
 import type { IncomingMessage } from "node:http";
 import { createInterface } from "node:readline";
-import { formatJson, formatRecord, parseJson } from "../audit/format.ts";
+import { formatJson, formatRecord, parseLine, type ToldRecord } from "../audit/format.ts";
 import { AUDIT_FLAGS, parseAuditFilter } from "../audit/query-text.ts";
-import type { AuditRecord } from "../audit/record.ts";
 import { AppError } from "../core/error.ts";
 import { readControlPlaneFile } from "../server/files.ts";
-import { openAdmin } from "./admin-client.ts";
+import { openAdmin, refusalOf } from "./admin-client.ts";
 import type { Command, OptionSpec, ParsedArguments } from "./command.ts";
-import { EXIT } from "./exit.ts";
+import { EXIT, type ExitCode } from "./exit.ts";
 import { JSON_OPTION, required, STATE_OPTION, tellNothing } from "./options.ts";
+import { tellUnasked } from "./unasked.ts";
 
 /** What the help says of each flag; the flags themselves are the record's. */
 const FLAG_DOCS: Readonly<Record<string, OptionSpec>> = {
@@ -22,7 +22,7 @@ const FLAG_DOCS: Readonly<Record<string, OptionSpec>> = {
   method: { type: "value", value: "METHOD", doc: "this HTTP method" },
   path: { type: "value", value: "PATH", doc: "this path, or with a `*` at its end all that begin so" },
   origin: { type: "value", value: "RULE", doc: "decided by NAMESPACE/POLICY[RULE], `default`, `no-policy` or `revoked`" },
-  "after-id": { type: "value", value: "N", doc: "records after this one" },
+  "after-id": { type: "value", value: "N[@REPLICA]", doc: "records after this one, of its replica alone" },
   limit: { type: "value", value: "N", doc: "at most so many" },
   order: { type: "value", value: "ORDER", doc: "which come first: oldest or newest" },
 };
@@ -41,10 +41,15 @@ function queryOf(parsed: ParsedArguments, follow: boolean): URLSearchParams {
   return new URLSearchParams({ limit: DEFAULT_LIMIT, order: "newest", ...values });
 }
 
-async function* lines(response: IncomingMessage): AsyncGenerator<AuditRecord> {
+/** The records of an answer; what else it says is told at once. */
+async function* lines(response: IncomingMessage, unasked: (why: string) => void): AsyncGenerator<ToldRecord> {
   try {
-    for await (const line of createInterface({ input: response, crlfDelay: Number.POSITIVE_INFINITY }))
-      if (line !== "") yield parseJson(line);
+    for await (const line of createInterface({ input: response, crlfDelay: Number.POSITIVE_INFINITY })) {
+      if (line === "") continue;
+      const told = parseLine(line);
+      if ("unasked" in told) unasked(told.unasked);
+      else yield told;
+    }
   } catch (cause) {
     if (!response.errored) throw cause;
     const help = "when it is back, ask again with --since";
@@ -52,15 +57,10 @@ async function* lines(response: IncomingMessage): AsyncGenerator<AuditRecord> {
   }
 }
 
-async function refusal(response: IncomingMessage): Promise<AppError> {
-  const chunks: Buffer[] = [];
-  for await (const chunk of response as AsyncIterable<Buffer>) chunks.push(chunk);
-  return new AppError("unavailable", `the record cannot be read: ${Buffer.concat(chunks).toString("utf8").trim().slice(0, 500)}`);
-}
-
 export const command: Command = {
   name: "audit",
-  summary: "Lists decisions, the newest at the end; with --follow also those to come.",
+  summary:
+    "Lists decisions, of all replicas where there are several, the newest at the end; with --follow also those to come. Ends with 5 where a replica could not be asked.",
   options: {
     ...FLAG_DOCS,
     follow: { type: "flag", doc: "stay and print what comes" },
@@ -78,17 +78,21 @@ export const command: Command = {
     const query = queryOf(parsed, follow);
     const { adminSocket, trustDomain } = readControlPlaneFile(required(parsed, "state"));
     const response = await openAdmin(adminSocket, "GET", `/v1/audit?${query}`);
-    if (response.statusCode !== 200) throw await refusal(response);
+    if (response.statusCode !== 200) throw await refusalOf(adminSocket, response);
     const options = { colour: process.stdout.isTTY === true, trustDomain };
-    const format = parsed.flag("json") ? formatJson : (record: AuditRecord) => formatRecord(record, options);
-    const print = (record: AuditRecord): void => void process.stdout.write(`${format(record)}\n`);
+    const format = parsed.flag("json") ? formatJson : (record: ToldRecord) => formatRecord(record, options);
+    const print = (record: ToldRecord): void => void process.stdout.write(`${format(record)}\n`);
     const inOrder = follow || query.get("order") === "oldest";
     let count = 0;
-    for await (const record of inOrder ? lines(response) : (await Array.fromAsync(lines(response))).reverse()) {
+    let code: ExitCode = EXIT.ok;
+    const records = lines(response, (why) => {
+      code = tellUnasked([why], "what it was told is missing here");
+    });
+    for await (const record of inOrder ? records : (await Array.fromAsync(records)).reverse()) {
       print(record);
       count += 1;
     }
     if (count === 0 && !follow) tellNothing(parsed, "the record has no decision that fits");
-    return EXIT.ok;
+    return code;
   },
 };

@@ -1,12 +1,13 @@
 import { parseAuditFilter } from "../audit/query-text.ts";
-import type { LedgerAnswer, ShownCertificate } from "../ca/http.ts";
+import type { ShownCertificate } from "../ca/http.ts";
 import type { JwtSvidEntry } from "../ca/jwt-svid-record.ts";
 import type { RefusalRecord } from "../ca/ledger-database.ts";
+import type { LedgerAnswer } from "../server/ledger.ts";
 import { callAdmin, controlPlaneSocket } from "./admin-client.ts";
 import { jsonLine } from "./authz/json-line.ts";
 import type { Command, ParsedArguments } from "./command.ts";
-import { EXIT } from "./exit.ts";
 import { JSON_OPTION, parseCount, required, STATE_OPTION, tellNothing } from "./options.ts";
+import { tellUnasked } from "./unasked.ts";
 
 const time = (milliseconds: number): string => new Date(milliseconds).toISOString();
 
@@ -56,7 +57,8 @@ function queryOf(parsed: ParsedArguments, limit: number): URLSearchParams {
 
 export const command: Command = {
   name: "ca list",
-  summary: "Lists certificates, JWT-SVIDs and refusals of the ledger, the newest at the end.",
+  summary:
+    "Lists certificates, JWT-SVIDs and refusals of the ledger, of all replicas where there are several, the newest at the end. Ends with 5 where a replica could not be asked.",
   options: {
     identity: { type: "value", value: "WHO", doc: "NAMESPACE/SERVICE-ACCOUNT, or a SPIFFE ID" },
     kind: { type: "value", value: "KIND", doc: "certificate or jwt-svid, also of refusals" },
@@ -77,6 +79,6 @@ export const command: Command = {
     const found = inOrder(answer, limit);
     if (found.length === 0) tellNothing(parsed, "the ledger has nothing that fits");
     for (const { line, record } of found) process.stdout.write(parsed.flag("json") ? jsonLine(record) : `${line}\n`);
-    return EXIT.ok;
+    return tellUnasked(answer.unasked, "what it issued and refused is missing here");
   },
 };

@@ -61,7 +61,7 @@ function targetOf(parsed: ParsedArguments): Target {
   return target;
 }
 
-function describe({ revoked, blocked, proxies, unlisted, tookMs }: RevocationAnswer): string {
+function describe({ revoked, blocked, proxies, unlisted, unasked, tookMs }: RevocationAnswer): string {
   const certificates = revoked.map(
     ({ serial, identity, notAfter }) => `  ${serial} ${identity}, until ${new Date(notAfter).toISOString()}`,
   );
@@ -74,6 +74,7 @@ function describe({ revoked, blocked, proxies, unlisted, tookMs }: RevocationAns
     `in force on ${proxies.acknowledged} of ${proxies.connected} connected proxies after ${Math.round(tookMs)} ms`,
     ...waiting,
     ...(unlisted === "" ? [] : [`servers that prove themselves by it are called by Envoys all the same: ${unlisted}`]),
+    ...unasked.map((why) => `another replica could not be asked, and revokes what it issued itself as soon as it knows: ${why}`),
     "",
   ].join("\n");
 }
@@ -81,9 +82,9 @@ function describe({ revoked, blocked, proxies, unlisted, tookMs }: RevocationAns
 export const command: Command = {
   name: "ca revoke",
   summary:
-    "Revokes certificates, or an authority with all that it signed: every proxy refuses them at once, and they are not renewed. Ends with 1 where a connected proxy has not acknowledged it, or where it would cut somebody off and is not forced.",
+    "Revokes certificates, or an authority with all that it signed: every proxy refuses them at once, and they are not renewed. Ends with 1 where a connected proxy has not acknowledged it, a replica could not be asked what it issued, or where it would cut somebody off and is not forced.",
   options: {
-    serial: { type: "value", value: "HEX", doc: "this certificate" },
+    serial: { type: "value", value: "HEX", doc: "this certificate, whichever replica issued it" },
     identity: {
       type: "value",
       value: "WHO",
@@ -132,6 +133,6 @@ export const command: Command = {
     };
     const answer = (await callAdmin(controlPlaneSocket(required(parsed, "state")), "POST", "/v1/ca/revoke", request)) as RevocationAnswer;
     process.stdout.write(parsed.flag("json") ? jsonLine(answer) : describe(answer));
-    return answer.proxies.waiting.length === 0 ? EXIT.ok : EXIT.no;
+    return answer.proxies.waiting.length === 0 && answer.unasked.length === 0 ? EXIT.ok : EXIT.no;
   },
 };

@@ -11,8 +11,8 @@ export const command: Command = {
   examples: ["garrison mtls plan", "garrison mtls plan --since 30d"],
   run: async (parsed) => {
     const answer = await askMtls(parsed);
-    const { since, truncated, plan } = answer;
-    process.stdout.write(parsed.flag("json") ? jsonLine({ since, truncated, plan }) : formatMtlsPlan(answer));
+    const { since, truncated, unasked, plan } = answer;
+    process.stdout.write(parsed.flag("json") ? jsonLine({ since, truncated, unasked, plan }) : formatMtlsPlan(answer));
     return EXIT.ok;
   },
 };

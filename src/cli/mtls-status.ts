@@ -11,8 +11,8 @@ export const command: Command = {
   examples: ["garrison mtls status", "garrison mtls status --since 24h --json"],
   run: async (parsed) => {
     const answer = await askMtls(parsed);
-    const { since, truncated, namespaces } = answer;
-    process.stdout.write(parsed.flag("json") ? jsonLine({ since, truncated, namespaces }) : formatMtlsStatus(answer));
+    const { since, truncated, unasked, namespaces } = answer;
+    process.stdout.write(parsed.flag("json") ? jsonLine({ since, truncated, unasked, namespaces }) : formatMtlsStatus(answer));
     return EXIT.ok;
   },
 };

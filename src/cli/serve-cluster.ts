@@ -38,7 +38,7 @@ export const CLUSTER_PLACE_OPTIONS = {
   "replica-address": {
     type: "value",
     value: "IP",
-    doc: "where the other replicas reach this one, at the port of `--listen`: `mtls status` and `mtls plan` ask all of them. Without, the address of `--listen` where it is one",
+    doc: "where the other replicas reach this one, at the port of `--listen`: whichever is asked for certificates, decisions or modes of mutual TLS asks all of them. Without, the address of `--listen` where it is one",
   },
   citadel: {
     type: "many",

@@ -1,5 +1,5 @@
 /** The one table between our errors and gRPC's status codes. What a caller reads is the message alone; the cause stays in the log. */
-import { Metadata, type ServerDuplexStream, type ServiceError, status } from "@grpc/grpc-js";
+import { Metadata, type ServiceError, status } from "@grpc/grpc-js";
 import { AppError, type ErrorCode } from "../core/error.ts";
 
 const STATUS_OF_CODE = {
@@ -38,7 +38,7 @@ export function toGrpcStatus(error: AppError): GrpcFailure {
 }
 
 /** Ends a server's stream: with a failure, or well. */
-export function endCall(call: Pick<ServerDuplexStream<unknown, unknown>, "end" | "emit">, reason: AppError | undefined): void {
+export function endCall(call: { end(): unknown; emit(event: "error", error: Error): boolean }, reason: AppError | undefined): void {
   if (reason === undefined) call.end();
   else call.emit("error", Object.assign(new Error(reason.message), toGrpcStatus(reason)));
 }

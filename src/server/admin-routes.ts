@@ -40,6 +40,8 @@ export interface AdminContext {
   readonly revoke: AdminRoute;
   /** Modes of mutual TLS, and who comes without. */
   readonly mtls: AdminRoute;
+  /** Of all replicas. */
+  readonly ledger: AdminRoutes;
   /** A step of the authority's rotation. */
   readonly rotate: AdminRoute;
   /** The same of the keys of JWT-SVIDs. */
@@ -149,7 +151,8 @@ export function adminRoutes(context: AdminContext): AdminRoutes {
     "POST /v1/join-tokens": ({ body }) => makeJoinToken(context, body),
     "POST /v1/tokens": ({ body }) => mintToken(context, body),
     "POST /v1/tokens/rotate": ({ body }) => rotateTokenKey(context, body),
-    ...authorityRoutes(context.authority, context.jwtSvids, context.clock),
+    ...authorityRoutes(context.authority, context.clock),
+    ...context.ledger,
     "POST /v1/ca/revoke": context.revoke,
     "POST /v1/ca/rotate": context.rotate,
     "POST /v1/ca/rotate-jwt": context.rotateJwt,

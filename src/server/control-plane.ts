@@ -8,6 +8,7 @@ import { AppError } from "../core/error.ts";
 import { formatSpiffeId } from "../identity/spiffe-id.ts";
 import { callBounds } from "../rpc/call-bounds.ts";
 import { openKubernetesApi } from "../sources/kubernetes/api.ts";
+import { DOUBT, type KnownReplicas } from "../sources/kubernetes/replica-reports.ts";
 import { ADS_SERVER_OPTIONS } from "../xds/service.ts";
 import type { AdminRoutes } from "./admin.ts";
 import { serveAdmin } from "./admin.ts";
@@ -15,15 +16,18 @@ import { adminRoutes } from "./admin-routes.ts";
 import { followerAdmission } from "./admission.ts";
 import { type ClusterStatus, clusterStatuses } from "./cluster/cluster-status.ts";
 import { type ClusterDuties, startClusterDuties } from "./cluster/duties.ts";
+import { OtherReplicas } from "./cluster/other-replicas.ts";
 import { DEFAULT_CLUSTER_NAME, serviceNames } from "./cluster/place.ts";
-import { newReplica } from "./cluster/replica.ts";
-import { askReplicas, replicaAddress } from "./cluster/replicas.ts";
+import { newReplica, replicaAddress } from "./cluster/replica.ts";
+import { othersEvidence } from "./cluster/replica-evidence.ts";
 import type { ControlPlaneOptions } from "./control-plane-options.ts";
 import { serveCrl } from "./crl-listener.ts";
+import { answerDecisions } from "./decisions.ts";
 import { openBundleEndpoint } from "./federation.ts";
 import { writeControlPlaneFile } from "./files.ts";
 import { addServices } from "./grpc-services.ts";
 import { jwtRotationRoute } from "./jwt-rotation.ts";
+import { issuedElsewhere, ledgerRoutes } from "./ledger.ts";
 import { formatHostPort, listenTls } from "./listen.ts";
 import { serveMetrics } from "./metrics/listener.ts";
 import { mtlsRoute } from "./mtls.ts";
@@ -121,7 +125,7 @@ async function serveProxies(start: Start, { state, serving }: Authorities, openi
   const admit = followerAdmission(admission);
   const names = opened.adopt(new NamesService({ tableOf, admit, clock, logger }), (each) => each.close());
   mesh.onChange(() => names.publish());
-  addServices(server, options, { state, mesh, ads, admission, source, registration, trust, names, metrics });
+  addServices(server, options, { state, mesh, ads, admission, source, registration, trust, names, metrics, replica });
   const port = opened.adopt(await listenTls(server, { listen: options.listen, material: serving.material }), (each) => each.close());
   trust.onWithdrawal(() => port.drain(DRAIN_MS));
   return { ads, trust, listen: { host: options.listen.host, port: port.port } };
@@ -153,14 +157,19 @@ function clustersOf({ source, duties }: Parts): readonly ClusterStatus[] {
   return clusterStatuses(source.clusters(), (name) => duties()?.remoteProblems(name) ?? []);
 }
 
+/** None where there is no cluster. */
+function knownReplicas({ source, duties }: Parts): KnownReplicas {
+  return duties()?.replicas ?? { addresses: new Map(), doubt: source.cluster === undefined ? undefined : DOUBT };
+}
+
 function routesOf({ options, clock }: Start, parts: Parts): AdminRoutes {
   const { settings, logger, version } = options;
-  const { state, serving, mesh, ads, trust, listen, meshRoots, duties } = parts;
+  const { state, serving, mesh, ads, trust, listen, meshRoots, source } = parts;
   const { authority, store } = state;
   const connections = () => ads.connections();
-  const { material } = serving;
-  const others = (since: number) =>
-    askReplicas({ trustDomain: settings.trustDomain, material, addresses: duties()?.replicas ?? new Map(), since });
+  const others = new OtherReplicas({ trustDomain: settings.trustDomain, material: serving.material, known: () => knownReplicas(parts) });
+  // Whose a row is says something only where there can be others.
+  const replica = source.cluster === undefined ? "" : parts.replica;
   const snapshot = () => mesh.current.snapshot;
   return adminRoutes({
     ...state,
@@ -168,14 +177,23 @@ function routesOf({ options, clock }: Start, parts: Parts): AdminRoutes {
     version,
     listen: () => formatHostPort(listen),
     clock,
-    revoke: revocationRoute({ authority, accounts: () => snapshot().identities, ads, trust, clock, logger }),
-    mtls: mtlsRoute({ mesh, store, clock, connections, others }),
+    revoke: revocationRoute({
+      authority,
+      accounts: () => snapshot().identities,
+      elsewhere: (of) => issuedElsewhere(others, of),
+      ads,
+      trust,
+      clock,
+      logger,
+    }),
+    mtls: mtlsRoute({ mesh, store, clock, connections, others: (since) => othersEvidence(others, since) }),
+    ledger: ledgerRoutes({ authority, jwtSvids: state.jwtRecord, replica, others, clock }),
     rotateJwt: jwtRotationRoute({ keys: state.jwtKeys, trust, connections, logger }),
     rotate: rotationRoute({ authority, serving, trust, meshRoots, connections, snapshot, clock, logger }),
     jwtSvids: state.jwtRecord,
     connections,
     clusters: () => clustersOf(parts),
-    audit: auditHandler(store, { clock }),
+    audit: auditHandler(store, { clock, answer: answerDecisions({ store, replica, others, clock }) }),
   });
 }
 
@@ -237,7 +255,7 @@ async function startDuties(
 }
 
 /** Tells the machine's other processes and the log. */
-function announce({ settings, logger }: ControlPlaneOptions, { state, source, listen }: Parts, adminSocket: string): void {
+function announce({ settings, logger }: ControlPlaneOptions, { state, source, listen, replica }: Parts, adminSocket: string): void {
   const identity = formatSpiffeId(servingIdentity(settings.trustDomain));
   const { folder, records, authority } = state;
   const { trustDomain } = settings;
@@ -248,6 +266,7 @@ function announce({ settings, logger }: ControlPlaneOptions, { state, source, li
     identity,
     config: source.name,
     state: folder,
+    ...(source.cluster === undefined ? {} : { replica }),
   });
 }
 

@@ -3,6 +3,8 @@ import type { Server } from "@grpc/grpc-js";
 import { createAlsIntake } from "../audit/als-intake.ts";
 import { createDecisionLogIntake } from "../audit/decision-log-intake.ts";
 import { clientCertificateAuthenticator } from "../ca/authenticators.ts";
+import { certificatesOf, ledgerRows, parseLedgerQuery } from "../ca/http.ts";
+import type { CertificatesOf } from "../ca/revoke.ts";
 import { AccessLogService } from "../gen/envoy/service/accesslog/v3/als_pb.js";
 import { NameTables } from "../gen/garrison/v1/names_pb.js";
 import { DecisionLog } from "../gen/garrison/v1/proxy_pb.js";
@@ -11,8 +13,9 @@ import { TrustBundles } from "../gen/garrison/v1/trust_pb.js";
 import { serviceDefinition } from "../rpc/service.ts";
 import type { AdsService } from "../xds/service.ts";
 import { type AdmissionOptions, reporterAdmission } from "./admission.ts";
-import { replicaService } from "./cluster/replicas.ts";
+import { replicaService } from "./cluster/replica-service.ts";
 import type { ControlPlaneOptions } from "./control-plane-options.ts";
+import { decisionsForReplicas } from "./decisions.ts";
 import { addIdentityServices } from "./identity-services.ts";
 import type { MeshState } from "./mesh-state.ts";
 import type { Metrics } from "./metrics/metrics.ts";
@@ -34,6 +37,8 @@ export interface ServedParts {
   readonly trust: Trust;
   readonly names: NamesService;
   readonly metrics: Metrics;
+  /** This one's name. */
+  readonly replica: string;
 }
 
 /** Adds them all, before the port is bound. */
@@ -51,14 +56,20 @@ export function addServices(server: Server, options: ControlPlaneOptions, parts:
   server.addService(serviceDefinition(TrustBundles), parts.trust.service.implementation);
   server.addService(serviceDefinition(NameTables), names.implementation);
   const byCertificate = clientCertificateAuthenticator({ trustDomain: settings.trustDomain, trust, clock });
-  const evidence = (since: number) => evidenceSince({ store, connections: () => ads.connections() }, since);
-  server.addService(serviceDefinition(Replicas), replicaService({ trustDomain: settings.trustDomain, byCertificate, evidence }));
+  const { trustDomain } = settings;
+  const own = {
+    evidence: (since: number) => evidenceSince({ store, connections: () => ads.connections() }, since),
+    certificates: (of: CertificatesOf) => certificatesOf(authority, of, clock.now()),
+    ledger: (query: URLSearchParams) => ledgerRows(authority, jwtRecord, parseLedgerQuery(query, trustDomain)),
+    decisions: decisionsForReplicas({ store, replica: parts.replica, clock }),
+  };
+  server.addService(serviceDefinition(Replicas), replicaService({ trustDomain, byCertificate, ...own }));
   const accounts = new Set(trustedNodeAccounts);
   const { cluster } = source;
   addIdentityServices(server, {
     registrationAuthorities: new Set(registrationAuthorities),
     nodeProxies: cluster === undefined || accounts.size === 0 ? undefined : { accounts, pods: cluster.source.pods },
-    trustDomain: settings.trustDomain,
+    trustDomain,
     authority,
     joinTokens,
     jwtKeys,

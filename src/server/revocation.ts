@@ -1,6 +1,15 @@
 /** Revocation as an operator does it: recorded, told to every proxy, and answered when they have it. */
 import type { Authority } from "../ca/authority.ts";
-import { checkIdentity, decodeRevocation, type RevocationResult, revoke } from "../ca/revoke.ts";
+import {
+  type CertificatesOf,
+  certificatesNamed,
+  checkIdentity,
+  decodeRevocation,
+  type IssuedElsewhere,
+  type RevocationRequest,
+  type RevocationResult,
+  revoke,
+} from "../ca/revoke.ts";
 import type { Clock } from "../core/clock.ts";
 import type { Logger } from "../core/logger.ts";
 import type { AdsService } from "../xds/service.ts";
@@ -18,6 +27,8 @@ export interface RevocationAnswer extends RevocationResult {
   };
   /** Why Envoys go on to call servers that prove themselves by what was revoked; empty where they do not. */
   readonly unlisted: string;
+  /** Other replicas that could not be asked, with the reason: what they issued they revoke themselves once they know. */
+  readonly unasked: readonly string[];
   /** Until the last of them had it. */
   readonly tookMs: number;
 }
@@ -26,6 +37,8 @@ export interface RevocationOptions {
   readonly authority: Authority;
   /** SPIFFE IDs of the service accounts that there are. */
   readonly accounts: () => ReadonlySet<string>;
+  /** Asks the other replicas what they issued. */
+  readonly elsewhere: (of: CertificatesOf) => Promise<IssuedElsewhere>;
   readonly ads: Pick<AdsService, "connections" | "whenAcked">;
   readonly trust: Pick<Trust, "revocationsTold">;
   readonly clock: Clock;
@@ -36,13 +49,22 @@ export interface RevocationOptions {
 
 const DEFAULT_WAIT_MS = 5_000;
 
+/** Nobody is asked for the one certificate that this replica issued itself. */
+async function othersIssued({ authority, elsewhere }: RevocationOptions, request: RevocationRequest): Promise<IssuedElsewhere> {
+  const of = certificatesNamed(request, authority.trustDomain);
+  if ("serial" in of && authority.ledger.find(of.serial) !== undefined) return { certificates: [], unasked: [] };
+  return elsewhere(of);
+}
+
 /** The route `POST /v1/ca/revoke`. The proxies were told when `revoke` returned: whatever publishes listens to the revocations. */
-export function revocationRoute({ authority, accounts, ads, trust, clock, logger, waitMs = DEFAULT_WAIT_MS }: RevocationOptions) {
+export function revocationRoute(options: RevocationOptions) {
+  const { authority, accounts, ads, trust, clock, logger, waitMs = DEFAULT_WAIT_MS } = options;
   return async ({ body }: { readonly body: unknown }): Promise<RevocationAnswer> => {
     const request = decodeRevocation(body);
-    if (request.kind === "identity" && request.force !== true) checkIdentity(authority, request.value, accounts());
     const began = performance.now();
-    const result = revoke(authority, request, clock.now());
+    const issued = await othersIssued(options, request);
+    if (request.kind === "identity" && request.force !== true) checkIdentity(authority, request.value, accounts(), issued);
+    const result = revoke(authority, request, clock.now(), issued);
     const { kind, value, reason } = request;
     logger.log("warn", "revoked", { kind, value, reason, certificates: result.revoked.length });
     const keys = [...new Set(ads.connections().map(({ key }) => key))];
@@ -56,6 +78,6 @@ export function revocationRoute({ authority, accounts, ads, trust, clock, logger
     const proxies = { connected: keys.length, acknowledged: keys.length - waiting.length, waiting };
     // Servers of a revoked identity are no endpoints any more, list or not.
     const unlisted = result.revoked.length === 0 || kind === "identity" ? "" : told.unlisted;
-    return { ...result, proxies, unlisted, tookMs: performance.now() - began };
+    return { ...result, proxies, unlisted, unasked: issued.unasked, tookMs: performance.now() - began };
   };
 }

@@ -5,7 +5,7 @@ import { Client, Metadata, type ServiceError, type StatusObject, status } from "
 import { AggregatedDiscoveryService } from "../../src/gen/envoy/service/discovery/v3/ads_pb.js";
 import { DeltaDiscoveryRequestSchema } from "../../src/gen/envoy/service/discovery/v3/discovery_pb.js";
 import { DecisionLog, DecisionRecordSchema, ReportRequestSchema } from "../../src/gen/garrison/v1/proxy_pb.js";
-import { MtlsEvidenceRequestSchema, Replicas } from "../../src/gen/garrison/v1/replica_pb.js";
+import { Replicas } from "../../src/gen/garrison/v1/replica_pb.js";
 import { IstioCertificateRequestSchema, IstioCertificateService } from "../../src/gen/istio/v1/auth/ca_pb.js";
 import { clientCredentials, RotatingTlsMaterial, type TlsMaterial } from "../../src/rpc/credentials.ts";
 import { methodDefinition } from "../../src/rpc/service.ts";
@@ -110,15 +110,20 @@ export function openAds(
   });
 }
 
-/** Asks what only replicas of a control plane ask each other; the workloads whose proxies are connected there. */
-export function askAsReplica(controlPlane: ControlPlaneFile, material?: TlsMaterial): Promise<Outcome<readonly string[]>> {
-  const { path, requestSerialize, responseDeserialize } = methodDefinition(Replicas.method.mtlsEvidence);
-  const request = create(MtlsEvidenceRequestSchema, { sinceMs: 0n });
+/** Asks what only replicas of a control plane ask each other; what it answers is left unread. */
+export function askAsReplica(
+  controlPlane: ControlPlaneFile,
+  method: keyof typeof Replicas.method,
+  material?: TlsMaterial,
+): Promise<Outcome<undefined>> {
+  const empty = () => Buffer.alloc(0);
+  const path = `/${Replicas.typeName}/${Replicas.method[method].name}`;
   return withClient(controlPlane, material, (client) => {
-    const { promise, resolve } = Promise.withResolvers<Outcome<readonly string[]>>();
-    client.makeUnaryRequest(path, requestSerialize, responseDeserialize, request, deadline(), (error, response) => {
-      resolve(error === null ? { code: "OK", answer: response?.proxies ?? [] } : failure(error));
-    });
+    const { promise, resolve } = Promise.withResolvers<Outcome<undefined>>();
+    const call = client.makeServerStreamRequest(path, empty, empty, undefined, deadline());
+    call.on("error", (error: ServiceError) => resolve(failure(error)));
+    call.on("end", () => resolve({ code: "OK", answer: undefined }));
+    call.resume();
     return promise;
   });
 }

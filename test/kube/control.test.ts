@@ -282,9 +282,11 @@ describe("two replicas", { timeout: 300_000 }, () => {
   });
 
   test("tell each other alone what they saw", async () => {
-    const asWorkload = await askAsReplica(second.controlPlane(), await credentials(place));
-    assert.equal(asWorkload.code, "PERMISSION_DENIED");
-    assert.equal((await askAsReplica(second.controlPlane())).code, "UNAUTHENTICATED");
+    const workload = await credentials(place);
+    for (const method of ["mtlsEvidence", "certificates", "ledger", "decisions"] as const) {
+      assert.equal((await askAsReplica(second.controlPlane(), method, workload)).code, "PERMISSION_DENIED", method);
+      assert.equal((await askAsReplica(second.controlPlane(), method)).code, "UNAUTHENTICATED", method);
+    }
   });
 
   test("one that cannot be asked is told, and then nothing counts as proven", async () => {

@@ -1,8 +1,8 @@
 /** Node proxies of a real cluster, by the tokens that it binds to their pods: each has the certificates of its own node's workloads, and no others. */
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
-import type { LedgerAnswer } from "../../src/ca/http.ts";
 import { callAdmin } from "../../src/cli/admin-client.ts";
+import type { LedgerAnswer } from "../../src/server/ledger.ts";
 import { openKubernetesApi } from "../../src/sources/kubernetes/api.ts";
 import { TokenReviewer } from "../../src/sources/kubernetes/token-review.ts";
 import { parseCertificates, svidIdentity } from "../../src/x509/certificate.ts";

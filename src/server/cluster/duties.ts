@@ -6,7 +6,7 @@ import { controlPlaneIdentity } from "../../identity/control-plane.ts";
 import { formatSpiffeId } from "../../identity/spiffe-id.ts";
 import type { RotatingTlsMaterial } from "../../rpc/credentials.ts";
 import { Lease } from "../../sources/kubernetes/lease.ts";
-import { ReplicaReports, sumCounts } from "../../sources/kubernetes/replica-reports.ts";
+import { type KnownReplicas, ReplicaReports, sumCounts } from "../../sources/kubernetes/replica-reports.ts";
 import { RootConfigMaps } from "../../sources/kubernetes/root-config-maps.ts";
 import { WebhookBundles } from "../../sources/kubernetes/webhook-bundles.ts";
 import type { AdsService } from "../../xds/service.ts";
@@ -47,8 +47,8 @@ export interface ClusterDutiesOptions {
 }
 
 export interface ClusterDuties {
-  /** `HOST:PORT` of the other replicas that live, by their names; undefined for one that does not say. */
-  readonly replicas: ReadonlyMap<string, string | undefined>;
+  /** The other replicas that live. */
+  readonly replicas: KnownReplicas;
   /** What cannot be kept up in another cluster, and why. */
   remoteProblems(name: string): readonly string[];
   close(): Promise<void>;
@@ -138,7 +138,7 @@ export async function startClusterDuties(options: ClusterDutiesOptions): Promise
   });
   return {
     get replicas() {
-      return reports.addresses;
+      return reports.known;
     },
     remoteProblems: (name) => remote.flatMap((each) => each.problems(name)),
     close: async () => {

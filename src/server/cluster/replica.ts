@@ -1,5 +1,6 @@
-/** The names by which replicas of a control plane tell each other apart. */
+/** The names by which replicas of a control plane tell each other apart, and where they reach each other. */
 import { randomBytes } from "node:crypto";
+import { formatHostPort } from "../listen.ts";
 
 const PREFIX = "garrison-replica-";
 
@@ -11,4 +12,16 @@ export function newReplica(): string {
 /** Whether it is a replica's of ours, and no other controller's. */
 export function isReplica(name: unknown): name is string {
   return typeof name === "string" && name.startsWith(PREFIX);
+}
+
+/** Where others reach a replica that listens there: at the address that it is said to have, or at its own where that is one. */
+export function replicaAddress(said: string | undefined, listen: { readonly host: string; readonly port: number }): string | undefined {
+  const host = said ?? listen.host;
+  if (host === "0.0.0.0" || host === "::") return undefined;
+  return formatHostPort({ host, port: listen.port });
+}
+
+/** Whether it is named by its whole name, or by what follows the prefix that all have. */
+export function isNamed(replica: string, name: string): boolean {
+  return replica !== "" && (name === replica || PREFIX + name === replica);
 }

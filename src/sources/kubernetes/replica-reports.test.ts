@@ -3,7 +3,7 @@ import { type TestContext, test } from "node:test";
 import { FakeKubernetesApi } from "../../../test/fakes/fake-kubernetes-api.ts";
 import { until } from "../../../test/fakes/processes.ts";
 import { silentLogger } from "../../core/logger.ts";
-import { type ProxyCounts, ReplicaReports, sumCounts } from "./replica-reports.ts";
+import { DOUBT, type ProxyCounts, ReplicaReports, sumCounts } from "./replica-reports.ts";
 
 const LEASES = "/apis/coordination.k8s.io/v1/namespaces/garrison-system/leases";
 const OWN: ProxyCounts = new Map([
@@ -52,6 +52,19 @@ test("a replica reports what it knows, into a Lease of its own, and takes that a
   assert.equal(metadata.annotations["garrison.dev/proxies"], '{"AuthorizationPolicy shop/a":[2,1]}');
   await reports.close();
   assert.deepEqual(writes.at(-1)?.slice(0, 2), ["DELETE", `${LEASES}/me`]);
+});
+
+test("while the API server does not tell of the own Lease, it is doubted whether it tells of all", async (t) => {
+  const { reports } = setUp(t, [lease("other", "{}")]);
+  assert.deepEqual(reports.known, { addresses: new Map(), doubt: DOUBT });
+  await until("one is known", () => reports.known.addresses.size === 1);
+  assert.deepEqual(reports.known, { addresses: new Map([["other", undefined]]), doubt: DOUBT });
+});
+
+test("who lives beside this one is known with the own Lease", async (t) => {
+  const { reports } = setUp(t, [lease("other", "{}"), lease("me", "{}")]);
+  await until("they are known", () => reports.known.doubt === undefined);
+  assert.deepEqual([...reports.known.addresses.keys()], ["other"]);
 });
 
 test("the counts of others are read, never its own, and what is no report counts nothing", async (t) => {

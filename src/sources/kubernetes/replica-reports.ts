@@ -37,6 +37,16 @@ export interface ReplicaReportsOptions {
   readonly onChange: () => void;
 }
 
+/** The other replicas. */
+export interface KnownReplicas {
+  /** `HOST:PORT` of each that lives, by its name; undefined for one that does not say. */
+  readonly addresses: ReadonlyMap<string, string | undefined>;
+  /** Why there may be more; undefined where these are all. */
+  readonly doubt: string | undefined;
+}
+
+/** Where nothing is known of them. */
+export const DOUBT = "any other replica: the API server does not say now which there are";
 const COUNTS = "garrison.dev/proxies";
 const ADDRESS = "garrison.dev/address";
 /** Kubernetes takes 256 KiB of annotations. */
@@ -120,9 +130,16 @@ export class ReplicaReports {
     return this.#others.map(read);
   }
 
-  /** Where the others that live are reached, by their names; undefined for one that does not say. */
-  get addresses(): ReadonlyMap<string, string | undefined> {
-    return new Map(this.#others.map((lease) => [lease.metadata.name, annotation(lease, ADDRESS)]));
+  /**
+   * Where the others that live are reached, by their names; undefined for one that does not say. While the API server does not tell of this one's own
+   * renewals, it does not tell of theirs: then it is doubted, and all that were ever seen count.
+   */
+  get known(): KnownReplicas {
+    const { replica } = this.#options;
+    const isTold = this.#leases(({ name, age }) => name === replica && age < STALE_MS).length > 0;
+    const others = isTold ? this.#others : this.#leases(({ name }) => name !== replica);
+    const addresses = new Map(others.map((lease) => [lease.metadata.name, annotation(lease, ADDRESS)]));
+    return { addresses, doubt: isTold ? undefined : DOUBT };
   }
 
   get #others(): readonly ApiObject[] {
