@@ -1,6 +1,10 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import { meshOf } from "../../test/fixture/yaml-mesh.ts";
+import { meta, SETTINGS } from "../../test/fixture/objects.ts";
+import { meshOf, objectsOf } from "../../test/fixture/yaml-mesh.ts";
+import { compileMesh } from "../compile/compile.ts";
+import { buildSnapshot } from "../mesh/snapshot.ts";
+import type { PodObject } from "../policy/model.ts";
 import { type MtlsEvidence, mtlsByNamespace, type PlaintextCalls, planStrict } from "./mtls.ts";
 
 /** A workload that listens on 8080, with a service of its name. */
@@ -68,6 +72,18 @@ describe("mtlsByNamespace", () => {
     assert.deepEqual(
       clients.map(({ client }) => client),
       ["cards/web", "203.0.113.9", "127.0.9.9"],
+    );
+  });
+
+  it("names a pod of both families at either address", () => {
+    const place = { ports: new Map(), serviceAccount: "default", ready: true, address: "10.0.0.7", secondAddress: "fd00::7" } as const;
+    const pod: PodObject = { kind: "Pod", meta: meta("shop/job"), ...place };
+    const mesh = compileMesh(buildSnapshot(SETTINGS, [...objectsOf(MESH), pod]));
+    const seen = evidence(["10.0.0.7", "fd00::7"].map((address) => calls("shop/web", address)));
+    const shop = mtlsByNamespace(mesh, seen).find(({ namespace }) => namespace === "shop");
+    assert.deepEqual(
+      shop?.workloads.flatMap((one) => one.clients.map(({ client }) => client)),
+      ["shop/job"],
     );
   });
 

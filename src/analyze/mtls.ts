@@ -3,7 +3,7 @@ import type { CompiledMesh } from "../compile/compile.ts";
 import { mtlsOf } from "../compile/mtls.ts";
 import type { EffectiveMtls } from "../compile/workload-policy.ts";
 import type { Place } from "../core/diagnostic.ts";
-import type { Workload } from "../mesh/snapshot.ts";
+import { addressesOf, type Workload } from "../mesh/snapshot.ts";
 
 /** Calls without identity that one port served to one address. */
 export interface PlaintextCalls {
@@ -67,7 +67,10 @@ type Mesh = Pick<CompiledMesh, "snapshot" | "policies">;
 
 /** Names of workloads by their address; none for an address that several share. */
 function workloadsByAddress({ snapshot }: Mesh): ReadonlyMap<string, string> {
-  const groups = Map.groupBy(snapshot.workloads.values(), ({ address }) => address);
+  const places = [...snapshot.workloads.values()].flatMap((workload) =>
+    addressesOf(workload).map((address) => ({ address, key: workload.key })),
+  );
+  const groups = Map.groupBy(places, ({ address }) => address);
   return new Map([...groups].flatMap(([address, [only, ...others]]) => (only && others.length === 0 ? [[address, only.key]] : [])));
 }
 

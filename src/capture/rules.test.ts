@@ -50,6 +50,20 @@ describe("the rules of a captured network", () => {
     assert.ok(!lines.includes("meta l4proto tcp redirect to :15006"));
   });
 
+  it("are the same for both families: what leaves, what comes in, and the proxy's calls to its own application", () => {
+    const lines = rulesOf({});
+    for (const [four, six] of [
+      ['oifname "lo" ip saddr 127.0.0.6 return', 'oifname "lo" ip6 saddr ::6 return'],
+      ["ip daddr 127.0.0.0/8 return", "ip6 daddr ::1 return"],
+      [
+        'oifname "lo" meta l4proto tcp meta skuid 1337 ip daddr != 127.0.0.0/8 redirect to :15006',
+        'oifname "lo" meta l4proto tcp meta skuid 1337 ip6 daddr != ::1 redirect to :15006',
+      ],
+    ] as const)
+      assert.deepEqual([lines.includes(four), lines.includes(six)], [true, true]);
+    assert.equal(lines.filter((line) => line.startsWith("table inet")).length, 2);
+  });
+
   it("send questions of DNS elsewhere where they are asked to", () => {
     assert.ok(rulesOf({ dnsPort: 15053 }).includes("meta l4proto { tcp, udp } th dport 53 redirect to :15053"));
     assert.ok(!rulesOf({}).some((line) => line.includes("dport 53")));

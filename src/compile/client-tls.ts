@@ -65,23 +65,20 @@ function provable(identities: readonly string[], snapshot: MeshSnapshot): readon
   return identities.filter((identity) => accepted.some((name) => identity.startsWith(`spiffe://${name}/`)));
 }
 
-/** Undefined for an endpoint of which nobody says who runs there: nothing is sent to it. */
-function mutual({
-  address,
-  port,
-  identities,
-}: {
-  address: string;
-  port: number;
-  identities: readonly string[];
-}): ServiceEndpoint | undefined {
-  const [identity, ...aliases] = identities;
-  if (identity === undefined) return undefined;
-  return { address, port, mtls: true, identity, ...(aliases.length === 0 ? {} : { aliases }) };
+function placeOf({ address, secondAddress, port }: RegistryEndpoint): Pick<ServiceEndpoint, "address" | "secondAddress" | "port"> {
+  return secondAddress === undefined ? { address, port } : { address, secondAddress, port };
 }
 
-function plaintext({ address, port, identity }: RegistryEndpoint): ServiceEndpoint {
-  return { address, port, mtls: false, ...(identity === undefined ? {} : { identity }) };
+/** Undefined for an endpoint of which nobody says who runs there: nothing is sent to it. */
+function mutual(endpoint: RegistryEndpoint, identities: readonly string[]): ServiceEndpoint | undefined {
+  const [identity, ...aliases] = identities;
+  if (identity === undefined) return undefined;
+  return { ...placeOf(endpoint), mtls: true, identity, ...(aliases.length === 0 ? {} : { aliases }) };
+}
+
+function plaintext(endpoint: RegistryEndpoint): ServiceEndpoint {
+  const { identity } = endpoint;
+  return { ...placeOf(endpoint), mtls: false, ...(identity === undefined ? {} : { identity }) };
 }
 
 /**
@@ -123,7 +120,7 @@ function meshSecured(
   const endpoints = endpointsOf(snapshot, service, port).flatMap((endpoint) => {
     if (demanded === undefined && (external || !takesMutualTls(snapshot, service, endpoint))) return [plaintext(endpoint)];
     const identities = identitiesOf(endpoint, service, demanded?.subjectAltNames ?? [], snapshot);
-    const secured = mutual({ ...endpoint, identities: provable(identities, snapshot) });
+    const secured = mutual(endpoint, provable(identities, snapshot));
     if (identities.length === 0) unknown.push(endpoint);
     return secured === undefined ? [] : [secured];
   });

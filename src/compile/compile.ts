@@ -79,6 +79,7 @@ const withoutRules = narrow((snapshot, workload: Workload): Compiled<Omit<Worklo
   const policy = {
     workload: workload.key,
     address: workload.address,
+    ...(workload.secondAddress === undefined ? {} : { secondAddress: workload.secondAddress }),
     identity: workload.identity,
     trustDomains: acceptedTrustDomains(snapshot),
     ...meshWideOf(snapshot, workload),

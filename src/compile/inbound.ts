@@ -1,8 +1,9 @@
 /** Sidecar ingress, or the services of a workload with an address of its own -> inbound listeners. */
 import type { Diagnostic } from "../core/diagnostic.ts";
+import { familyOf } from "../mesh/auto-addresses.ts";
 import { type MeshService, servedPort, servicesOfWorkload } from "../mesh/registry.ts";
 import { sidecarOf } from "../mesh/selection.ts";
-import type { MeshSnapshot, Workload } from "../mesh/snapshot.ts";
+import { addressesOf, type MeshSnapshot, type Workload } from "../mesh/snapshot.ts";
 import type { Endpoint, ServicePort } from "../policy/model.ts";
 import { effectiveMtls } from "./mtls.ts";
 import { firstOfEachName } from "./unique.ts";
@@ -51,6 +52,7 @@ function derivedListeners(snapshot: MeshSnapshot, workload: Workload, served: re
     mtls: effectiveMtls(snapshot, workload, workloadPort),
     ...firstSpeaker(served, workloadPort),
     endpoint: { kind: "tcp", host: workload.captured ? workload.address : "127.0.0.1", port: workloadPort },
+    ...(workload.captured && workload.secondAddress !== undefined ? { asCalled: true as const } : {}),
     services: servicesAt(served, workloadPort),
   }));
 }
@@ -80,10 +82,11 @@ function silentPorts(snapshot: MeshSnapshot, workload: Workload, served: readonl
     }));
 }
 
-/** `0.0.0.0:PORT` and `[::]:PORT` stand for the workload's own address (Istio `Sidecar.ingress[].defaultEndpoint`). */
+/** `0.0.0.0:PORT` and `[::]:PORT` stand for the workload's own address (Istio `Sidecar.ingress[].defaultEndpoint`): of two, for that of the family. */
 function ownEndpoint(workload: Workload, endpoint: Endpoint): Endpoint {
-  const unspecified = endpoint.kind === "tcp" && (endpoint.host === "0.0.0.0" || endpoint.host === "::");
-  return unspecified ? { ...endpoint, host: workload.address } : endpoint;
+  if (endpoint.kind !== "tcp" || (endpoint.host !== "0.0.0.0" && endpoint.host !== "::")) return endpoint;
+  const { host } = endpoint;
+  return { ...endpoint, host: addressesOf(workload).find((own) => familyOf(own) === familyOf(host)) ?? workload.address };
 }
 
 /** The inbound listeners of a workload. */

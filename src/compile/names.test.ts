@@ -3,7 +3,7 @@ import { describe, it } from "node:test";
 import { meta, SETTINGS, workloadEntry } from "../../test/fixture/objects.ts";
 import { buildSnapshot } from "../mesh/snapshot.ts";
 import type { ProxyConfig } from "../policy/mesh-config.ts";
-import type { EndpointSliceObject, MeshObject, ServiceEntryObject, ServiceObject, SidecarObject } from "../policy/model.ts";
+import type { EndpointSliceObject, MeshObject, PodObject, ServiceEntryObject, ServiceObject, SidecarObject } from "../policy/model.ts";
 import { compileMesh, MeshCompiler } from "./compile.ts";
 import type { WorkloadPolicy } from "./workload-policy.ts";
 
@@ -21,9 +21,16 @@ function entry(key: string, host: string, more: Partial<ServiceEntryObject> = {}
   return { kind: "ServiceEntry", meta: meta(key), ...spec, subjectAltNames: [], exportTo: [], ...more };
 }
 
+function capturing(config: Partial<ProxyConfig> = {}): ProxyConfig {
+  return { numTrustedProxies: undefined, tellsDenials: undefined, interceptionMode: "REDIRECT", dnsCapture: true, ...config };
+}
+
 function client(address: string, config: Partial<ProxyConfig> = {}): MeshObject {
-  const proxyConfig = { numTrustedProxies: undefined, tellsDenials: undefined, interceptionMode: "REDIRECT", dnsCapture: true, ...config };
-  return { ...workloadEntry("shop/client", { address }), proxyConfig } as MeshObject;
+  return { ...workloadEntry("shop/client", { address }), proxyConfig: capturing(config) } as MeshObject;
+}
+
+function meshPod(key: string): PodObject {
+  return { kind: "Pod", meta: meta(key), address: "", ports: new Map(), serviceAccount: "default", ready: true };
 }
 
 const CLIENT = client("10.0.0.9");
@@ -113,6 +120,32 @@ describe("the names that a workload's agent answers", () => {
     assert.deepEqual(names["both.shop.svc.cluster.local"], ["fd00::1"]);
     assert.deepEqual(names["four.shop.svc.cluster.local"], []);
     assert.match(names["given.shop.svc.cluster.local"]?.[0] ?? "", /^2001:2::f0f0:/);
+  });
+
+  it("are of both families where the workload has addresses of both, and so are given ones", () => {
+    const dual = { ...meshPod("shop/client"), address: "10.0.0.9", secondAddress: "fd00::9", proxyConfig: capturing() };
+    const services = [
+      service("shop/both", { addresses: ["fd00::1", "10.96.0.1"] }),
+      service("shop/four", { addresses: ["10.96.0.2"] }),
+      service("shop/pods", { bySlices: true, bothFamilies: true }),
+      entry("shop/out", "out.example.com"),
+    ];
+    const serving = { ...meshPod("shop/db-0"), address: "10.0.0.2", secondAddress: "fd00::2" };
+    const slices = [serving.address, serving.secondAddress].map((address, index): EndpointSliceObject => {
+      const endpoints = [{ address, ready: true, draining: false, pod: "db-0", hostname: "db-0" }];
+      return { kind: "EndpointSlice", meta: meta(`shop/pods-${index}`), service: "pods", endpoints, ports: new Map([["tcp", 9000]]) };
+    });
+    const mesh = compiled(dual, serving, ...services, ...slices);
+    const names = mesh.namesOf("shop/client")?.names ?? {};
+    const { "out.example.com": given = [], ...others } = names;
+    assert.deepEqual(others, {
+      "both.shop.svc.cluster.local": ["10.96.0.1", "fd00::1"],
+      "four.shop.svc.cluster.local": ["10.96.0.2"],
+      "pods.shop.svc.cluster.local": ["10.0.0.2", "fd00::2"],
+      "db-0.pods.shop.svc.cluster.local": ["10.0.0.2", "fd00::2"],
+    });
+    assert.match(given.join(" "), /^240\.240\.\d+\.\d+ 2001:2::f0f0:[0-9a-f]+$/);
+    assert.deepEqual(listenersOf(mesh.policies.get("shop/client"), "out.example.com"), given);
   });
 
   it("are only those that the Sidecar lets it know, and that are exported to it", () => {

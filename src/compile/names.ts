@@ -1,11 +1,11 @@
 /** The names that a workload's agent answers for, and their addresses: of just the services that its captured traffic knows. */
-import { type AddressFamily, autoAddressOf, familyOf } from "../mesh/auto-addresses.ts";
+import { autoAddressesOf, type Families, familiesOf, familyOf } from "../mesh/auto-addresses.ts";
 import { endpointHostnames } from "../mesh/endpoint-slices.ts";
 import { derived } from "../mesh/recording.ts";
 import { endpointsOf, type MeshService } from "../mesh/registry.ts";
 import { sidecarOf } from "../mesh/selection.ts";
 import { addressesIn } from "../mesh/services.ts";
-import type { MeshSnapshot, Workload } from "../mesh/snapshot.ts";
+import { addressesOf, type MeshSnapshot, type Workload } from "../mesh/snapshot.ts";
 import { parseIpAddress } from "../policy/ip-block.ts";
 import type { SidecarObject } from "../policy/model.ts";
 import { knownServices } from "./capture/scope.ts";
@@ -26,8 +26,8 @@ export interface NameTable {
 const MAX_ADDRESSES = 1_000;
 const LABEL = /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/;
 
-function isOf(family: AddressFamily, address: string): boolean {
-  return parseIpAddress(address) !== undefined && familyOf(address) === family;
+function isOf(families: Families, address: string): boolean {
+  return parseIpAddress(address) !== undefined && (families === "dual" || familyOf(address) === families);
 }
 
 function limited(addresses: Iterable<string>): readonly string[] {
@@ -35,20 +35,17 @@ function limited(addresses: Iterable<string>): readonly string[] {
 }
 
 /** Of a service without an address of its own: all that serve it, and each by its own name (Kubernetes' and Istio's form). */
-function ofWorkloads(
-  snapshot: MeshSnapshot,
-  service: MeshService,
-  family: AddressFamily,
-): readonly (readonly [string, readonly string[]])[] {
+function ofWorkloads(snapshot: MeshSnapshot, service: MeshService, families: Families): readonly (readonly [string, readonly string[]])[] {
   if (service.service === undefined) return [];
   const hostnames = endpointHostnames(snapshot, service.service);
   const own = new Map<string, string[]>();
   const all: string[] = [];
-  for (const { address, workload } of service.ports.flatMap((port) => endpointsOf(snapshot, service, port))) {
-    if (!isOf(family, address)) continue;
-    all.push(address);
-    const hostname = hostnames.get(address) ?? (workload?.kind === "WorkloadEntry" ? workload.name : "");
-    if (LABEL.test(hostname)) own.set(hostname, [...(own.get(hostname) ?? []), address]);
+  for (const endpoint of service.ports.flatMap((port) => endpointsOf(snapshot, service, port))) {
+    for (const address of addressesOf(endpoint).filter((each) => isOf(families, each))) {
+      all.push(address);
+      const hostname = hostnames.get(address) ?? (endpoint.workload?.kind === "WorkloadEntry" ? endpoint.workload.name : "");
+      if (LABEL.test(hostname)) own.set(hostname, [...(own.get(hostname) ?? []), address]);
+    }
   }
   if (all.length === 0) return [];
   return [[service.host, limited(all)], ...[...own].map(([name, addresses]) => [`${name}.${service.host}`, limited(addresses)] as const)];
@@ -56,7 +53,7 @@ function ofWorkloads(
 
 /** Who asks. */
 interface Asking {
-  readonly family: AddressFamily;
+  readonly families: Families;
   /** Whether services without an address are given one. */
   readonly allocates: boolean;
   /** Undefined for the configuration's own. */
@@ -67,15 +64,15 @@ interface Asking {
 function ofService(
   snapshot: MeshSnapshot,
   service: MeshService,
-  { family, allocates, cluster }: Asking,
+  { families, allocates, cluster }: Asking,
 ): readonly (readonly [string, readonly string[]])[] {
   const declared = service.service === undefined ? (service.entry?.addresses ?? []) : addressesIn(service.service, cluster);
   const single = declared.filter((address) => parseIpAddress(address) !== undefined);
-  // A name whose addresses are all of the other family is there all the same.
-  if (single.length > 0) return [[service.host, limited(single.filter((address) => isOf(family, address)))]];
+  // A name whose addresses are all of another family is there all the same.
+  if (single.length > 0) return [[service.host, limited(single.filter((address) => isOf(families, address)))]];
   if (declared.length > 0) return [];
-  const given = allocates ? autoAddressOf(snapshot, service, family) : undefined;
-  return given === undefined ? ofWorkloads(snapshot, service, family) : [[service.host, [given]]];
+  const given = allocates ? autoAddressesOf(snapshot, service, families) : [];
+  return given.length === 0 ? ofWorkloads(snapshot, service, families) : [[service.host, given]];
 }
 
 /** Once for all workloads that see the same. */
@@ -84,11 +81,11 @@ const tableBy = derived(
     snapshot,
     sidecar: SidecarObject | undefined,
     namespace: string,
-    family: AddressFamily,
+    families: Families,
     allocates: boolean,
     cluster: string | undefined,
   ): NameTable => {
-    const asking = { family, allocates, cluster };
+    const asking = { families, allocates, cluster };
     const names = knownServices(snapshot, sidecar, namespace).flatMap(({ service }) => ofService(snapshot, service, asking));
     return {
       domain: snapshot.settings.clusterDomain,
@@ -100,6 +97,6 @@ const tableBy = derived(
 
 /** What a workload's agent answers. Names of which the workload's traffic knows nothing are not among them. */
 export function nameTable(snapshot: MeshSnapshot, workload: Workload): NameTable {
-  const { namespace, address, autoAllocates = false, cluster } = workload;
-  return tableBy(snapshot, sidecarOf(snapshot, workload), namespace, familyOf(address), autoAllocates, cluster);
+  const { namespace, autoAllocates = false, cluster } = workload;
+  return tableBy(snapshot, sidecarOf(snapshot, workload), namespace, familiesOf(workload), autoAllocates, cluster);
 }

@@ -80,6 +80,8 @@ export interface InboundListener {
   readonly serverFirst?: true;
   /** Where the application listens. */
   readonly endpoint: Endpoint;
+  /** It is called at whichever of the workload's two addresses its client has called, rather than at `endpoint`, which is the first of them. */
+  readonly asCalled?: true;
   /** `NAMESPACE/NAME` of the services that lead here; for the record. */
   readonly services: readonly string[];
 }
@@ -88,6 +90,8 @@ export interface InboundListener {
 export type ServiceEndpoint = {
   /** An IP address, or a DNS name where the service is resolved by the proxy. */
   readonly address: string;
+  /** The same server's, of the other family: tried where the first does not answer. */
+  readonly secondAddress?: string;
   readonly port: number;
 } & (
   | {
@@ -213,6 +217,8 @@ export interface WorkloadPolicy {
   /** `NAMESPACE/NAME`. */
   readonly workload: string;
   readonly address: string;
+  /** Of the other family of addresses; absent for a workload that is of one. */
+  readonly secondAddress?: string;
   /** The workload's own SPIFFE ID. */
   readonly identity: string;
   /** The mesh's own, then its aliases, then those that it federates with. Peers of other trust domains are refused in the handshake (XD-4). */

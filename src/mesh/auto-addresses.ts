@@ -5,13 +5,21 @@
  */
 import { narrow } from "./recording.ts";
 import { type MeshService, meshServices } from "./registry.ts";
-import type { MeshSnapshot } from "./snapshot.ts";
+import type { MeshSnapshot, Workload } from "./snapshot.ts";
 
 export type AddressFamily = "ipv4" | "ipv6";
 
 /** Of an address that is one. */
 export function familyOf(address: string): AddressFamily {
   return address.includes(":") ? "ipv6" : "ipv4";
+}
+
+/** Of addresses that a workload can use: of one family, or `dual`. */
+export type Families = AddressFamily | "dual";
+
+/** Those of a workload's own addresses. */
+export function familiesOf({ address, secondAddress }: Pick<Workload, "address" | "secondAddress">): Families {
+  return secondAddress === undefined ? familyOf(address) : "dual";
 }
 
 /** Of 240.240.0.0/16 those that end neither in 0 nor in 255, as in Istio. */
@@ -80,3 +88,9 @@ export const autoAddressOf = narrow((snapshot, { key }: MeshService, family: Add
   known.set(services, addresses);
   return addresses.get(key)?.[family];
 });
+
+/** The same of each family. */
+export function autoAddressesOf(snapshot: MeshSnapshot, service: MeshService, families: Families): readonly string[] {
+  const all: readonly AddressFamily[] = families === "dual" ? ["ipv4", "ipv6"] : [families];
+  return all.map((family) => autoAddressOf(snapshot, service, family)).filter((address) => address !== undefined);
+}

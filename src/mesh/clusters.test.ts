@@ -142,6 +142,21 @@ describe("several clusters as one mesh", () => {
     ]);
   });
 
+  test("either address of a pod of both families is its own alone", () => {
+    const dual = (key: string, first: string, secondAddress: string, cluster?: string) => ({ ...pod(key, first, cluster), secondAddress });
+    const west = [
+      dual("shop/x", "10.2.0.1", "fd00::1", "west"),
+      dual("shop/y", "fd00::2", "10.2.0.2", "west"),
+      pod("shop/z", "fd00::1", "west"),
+    ];
+    const { mesh, told } = merged([dual("shop/pay-1", "10.1.0.1", "fd00::1")], ["west", west]);
+    assert.deepEqual([...mesh.snapshot.workloads.keys()].sort(), ["shop/pay-1", "shop/y@west"]);
+    assert.deepEqual(told, [
+      "GAR0362 Pod `shop/x` of cluster `west` is not taken in: its address fd00::1 is already one of the configuration's own cluster",
+      "GAR0362 Pod `shop/z` of cluster `west` is not taken in: its address fd00::1 is already one of the configuration's own cluster",
+    ]);
+  });
+
   test("a Service with other ports is told, and the first cluster's ports hold", () => {
     const { objects, told } = merged([service("shop/pay", "10.96.0.1")], ["west", [service("shop/pay", "10.96.0.9", 81)]]);
     assert.deepEqual(told, ["GAR0361 Service `shop/pay` has other ports in cluster `west`: 81 (tcp, tcp) instead of 80 (tcp, tcp)"]);

@@ -5,6 +5,7 @@
 import type { Diagnostic } from "../core/diagnostic.ts";
 import { type MeshObject, objectKey, type PodObject, type ServiceObject, type ServicePort } from "../policy/model.ts";
 import { serviceKey } from "./services.ts";
+import { addressesOf } from "./snapshot.ts";
 
 /** What another cluster says of itself, as of now. */
 export interface OtherCluster {
@@ -53,7 +54,7 @@ function differs(first: ServiceOf, { cluster, service }: ServiceOf): Diagnostic 
   };
 }
 
-function taken({ meta, address, cluster }: PodObject, owner: string | undefined): Diagnostic {
+function taken({ meta, cluster }: PodObject, address: string, owner: string | undefined): Diagnostic {
   return {
     code: "GAR0362",
     message: `Pod \`${meta.namespace}/${meta.name}\` of cluster \`${cluster}\` is not taken in: its address ${address} is already one of ${owner === undefined ? "the configuration's own cluster" : `cluster \`${owner}\``}`,
@@ -87,9 +88,13 @@ function onAnotherNetwork({ name, objects }: OtherCluster, own: readonly MeshObj
 /** Which cluster has an address: the configuration's own, then the first by name. What another cluster says cannot change who is there. */
 function ownersOf(own: readonly MeshObject[], others: readonly OtherCluster[]): ReadonlyMap<string, string | undefined> {
   const owners = new Map<string, string | undefined>();
-  for (const object of own) if (object.kind === "Pod" || object.kind === "WorkloadEntry") owners.set(object.address, undefined);
+  for (const object of own) {
+    if (object.kind === "WorkloadEntry") owners.set(object.address, undefined);
+    if (object.kind === "Pod") for (const address of addressesOf(object)) owners.set(address, undefined);
+  }
   for (const { name, objects } of others)
-    for (const object of objects) if (object.kind === "Pod" && !owners.has(object.address)) owners.set(object.address, name);
+    for (const object of objects)
+      if (object.kind === "Pod") for (const address of addressesOf(object)) if (!owners.has(address)) owners.set(address, name);
   return owners;
 }
 
@@ -102,8 +107,8 @@ function addOthers(own: readonly MeshObject[], others: readonly OtherCluster[]):
   const owners = ownersOf(own, others);
   for (const { name, objects: found } of others) {
     for (const object of found.filter(({ kind }) => kind !== "Service")) {
-      const owner = object.kind === "Pod" ? owners.get(object.address) : name;
-      if (object.kind === "Pod" && owner !== name) diagnostics.push(taken(object, owner));
+      const lost = object.kind === "Pod" ? addressesOf(object).find((address) => owners.get(address) !== name) : undefined;
+      if (object.kind === "Pod" && lost !== undefined) diagnostics.push(taken(object, lost, owners.get(lost)));
       else if (!isShared(object) || !known.has(objectKey(object))) objects.push(object);
       if (isShared(object)) known.add(objectKey(object));
     }

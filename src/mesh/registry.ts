@@ -25,6 +25,8 @@ export interface MeshService {
 export interface RegistryEndpoint {
   /** An IP address, or a DNS name where the entry says that it is resolved. */
   readonly address: string;
+  /** The same workload's, of the other family. */
+  readonly secondAddress?: string;
   readonly port: number;
   readonly labels: ReadonlyMap<string, string>;
   /** A SPIFFE ID; undefined where nothing says who runs there. */
@@ -218,9 +220,10 @@ function workloadsOf(snapshot: MeshSnapshot, { service, entry }: MeshService): r
 }
 
 function ofWorkload(workload: Workload, port: ServicePort): readonly RegistryEndpoint[] {
-  const { address, labels, identity, ready } = workload;
+  const { address, secondAddress, labels, identity, ready } = workload;
+  const second = secondAddress === undefined ? {} : { secondAddress };
   const workloadPort = workloadPortOf(port, workload);
-  return workloadPort === undefined || !ready ? [] : [{ address, port: workloadPort, labels, identity, workload }];
+  return workloadPort === undefined || !ready ? [] : [{ address, ...second, port: workloadPort, labels, identity, workload }];
 }
 
 function ofEntry(snapshot: MeshSnapshot, namespace: string, endpoint: EntryEndpoint, port: ServicePort): RegistryEndpoint {
@@ -230,8 +233,9 @@ function ofEntry(snapshot: MeshSnapshot, namespace: string, endpoint: EntryEndpo
   return { address, port: ports.get(port.name) ?? Number(port.targetPort), labels, identity, workload: undefined };
 }
 
-function ofSlice({ address, port, workload }: SlicedEndpoint): RegistryEndpoint {
-  return { address, port, labels: workload?.labels ?? new Map(), identity: workload?.identity, workload };
+function ofSlice({ address, secondAddress, port, workload }: SlicedEndpoint): RegistryEndpoint {
+  const second = secondAddress === undefined ? {} : { secondAddress };
+  return { address, ...second, port, labels: workload?.labels ?? new Map(), identity: workload?.identity, workload };
 }
 
 /** Slices know pods and whatever else their authors name; entries are the mesh's own, and the selector finds them all the same (as in Istio). */

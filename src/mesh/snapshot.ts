@@ -37,6 +37,8 @@ export interface Workload {
   /** Where it runs, if not in the configuration's own cluster. */
   readonly cluster?: string;
   readonly address: string;
+  /** Of the other family of addresses: a pod's in a cluster of both. */
+  readonly secondAddress?: string;
   readonly ports: ReadonlyMap<string, number>;
   /** Whether services may lead to it. */
   readonly ready: boolean;
@@ -126,6 +128,11 @@ export function isCaptured({ meta, proxyConfig }: WorkloadEntryObject | PodObjec
   return said === "REDIRECT";
 }
 
+/** Everywhere that it is, the first first. */
+export function addressesOf({ address, secondAddress }: Pick<Workload, "address" | "secondAddress">): readonly string[] {
+  return secondAddress === undefined ? [address] : [address, secondAddress];
+}
+
 /** Pods of one name in two clusters are two workloads. No name of Kubernetes' has an `@`. `cluster`: undefined for the configuration's own. */
 export function workloadKey(namespace: string, name: string, cluster: string | undefined): string {
   return cluster === undefined ? `${namespace}/${name}` : `${namespace}/${name}@${cluster}`;
@@ -160,7 +167,8 @@ function toWorkload(
   const cluster = kind === "Pod" ? object.cluster : undefined;
   const own = { labels, serviceAccount, identity, isGateway, numTrustedProxies, tellsDenials, ...captured, ...health, place, ...shared };
   const elsewhere = cluster === undefined ? {} : { cluster };
-  return { kind, key: workloadKey(namespace, name, cluster), namespace, name, ...elsewhere, address, ports, ready, ...own };
+  const second = kind === "Pod" && object.secondAddress !== undefined ? { secondAddress: object.secondAddress } : {};
+  return { kind, key: workloadKey(namespace, name, cluster), namespace, name, ...elsewhere, address, ...second, ports, ready, ...own };
 }
 
 interface Made {

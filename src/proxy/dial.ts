@@ -142,7 +142,8 @@ const MAX_TRIES = 3;
 export async function dial(options: DialOptions): Promise<Socket> {
   const { service, endpoint, limits, resolver } = options;
   const { address, port } = endpoint;
-  const addresses = service.resolution === undefined ? [address] : await resolver.resolve(address, limits.connectMs);
+  const own = endpoint.secondAddress === undefined ? [address] : [address, endpoint.secondAddress];
+  const addresses = service.resolution === undefined ? own : await resolver.resolve(address, limits.connectMs);
   const tries = service.resolution === "DNS_ROUND_ROBIN" ? 1 : MAX_TRIES;
   let failure = new AppError("unavailable", `\`${address}\` has no address`);
   for (const host of addresses.slice(0, tries)) {

@@ -101,6 +101,14 @@ async function deadPort(): Promise<number> {
 }
 
 describe("the application's request", () => {
+  test("goes to an endpoint's second address where its first does not answer, and there too nobody else may answer", async () => {
+    const port = remote.port();
+    await apply([service([endpoint(port, { address: "127.0.0.2", secondAddress: "127.0.0.1" })])]);
+    assert.equal((await get()).status, 200);
+    await apply([service([endpoint(port, { address: "127.0.0.2", secondAddress: "127.0.0.1", identity: INTRUDER })])]);
+    assert.equal((await get()).status, 503);
+  });
+
   test("reaches the service by mutual TLS, as this workload and nobody else", async () => {
     await apply([service([endpoint(remote.port())])]);
     const { status, body } = await get("whatever:80", "/photos?x");

@@ -186,7 +186,7 @@ export class ApiServer {
       "--authorization-mode=RBAC",
       `--audit-policy-file=${this.#auditPolicy()}`,
       `--audit-log-path=${this.#auditLog}`,
-      "--service-cluster-ip-range=10.96.0.0/16",
+      "--service-cluster-ip-range=10.96.0.0/16,fd00:96::/112",
       "--allow-privileged=true",
       // No controller makes the accounts' default tokens and mounts here.
       "--disable-admission-plugins=ServiceAccount",

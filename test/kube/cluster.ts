@@ -210,6 +210,8 @@ export class Cluster {
     options: {
       readonly account: string;
       readonly ip: string;
+      /** Of the other family. */
+      readonly secondIp?: string;
       readonly labels?: Record<string, string>;
       readonly annotations?: Record<string, string>;
       readonly ready?: boolean;
@@ -217,13 +219,14 @@ export class Cluster {
       readonly hostNetwork?: boolean;
     },
   ): Promise<void> {
-    const { account, ip, labels = {}, annotations = {}, ready = true, node = "node-1", hostNetwork = false } = options;
+    const { account, ip, secondIp, labels = {}, annotations = {}, ready = true, node = "node-1", hostNetwork = false } = options;
     const ports = [{ name: "web", containerPort: 8080 }];
     const spec = { serviceAccountName: account, nodeName: node, hostNetwork, containers: [{ name: "app", image: "none", ports }] };
     await this.#core.createNamespacedPod({ namespace, body: { metadata: { name, labels, annotations }, spec } });
     await this.setPodStatus(namespace, name, {
       phase: "Running",
       podIP: ip,
+      podIPs: [ip, secondIp].filter((each) => each !== undefined).map((each) => ({ ip: each })),
       conditions: [{ type: "Ready", status: ready ? "True" : "False" }],
     });
   }

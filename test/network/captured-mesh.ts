@@ -101,11 +101,11 @@ export async function startCaptured(
   return agent;
 }
 
-/** A plain HTTP server that knows nothing of any mesh: it answers with who, by the proxy's header, has called. */
-export function plainHttpServer(host: Host, port: number): HostProcess {
+/** A plain HTTP server that knows nothing of any mesh: it answers with who, by the proxy's header, has called. It listens on all of IPv4, or as `bind` says. */
+export function plainHttpServer(host: Host, port: number, bind = "0.0.0.0"): HostProcess {
   const program = `require("node:http").createServer((request, response) => {
     const [, caller = "nobody"] = /URI=([^;,]*)/.exec(request.headers["x-forwarded-client-cert"] ?? "") ?? [];
     response.end(\`${host.name} \${request.url} for \${caller}\`);
-  }).listen(${port}, "0.0.0.0")`;
+  }).listen(${port}, "${bind}")`;
   return host.start([process.execPath, "-e", program]);
 }

@@ -21,14 +21,17 @@ export interface HostProcess {
 export class Host {
   readonly name: string;
   readonly address: string;
+  /** Its address of IPv6, in a network of both families; empty in others. */
+  readonly address6: string;
   readonly #namespace: string;
   readonly #scope: Scope;
 
-  constructor(scope: Scope, namespace: string, name: string, address: string) {
+  constructor(scope: Scope, namespace: string, name: string, address: string, address6 = "") {
     this.#scope = scope;
     this.#namespace = namespace;
     this.name = name;
     this.address = address;
+    this.address6 = address6;
   }
 
   /** Whom programs here ask for names (resolv.conf(5)); of those that start from now on. */
@@ -95,8 +98,12 @@ function ip(...args: readonly string[]): void {
   execFileSync("ip", args, { stdio: ["ignore", "ignore", "pipe"] });
 }
 
-/** A network `10.77.0.0/24` with these hosts, the first at `.1`; everything goes with `scope`. */
-export function network<Name extends string>(scope: Scope, names: readonly Name[]): Readonly<Record<Name, Host>> {
+/** A network `10.77.0.0/24` with these hosts, the first at `.1`; with `dual` also `fd77::/64`. Everything goes with `scope`. */
+export function network<Name extends string>(
+  scope: Scope,
+  names: readonly Name[],
+  { dual = false }: { readonly dual?: boolean } = {},
+): Readonly<Record<Name, Host>> {
   const prefix = `gt${randomBytes(4).toString("hex")}`;
   const add = (name: string): string => {
     const namespace = `${prefix}-${name}`;
@@ -117,7 +124,11 @@ export function network<Name extends string>(scope: Scope, names: readonly Name[
     ip("-n", namespace, "link", "set", "eth0", "up");
     // Services have addresses that are nowhere.
     ip("-n", namespace, "route", "add", "default", "via", "10.77.0.254");
-    return [name, new Host(scope, namespace, name, address)];
+    if (!dual) return [name, new Host(scope, namespace, name, address)];
+    const address6 = `fd77::${index + 1}`;
+    ip("-n", namespace, "-6", "address", "add", `${address6}/64`, "dev", "eth0", "nodad");
+    ip("-n", namespace, "-6", "route", "add", "default", "via", "fd77::fe", "dev", "eth0");
+    return [name, new Host(scope, namespace, name, address, address6)];
   });
   return Object.fromEntries(hosts) as Record<Name, Host>;
 }

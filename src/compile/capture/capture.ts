@@ -1,6 +1,6 @@
 /** Captured workloads: whatever they call, and whatever they are called at, goes through their proxies. */
 import type { Diagnostic } from "../../core/diagnostic.ts";
-import { type AddressFamily, familyOf } from "../../mesh/auto-addresses.ts";
+import { type Families, familiesOf } from "../../mesh/auto-addresses.ts";
 import { type Client, clientOf } from "../../mesh/destination-rules.ts";
 import { derived } from "../../mesh/recording.ts";
 import { sidecarOf } from "../../mesh/selection.ts";
@@ -21,13 +21,7 @@ interface Outbound {
 
 /** Once for all workloads that see the same. */
 const outboundBy = derived(
-  (
-    snapshot,
-    sidecar: SidecarObject | undefined,
-    client: Client,
-    cluster: string | undefined,
-    given: AddressFamily | undefined,
-  ): Outbound => {
+  (snapshot, sidecar: SidecarObject | undefined, client: Client, cluster: string | undefined, given: Families | undefined): Outbound => {
     const known = knownServices(snapshot, sidecar, client.namespace);
     const peers = capturedPeers(snapshot, known, knowsEverything(sidecar));
     return { ...capturedServices(snapshot, { client, cluster, given }, known), peers };
@@ -71,7 +65,7 @@ export function compileCapture(
 ): { readonly capture?: CapturePolicy; readonly diagnostics: readonly Diagnostic[] } {
   if (!workload.captured) return { diagnostics: isGateway ? [] : unused(snapshot, workload) };
   if (isGateway || isLoopback(workload.address)) return { diagnostics: [notCaptured(workload, isGateway)] };
-  const given = workload.autoAllocates ? familyOf(workload.address) : undefined;
+  const given = workload.autoAllocates ? familiesOf(workload) : undefined;
   const sidecar = sidecarOf(snapshot, workload);
   const { services, peers, diagnostics } = outboundBy(snapshot, sidecar, clientOf(snapshot, workload), workload.cluster, given);
   const unknown = sidecar?.outboundTrafficPolicy ?? snapshot.meshConfig.outboundTrafficPolicy ?? "ALLOW_ANY";

@@ -4,7 +4,7 @@
  */
 import { serversOf } from "../../mesh/gateways.ts";
 import { endpointsOf, servedPort } from "../../mesh/registry.ts";
-import type { MeshSnapshot, Workload } from "../../mesh/snapshot.ts";
+import { addressesOf, type MeshSnapshot, type Workload } from "../../mesh/snapshot.ts";
 import { parseIpAddress } from "../../policy/ip-block.ts";
 import { takesMutualTls } from "../client-tls.ts";
 import { OTHER_PORTS, portsWithOwnMode } from "../mtls.ts";
@@ -37,9 +37,11 @@ function transportOf(snapshot: MeshSnapshot, workload: Workload, port: number): 
 function byAddress(workloads: Iterable<Workload>): ReadonlyMap<string, readonly Workload[]> {
   const index = new Map<string, Workload[]>();
   for (const workload of workloads) {
-    const own = index.get(workload.address);
-    if (own === undefined) index.set(workload.address, [workload]);
-    else own.push(workload);
+    for (const address of addressesOf(workload)) {
+      const own = index.get(address);
+      if (own === undefined) index.set(address, [workload]);
+      else own.push(workload);
+    }
   }
   return index;
 }
@@ -52,9 +54,8 @@ function entitled(workloads: readonly Workload[]): readonly Workload[] {
 
 // === What is said of it ===
 
-/** Of one workload: how it is spoken to, and the ports that differ. */
-function ofOne(snapshot: MeshSnapshot, workload: Workload): readonly Place[] {
-  const { address } = workload;
+/** Of one workload: how it is spoken to at an address, and the ports that differ. */
+function ofOne(snapshot: MeshSnapshot, address: string, workload: Workload): readonly Place[] {
   const usual = { address, port: undefined, transport: transportOf(snapshot, workload, OTHER_PORTS) };
   const own = portsWithOwnMode(snapshot, workload).map((port) => ({ address, port, transport: transportOf(snapshot, workload, port) }));
   return [usual, ...own.filter(({ transport }) => transport.kind !== usual.transport.kind)];
@@ -68,10 +69,14 @@ function portsOf(snapshot: MeshSnapshot, workload: Workload, known: readonly Kno
 }
 
 /** Several with identities of their own share the address (a machine's): only the ports of their services tell them apart. */
-function ofSeveral(snapshot: MeshSnapshot, workloads: readonly Workload[], known: readonly KnownService[]): readonly Place[] {
+function ofSeveral(
+  snapshot: MeshSnapshot,
+  address: string,
+  workloads: readonly Workload[],
+  known: readonly KnownService[],
+): readonly Place[] {
   const places = new Map<number, Place>();
   for (const workload of workloads) {
-    const { address } = workload;
     for (const port of portsOf(snapshot, workload, known)) {
       const transport = transportOf(snapshot, workload, port);
       const other = places.get(port)?.transport ?? transport;
@@ -82,10 +87,16 @@ function ofSeveral(snapshot: MeshSnapshot, workloads: readonly Workload[], known
   return [...places.values()];
 }
 
-function ofAddress(snapshot: MeshSnapshot, workloads: readonly Workload[], known: readonly KnownService[]): readonly Place[] {
+function ofAddress(
+  snapshot: MeshSnapshot,
+  address: string,
+  workloads: readonly Workload[],
+  known: readonly KnownService[],
+): readonly Place[] {
   const [first, ...others] = workloads;
-  if (first === undefined || parseIpAddress(first.address) === undefined) return [];
-  return others.every(({ identity }) => identity === first.identity) ? ofOne(snapshot, first) : ofSeveral(snapshot, workloads, known);
+  if (first === undefined || parseIpAddress(address) === undefined) return [];
+  if (others.every(({ identity }) => identity === first.identity)) return ofOne(snapshot, address, first);
+  return ofSeveral(snapshot, address, workloads, known);
 }
 
 /** Endpoints that a ServiceEntry names itself, with who runs there. */
@@ -130,6 +141,6 @@ export function capturedPeers(snapshot: MeshSnapshot, known: readonly KnownServi
     (workload) => serversOf(snapshot, workload).length === 0 && (everything || portsOf(snapshot, workload, known).length > 0),
   );
   const index = byAddress(workloads);
-  const places = [...index.values()].flatMap((sharing) => ofAddress(snapshot, entitled(sharing), known));
+  const places = [...index].flatMap(([address, sharing]) => ofAddress(snapshot, address, entitled(sharing), known));
   return grouped([...places, ...ofEntries(snapshot, known, new Set(index.keys()))]);
 }

@@ -1,6 +1,6 @@
 /** Services by the addresses at which captured traffic calls them. */
 import type { Diagnostic } from "../../core/diagnostic.ts";
-import { type AddressFamily, autoAddressOf } from "../../mesh/auto-addresses.ts";
+import { autoAddressesOf, type Families } from "../../mesh/auto-addresses.ts";
 import type { Client } from "../../mesh/destination-rules.ts";
 import { endpointsOf, type MeshService } from "../../mesh/registry.ts";
 import { addressesIn } from "../../mesh/services.ts";
@@ -19,8 +19,8 @@ interface Caller {
   readonly client: Client;
   /** Undefined for the configuration's own. */
   readonly cluster: string | undefined;
-  /** The family of the addresses that services without one are given; undefined where they are given none. */
-  readonly given: AddressFamily | undefined;
+  /** The families of the addresses that services without one are given; undefined where they are given none. */
+  readonly given: Families | undefined;
 }
 
 function addressesOf({ service, entry }: MeshService, cluster: string | undefined): readonly string[] {
@@ -58,7 +58,7 @@ export function capturedServices(
   for (const each of known.filter((candidate) => !isElsewhere(snapshot, candidate))) {
     const { service, ports } = each;
     const declared = addressesOf(service, cluster);
-    const own = given === undefined ? undefined : autoAddressOf(snapshot, service, given);
+    const own = given === undefined ? [] : autoAddressesOf(snapshot, service, given);
     for (const port of ports) {
       const free = declared.filter((address) => {
         const owner = owners.get(`${address} ${port.port}`);
@@ -67,9 +67,9 @@ export function capturedServices(
         return owner === undefined;
       });
       const isNamed = declared.length === 0 && service.service === undefined;
-      if (free.length === 0 && own === undefined && !isNamed) continue;
+      if (free.length === 0 && own.length === 0 && !isNamed) continue;
       const { upstream, diagnostics: told } = toUpstream(snapshot, client, { service, port });
-      if (own !== undefined) services.push({ addresses: [own], upstream });
+      if (own.length > 0) services.push({ addresses: own, upstream });
       if (free.length > 0 || isNamed) services.push({ addresses: free, upstream });
       diagnostics.push(...told);
     }

@@ -65,6 +65,8 @@ export interface PodObject {
   /** The cluster that it runs in, where that is not the configuration's own. */
   readonly cluster?: string;
   readonly address: string;
+  /** Of the other family of addresses, where it has one. */
+  readonly secondAddress?: string;
   /** TCP ports of its containers, by name. */
   readonly ports: ReadonlyMap<string, number>;
   readonly serviceAccount: string;

@@ -1,6 +1,7 @@
 /** What inbound and outbound clusters have in common. */
 import { create } from "@bufbuild/protobuf";
 import type { Any } from "@bufbuild/protobuf/wkt";
+import { Cluster_DiscoveryType, Cluster_LbPolicy } from "../../gen/envoy/config/cluster/v3/cluster_pb.js";
 import { type Address, AddressSchema } from "../../gen/envoy/config/core/v3/address_pb.js";
 import { HttpProtocolOptionsSchema } from "../../gen/envoy/extensions/upstreams/http/v3/http_protocol_options_pb.js";
 import type { Endpoint, Protocol } from "../../policy/model.ts";
@@ -21,6 +22,12 @@ function httpOptions(protocol: Protocol): Record<string, Any> {
     protocol === "http2" ? ({ case: "http2ProtocolOptions", value: {} } as const) : ({ case: "httpProtocolOptions", value: {} } as const);
   const options = pack(HttpProtocolOptionsSchema, { upstreamProtocolOptions: { case: "explicitHttpConfig", value: { protocolConfig } } });
   return { [HTTP_OPTIONS]: options };
+}
+
+/** A cluster of one endpoint for each connection: where that was going before it was redirected. */
+export function originalDestination(name: string, protocol: Protocol) {
+  const clusterDiscoveryType = { case: "type", value: Cluster_DiscoveryType.ORIGINAL_DST } as const;
+  return { ...cluster(name, protocol), clusterDiscoveryType, lbPolicy: Cluster_LbPolicy.CLUSTER_PROVIDED };
 }
 
 const UNLIMITED = 0xffff_ffff;

@@ -16,7 +16,7 @@ import { httpLog, ownTlsLogName, refusedInboundLog, serverFirstLogName, tcpLog }
 import { duration, namedConfig } from "./any.ts";
 import { authorizationFilterNames, type Scope } from "./authorization.ts";
 import { towardsApplication } from "./capture/own-address.ts";
-import { cluster, toAddress } from "./cluster.ts";
+import { cluster, originalDestination, toAddress } from "./cluster.ts";
 import { discoveredFilter } from "./config-source.ts";
 import { customFilterNames } from "./external-authorization.ts";
 import { inboundHttp } from "./http-connection-manager.ts";
@@ -200,6 +200,8 @@ export function inboundListener(policy: WorkloadPolicy, listener: InboundListene
 /** The cluster that leads to the application. */
 export function inboundCluster(policy: WorkloadPolicy, listener: InboundListener): Cluster {
   const name = clusterName(listener);
+  if (listener.asCalled === true)
+    return create(ClusterSchema, { ...originalDestination(name, listener.protocol), ...towardsApplication(policy, policy.address) });
   const endpoint = { address: toAddress(listener.endpoint) };
   return create(ClusterSchema, {
     ...cluster(name, listener.protocol),

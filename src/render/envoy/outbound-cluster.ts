@@ -76,9 +76,11 @@ function transport(service: UpstreamService, settings: ClientSettings) {
 // === Endpoints ===
 
 function lbEndpoint(service: UpstreamService, endpoint: ServiceEndpoint): MessageInitShape<typeof LbEndpointSchema> {
-  const address = toAddress({ kind: "tcp", host: endpoint.address, port: endpoint.port });
+  const { port, secondAddress } = endpoint;
+  const at = (host: string) => ({ address: toAddress({ kind: "tcp", host, port }) });
+  const place = { ...at(endpoint.address), ...(secondAddress === undefined ? {} : { additionalAddresses: [at(secondAddress)] }) };
   const metadata = { filterMetadata: { "envoy.transport_socket_match": socketKey(endpoint) } };
-  return { hostIdentifier: { case: "endpoint", value: { address } }, ...(service.tls === undefined ? { metadata } : {}) };
+  return { hostIdentifier: { case: "endpoint", value: place }, ...(service.tls === undefined ? { metadata } : {}) };
 }
 
 /** Where the service's port is served. */

@@ -16,11 +16,12 @@ import { ClusterLoadAssignmentSchema } from "../../gen/envoy/config/endpoint/v3/
 import { type Listener, ListenerSchema } from "../../gen/envoy/config/listener/v3/listener_pb.js";
 import { RouteConfigurationSchema } from "../../gen/envoy/config/route/v3/route_pb.js";
 import { ArgumentTable } from "../../mesh/argument-table.ts";
+import type { AddressFamily } from "../../mesh/auto-addresses.ts";
 import { typeUrl } from "./any.ts";
 import { captureClusters } from "./capture/clusters.ts";
 import { capturedInbound } from "./capture/inbound.ts";
 import { capturedOutbound } from "./capture/outbound.ts";
-import { isIpv6 } from "./capture/own-address.ts";
+import { ownFamilies } from "./capture/own-address.ts";
 import { FILTER } from "./filter-config.ts";
 import { ownFilters } from "./filters.ts";
 import { gatewayListener, gatewayRoutes } from "./gateway.ts";
@@ -136,9 +137,15 @@ function outboundListenersOf(outbound: readonly OutboundListener[], namespace: s
 
 const capturedTable = new ArgumentTable<ResourcesByName>();
 
-function capturedListenersOf({ services: served, peers, unknown }: CapturePolicy, namespace: string, address: string): ResourcesByName {
-  const view = { services: namedCaptures(served, served), peers, unknown, namespace, isIpv6: isIpv6(address) };
-  return capturedTable.find([view.services, peers, unknown, namespace, view.isIpv6], () => byName(capturedOutbound(view).map(ofListener)));
+function capturedListenersOf(
+  { services: served, peers, unknown }: CapturePolicy,
+  namespace: string,
+  families: readonly AddressFamily[],
+): ResourcesByName {
+  const view = { services: namedCaptures(served, served), peers, unknown, namespace, families };
+  return capturedTable.find([view.services, peers, unknown, namespace, families.join()], () =>
+    byName(capturedOutbound(view).map(ofListener)),
+  );
 }
 
 // === Gateways ===
@@ -160,13 +167,13 @@ const ROUTE = typeUrl(RouteConfigurationSchema);
  * one workload, with which results are kept as long as somebody has it.
  */
 export function renderEnvoy(policy: WorkloadPolicy, own: object = {}): EnvoyResources {
-  const { gateway, capture, address } = policy;
+  const { gateway, capture } = policy;
   const [namespace = ""] = policy.workload.split("/");
   const source: Source = { ...policy, namespace, ...(capture === undefined ? {} : { capture: ownCapture(capture, capture.otherPorts) }) };
   const inbound = inboundOf(source, policy.inbound);
   const upstream = upstreamsOf(policy);
   const served = gateway && gatewayOf(source, gateway);
-  const captured = capture === undefined ? NONE : capturedListenersOf(capture, namespace, address);
+  const captured = capture === undefined ? NONE : capturedListenersOf(capture, namespace, ownFamilies(policy));
   const listeners = joined(served?.listeners ?? inbound.listeners, joined(outboundListenersOf(policy.outbound, namespace), captured));
   return new Map([
     [CLUSTER, joined(inbound.clusters, upstream.clusters)],

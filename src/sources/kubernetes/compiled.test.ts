@@ -20,6 +20,12 @@ interface Body {
   readonly [field: string]: unknown;
 }
 
+/** Of both families. */
+function dualPod(name: string, ...podIPs: readonly [string, string]) {
+  const one = pod(name, podIPs[0]);
+  return { ...one, status: { ...one.status, podIPs: podIPs.map((ip) => ({ ip })) } };
+}
+
 function pod(name: string, podIP: string, more: { readonly labels?: Body; readonly spec?: Body; readonly ready?: boolean } = {}) {
   const { labels = PROXIED, spec = {}, ready = true } = more;
   return {
@@ -74,9 +80,10 @@ function compiled(objects: readonly Body[]) {
   );
 }
 
-/** `ADDRESS:PORT`, with the identity that must answer, or `plain`. */
+/** `ADDRESS[+SECOND]:PORT`, with the identity that must answer, or `plain`. */
 function shown(endpoint: ServiceEndpoint): string {
-  return `${endpoint.address}:${endpoint.port} ${endpoint.mtls ? endpoint.identity : "plain"}`;
+  const second = endpoint.secondAddress === undefined ? "" : `+${endpoint.secondAddress}`;
+  return `${endpoint.address}${second}:${endpoint.port} ${endpoint.mtls ? endpoint.identity : "plain"}`;
 }
 
 function reached(...objects: readonly Body[]): readonly string[] {
@@ -134,6 +141,51 @@ test("several slices of a service, as of pods that give a named port other numbe
     `10.0.0.2:9090 ${PAY}`,
   ]);
 });
+
+const IPV6 = { addressType: "IPv6" };
+const [ONE, TWO] = [dualPod("pay-1", "10.0.0.1", "fd00::1"), dualPod("pay-2", "fd00::2", "10.0.0.2")];
+
+const BOTH = { ipFamilies: ["IPv4", "IPv6"] };
+
+for (const [what, { spec = BOTH, slices, endpoints }] of Object.entries<{
+  readonly spec?: Body;
+  readonly slices: readonly Body[];
+  readonly endpoints: readonly string[];
+}>({
+  "of both families a pod is one endpoint, its own first address first": {
+    slices: [
+      slice([at("10.0.0.1", "pay-1"), at("10.0.0.2", "pay-2")]),
+      slice([at("fd00::1", "pay-1"), at("fd00::2", "pay-2")], 8080, IPV6),
+    ],
+    endpoints: [`10.0.0.1+fd00::1:8080 ${PAY}`, `fd00::2+10.0.0.2:8080 ${PAY}`],
+  },
+  "of both families a pod has both addresses as soon as the slices of one are there": {
+    slices: [slice([at("fd00::1", "pay-1"), at("fd00::2", "pay-2")], 8080, IPV6)],
+    endpoints: [`10.0.0.1+fd00::1:8080 ${PAY}`, `fd00::2+10.0.0.2:8080 ${PAY}`],
+  },
+  "of one family a pod is where that says": {
+    spec: { ipFamilies: ["IPv6"] },
+    slices: [slice([at("fd00::1", "pay-1"), at("fd00::2", "pay-2")], 8080, IPV6)],
+    endpoints: [`fd00::1:8080 ${PAY}`, `fd00::2:8080 ${PAY}`],
+  },
+  "of both families a pod is not called where it is not": {
+    slices: [slice([at("fd00::9", "pay-1")], 8080, IPV6), slice([at("10.0.0.2", "pay-2")])],
+    endpoints: [`fd00::2+10.0.0.2:8080 ${PAY}`],
+  },
+  "of both families a pod that a slice names by its address alone is known by either": {
+    slices: [slice([at("10.0.0.1", undefined)]), slice([at("fd00::1", undefined)], 8080, IPV6)],
+    endpoints: [`10.0.0.1+fd00::1:8080 ${PAY}`],
+  },
+  "of both families what is no pod is where its slices say": {
+    slices: [slice([at("192.0.2.1", undefined)]), slice([at("2001:db8::1", undefined)], 8080, IPV6)],
+    endpoints: ["192.0.2.1:8080 plain", "2001:db8::1:8080 plain"],
+  },
+})) {
+  test(`a service: ${what}`, () => {
+    const named = slices.map((each, index) => ({ ...each, metadata: { ...(each.metadata as object), name: `pay-${index}` } }));
+    assert.deepEqual(reached(service(spec), ONE, TWO, ...named).toSorted(), endpoints);
+  });
+}
 
 test("a StatefulSet's headless service is served by its pods, each by its own address", () => {
   const pods = [pod("pay-0", "10.0.0.1"), pod("pay-1", "10.0.0.2")];

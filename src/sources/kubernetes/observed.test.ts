@@ -45,6 +45,18 @@ test("a running pod is a workload with its address, account, labels and named TC
   });
 });
 
+test("a pod in a cluster of both families has a second address, the first of `podIPs` that is of the other family", () => {
+  const secondOf = (podIP: string, ...others: readonly string[]) => {
+    const podIPs = [podIP, ...others].map((ip) => ({ ip }));
+    const pod = observed("Pod", { spec: SPEC, status: { phase: "Running", podIP, podIPs } });
+    return pod?.kind === "Pod" ? [pod.address, pod.secondAddress] : undefined;
+  };
+  assert.deepEqual(secondOf("10.0.0.7", "fd00::7"), ["10.0.0.7", "fd00::7"]);
+  assert.deepEqual(secondOf("fd00::7", "10.0.0.7"), ["fd00::7", "10.0.0.7"]);
+  assert.deepEqual(secondOf("10.0.0.7", "everywhere", "10.0.0.8", "fd00::8", "fd00::9"), ["10.0.0.7", "fd00::8"]);
+  assert.deepEqual(secondOf("10.0.0.7", "10.0.0.8"), ["10.0.0.7", undefined]);
+});
+
 for (const [what, status] of [
   ["has ended well", { phase: "Succeeded", podIP: "10.0.0.7" }],
   ["has failed", { phase: "Failed", podIP: "10.0.0.7" }],

@@ -79,8 +79,15 @@ function service(object: ApiObject, place: Place): ServiceObject | undefined {
     selector: stringMap(spec, "selector"),
     ports,
     bySlices: true,
+    ...families(spec),
     ...addressesOf(spec),
   };
+}
+
+/** The API server says the families of every Service. */
+function families(spec: unknown): Pick<ServiceObject, "bothFamilies"> {
+  const all = child(spec, "ipFamilies");
+  return Array.isArray(all) && all.includes("IPv4") && all.includes("IPv6") ? { bothFamilies: true } : {};
 }
 
 /** Of a headless service there are none. */
@@ -136,6 +143,14 @@ function isReady(status: unknown): boolean {
   return items(status, "conditions").some((condition) => text(condition, "type") === "Ready" && text(condition, "status") === "True");
 }
 
+/** Of a pod in a cluster of both families: `podIPs` has one of each, and `podIP` is its first. Nothing else counts. */
+function secondAddress(status: unknown, first: string): Pick<PodObject, "secondAddress"> {
+  const family = parseIpAddress(first)?.family;
+  const found = items(status, "podIPs").map((each) => text(each, "ip"));
+  const second = found.find((address) => (parseIpAddress(address)?.family ?? family) !== family);
+  return second === undefined ? {} : { secondAddress: second };
+}
+
 /** A pod that has ended, or has no address yet, is no workload. */
 function pod(object: ApiObject, place: Place): PodObject | undefined {
   const { spec, status } = object.body;
@@ -146,6 +161,7 @@ function pod(object: ApiObject, place: Place): PodObject | undefined {
     kind: "Pod",
     meta: metaOf(object, place),
     address,
+    ...secondAddress(status, address),
     ports: podPorts(spec),
     serviceAccount: text(spec, "serviceAccountName") || "default",
     ready: isReady(status) && child(object.body.metadata, "deletionTimestamp") === undefined,

@@ -1,8 +1,8 @@
 /** Clusters that lead to where a connection was going before it was redirected. */
 import { create } from "@bufbuild/protobuf";
 import type { PeerTransport, WorkloadPolicy } from "../../../compile/workload-policy.ts";
-import { type Cluster, Cluster_DiscoveryType, Cluster_LbPolicy, ClusterSchema } from "../../../gen/envoy/config/cluster/v3/cluster_pb.js";
-import { cluster } from "../cluster.ts";
+import { type Cluster, Cluster_DiscoveryType, ClusterSchema } from "../../../gen/envoy/config/cluster/v3/cluster_pb.js";
+import { cluster, originalDestination } from "../cluster.ts";
 import { clientTls, NOBODY } from "../tls.ts";
 import { towardsApplication } from "./own-address.ts";
 
@@ -19,11 +19,6 @@ function blackHole(): Cluster {
   });
 }
 
-function originalDestination(name: string) {
-  const clusterDiscoveryType = { case: "type", value: Cluster_DiscoveryType.ORIGINAL_DST } as const;
-  return { ...cluster(name, "tcp"), clusterDiscoveryType, lbPolicy: Cluster_LbPolicy.CLUSTER_PROVIDED };
-}
-
 /** The name of the cluster of peers that are spoken to so. */
 export function peerCluster(transport: PeerTransport): string {
   if (transport.kind === "plaintext") return PASSTHROUGH;
@@ -37,7 +32,10 @@ function peerClusters(policy: WorkloadPolicy): readonly Cluster[] {
     if (transport.kind !== "mtls") return [];
     const { identities } = transport;
     return [
-      create(ClusterSchema, { ...originalDestination(name), transportSocket: clientTls({ identities, sni: "", protocol: "tcp" }, policy) }),
+      create(ClusterSchema, {
+        ...originalDestination(name, "tcp"),
+        transportSocket: clientTls({ identities, sni: "", protocol: "tcp" }, policy),
+      }),
     ];
   });
 }
@@ -45,6 +43,11 @@ function peerClusters(policy: WorkloadPolicy): readonly Cluster[] {
 /** What a captured workload has besides the clusters of services and of its own ports; none for any other. */
 export function captureClusters(policy: WorkloadPolicy): readonly Cluster[] {
   if (policy.capture === undefined) return [];
-  const inbound = { ...originalDestination(INBOUND_PASSTHROUGH), ...towardsApplication(policy, policy.address) };
-  return [blackHole(), create(ClusterSchema, originalDestination(PASSTHROUGH)), create(ClusterSchema, inbound), ...peerClusters(policy)];
+  const inbound = { ...originalDestination(INBOUND_PASSTHROUGH, "tcp"), ...towardsApplication(policy, policy.address) };
+  return [
+    blackHole(),
+    create(ClusterSchema, originalDestination(PASSTHROUGH, "tcp")),
+    create(ClusterSchema, inbound),
+    ...peerClusters(policy),
+  ];
 }

@@ -7,13 +7,12 @@ import { type Listener, ListenerSchema } from "../../../gen/envoy/config/listene
 import { TlsInspectorSchema } from "../../../gen/envoy/extensions/filters/listener/tls_inspector/v3/tls_inspector_pb.js";
 import { refusedInboundLog } from "../access-log.ts";
 import { namedConfig } from "../any.ts";
-import { toAddress } from "../cluster.ts";
 import { inboundChains } from "../inbound.ts";
 import { ALONE } from "../listener.ts";
 import { CAPTURE_INBOUND_PORT } from "../names.ts";
 import { type FilterChainInit, noLoops, ORIGINAL_DESTINATION } from "./chains.ts";
 import { INBOUND_PASSTHROUGH } from "./clusters.ts";
-import { isIpv6 } from "./own-address.ts";
+import { ANY, boundFor, ownFamilies } from "./own-address.ts";
 
 /** Of a port that no service declares: its bytes are opaque, so policies hold for it as for TCP (XD-6). */
 function undeclared(policy: WorkloadPolicy, name: string, mtls: InboundListener["mtls"]): InboundListener {
@@ -51,18 +50,19 @@ function tlsInspector({ inbound }: WorkloadPolicy, { otherPorts }: CapturePolicy
 export function capturedInbound(policy: WorkloadPolicy): readonly Listener[] {
   const { capture, inbound } = policy;
   if (capture === undefined) return [];
-  const name = "virtualInbound";
+  const log = "virtualInbound";
   const declared = inbound.flatMap((listener) => inboundChains(policy, listener, { destinationPort: listener.port }));
-  return [
+  const filterChains = [...noLoops(log), ...declared, ...otherChains(policy, capture)];
+  return boundFor(ownFamilies(policy), log, ANY, CAPTURE_INBOUND_PORT).map(({ name, address }) =>
     create(ListenerSchema, {
       name,
       statPrefix: name,
-      address: toAddress({ kind: "tcp", host: isIpv6(policy.address) ? "::" : "0.0.0.0", port: CAPTURE_INBOUND_PORT }),
+      address,
       ...ALONE,
       trafficDirection: TrafficDirection.INBOUND,
       listenerFilters: [ORIGINAL_DESTINATION, tlsInspector(policy, capture)],
-      filterChains: [...noLoops(name), ...declared, ...otherChains(policy, capture)],
-      accessLog: [refusedInboundLog(name)],
+      filterChains,
+      accessLog: [refusedInboundLog(log)],
     }),
-  ];
+  );
 }

@@ -7,12 +7,15 @@
  * | `outbound_VIP_PORT`    | those to a service's own address                                                      |
  * | `outbound_any_PORT`    | where something besides addresses counts at a port: blocks, names, ports of their own |
  * | `virtualOutbound`      | all others: to peers by their addresses, and to who knows whom                        |
+ *
+ * Of a workload with addresses of both families the second has a `virtualOutbound_FAMILY` to itself, at the same port.
  */
 import { create } from "@bufbuild/protobuf";
 import type { CapturedService, CapturePolicy } from "../../../compile/workload-policy.ts";
 import { TrafficDirection } from "../../../gen/envoy/config/core/v3/base_pb.js";
 import { type Listener, ListenerSchema } from "../../../gen/envoy/config/listener/v3/listener_pb.js";
 import { TlsInspectorSchema } from "../../../gen/envoy/extensions/filters/listener/tls_inspector/v3/tls_inspector_pb.js";
+import { type AddressFamily, familyOf } from "../../../mesh/auto-addresses.ts";
 import { duration, namedConfig } from "../any.ts";
 import { toAddress } from "../cluster.ts";
 import { ALONE } from "../listener.ts";
@@ -21,6 +24,7 @@ import { type OutboundClient, outboundFilters, type ServiceListener } from "../o
 import { type NamedService, outboundClusterName } from "../outbound-cluster.ts";
 import { byAuthority } from "./by-authority.ts";
 import { destinations, type FilterChainInit, noLoops, opaqueChain, peerChains, unknownCluster } from "./chains.ts";
+import { anyAddress, type Bound, boundFor, LOOPBACK } from "./own-address.ts";
 
 /** A service's port as captured traffic tells it, wherever it is served. */
 export interface NamedCapture extends Pick<CapturedService, "addresses"> {
@@ -30,8 +34,8 @@ export interface NamedCapture extends Pick<CapturedService, "addresses"> {
 /** What captured workloads know that see the same. */
 export interface CapturedView extends OutboundClient, Pick<CapturePolicy, "unknown" | "peers"> {
   readonly services: readonly NamedCapture[];
-  /** Their own addresses are of version 6 of the Internet Protocol. */
-  readonly isIpv6: boolean;
+  /** Of their own addresses; one, or both. */
+  readonly families: readonly AddressFamily[];
 }
 
 function isBlock(address: string): boolean {
@@ -39,9 +43,8 @@ function isBlock(address: string): boolean {
 }
 
 /** A listener that no socket is bound for: it is only ever handed connections. */
-function handedListener(name: string, host: string, port: number) {
-  const address = toAddress({ kind: "tcp", host, port });
-  return { name, statPrefix: name, address, bindToPort: false, trafficDirection: TrafficDirection.OUTBOUND } as const;
+function handedListener(name: string, at: ReturnType<typeof anyAddress>) {
+  return { name, statPrefix: name, ...at, bindToPort: false, trafficDirection: TrafficDirection.OUTBOUND } as const;
 }
 
 // === Services by their addresses ===
@@ -51,7 +54,7 @@ function serviceListener(view: CapturedView, service: NamedService, host: string
   const name = `outbound_${host}_${port}`;
   const listener: ServiceListener = { name, bind: { kind: "tcp", host, port }, protocol, services: [service] };
   return create(ListenerSchema, {
-    ...handedListener(name, host, port),
+    ...handedListener(name, { address: toAddress({ kind: "tcp", host, port }) }),
     filterChains: [{ filters: [...outboundFilters(view, listener)] }],
   });
 }
@@ -92,7 +95,7 @@ function portListener(view: CapturedView, port: number): Listener {
     .map(({ upstream }) => upstream);
   const http = named.length === 0 ? [] : [byAuthority(view, name, named)];
   return create(ListenerSchema, {
-    ...handedListener(name, view.isIpv6 ? "::" : "0.0.0.0", port),
+    ...handedListener(name, anyAddress(view.families, port)),
     listenerFilters: [namedConfig("envoy.filters.listener.tls_inspector", TlsInspectorSchema, {})],
     listenerFiltersTimeout: duration(LOOK_SECONDS),
     continueOnListenerFiltersTimeout: true,
@@ -111,17 +114,22 @@ function portsOfTheirOwn({ services, peers }: CapturedView): readonly number[] {
 
 // === Everything else ===
 
+/** Of two listeners each gets connections to its own family alone. */
+function peersFor({ families, peers }: CapturedView, family: AddressFamily): CapturePolicy["peers"] {
+  if (families.length === 1) return peers;
+  return peers.map((peer) => ({ ...peer, addresses: peer.addresses.filter((address) => familyOf(address) === family) }));
+}
+
 /** Bound on loopback: the application is redirected there, and nobody else can come. */
-function virtualListener(view: CapturedView): Listener {
-  const name = "virtualOutbound";
+function virtualListener(view: CapturedView, { name, family, address }: Bound): Listener {
   return create(ListenerSchema, {
     name,
     statPrefix: name,
-    address: toAddress({ kind: "tcp", host: view.isIpv6 ? "::1" : "127.0.0.1", port: CAPTURE_OUTBOUND_PORT }),
+    address,
     ...ALONE,
     useOriginalDst: true,
     trafficDirection: TrafficDirection.OUTBOUND,
-    filterChains: [...noLoops(name), ...peerChains(name, view, undefined)],
+    filterChains: [...noLoops(name), ...peerChains(name, { peers: peersFor(view, family) }, undefined)],
     defaultFilterChain: opaqueChain(name, unknownCluster(view)),
   });
 }
@@ -131,5 +139,6 @@ export function capturedOutbound(view: CapturedView): readonly Listener[] {
   const services = view.services.flatMap(({ addresses, upstream }) =>
     addresses.filter((address) => !isBlock(address)).map((address) => serviceListener(view, upstream, address)),
   );
-  return [virtualListener(view), ...services, ...portsOfTheirOwn(view).map((port) => portListener(view, port))];
+  const virtual = boundFor(view.families, "virtualOutbound", LOOPBACK, CAPTURE_OUTBOUND_PORT).map((bound) => virtualListener(view, bound));
+  return [...virtual, ...services, ...portsOfTheirOwn(view).map((port) => portListener(view, port))];
 }
