@@ -133,6 +133,27 @@ describe("the life of a certificate", () => {
     assert.equal(requests.length, 2);
   });
 
+  it("is asked for again soon though the clock is set back while it is waited for", async () => {
+    let ahead = 5 * HOUR_MS;
+    const wall = { now: () => clock.now() + ahead };
+    answer = down;
+    manager = new CertificateManager({
+      request: (current) => {
+        requests.push({ at: clock.now(), presented: current?.serial });
+        return answer();
+      },
+      clock: wall,
+      timers: clock,
+      random: () => 0,
+      logger,
+    });
+    await started();
+    ahead = 0;
+    answer = async () => issue();
+    await clock.advance(MINUTE_MS);
+    assert.equal(manager.state.kind, "valid");
+  });
+
   it("is renewed within a minute on a machine that slept past its half", async () => {
     await started();
     clock.jump(13 * HOUR_MS);

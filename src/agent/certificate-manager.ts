@@ -9,7 +9,7 @@ import { AppError } from "../core/error.ts";
 import type { Logger } from "../core/logger.ts";
 import type { IssuedCertificate } from "./issued-certificate.ts";
 import { serverRootsVersion, type Trusted } from "./secrets.ts";
-import { runAt, type Timers } from "./timers.ts";
+import { runAfter, runAt, type Timers } from "./timers.ts";
 
 /** What came of one request for a certificate. `retryAfterMs` is the least wait that the control plane asks for. */
 export type CertificateAnswer =
@@ -207,9 +207,8 @@ export class CertificateManager {
 
   #schedule(delay: number): number {
     const { clock, timers } = this.#options;
-    const time = clock.now() + delay;
-    this.#cancelAttempt = runAt(clock, timers, time, () => this.#attempt());
-    return time;
+    this.#cancelAttempt = runAfter(clock, timers, delay, () => this.#attempt());
+    return clock.now() + delay;
   }
 
   /** A renewal replaces these before they are due; that one of them runs means that none came. */

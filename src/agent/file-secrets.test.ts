@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
 import { mkdirSync, mkdtempSync, renameSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -54,6 +55,12 @@ const nameOf = (name = "tls") => `file-cert:${join(folder, name, "tls.crt")}~${j
 const textOf = (name: string) => secretText(fromBinary(SecretSchema, files.get(name)?.body ?? new Uint8Array()));
 
 describe("certificates of files", () => {
+  it("that are no files are refused and wait for nobody: a pipe has no end until somebody writes to it", () => {
+    const pipe = join(folder, "tls", "pipe.pem");
+    execFileSync("mkfifo", [pipe]);
+    assert.throws(() => files.open(`file-root:${pipe}`), { code: "invalid-argument", message: /is not a file of at most/ });
+  });
+
   it("are served under the whole name, and roots as what to verify with", () => {
     const written = write(join(folder, "tls"));
     files.open(nameOf());

@@ -4,7 +4,7 @@
  * Kubernetes swaps `..data`.
  */
 import { createHash, createPrivateKey, X509Certificate } from "node:crypto";
-import { closeSync, type FSWatcher, fstatSync, openSync, readFileSync, realpathSync, watch } from "node:fs";
+import { closeSync, constants, type FSWatcher, fstatSync, openSync, readFileSync, realpathSync, watch } from "node:fs";
 import { dirname, isAbsolute, normalize, resolve, sep } from "node:path";
 import { AppError } from "../core/error.ts";
 import type { Logger } from "../core/logger.ts";
@@ -142,7 +142,8 @@ export class FileSecrets {
       const folders = this.#options.folders.map((folder) => realpathSync(folder));
       if (!folders.some((folder) => isWithin(real, folder)))
         throw new AppError("permission-denied", `\`${path}\` leads out of the folders that the agent may serve`);
-      file = openSync(real, "r");
+      // A pipe of that name would hold up the whole agent until somebody writes to it.
+      file = openSync(real, constants.O_RDONLY | constants.O_NONBLOCK);
     } catch (cause) {
       throw cause instanceof AppError ? cause : new AppError("not-found", `\`${path}\` cannot be read`, { cause });
     }

@@ -2,8 +2,9 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { ManualClock } from "../../test/fakes/manual-clock.ts";
 import { Backoff } from "../core/backoff.ts";
-import { runAt, systemTimers, wait } from "./timers.ts";
+import { runAfter, runAt, systemTimers, wait } from "./timers.ts";
 
+const MINUTE_MS = 60_000;
 const DAY_MS = 86_400_000;
 
 describe("a time to run at", () => {
@@ -37,6 +38,29 @@ describe("a time to run at", () => {
     cancel();
     await clock.advance(DAY_MS);
     assert.equal(clock.waiting, 0);
+  });
+});
+
+describe("a time to run after", () => {
+  it("has passed by the timers, though the clock was set back, or by the clock of a machine that slept", async () => {
+    const timers = new ManualClock(0);
+    let ahead = 0;
+    const clock = { now: () => timers.now() + ahead };
+    const runs: string[] = [];
+    runAfter(clock, timers, 10 * MINUTE_MS, () => runs.push("set back"));
+    ahead = -DAY_MS;
+    await timers.advance(10 * MINUTE_MS - 1);
+    assert.equal(runs.length, 0);
+    await timers.advance(1);
+    assert.equal(runs.join(), "set back");
+    runAfter(clock, timers, DAY_MS, () => runs.push("slept"));
+    runAfter(clock, timers, DAY_MS, () => runs.push("never"))();
+    ahead = 0;
+    await timers.advance(MINUTE_MS - 1);
+    assert.equal(runs.length, 1);
+    await timers.advance(1);
+    assert.equal(runs.join(), "set back,slept");
+    assert.equal(timers.waiting, 0);
   });
 });
 

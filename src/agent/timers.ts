@@ -31,6 +31,23 @@ export function runAt(clock: Clock, timers: Timers, time: number, action: () => 
   return () => cancel();
 }
 
+/**
+ * Runs `action` once after `milliseconds` by the clock or by the timers, whichever is first: a machine that slept has waited, and one whose clock was
+ * set back need not wait for that time once more. Returns what takes it back.
+ */
+export function runAfter(clock: Clock, timers: Timers, milliseconds: number, action: () => void): () => void {
+  const due = clock.now() + milliseconds;
+  let left = milliseconds;
+  let cancel = () => {};
+  const wait = () => {
+    const slice = Math.min(left, Math.max(0, due - clock.now()), LONGEST_WAIT_MS);
+    left -= slice;
+    cancel = timers.after(slice, () => (left <= 0 || clock.now() >= due ? action() : wait()));
+  };
+  wait();
+  return () => cancel();
+}
+
 /** A wait that can be cut short: resolves after `milliseconds`, or when `signal` is aborted. */
 export function wait(timers: Timers, milliseconds: number, signal: AbortSignal): Promise<void> {
   if (signal.aborted) return Promise.resolve();

@@ -9,6 +9,7 @@ import {
 } from "@grpc/grpc-js";
 import { AppError } from "../core/error.ts";
 import type { Logger } from "../core/logger.ts";
+import { callBounds } from "../rpc/call-bounds.ts";
 import { RateLimit } from "../rpc/rate-limit.ts";
 import { toGrpcStatus } from "../rpc/status.ts";
 import { claimSocket } from "./run-folder.ts";
@@ -67,7 +68,11 @@ const METHODS = {
 export class WorkloadApiServer {
   readonly #options: WorkloadApiServerOptions;
   readonly #limit: RateLimit;
-  readonly #server = new Server({ "grpc.max_receive_message_length": MAX_REQUEST_BYTES, "grpc.enable_channelz": 0 });
+  readonly #server = new Server({
+    "grpc.max_receive_message_length": MAX_REQUEST_BYTES,
+    "grpc.enable_channelz": 0,
+    ...callBounds(),
+  });
   #streams = 0;
   #calls = 0;
 

@@ -16,3 +16,14 @@ test("a flood is one line in ten seconds, and the next line says how many were l
     [{ second: 0 }, { second: 10, suppressed: 9 }],
   );
 });
+
+test("a clock that is set back does not silence it until that time comes again", () => {
+  const [logger, clock] = [new RecordingLogger(), new HandClock()];
+  const log = new ThrottledLog(logger, clock);
+  log.log("warn", "first");
+  clock.time -= 3_600_000;
+  log.log("warn", "second");
+  clock.time += 10_000;
+  log.log("warn", "third");
+  assert.deepEqual(logger.messages, ["warn: first", "warn: third"]);
+});

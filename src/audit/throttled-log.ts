@@ -1,6 +1,7 @@
 /** Log lines that a flood of one failure must not turn into a flood of lines. */
 import type { Clock } from "../core/clock.ts";
 import type { LogFields, Logger, LogLevel } from "../core/logger.ts";
+import { steady } from "../core/steady.ts";
 
 const INTERVAL_MS = 10_000;
 
@@ -13,7 +14,7 @@ export class ThrottledLog {
 
   constructor(logger: Logger, clock: Clock) {
     this.#logger = logger;
-    this.#clock = clock;
+    this.#clock = steady(clock);
   }
 
   log(level: LogLevel, message: string, fields: LogFields = {}): void {

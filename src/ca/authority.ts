@@ -155,7 +155,7 @@ export class Authority {
       ledger = new Ledger(join(folder, "ledger.sqlite"), (entries) => this.log.append(entries.map(encodeEntry)));
       this.ledger = ledger;
       // After the ledger, by whose lock the folder is this process's alone.
-      revocations = new Revocations(join(folder, "revocations.sqlite"), clock.now());
+      revocations = new Revocations(join(folder, "revocations.sqlite"));
       this.revocations = revocations;
       this.lists = new AuthorityLists({ revocations, ledger, signing: () => this.#signing, replaced: !this.#isOwn, clock });
       this.log = new TransparencyLog(folder, trustDomain);

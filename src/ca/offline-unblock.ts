@@ -26,7 +26,7 @@ function unblock(revocations: Revocations, name: string): string {
  * Lets a revoked identity have certificates again; its SPIFFE ID. `now` in milliseconds. Throws `not-found`, `unavailable` while a control plane has the state folder,
  * `invalid-argument` where others share what is revoked.
  */
-export function unblockOffline(stateFolder: string, name: string, now: number): string {
+export function unblockOffline(stateFolder: string, name: string): string {
   const folder = join(stateFolder, "ca");
   const [ledger, file] = [join(folder, "ledger.sqlite"), join(folder, "revocations.sqlite")];
   for (const path of [ledger, file])
@@ -40,7 +40,7 @@ export function unblockOffline(stateFolder: string, name: string, now: number): 
   const lock = openLedgerDatabase(ledger);
   try {
     lock.exec("BEGIN IMMEDIATE");
-    const revocations = new Revocations(file, now);
+    const revocations = new Revocations(file);
     try {
       return unblock(revocations, name);
     } finally {

@@ -66,7 +66,7 @@ export class PushedRevocations {
     const { authority, clock, logger } = this.#options;
     // Also while nothing is revoked: an issuer's newest list is kept for the time when its key is not here any more.
     const serials = authority.revocations
-      .certificates(clock.now())
+      .listed(clock.now())
       .map(({ serial }) => serial)
       .toSorted()
       .join();

@@ -63,7 +63,7 @@ export class RevocationListSigner {
   /** Without reasons, which no proxy looks at, it is a third shorter. */
   async #sign(issuer: AnyIssuer, thisUpdate: number, nextUpdate: number, reasons: boolean): Promise<string> {
     const number = this.#revocations.nextListNumber();
-    const records = this.#revocations.certificates(this.#clock.now());
+    const records = this.#revocations.listed(this.#clock.now());
     const revoked = reasons ? records : records.map((record) => ({ ...record, reason: "unspecified" as const }));
     return formatPem("X509 CRL", await issuer.certifyRevocationList({ number, thisUpdate, nextUpdate, revoked }));
   }

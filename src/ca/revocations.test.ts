@@ -7,7 +7,8 @@ import type { CertificateRecord } from "./ledger-database.ts";
 import { Revocations } from "./revocations.ts";
 
 const NOW = Date.UTC(2026, 0, 2);
-const DAY = 24 * 3600 * 1000;
+const HOUR = 3600 * 1000;
+const DAY = 24 * HOUR;
 const WEB = "spiffe://cluster.local/ns/photo/sa/web";
 
 function certificate(serial: string, notAfter = NOW + DAY): CertificateRecord {
@@ -17,11 +18,11 @@ function certificate(serial: string, notAfter = NOW + DAY): CertificateRecord {
 
 test("what is revoked is so after a restart, with its first time and reason", (t) => {
   const path = join(tempFolder(t), "revocations.sqlite");
-  const first = new Revocations(path, NOW);
+  const first = new Revocations(path);
   assert.equal(first.revoke([certificate("4a01")], "keyCompromise", NOW).length, 1);
   assert.equal(first.revoke([certificate("4a01")], "superseded", NOW + 5).length, 0);
   first.close();
-  const second = new Revocations(path, NOW);
+  const second = new Revocations(path);
   t.after(() => second.close());
   assert.ok(second.isRevoked("4a01"));
   assert.equal(second.isRevoked("4a02"), false);
@@ -31,19 +32,36 @@ test("what is revoked is so after a restart, with its first time and reason", (t
   );
 });
 
-test("certificates that have expired are told no more: they are refused for that", (t) => {
+test("certificates that have expired are told on for an hour, as their verifiers' clocks may be behind, and then no more", (t) => {
   const path = join(tempFolder(t), "revocations.sqlite");
-  const revocations = new Revocations(path, NOW);
+  const revocations = new Revocations(path);
+  t.after(() => revocations.close());
   revocations.revoke([certificate("01", NOW + 10), certificate("02")], "unspecified", NOW);
-  assert.deepEqual(revocations.forProxies(NOW + 11).certificates, ["02".padStart(64, "0")]);
+  const told = (now: number) => [
+    revocations.forProxies(now).certificates.map((digest) => digest.slice(-2)),
+    revocations.listed(now).length,
+  ];
+  assert.deepEqual(told(NOW + 10 + HOUR), [["01", "02"], 2]);
+  assert.deepEqual(told(NOW + 11 + HOUR), [["02"], 1]);
+  assert.equal(revocations.certificates(NOW + 11).length, 1);
+});
+
+test("a start forgets nothing, as the clock may not be set yet, nor does its first revocation what is of the last day", (t) => {
+  const path = join(tempFolder(t), "revocations.sqlite");
+  const revocations = new Revocations(path);
+  revocations.revoke([certificate("01", NOW + 10), certificate("02")], "unspecified", NOW);
   revocations.close();
-  const later = new Revocations(path, NOW + 11);
+  const later = new Revocations(path);
   t.after(() => later.close());
-  assert.equal(later.isRevoked("01"), false);
+  later.revoke([certificate("03")], "unspecified", NOW + DAY);
+  assert.deepEqual(
+    ["01", "02", "03"].filter((serial) => later.isRevoked(serial)),
+    ["01", "02", "03"],
+  );
 });
 
 test("certificates that have long expired are forgotten with the next that is revoked here or elsewhere, so that a long run does not gather them", (t) => {
-  const revocations = new Revocations(join(tempFolder(t), "revocations.sqlite"), NOW);
+  const revocations = new Revocations(join(tempFolder(t), "revocations.sqlite"));
   t.after(() => revocations.close());
   const known = () => ["01", "02", "03", "04"].filter((serial) => revocations.isRevoked(serial));
   revocations.revoke([certificate("01"), certificate("02", NOW + 3 * DAY)], "unspecified", NOW);
@@ -58,7 +76,7 @@ test("certificates that have long expired are forgotten with the next that is re
 });
 
 test("a blocked identity gets nothing until it is unblocked, a blocked key never", (t) => {
-  const revocations = new Revocations(join(tempFolder(t), "revocations.sqlite"), NOW);
+  const revocations = new Revocations(join(tempFolder(t), "revocations.sqlite"));
   t.after(() => revocations.close());
   const key = "ab".repeat(20);
   revocations.revoke([], "unspecified", NOW, { kind: "identity", value: WEB });
@@ -76,7 +94,7 @@ test("a blocked identity gets nothing until it is unblocked, a blocked key never
 
 test("listeners are told of each change, and numbers of lists never come twice", (t) => {
   const path = join(tempFolder(t), "revocations.sqlite");
-  const first = new Revocations(path, NOW);
+  const first = new Revocations(path);
   let told = 0;
   first.onChange(() => {
     told += 1;
@@ -87,7 +105,7 @@ test("listeners are told of each change, and numbers of lists never come twice",
   assert.equal(told, 3);
   const numbers = [first.nextListNumber(), first.nextListNumber()];
   first.close();
-  const second = new Revocations(path, NOW);
+  const second = new Revocations(path);
   t.after(() => second.close());
   assert.deepEqual([...numbers, second.nextListNumber()], [1, 2, 3]);
 });
@@ -95,12 +113,12 @@ test("listeners are told of each change, and numbers of lists never come twice",
 test("a file that is none of its own is refused: without it what is revoked would be good again", (t) => {
   const path = join(tempFolder(t), "revocations.sqlite");
   writeFileSync(path, "not a database at all, but long enough to be read as one".repeat(100));
-  assert.throws(() => new Revocations(path, NOW), { code: "invalid-configuration" });
+  assert.throws(() => new Revocations(path), { code: "invalid-configuration" });
 });
 
 test("the time of the last revocation stays when that certificate has expired, and differs for each", (t) => {
   const path = join(tempFolder(t), "revocations.sqlite");
-  const revocations = new Revocations(path, NOW);
+  const revocations = new Revocations(path);
   assert.equal(revocations.forProxies(NOW).last, undefined);
   revocations.revoke([], "unspecified", NOW, { kind: "identity", value: WEB });
   assert.equal(revocations.forProxies(NOW).last, undefined);
@@ -111,7 +129,7 @@ test("the time of the last revocation stays when that certificate has expired, a
   revocations.revoke([certificate("02", NOW + 10)], "unspecified", NOW);
   assert.equal(revocations.forProxies(NOW).last, NOW + 1);
   revocations.close();
-  const later = new Revocations(path, NOW + 11);
+  const later = new Revocations(path);
   t.after(() => later.close());
-  assert.deepEqual([later.forProxies(NOW + 11).certificates, later.forProxies(NOW + 11).last], [[], NOW + 1]);
+  assert.deepEqual([later.forProxies(NOW + DAY).certificates, later.forProxies(NOW + DAY).last], [[], NOW + 1]);
 });

@@ -42,6 +42,8 @@ const LATER_TABLES = `
   CREATE TABLE IF NOT EXISTS kept_lists (authority TEXT PRIMARY KEY, pem TEXT NOT NULL, not_after INTEGER NOT NULL, kept INTEGER NOT NULL) STRICT;`;
 /** What has expired for so long is refused for that by every clock. */
 const FORGET_AFTER_MS = 86_400_000;
+/** A verifier whose clock is behind by less takes a certificate for so long after it has expired here. */
+const CLOCKS_DIFFER_MS = 3_600_000;
 /** Of issuers that were replaced one after the other. */
 const MAX_KEPT_LISTS = 8;
 
@@ -94,12 +96,10 @@ export class Revocations {
   /** When a certificate was revoked last, also where it has expired since; 0 where none ever was. */
   #last: number;
 
-  /** Opens the record in the file `path`, or starts one. Throws `invalid-configuration`. */
-  constructor(path: string, now: number) {
+  /** Opens the record in the file `path`, or starts one. Forgets nothing: the clock of a machine that starts may not be set yet. Throws `invalid-configuration`. */
+  constructor(path: string) {
     this.#database = open(path);
     this.#last = Number(this.#database.prepare("SELECT coalesce(max(at), 0) AS at FROM last").get()?.at);
-    // What has expired is refused for that.
-    this.#database.prepare("DELETE FROM certificates WHERE not_after < ?").run(now);
     for (const row of this.#database.prepare("SELECT * FROM certificates ORDER BY revoked_at").iterate()) {
       const record = recordOf(row);
       this.#certificates.set(record.serial, record);
@@ -120,11 +120,16 @@ export class Revocations {
     return [...this.#certificates.values()].filter(({ notAfter }) => notAfter >= now);
   }
 
+  /** The same as long as they may be good by the clocks of others, which refuse them for their age soon after. */
+  listed(now: number): readonly RevokedRecord[] {
+    return this.certificates(now - CLOCKS_DIFFER_MS);
+  }
+
   /** What proxies need to know of it at `now`. */
   forProxies(now: number): { readonly certificates: readonly string[]; readonly identities: ReadonlySet<string>; readonly last?: number } {
     const identities = this.blocks.filter(({ kind }) => kind === "identity").map(({ value }) => value);
     const last = this.#last === 0 ? {} : { last: this.#last };
-    return { certificates: this.certificates(now).map(({ sha256 }) => sha256), identities: new Set(identities), ...last };
+    return { certificates: this.listed(now).map(({ sha256 }) => sha256), identities: new Set(identities), ...last };
   }
 
   get blocks(): readonly Block[] {

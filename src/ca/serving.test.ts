@@ -141,6 +141,25 @@ describe("startServing()", () => {
     assert.equal(serving?.status.problem, undefined);
   });
 
+  test("renews within a minute after the machine has slept past the time, and in time though the clock was set back", async (t) => {
+    t.mock.timers.enable({ apis: ["setTimeout"] });
+    serving = await startServing({ authority, clock, logger, random: () => 0.5 });
+    const renewed = async (): Promise<string> => {
+      await serving?.settled();
+      return serving?.status.serial ?? "";
+    };
+    const first = serving.status.serial;
+    now += 13 * HOUR;
+    t.mock.timers.tick(59_999);
+    assert.equal(await renewed(), first);
+    t.mock.timers.tick(1);
+    const second = await renewed();
+    assert.notEqual(second, first);
+    now -= 5 * HOUR;
+    for (let minute = 0; minute < 12 * 60; minute++) t.mock.timers.tick(60_000);
+    assert.notEqual(await renewed(), second);
+  });
+
   test("logs serials and never a key", async () => {
     await start(0.5);
     assert.equal(lines.at(-1)?.fields?.serial, certificate().serialNumber.toLowerCase());

@@ -51,11 +51,24 @@ const DNS_NAMES = ["localhost", "garrison.istio-system.svc"];
 const CALLER = "control plane";
 const RETRY_MS = 30_000;
 
-/** A timer that does not keep the process alive. */
-const systemSchedule: Schedule = (run, delayMs) => {
-  const timer = setTimeout(run, delayMs).unref();
-  return () => clearTimeout(timer);
-};
+/** No single wait is longer: a timer counts the time that the machine is awake, and certificates expire by the clock on the wall. */
+const LONGEST_WAIT_MS = 60_000;
+
+/** After so long by the clock or by the timers, whichever is first. Its timers do not keep the process alive. */
+function scheduleBy(clock: Clock): Schedule {
+  return (run, delayMs) => {
+    const due = clock.now() + delayMs;
+    let left = delayMs;
+    let timer: NodeJS.Timeout;
+    const wait = (): void => {
+      const slice = Math.min(left, Math.max(0, due - clock.now()), LONGEST_WAIT_MS);
+      left -= slice;
+      timer = setTimeout(() => (left <= 0 || clock.now() >= due ? run() : wait()), slice).unref();
+    };
+    wait();
+    return () => clearTimeout(timer);
+  };
+}
 
 /** The identity by which clients know the control plane; no workload ever gets it. */
 export function servingIdentity(trustDomain: TrustDomain): SpiffeId {
@@ -85,7 +98,7 @@ export async function startServing({
   clock,
   logger,
   dnsNames = [],
-  schedule = systemSchedule,
+  schedule = scheduleBy(clock),
   random = Math.random,
 }: ServingOptions): Promise<ServingCertificate> {
   const identity = servingIdentity(authority.trustDomain);

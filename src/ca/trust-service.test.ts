@@ -123,6 +123,13 @@ test("nobody follows without a certificate, or for another's workload", async (t
   assert.deepEqual([service.followers, nameless.updates, impostor.updates], [[], [], []]);
 });
 
+test("a stream whose client is done without a word ends, so that nobody keeps more of them than are counted", async (t) => {
+  const { open } = await serve(t);
+  const silent = open("none");
+  silent.finish();
+  assert.equal((await silent.ended).code, status.OK);
+});
+
 test("a stream ends with the certificate that opened it", async (t) => {
   const { world, service, open } = await serve(t);
   const agent = open();

@@ -1,6 +1,7 @@
 /** `garrison.v1.TrustBundles`: every agent follows what it is to trust, and says what it has put in force. */
 import type { Clock } from "../core/clock.ts";
 import type { Logger } from "../core/logger.ts";
+import { steady } from "../core/steady.ts";
 import type { TrustReport, TrustUpdate } from "../gen/garrison/v1/trust_pb.js";
 import { type AdmitAgent, AgentStreams } from "../rpc/agent-streams.ts";
 import { FollowerStream, type TrustCall, type TrustFollower } from "./trust-follower.ts";
@@ -25,12 +26,15 @@ const LEAST_SPREAD_MS = 200;
 
 export class TrustService {
   readonly #options: TrustServiceOptions;
+  /** For how long an agent has refused something. */
+  readonly #steady: Clock;
   readonly #streams: AgentStreams<TrustReport, TrustUpdate, FollowerStream>;
   readonly #watchers = new Set<() => void>();
   readonly #timer: NodeJS.Timeout;
 
   constructor(options: TrustServiceOptions) {
     this.#options = options;
+    this.#steady = steady(options.clock);
     this.#streams = new AgentStreams({
       ...options,
       what: "the trust bundle",
@@ -82,7 +86,7 @@ export class TrustService {
   }
 
   #take(follower: FollowerStream, report: TrustReport): void {
-    follower.take(report, this.#options.clock.now());
+    follower.take(report, this.#steady.now());
     if (report.refusal !== "")
       this.#options.logger.log("warn", "an agent refused the trust bundle", { workload: follower.workload, reason: follower.refusal });
     this.#offer(follower);
@@ -97,7 +101,7 @@ export class TrustService {
 
   #tick(): void {
     this.#streams.expire();
-    const now = this.#options.clock.now();
+    const now = this.#steady.now();
     for (const follower of this.#streams.all) {
       follower.forgive(now);
       this.#offer(follower);

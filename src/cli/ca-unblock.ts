@@ -27,7 +27,7 @@ export const command: Command = {
   run: async (parsed) => {
     const [name = ""] = parsed.positionals;
     const state = required(parsed, "state");
-    const identity = parsed.flag("offline") ? unblockOffline(resolve(state), name, Date.now()) : await unblock(state, name);
+    const identity = parsed.flag("offline") ? unblockOffline(resolve(state), name) : await unblock(state, name);
     process.stdout.write(`${identity} may have certificates again\n`);
     return EXIT.ok;
   },

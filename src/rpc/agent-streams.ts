@@ -85,9 +85,11 @@ export class AgentStreams<Report extends { readonly workload: string }, Update, 
       clearTimeout(late);
     };
     const end = (reason: AppError | undefined): void => {
+      const wasOver = state === "over";
       become("over");
       if (stream !== undefined) this.#end(stream, reason);
-      else if (reason !== undefined) endCall(call, reason);
+      // Also where the agent has said nothing and is done: a call that nobody ends stays as long as its connection.
+      else if (!wasOver) endCall(call, reason);
     };
     const late = setTimeout(() => end(new AppError("deadline-exceeded", "the stream did not begin with a report")), FIRST_REPORT_MS);
     call.on("data", (report: Report) => {

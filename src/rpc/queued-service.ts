@@ -3,6 +3,7 @@ import type { handleUnaryCall, ServerUnaryCall, sendUnaryData, UntypedServiceImp
 import type { Clock } from "../core/clock.ts";
 import { AppError } from "../core/error.ts";
 import type { Logger } from "../core/logger.ts";
+import { steady } from "../core/steady.ts";
 import type { CallQueue } from "./call-queue.ts";
 import { peerCertificateOf } from "./peer-certificate.ts";
 import { networkOf } from "./peer-network.ts";
@@ -58,10 +59,11 @@ export function queuedService(
 
 /** Tells of callers that were sent away, at most every 10 s. */
 export function throttledBusy(queue: CallQueue, clock: Clock, logger: Logger): (caller: string) => void {
+  const { now } = steady(clock);
   let told = Number.NEGATIVE_INFINITY;
   return (caller) => {
-    if (clock.now() - told < TELL_EVERY_MS) return;
-    told = clock.now();
+    if (now() - told < TELL_EVERY_MS) return;
+    told = now();
     logger.log("warn", "busy: callers of the certificate service are told to come back later", { ...queue.status, last: caller });
   };
 }

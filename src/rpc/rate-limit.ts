@@ -1,6 +1,7 @@
 /** A bucket of calls for each caller: it fills steadily, and what is not in it is refused. */
 import type { Clock } from "../core/clock.ts";
 import { AppError } from "../core/error.ts";
+import { steady } from "../core/steady.ts";
 
 export interface RateLimitOptions {
   readonly perSecond: number;
@@ -23,7 +24,7 @@ export class RateLimit {
   readonly #buckets = new Map<string, Bucket>();
 
   constructor(options: RateLimitOptions) {
-    this.#options = options;
+    this.#options = { ...options, clock: steady(options.clock) };
   }
 
   /** Counts one call. Throws `resource-exhausted` for one too many. */
@@ -40,8 +41,8 @@ export class RateLimit {
 
   #left(caller: string): number {
     const { perSecond, atOnce, clock } = this.#options;
-    const { left, at } = this.#buckets.get(caller) ?? { left: atOnce, at: 0 };
-    return Math.min(atOnce, left + (Math.max(0, clock.now() - at) / 1000) * perSecond);
+    const { left, at } = this.#buckets.get(caller) ?? { left: atOnce, at: clock.now() };
+    return Math.min(atOnce, left + ((clock.now() - at) / 1000) * perSecond);
   }
 
   #forget(): void {

@@ -6,6 +6,7 @@ import { servingIdentity, startServing } from "../ca/serving.ts";
 import { namedSecrets } from "../compile/gateway-secrets.ts";
 import { AppError } from "../core/error.ts";
 import { formatSpiffeId } from "../identity/spiffe-id.ts";
+import { callBounds } from "../rpc/call-bounds.ts";
 import { openKubernetesApi } from "../sources/kubernetes/api.ts";
 import { ADS_SERVER_OPTIONS } from "../xds/service.ts";
 import type { AdminRoutes } from "./admin.ts";
@@ -110,7 +111,7 @@ async function serveProxies(start: Start, { state, serving }: Authorities, openi
   const { mesh, source, registrations, federation, meshRoots, replica } = opening;
   const admission = { snapshot: () => mesh.current.snapshot, trust: () => state.authority.trust, clock };
   const publishing = openPublishing(mesh, admission, logger, (address) => port.abort(address));
-  const server = opened.adopt(new Server(ADS_SERVER_OPTIONS), stopServer);
+  const server = opened.adopt(new Server({ ...ADS_SERVER_OPTIONS, ...callBounds() }), stopServer);
   const ads = opened.adopt(publishing, (each) => each.close());
   ads.onEvent((event) => metrics.xds(event));
   mesh.onChange(() => metrics.published());

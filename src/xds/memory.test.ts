@@ -122,6 +122,23 @@ test("a client that reads slowly is not ended, however long it takes and whoever
   assert.deepEqual(aborted, []);
 });
 
+test("a client that does not read holds others up for a turn and no longer, though the clock is set back", async () => {
+  let now = HOUR;
+  const { reader, client, isSent } = await start({
+    clock: { now: () => now },
+    limits: { turnBytes: 1, flightBytes: 8 << 20, turnMs: 1_000, stalledMs: HOUR },
+  });
+  reader("mute");
+  await eventually(() => isSent("mute"));
+  const other = client("other");
+  other.send({ node: { id: "other" }, typeUrl: PLAIN, resourceNamesSubscribe: ["big"] });
+  now = 0;
+  await eventually(() => {
+    now += 100;
+    return isSent("other");
+  });
+});
+
 test("who disconnects in the middle of a response holds no turn", async () => {
   const { aborted, reader, client } = await start({ limits: { turnBytes: 1, flightBytes: 1, turnMs: HOUR, stalledMs: HOUR } });
   const leaves = reader("leaves");

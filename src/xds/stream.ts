@@ -33,6 +33,8 @@ export interface Admission {
 export interface StreamOwner {
   readonly cache: ResourceCache;
   readonly clock: Clock;
+  /** For how long something takes. */
+  readonly steady: Clock;
   readonly limits: XdsLimits;
   readonly turns: Turns;
   admit(peer: XdsPeer, node: XdsNode): Promise<Admission> | Admission;
@@ -221,7 +223,7 @@ export class AdsStream<Request extends DiscoveryRequestBase> implements XdsStrea
   #takeAnswer(subscription: Subscription, request: Request): void {
     if (request.responseNonce === "") return;
     const message = request.errorDetail === undefined ? undefined : clipMessage(request.errorDetail.message);
-    const answer = subscription.answer(request.responseNonce, message, this.#owner.clock.now());
+    const answer = subscription.answer(request.responseNonce, message, this.#owner.steady.now());
     if (answer === undefined) return;
     this.#owner.answered(this, subscription.typeUrl, answer);
     if (answer.recovered) for (const other of this.#subscriptions.all) if (other !== subscription) other.offerRejected();
@@ -259,7 +261,7 @@ export class AdsStream<Request extends DiscoveryRequestBase> implements XdsStrea
   #write({ subscription, push, version }: Due): void {
     this.#nonces += 1;
     const header = { typeUrl: subscription.typeUrl, nonce: String(this.#nonces), version };
-    subscription.commit(push, header.nonce, version, this.#owner.clock.now());
+    subscription.commit(push, header.nonce, version, this.#owner.steady.now());
     if (subscription.typeUrl === CLUSTER) this.#rewarm(push.news);
     const bytes = this.#variant.encode(header, push);
     this.#writing = true;
@@ -287,16 +289,16 @@ export class AdsStream<Request extends DiscoveryRequestBase> implements XdsStrea
   // === end ===
 
   tick(now: number): void {
-    const { limits } = this.#owner;
+    const { limits, steady } = this.#owner;
     const { expiresAt = Number.POSITIVE_INFINITY } = this.#admission ?? {};
     if (!this.isAdmitted && now - this.connectedAt >= limits.admissionMs) {
       this.fail(new AppError("deadline-exceeded", `the stream was not admitted within ${limits.admissionMs} ms`));
     } else if (now >= expiresAt) {
       this.fail(new AppError("unauthenticated", "the certificate that opened the stream has expired"));
-    } else if (this.#subscriptions.isUnanswered(now - limits.answerMs)) {
+    } else if (this.#subscriptions.isUnanswered(steady.now() - limits.answerMs)) {
       this.fail(new AppError("deadline-exceeded", `a response was not answered within ${limits.answerMs} ms`));
     } else {
-      if (this.#subscriptions.offerRefused(now - limits.refusedMs)) this.#push();
+      if (this.#subscriptions.offerRefused(steady.now() - limits.refusedMs)) this.#push();
       if (this.#budget < limits.requestsPerSecond) this.#refill();
     }
   }

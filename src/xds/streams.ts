@@ -2,6 +2,7 @@
 import { type Clock, systemClock } from "../core/clock.ts";
 import { AppError } from "../core/error.ts";
 import type { Logger } from "../core/logger.ts";
+import { steady } from "../core/steady.ts";
 import type { ResourceCache } from "./cache.ts";
 import type { AckState, XdsEvent } from "./connection.ts";
 import { DEFAULT_LIMITS, type XdsLimits } from "./limits.ts";
@@ -31,6 +32,7 @@ export interface AdsServiceOptions {
 export class Streams implements StreamOwner {
   readonly cache: ResourceCache;
   readonly clock: Clock;
+  readonly steady: Clock;
   readonly limits: XdsLimits;
   readonly turns: Turns;
   readonly #options: AdsServiceOptions;
@@ -47,8 +49,9 @@ export class Streams implements StreamOwner {
     this.#options = options;
     this.cache = options.cache;
     this.clock = options.clock ?? systemClock;
+    this.steady = steady(this.clock);
     this.limits = { ...DEFAULT_LIMITS, ...options.limits };
-    this.turns = new Turns(this.limits, () => this.clock.now());
+    this.turns = new Turns(this.limits, () => this.steady.now());
     this.#timer = setInterval(() => this.#tick(), options.tickMs ?? 1_000).unref();
   }
 

@@ -1,5 +1,6 @@
 /** Spares another CA that does not answer: after some failures it is asked again only now and then. */
 import type { Clock } from "../../core/clock.ts";
+import { steady } from "../../core/steady.ts";
 
 const FAILURES = 5;
 const FIRST_PAUSE_MS = 1000;
@@ -12,7 +13,7 @@ export class Breaker {
   #pauseMs = FIRST_PAUSE_MS;
 
   constructor(clock: Clock) {
-    this.#clock = clock;
+    this.#clock = steady(clock);
   }
 
   /** Whether it may be asked now. While it does not answer, one request is let through after each pause. */

@@ -184,6 +184,14 @@ describe("registering a machine", () => {
     assert.equal(world.snapshot.workloads.size, 0);
   });
 
+  it("ends a stream whose client is done without a word", async (t) => {
+    const { world, open } = await serve(t);
+    const silent = open("none");
+    silent.finish();
+    assert.equal((await silent.ended).code, status.OK);
+    assert.deepEqual(world.told, []);
+  });
+
   it("keeps a machine for a while whose connection is cut", async (t) => {
     const { world, open } = await serve(t);
     const agent = open().join();

@@ -87,7 +87,8 @@ export class RegistrationService {
       this.#streams -= 1;
       clearTimeout(late);
       if (stream !== undefined) this.#end(stream, reason);
-      else if (reason !== undefined) endCall(call, reason);
+      // Also where the agent has said nothing and is done: a call that nobody ends stays as long as its connection.
+      else endCall(call, reason);
     };
     const late = setTimeout(() => end(new AppError("deadline-exceeded", "the stream did not begin with a report")), FIRST_REPORT_MS);
     call.on("data", (report: RegistrationReport) => {
