@@ -21,7 +21,8 @@ function publish(entries: readonly LogEntry[], log: TransparencyLog): void {
 export function reconcile(ledger: Ledger, log: TransparencyLog, now: number, logger: Logger): void {
   const behind = ledger.nextLeaf - log.size;
   const unpublished = behind > 0 ? ledger.entriesFrom(log.size) : [];
-  if (unpublished.filter((entry) => !isNote(entry)).length > MAX_BEHIND) {
+  // Each has its own place: what the ledger has forgotten since, nobody can put there.
+  if (unpublished.length < behind || unpublished.filter((entry) => !isNote(entry)).length > MAX_BEHIND) {
     throw new AppError(
       "invalid-configuration",
       `the log has ${log.size} certificates where the ledger has ${ledger.nextLeaf}: it was set back`,
