@@ -21,6 +21,8 @@ export interface RevocationRequest {
 export interface RevocationResult {
   /** Revoked by this request. */
   readonly revoked: readonly RevokedRecord[];
+  /** Of a revoked key: certificates that may have it and are not revoked, as the ledger does not know their keys. */
+  readonly keyless?: number;
   /** What gets no certificate from now on. */
   readonly blocked?: Pick<Block, "kind" | "value">;
 }
@@ -128,5 +130,6 @@ export function revoke(authority: Authority, { kind, value, reason }: Revocation
   const keyId = value.toLowerCase();
   if (!KEY_ID.test(keyId)) throw new AppError("invalid-argument", "a key is named by its identifier: 40 hex digits");
   const blocked = { kind, value: keyId } as const;
-  return { revoked: revocations.revoke(ledger.unexpired({ keyId }, now), reason, now, blocked), blocked };
+  const keyless = ledger.keyless(now).filter((serial) => !revocations.isRevoked(serial)).length;
+  return { revoked: revocations.revoke(ledger.unexpired({ keyId }, now), reason, now, blocked), keyless, blocked };
 }
