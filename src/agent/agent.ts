@@ -115,11 +115,11 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     const program = prepareProxy(options, folder, sdsSocket);
     const drainMs = options.drainMs ?? DRAIN_MS;
     const supervisor = program === undefined ? undefined : new ProxySupervisor({ program, clock, timers, random, logger, drainMs });
-    const { takeJwks } = services;
+    const { takeJwks, filesProblem } = services;
     const now = () => clock.now();
     names = await answerNames(options.dns, { ...options, certificate: () => manager.valid, now, timers, random });
     const registration = registrationOf({ ...options, timers, random }, manager);
-    const trust = new Trust({ ...options, ...registration, manager, sds, takeJwks, now, timers, random });
+    const trust = new Trust({ ...options, ...registration, manager, sds, takeJwks, filesProblem, now, timers, random });
     agent = new RunningAgent({ options, manager, supervisor, sds, records, files, services, names, trust, registration, timers });
     await agent.serve(adminSocket);
     await agent.answerProbes();

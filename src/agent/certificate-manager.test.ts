@@ -133,6 +133,18 @@ describe("the life of a certificate", () => {
     assert.equal(requests.length, 2);
   });
 
+  it("is replaced by one that is asked for afterwards, and not by what is under way", async () => {
+    await started();
+    const held = Promise.withResolvers<CertificateAnswer>();
+    answer = () => held.promise;
+    const renewed = manager.renew();
+    answer = async () => issue();
+    const replaced = manager.replace();
+    const underWay = issue();
+    held.resolve(underWay);
+    assert.deepEqual([(await renewed).serial, (await replaced).serial, requests.length], ["2", "3", 3]);
+  });
+
   it("is asked for again soon though the clock is set back while it is waited for", async () => {
     let ahead = 5 * HOUR_MS;
     const wall = { now: () => clock.now() + ahead };

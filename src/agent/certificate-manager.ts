@@ -113,6 +113,12 @@ export class CertificateManager {
     return this.#inFlight;
   }
 
+  /** Renews with a request that is made from now on: what answers one that is under way may be as bad as the certificate that it is to replace. */
+  async replace(): Promise<IssuedCertificate> {
+    await this.#inFlight?.catch(() => undefined);
+    return this.renew();
+  }
+
   /** Takes other roots for its certificates, of now and to come, and what is revoked, and tells the listeners of it. */
   trust({ roots, otherRoots = new Map(), revocationLists = "" }: Trusted): void {
     this.#roots = roots;

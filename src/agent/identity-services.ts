@@ -2,14 +2,12 @@
 import { Metadata } from "@grpc/grpc-js";
 import type { Clock } from "../core/clock.ts";
 import { AppError } from "../core/error.ts";
-import { parseSpiffeId } from "../identity/spiffe-id.ts";
 import type { AgentOptions } from "./agent-options.ts";
-import { openCertificateFolder, readCertificateFiles, trustDomainsInFiles, writeCertificateFiles } from "./certificate-files.ts";
 import type { CertificateManager } from "./certificate-manager.ts";
 import { type ClientMethod, callControlPlane } from "./control-plane-call.ts";
 import type { IssuedCertificate } from "./issued-certificate.ts";
 import { JwtSvids } from "./jwt-svids.ts";
-import { sendRenewalSignal } from "./renewal-signal.ts";
+import { keepOutputFiles } from "./output-files.ts";
 import { socketPath } from "./run-folder.ts";
 import type { Timers } from "./timers.ts";
 import { WorkloadApiServer } from "./workload-api-server.ts";
@@ -20,6 +18,8 @@ export interface IdentityServices {
   readonly env: Readonly<Record<string, string>>;
   /** A certificate of an earlier run that is still good. */
   readonly earlier: IssuedCertificate | undefined;
+  /** Why the certificate's files do not have the newest; undefined where they do, or there are none. */
+  filesProblem(): AppError | undefined;
   /** Takes the keys that verify JWT-SVIDs, where there are any, and by name those of other trust domains. Throws `permission-denied` for what are none. */
   takeJwks(jwks: string, others: ReadonlyMap<string, string>): void;
   status(): { readonly socket: string; readonly streams: number };
@@ -30,32 +30,6 @@ type Options = AgentOptions & { readonly clock: Clock; readonly timers: Timers; 
 
 const DEADLINE_MS = 10_000;
 
-/** Writes each certificate to its files and tells of it, where that is wanted. Returns the one that is there already. */
-function keepFiles(
-  { identity, outputCertificates, renewalSignal, clock, logger }: Options,
-  manager: CertificateManager,
-  toCommand: (signal: NodeJS.Signals) => void,
-): IssuedCertificate | undefined {
-  const folder = outputCertificates === undefined ? undefined : openCertificateFolder(outputCertificates);
-  const earlier = folder === undefined ? undefined : readCertificateFiles(folder, clock.now(), identity);
-  const contents = ({ serial, roots, otherRoots = new Map() }: IssuedCertificate) => JSON.stringify([serial, roots, [...otherRoots]]);
-  // Roots of other domains hold only while the control plane says so: what files of an earlier run have of them is taken away until it does.
-  const isWhole = earlier !== undefined && trustDomainsInFiles(folder ?? "").join() === parseSpiffeId(earlier.identity).trustDomain;
-  let known = isWhole ? contents(earlier) : undefined;
-  manager.subscribe((certificate) => {
-    if (contents(certificate) === known) return;
-    try {
-      if (folder !== undefined) writeCertificateFiles(folder, certificate);
-    } catch (thrown) {
-      logger.log("error", "the certificate could not be written to its files", { folder, error: AppError.from(thrown).message });
-      return;
-    }
-    if ((known !== undefined || earlier !== undefined) && renewalSignal !== undefined) sendRenewalSignal(renewalSignal, toCommand, logger);
-    known = contents(certificate);
-  });
-  return earlier;
-}
-
 /** Serves them from `folder`, or from where the options say. Throws what `WorkloadApiServer.start` does. */
 export async function createIdentityServices(
   options: Options,
@@ -63,7 +37,7 @@ export async function createIdentityServices(
   folder: string,
   toCommand: (signal: NodeJS.Signals) => void,
 ): Promise<IdentityServices> {
-  const earlier = keepFiles(options, manager, toCommand);
+  const files = keepOutputFiles({ ...options, manager, toCommand });
   const { identity, controlPlane, rootCertificateFile, workloadApi = {}, clock, timers, random, logger } = options;
   const call = <Request, Response>(method: ClientMethod<Request, Response>, request: Request): Promise<Response> => {
     const certificate = manager.valid;
@@ -85,11 +59,13 @@ export async function createIdentityServices(
     access: { path: socket, group: workloadApi.group },
   });
   return {
-    earlier,
+    earlier: files.earlier,
+    filesProblem: files.problem,
     env: { SPIFFE_ENDPOINT_SOCKET: formatEndpointSocket(socket) },
     takeJwks: (jwks, others) => jwtSvids.adopt(jwks, others),
     status: () => ({ socket, streams: server.streams }),
     close: () => {
+      files.close();
       jwtSvids.stop();
       server.close();
     },

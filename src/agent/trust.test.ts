@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, it } from "node:test";
@@ -118,6 +118,14 @@ describe("an agent that follows the trust bundle", () => {
     push({ nonce: "refused", bundles: [bundle(other.rootPem, server.ca.rootPem)] });
     proxy.send({ subscribe: ["ROOTCA"], nonce: (await proxy.next()).nonce, refusal: "not today" });
     assert.match((await answer("refused")).refusal, /not today/);
+  });
+
+  it("does not acknowledge what its files do not have", async () => {
+    await start();
+    await following();
+    renameSync(join(folder, "certificates"), join(folder, "away"));
+    push({ nonce: "one", bundles: [bundle(server.ca.rootPem, other.rootPem)] });
+    assert.match((await answer("one")).refusal, /could not be written to its files/);
   });
 
   it("renews when its issuer is tainted, once, and reports the new certificate", async () => {

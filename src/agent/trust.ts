@@ -16,6 +16,8 @@ export interface TrustOptions extends Pick<AgentOptions, "workload" | "identity"
   readonly sds: SdsServer;
   /** Takes the keys that verify JWT-SVIDs of the workload's own trust domain, and by name those of others. */
   readonly takeJwks: (jwks: string, others: ReadonlyMap<string, string>) => void;
+  /** Why the certificate's files do not have the newest roots; undefined where they do, or there are none. */
+  readonly filesProblem: () => AppError | undefined;
   /** The control plane knows the workload by then; absent where it does from the start. */
   readonly admitted?: Promise<void>;
   readonly now: () => number;
@@ -110,6 +112,8 @@ export class Trust {
       logger.log("info", "the trust bundle is taken", words);
     }
     this.#replaceWhereDue(update);
+    const problem = this.#options.filesProblem();
+    if (problem !== undefined) throw problem;
     const { valid } = manager;
     await Promise.all([
       sds.whenAccepted("ROOTCA", version, ACCEPTANCE_TIMEOUT_MS),
@@ -127,7 +131,7 @@ export class Trust {
     const delayMs = Math.round(update.renewWithinMs * random());
     logger.log("info", `${why}: renewing`, { serial: certificate.serial, inMs: delayMs });
     this.#cancelRenewal = timers.after(delayMs, () => {
-      manager.renew().catch(() => undefined);
+      manager.replace().catch(() => undefined);
     });
   }
 

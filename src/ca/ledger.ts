@@ -236,6 +236,15 @@ export class Ledger {
     return this.#database.prepare(sql).all(value, now).map(certificateRecord);
   }
 
+  /** The serials of those that have not expired at `now` and are of no known key: what was put back from the log, which has none. */
+  keyless(now: number): readonly string[] {
+    const sql = "SELECT serial FROM certificates WHERE key_id IS NULL AND state = 'issued' AND not_after >= ?";
+    return this.#database
+      .prepare(sql)
+      .all(now)
+      .map(({ serial }) => String(serial));
+  }
+
   /** Whose certificates of an authority (its key identifier in hex) have not expired at `now`. What is of no known authority may be of any, and counts for each. */
   holdersOf(authority: string, now: number): readonly AuthorityHolder[] {
     this.flush();

@@ -29,6 +29,8 @@ const NOWHERE: IssuedElsewhere = { certificates: [], unasked: [] };
 export interface RevocationResult {
   /** Revoked by this request. */
   readonly revoked: readonly RevokedRecord[];
+  /** Of a revoked key: certificates that may have it and are not revoked, as the ledger does not know their keys. */
+  readonly keyless?: number;
   /** What gets no certificate from now on. */
   readonly blocked?: Pick<Block, "kind" | "value">;
 }
@@ -164,7 +166,12 @@ export function revoke(
   const { reason } = request;
   const of = certificatesNamed(request, authority.trustDomain);
   if ("serial" in of) return { revoked: revocations.revoke([issuedCertificate(authority, of.serial, elsewhere)], reason, now) };
-  const blocked = "identity" in of ? ({ kind: "identity", value: of.identity } as const) : ({ kind: "key", value: of.keyId } as const);
   const all = new Map([...elsewhere.certificates, ...ledger.unexpired(of, now)].map((each) => [each.serial, each]));
-  return { revoked: revocations.revoke([...all.values()], reason, now, blocked), blocked };
+  const revokeAll = (blocked: Pick<Block, "kind" | "value">) => ({
+    revoked: revocations.revoke([...all.values()], reason, now, blocked),
+    blocked,
+  });
+  if ("identity" in of) return revokeAll({ kind: "identity", value: of.identity });
+  const keyless = ledger.keyless(now).filter((serial) => !revocations.isRevoked(serial)).length;
+  return { ...revokeAll({ kind: "key", value: of.keyId }), keyless };
 }

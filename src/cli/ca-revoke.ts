@@ -61,7 +61,7 @@ function targetOf(parsed: ParsedArguments): Target {
   return target;
 }
 
-function describe({ revoked, blocked, proxies, unlisted, unasked, tookMs }: RevocationAnswer): string {
+function describe({ revoked, keyless = 0, blocked, proxies, unlisted, unasked, tookMs }: RevocationAnswer): string {
   const certificates = revoked.map(
     ({ serial, identity, notAfter }) => `  ${serial} ${identity}, until ${new Date(notAfter).toISOString()}`,
   );
@@ -70,6 +70,11 @@ function describe({ revoked, blocked, proxies, unlisted, unasked, tookMs }: Revo
   return [
     `${revoked.length === 1 ? "1 certificate" : `${revoked.length} certificates`} revoked`,
     ...certificates,
+    ...(keyless === 0
+      ? []
+      : [
+          `not revoked: ${keyless} that may be of this key, as the ledger was put back from its log; revoke those by --serial or --identity`,
+        ]),
     ...blocks,
     `in force on ${proxies.acknowledged} of ${proxies.connected} connected proxies after ${Math.round(tookMs)} ms`,
     ...waiting,

@@ -13,6 +13,8 @@ export interface XdsLimits extends TurnLimits {
   readonly requestsPerSecond: number;
   /** Streams of one key; a further one ends the oldest. */
   readonly streamsPerKey: number;
+  /** Keys whose streams have all ended, and of which it is remembered what they refused; of a further one the oldest is forgotten. */
+  readonly refusedAway: number;
   /** Streams of anyone that are not admitted yet. */
   readonly waitingStreams: number;
   /** Milliseconds until a stream has sent its first request and is admitted. */
@@ -29,6 +31,7 @@ export const DEFAULT_LIMITS: XdsLimits = {
   types: 16,
   requestsPerSecond: 500,
   streamsPerKey: 8,
+  refusedAway: 10_000,
   waitingStreams: 4_096,
   admissionMs: 10_000,
   answerMs: 300_000,

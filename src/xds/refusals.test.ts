@@ -75,6 +75,31 @@ test("an extension config that was refused is not made good by an ACK of the sam
   await isState(server, "acked");
 });
 
+test("what clients refused that have gone is remembered of the last so many, since pods come and go without end", async () => {
+  const server = await start({ a: "bad", b: "1" }, { limits: { refusedAway: 1 } });
+  server.cache.set("m", setOf({ [EXTENSION]: { a: "bad", b: "1" } }));
+  const state = (id: string, wanted: string): Promise<void> => eventually(() => server.ads.ackState(id) === wanted);
+  const versions: Record<string, string> = {};
+  for (const id of ["n", "m"]) {
+    const stream = open(new DeltaStream(server.address));
+    stream.send({ ...subscription, node: { id } });
+    stream.nack(await stream.next(), "bad");
+    for (const { name, version } of (await stream.take()).resources) versions[name] = version;
+    await state(id, "rejected");
+    stream.close();
+    await state(id, "none");
+  }
+  for (const [id, wanted] of [
+    ["n", "acked"],
+    ["m", "rejected"],
+  ] as const) {
+    const again = open(new DeltaStream(server.address));
+    again.send({ ...subscription, node: { id }, initialResourceVersions: versions });
+    assert.deepEqual(delta(await again.take()), { type: EXTENSION, resources: { a: "bad" } });
+    await state(id, wanted);
+  }
+});
+
 test("a client that starts anew is believed about what its predecessor refused", async () => {
   const server = await start({ a: "new feature", b: "1" });
   const old = open(new DeltaStream(server.address));

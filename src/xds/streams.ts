@@ -39,6 +39,8 @@ export class Streams implements StreamOwner {
   readonly #waiting = new Set<XdsStream>();
   readonly #byKey = new Map<string, Set<XdsStream>>();
   readonly #refused = new Map<string, Map<string, Map<string, string>>>();
+  /** Those of them whose streams have all ended: the pods of a cluster come and go, and each has a key of its own. */
+  readonly #away = new Set<string>();
   readonly #listeners = new Set<(event: XdsEvent) => void>();
   /** By key, what looks again when something changed there. */
   readonly #waiters = new Map<string, Set<() => void>>();
@@ -98,6 +100,7 @@ export class Streams implements StreamOwner {
       oldest.fail(new AppError("resource-exhausted", `more than ${this.limits.streamsPerKey} streams of one workload`));
     }
     this.#waiting.delete(stream);
+    this.#away.delete(key);
     this.#byKey.set(key, streams.add(stream));
     this.#options.logger.log("info", "a proxy connected", { key, node: stream.nodeId, address: stream.address, variant: stream.variant });
     this.#emit({ kind: "connected", key, connection: stream });
@@ -150,6 +153,11 @@ export class Streams implements StreamOwner {
     this.#byKey.delete(key);
     const refused = [...(this.#refused.get(key)?.values() ?? [])];
     if (refused.every((versions) => versions.size === 0)) this.#refused.delete(key);
+    else this.#away.add(key);
+    const [oldest] = this.#away;
+    if (oldest === undefined || this.#away.size <= this.limits.refusedAway) return;
+    this.#away.delete(oldest);
+    this.#refused.delete(oldest);
   }
 
   #emit(event: XdsEvent): void {
