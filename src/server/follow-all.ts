@@ -88,6 +88,8 @@ export async function* followAll(replicas: FollowedReplicas, signal: AbortSignal
   };
   look();
   const looking = setInterval(look, replicas.lookMs);
+  // Whoever reads may never ask again.
+  until.addEventListener("abort", () => clearInterval(looking), { once: true });
   try {
     yield* handover.taken(until);
   } finally {
