@@ -1,6 +1,7 @@
 /** Where the node asks whether the proxy is ready, and whether the application lives: in plaintext, at a port that is not captured. */
 import type { Server, ServerResponse } from "node:http";
 import { AppError } from "../core/error.ts";
+import { listenHost } from "../core/listen-host.ts";
 import type { AppProbes } from "./app-probes.ts";
 import { createServer } from "./node-http.ts";
 import { type ProbeResult, probeApplication } from "./probe-application.ts";
@@ -49,6 +50,6 @@ export function startProbeServer(options: ProbeServerOptions): Promise<Server> {
       const code = cause.code === "EADDRINUSE" ? "address-in-use" : "unavailable";
       reject(new AppError(code, "cannot listen for the node's probes", { where: `${options.host}:${options.port}`, cause }));
     });
-    server.listen(options.port, options.host, () => resolve(server));
+    server.listen(options.port, listenHost(options.host), () => resolve(server));
   });
 }

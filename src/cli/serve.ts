@@ -139,7 +139,12 @@ export const command: Command = {
       doc: "serve it by this certificate chain instead (PEM; `https_web`), read again when it changes",
     },
     "bundle-endpoint-key": { type: "value", value: "FILE", doc: "the private key of that certificate (PEM)" },
-    listen: { type: "value", value: "HOST:PORT", doc: "where agents and proxies connect, by mutual TLS", default: "127.0.0.1:15012" },
+    listen: {
+      type: "value",
+      value: "HOST:PORT",
+      doc: "where agents and proxies connect, by mutual TLS; `[::]:PORT` is every address, IPv4 too",
+      default: "127.0.0.1:15012",
+    },
     "crl-listen": {
       type: "value",
       value: "HOST:PORT",
@@ -177,7 +182,7 @@ export const command: Command = {
   },
   examples: [
     "garrison serve --config examples/photo/mesh",
-    "garrison serve --kubernetes --listen 0.0.0.0:15012",
+    "garrison serve --kubernetes --listen [::]:15012",
     "garrison serve --config mesh --ca-folder cacerts",
     "garrison serve --config mesh --trust-domain east.example --federation federation.yaml --bundle-endpoint 0.0.0.0:8443",
     "garrison serve --config mesh --issuers issuers.yaml",

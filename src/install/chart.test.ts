@@ -127,7 +127,7 @@ test("metrics are served where the values say so, to whom they say, and nowhere 
     from: [{ namespaceSelector: { matchLabels: { "kubernetes.io/metadata.name": "monitoring" } } }],
     ports: [{ protocol: "TCP", port: 15014 }],
   });
-  assert.ok(argumentsOf({ metrics: { enabled: true } }).includes("--metrics-listen=0.0.0.0:15014"));
+  assert.ok(argumentsOf({ metrics: { enabled: true } }).includes("--metrics-listen=[::]:15014"));
 });
 
 test("injected pods have the control plane's image and its Secrets, unless another image is named", () => {

@@ -6,6 +6,7 @@ import { once } from "node:events";
 import { type AddressInfo, createServer, type Socket } from "node:net";
 import { createServer as createTlsServer, type Server as TlsServer } from "node:tls";
 import { type ConnectionInjector, type Server, ServerCredentials } from "@grpc/grpc-js";
+import { listenHost } from "../core/listen-host.ts";
 import { CallQueue } from "./call-queue.ts";
 import type { RotatingTlsMaterial, TlsMaterial } from "./credentials.ts";
 import { networkOf } from "./peer-network.ts";
@@ -102,7 +103,7 @@ export async function openTlsPort(server: Server, options: TlsPortOptions): Prom
   });
   port.maxConnections = MAX_CONNECTIONS;
   try {
-    await once(port.listen(listen.port, listen.host), "listening");
+    await once(port.listen(listen.port, listenHost(listen.host)), "listening");
   } catch (thrown) {
     unfollow();
     throw thrown;

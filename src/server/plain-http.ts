@@ -3,6 +3,7 @@ import { once } from "node:events";
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { AppError } from "../core/error.ts";
+import { listenHost } from "../core/listen-host.ts";
 import type { Logger } from "../core/logger.ts";
 import { formatHostPort } from "./listen.ts";
 
@@ -59,7 +60,7 @@ export async function listenHttp(options: PlainHttpOptions): Promise<PlainHttp> 
   server.setTimeout(TIMEOUT_MS);
   server.on("clientError", (_error, socket) => socket.destroy());
   try {
-    server.listen(listen.port, listen.host);
+    server.listen(listen.port, listenHost(listen.host));
     await once(server, "listening");
   } catch (cause) {
     throw new AppError("unavailable", `${what}: ${AppError.from(cause).message}`, { where: formatHostPort(listen), help, cause });

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { existsSync, statSync } from "node:fs";
+import { statSync } from "node:fs";
 import { createServer } from "node:net";
 import { join } from "node:path";
 import process from "node:process";
@@ -103,8 +103,11 @@ test("the intruder has a try server and nothing else, and does not run without",
   });
   const exited = once(intruder, "exit");
   t.after(() => intruder.kill("SIGKILL"));
-  for (let tries = 200; tries > 0 && !existsSync(socket); tries--) await sleep(25);
-  const { body } = await ask({ at: socket, method: "POST", path: "/tcp", body: JSON.stringify({ service: "gone" }) });
+  const tryIt = () => ask({ at: socket, method: "POST", path: "/tcp", body: JSON.stringify({ service: "gone" }) });
+  let answer: Awaited<ReturnType<typeof ask>> | undefined;
+  // A socket is there a moment before it is answered.
+  for (let tries = 200; tries > 0 && answer === undefined; tries--) answer = await tryIt().catch(() => sleep(25));
+  const body = answer?.body ?? assert.fail("it never answers");
   assert.match(JSON.parse(body).error, /ECONNREFUSED/);
   intruder.kill("SIGTERM");
   assert.deepEqual(await exited, [0, null]);

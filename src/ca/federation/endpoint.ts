@@ -5,6 +5,7 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import { createServer, type Server } from "node:https";
 import type { AddressInfo } from "node:net";
 import { AppError } from "../../core/error.ts";
+import { listenHost } from "../../core/listen-host.ts";
 import type { Logger } from "../../core/logger.ts";
 import type { TlsMaterial } from "../../rpc/credentials.ts";
 
@@ -109,7 +110,7 @@ export async function serveBundle(options: BundleEndpointOptions): Promise<Bundl
   const first = options.material();
   checkPair(first);
   const server = open(first, options.bundle);
-  server.listen(port, host);
+  server.listen(port, listenHost(host));
   try {
     await once(server, "listening");
   } catch (cause) {

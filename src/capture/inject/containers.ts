@@ -98,7 +98,7 @@ function agentArguments(
     "--workload=$(POD_NAMESPACE)/$(POD_NAME)",
     "--proxy=envoy",
     `--state=${STATE_FOLDER}/state`,
-    `--health-listen=0.0.0.0:${PROBE_PORT}`,
+    `--health-listen=[::]:${PROBE_PORT}`,
     ...dnsArguments(dnsCapture),
     ...(workloadApi ? WORKLOAD_API.arguments : []),
     ...(Object.keys(probes).length === 0 ? [] : [`--app-probes=${escaped(JSON.stringify(probes))}`]),

@@ -6,6 +6,7 @@ import { once } from "node:events";
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { createServer, type Server } from "node:https";
 import { AppError, type ErrorCode } from "../../core/error.ts";
+import { listenHost } from "../../core/listen-host.ts";
 import type { Logger } from "../../core/logger.ts";
 import type { RotatingTlsMaterial, TlsMaterial } from "../../rpc/credentials.ts";
 import { formatHostPort } from "../listen.ts";
@@ -131,7 +132,7 @@ export async function serveWebhooks(options: WebhookServerOptions): Promise<Webh
   const server = serverWith(material.current, options);
   const unfollow = followMaterial(server, material, logger);
   try {
-    await once(server.listen(listen.port, listen.host), "listening");
+    await once(server.listen(listen.port, listenHost(listen.host)), "listening");
   } catch (cause) {
     unfollow();
     throw new AppError("unavailable", `cannot listen for webhooks: ${AppError.from(cause).message}`, { where, cause });
