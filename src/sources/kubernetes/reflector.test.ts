@@ -242,9 +242,10 @@ test("how long a kind was not spoken of, and how often its watch broke, is known
   const watch = await watchAfter(api, 0);
   assert.deepEqual({ ...reflector.health, silenceMs: 0 }, { kind: "AuthorizationPolicy", restarts: 0, objects: 1, silenceMs: 0 });
   await until("it is silent for a while", () => reflector.health.silenceMs > 50);
+  const sent = performance.now();
   watch.send({ type: "ADDED", object: object("b", "10") });
   await untilNames("shop/a", "shop/b");
-  assert.ok(reflector.health.silenceMs < 50);
+  assert.ok(reflector.health.silenceMs <= performance.now() - sent);
   watch.send({ type: "ERROR", object: { code: 500, message: "broken" } });
   await until("it has begun anew", () => api.watches.length > 1 && reflector.health.restarts === 1);
 });
