@@ -8,7 +8,7 @@ import { type ChildProcess, fork, spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:http";
-import { type AddressInfo, connect, createServer as createTcpServer } from "node:net";
+import { type AddressInfo, connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
@@ -19,6 +19,7 @@ import { EmbeddedProxy } from "../src/proxy/embedded-proxy.ts";
 import type { TlsMaterial } from "../src/rpc/credentials.ts";
 import { findEnvoy } from "../test/envoy/find-envoy.ts";
 import { FakeCa } from "../test/fakes/fake-ca.ts";
+import { pickPort } from "../test/fakes/ports.ts";
 import { BACKEND, FRONTEND, fromPrincipal, inboundListener, layers, rule, workloadPolicy } from "../test/fakes/proxy-setup.ts";
 import { compare } from "./harness.ts";
 
@@ -102,17 +103,8 @@ function envoyConfig(port: number, { material, servicePort }: ProxyTask): object
   };
 }
 
-async function freePort(): Promise<number> {
-  const server = createTcpServer().listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, "close");
-  return port;
-}
-
 async function startEnvoy(path: string, folder: string, task: ProxyTask): Promise<{ readonly child: ChildProcess; readonly port: number }> {
-  const port = await freePort();
+  const port = await pickPort();
   const file = join(folder, "envoy.json");
   writeFileSync(file, JSON.stringify(envoyConfig(port, task)), { mode: 0o600 });
   const child = spawn(path, ["-c", file, "--concurrency", "2", "--disable-hot-restart", "--log-level", "error"], {

@@ -7,7 +7,7 @@ import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type Child, startChild } from "../../src/cli/child.ts";
-import { pickPort } from "../../test/feature/mesh.ts";
+import { pickPort } from "../../test/fakes/ports.ts";
 import type { Fleet } from "../fleet.ts";
 import type { Order, Refusal, Report, Server } from "./messages.ts";
 

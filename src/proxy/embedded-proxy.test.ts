@@ -11,6 +11,7 @@ import { FakeCa } from "../../test/fakes/fake-ca.ts";
 import { startApplication } from "../../test/fakes/http-application.ts";
 import { call, peerAgent, peerOptions, plainSocket, readAll, tlsSocket } from "../../test/fakes/http-clients.ts";
 import { InboundScene } from "../../test/fakes/inbound-scene.ts";
+import { pickPort } from "../../test/fakes/ports.ts";
 import { BACKEND, FRONTEND, inboundListener, layers, makeProxy, rule, workloadPolicy } from "../../test/fakes/proxy-setup.ts";
 import type { Condition } from "../compile/workload-policy.ts";
 import { AppError } from "../core/error.ts";
@@ -22,16 +23,6 @@ const ask = (listener?: string, identity = FRONTEND) =>
 const first = () => inboundListener(scene.application.port);
 const second = (port = 0) => inboundListener(scene.application.port, { name: "second", port });
 const codeOf = (error: unknown): string => (error instanceof AppError ? error.code : String(error));
-
-/** A port that is free at this moment. */
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const address = server.address();
-  server.close();
-  await once(server, "close");
-  return typeof address === "object" && address !== null ? address.port : 0;
-}
 
 describe("a policy", () => {
   test("is in force but for a listener whose address is taken, which is told and opened with the next policy", async () => {
@@ -60,7 +51,7 @@ describe("a policy", () => {
     assert.equal((await ask()).status, 200);
   });
   test("with two listeners of one address is refused", async () => {
-    const port = await freePort();
+    const port = await pickPort();
     const attempt = scene.setup.proxy.apply(workloadPolicy({ inbound: [{ ...first(), port }, second(port)] }));
     await assert.rejects(attempt, { code: "invalid-configuration", message: `two listeners have the address \`127.0.0.1:${port}\`` });
   });
@@ -106,7 +97,7 @@ describe("listeners", () => {
     await other.close();
   });
   test("whose protocol changed keep their port and end their connections", async () => {
-    const port = await freePort();
+    const port = await pickPort();
     await scene.setup.proxy.apply(workloadPolicy({ inbound: [{ ...first(), port }] }));
     const socket = await tlsSocket(port, peerOptions(scene.setup.material(FRONTEND)));
     const closed = once(socket.resume(), "close");

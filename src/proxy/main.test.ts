@@ -11,6 +11,7 @@ import { certificateSecret, FakeAgent, rootsSecret } from "../../test/fakes/fake
 import { FakeCa } from "../../test/fakes/fake-ca.ts";
 import { type Application, startApplication } from "../../test/fakes/http-application.ts";
 import { call, peerAgent } from "../../test/fakes/http-clients.ts";
+import { pickPort } from "../../test/fakes/ports.ts";
 import { BACKEND, FRONTEND, fromPrincipal, INTRUDER, inboundListener, layers, rule, workloadPolicy } from "../../test/fakes/proxy-setup.ts";
 import { RecordingLogger } from "../../test/fakes/recording-logger.ts";
 import { serverCredentials } from "../../test/fixture/server-credentials.ts";
@@ -171,7 +172,7 @@ test("certificate, policy, decisions and records go their way, and readiness say
   assert.equal(await readiness(), "503 waiting for a policy from the control plane");
   assert.deepEqual([...controlPlane.callers], [`URI:${BACKEND}`]);
 
-  const { port } = await freePort();
+  const port = await pickPort();
   const inbound = [inboundListener(application.port, { port })];
   const answer = await controlPlane.push(workloadPolicy({ inbound, http: layers({ allow: [rule("frontend", fromPrincipal(FRONTEND))] }) }));
   assert.deepEqual([answer.responseNonce, answer.errorDetail], ["1", undefined]);
@@ -193,7 +194,7 @@ test("a policy that this version does not know is answered with the reason, and 
   await start();
   await sendCertificate();
   await controlPlane.requests.take();
-  const { port } = await freePort();
+  const port = await pickPort();
   await controlPlane.push(workloadPolicy({ inbound: [inboundListener(application.port, { port })] }));
   const odd = workloadPolicy({ http: layers({ deny: [rule("odd", { kind: "sometimes" } as never)] }) });
   const answer = await controlPlane.push(odd);
@@ -219,11 +220,3 @@ test("a control plane that is somebody else is told nothing", async () => {
   assert.deepEqual([...controlPlane.callers], []);
   assert.equal(await readiness(), "503 waiting for a policy from the control plane");
 });
-
-/** A port that is free at this moment: a real policy names it. */
-async function freePort(): Promise<{ readonly port: number }> {
-  const other = await startApplication();
-  const { port } = other;
-  await other.close();
-  return { port };
-}

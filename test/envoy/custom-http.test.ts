@@ -1,14 +1,13 @@
 /** Authorizers over HTTP: each case in both engines, with an authorizer and an application that tell what reached them. */
 import assert from "node:assert/strict";
-import { once } from "node:events";
 import { createServer, type IncomingMessage } from "node:http";
-import { createServer as createTcpServer } from "node:net";
 import { after, before, test } from "node:test";
 import type { Authorizer, InboundListener, WorkloadPolicy } from "../../src/compile/workload-policy.ts";
 import { type AskedOverHttp, type HttpAuthorizerServer, startHttpAuthorizer } from "../fakes/authorizers.ts";
 import { FakeCa } from "../fakes/fake-ca.ts";
 import { echo } from "../fakes/http-application.ts";
 import { type Answer, type Call, call, peerAgent } from "../fakes/http-clients.ts";
+import { pickPort } from "../fakes/ports.ts";
 import { jwtRule } from "../fixture/tokens.ts";
 import { embeddedSide, envoySide, listening, overHttp, ruleFor, type Side, upstream } from "./custom-sides.ts";
 import { skipWithoutEnvoy } from "./find-envoy.ts";
@@ -25,18 +24,10 @@ const all: Serving[] = [];
 const exact = (value: string) => ({ kind: "exact", value }) as const;
 const prefix = (value: string) => ({ kind: "prefix", value }) as const;
 
-async function freePort(): Promise<number> {
-  const server = createTcpServer();
-  const port = await listening(server);
-  server.close();
-  await once(server, "close");
-  return port;
-}
-
 /** Every field of a provider, each in a provider of its own that is asked of its own paths; as many together as there are places. */
 async function groups(): Promise<readonly (readonly Authorizer[])[]> {
   const at = upstream("opa", opa.port, "http");
-  const nobody = upstream("nobody", await freePort(), "http");
+  const nobody = upstream("nobody", await pickPort(), "http");
   const body = { maxRequestBytes: 10, allowPartialMessage: false, packAsBytes: false };
   return [
     [

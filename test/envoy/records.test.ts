@@ -6,8 +6,9 @@ import { connect, createServer } from "node:net";
 import { type TestContext, test } from "node:test";
 import { parseJson } from "../../src/audit/format.ts";
 import type { AuditRecord } from "../../src/audit/record.ts";
+import { pickPort } from "../fakes/ports.ts";
 import { until } from "../fakes/processes.ts";
-import { CLIENT, CLIENT_IDENTITY, peerAuthentication, pickPort, SERVER } from "../feature/mesh.ts";
+import { CLIENT, CLIENT_IDENTITY, peerAuthentication, SERVER } from "../feature/mesh.ts";
 import { Scene } from "../feature/scene.ts";
 import { skipWithoutEnvoy } from "./find-envoy.ts";
 

@@ -9,9 +9,9 @@ import { setTimeout as delay } from "node:timers/promises";
 import { connect } from "node:tls";
 import { startAgent } from "../../src/agent/agent.ts";
 import { CONTROL_PLANE_IDENTITY, FakeCsrServer } from "../fakes/fake-csr-server.ts";
+import { pickPort } from "../fakes/ports.ts";
 import { until } from "../fakes/processes.ts";
 import { RecordingLogger } from "../fakes/recording-logger.ts";
-import { pickPort } from "../feature/mesh.ts";
 import { workFolder } from "./envoy-process.ts";
 import { findEnvoy, skipWithoutEnvoy } from "./find-envoy.ts";
 

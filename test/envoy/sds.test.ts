@@ -13,6 +13,7 @@ import { requestOverSocket } from "../../src/agent/unix-http.ts";
 import { AgentProcess } from "../fakes/agent-process.ts";
 import { CONTROL_PLANE_IDENTITY, FakeCsrServer } from "../fakes/fake-csr-server.ts";
 import { httpForwarding } from "../fakes/http-forwarding.ts";
+import { pickPort } from "../fakes/ports.ts";
 import { isAlive, until } from "../fakes/processes.ts";
 import { RecordingLogger } from "../fakes/recording-logger.ts";
 import { findEnvoy, skipWithoutEnvoy } from "./find-envoy.ts";
@@ -142,7 +143,7 @@ describe("an agent with a real Envoy", { skip: skipWithoutEnvoy() }, () => {
       });
       application.listen(0, "127.0.0.1");
       await once(application, "listening");
-      port = await freePort();
+      port = await pickPort();
       server.resources = httpForwarding(port, (application.address() as AddressInfo).port);
       await server.start();
     });
@@ -187,13 +188,4 @@ function isRefused(port: number): Promise<boolean> {
     socket.once("error", () => resolve(true));
     socket.once("connect", () => socket.destroy());
   });
-}
-
-/** A port that nobody used a moment ago. */
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const { port } = server.address() as AddressInfo;
-  await new Promise((resolve) => server.close(resolve));
-  return port;
 }

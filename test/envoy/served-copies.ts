@@ -3,9 +3,10 @@ import { once } from "node:events";
 import { createServer } from "node:https";
 import type { TlsMaterial } from "../../src/rpc/credentials.ts";
 import { parseCertificates } from "../../src/x509/certificate.ts";
+import { pickPort } from "../fakes/ports.ts";
 import { until } from "../fakes/processes.ts";
 import { enrol } from "../feature/caller.ts";
-import { pickPort, SERVER, SERVER_IDENTITY } from "../feature/mesh.ts";
+import { SERVER, SERVER_IDENTITY } from "../feature/mesh.ts";
 import type { Scene } from "../feature/scene.ts";
 
 const service = (name: string, port: number, identity: string) => `apiVersion: networking.istio.io/v1

@@ -3,7 +3,7 @@ import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { createServer, request } from "node:http";
-import { createServer as createSocketServer, type Server } from "node:net";
+import type { Server } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { text } from "node:stream/consumers";
@@ -25,6 +25,7 @@ import type { TypeStatus, XdsConnection, XdsEvent } from "../../src/xds/connecti
 import type { Resource, ResourceSet } from "../../src/xds/resource.ts";
 import { ADS_SERVER_OPTIONS, type AdsService, createAdsService } from "../../src/xds/service.ts";
 import { CLUSTER, ENDPOINTS, EXTENSION, LISTENER, ROUTE } from "../../src/xds/types.ts";
+import { pickPort } from "../fakes/ports.ts";
 import { findEnvoy, skipWithoutEnvoy } from "./find-envoy.ts";
 
 const PATIENCE_MS = 30_000;
@@ -126,14 +127,6 @@ async function listen(server: Server, port = 0): Promise<number> {
   return bound.port;
 }
 
-async function freePort(): Promise<number> {
-  const server = createSocketServer();
-  const port = await listen(server);
-  server.close();
-  await once(server, "close");
-  return port;
-}
-
 interface ControlPlane {
   readonly ads: AdsService;
   readonly port: number;
@@ -231,7 +224,7 @@ interface Mesh extends ControlPlane {
 async function start(variant: "delta" | "sotw"): Promise<Mesh> {
   const app = createServer((incoming, response) => response.end(`app ${incoming.url}`));
   closers.push(() => void app.close());
-  const base: State = { port: await freePort(), upstream: await listen(app) };
+  const base: State = { port: await pickPort(), upstream: await listen(app) };
   const cache = new ResourceCache();
   cache.set("n", render(base));
   const plane = await serve(cache);

@@ -5,9 +5,10 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { parseCertificates } from "../../src/x509/certificate.ts";
+import { pickPort } from "../fakes/ports.ts";
 import { enrol } from "./caller.ts";
 import { garrison } from "./garrison.ts";
-import { CLIENT, CLIENT_IDENTITY, meshFiles, pickPort, UNUSED_PORTS } from "./mesh.ts";
+import { CLIENT, CLIENT_IDENTITY, meshFiles, UNUSED_PORTS } from "./mesh.ts";
 import { Place } from "./place.ts";
 
 const place = new Place({ after }, meshFiles(UNUSED_PORTS));

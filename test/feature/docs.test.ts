@@ -1,8 +1,6 @@
 /** The pages of `docs/tasks`, followed to the letter: what they say is what happens. */
 import assert from "node:assert/strict";
-import { once } from "node:events";
 import { cpSync, globSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
-import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, type TestContext, test } from "node:test";
@@ -10,6 +8,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { formatDiagnostic } from "../../src/core/diagnostic.ts";
 import { decodeObject } from "../../src/policy/decode/decode.ts";
 import { parseYamlDocuments } from "../../src/sources/yaml-documents.ts";
+import { pickPort } from "../fakes/ports.ts";
 import { isAlive, until } from "../fakes/processes.ts";
 import { HAS_PROMTOOL } from "../fixture/promtool.ts";
 import { SOFTHSM_MODULE } from "../fixture/softhsm.ts";
@@ -28,8 +27,6 @@ const pages = readdirSync(TASKS).filter((name) => name.endsWith(".md") && !ELSEW
 
 /** Fixed ports of the pages and of the example that they run. */
 const PORT = /\b1[78][1-5]\d\d\b/g;
-/** Below what systems take the ports of outgoing connections from. */
-const [LOWEST, HIGHEST] = [19_000, 30_000] as const;
 
 /** Pages that need what no machine has by itself; with every tier required they run all the same. */
 const NEEDS: ReadonlyMap<string, string | false> = new Map([
@@ -40,27 +37,13 @@ const NEEDS: ReadonlyMap<string, string | false> = new Map([
   ["metrics.md", HAS_PROMTOOL ? false : "there is no promtool (apt-get install prometheus)"],
 ]);
 
-async function isFree(port: number): Promise<boolean> {
-  const server = createServer();
-  const free = once(server, "listening").then(
-    () => true,
-    () => false,
-  );
-  server.listen(port, "127.0.0.1");
-  if (!(await free)) return false;
-  server.close();
-  await once(server, "close");
-  return true;
-}
-
-/** Moves all ports of a text by the same distance to where these are free, so that nothing else on the machine is in the way. */
+/** Gives each port of the texts another one, so that nothing else on the machine is in the way. */
 async function portMover(texts: readonly string[]): Promise<(text: string) => string> {
-  const ports = [...new Set(texts.flatMap((text) => [...text.matchAll(PORT)].map(([port]) => Number(port))))];
-  for (;;) {
-    const distance = LOWEST + Math.floor(Math.random() * (HIGHEST - LOWEST)) - 17_000;
-    const free = await Promise.all(ports.map((port) => isFree(port + distance)));
-    if (free.every((is) => is)) return (text) => text.replace(PORT, (port) => String(Number(port) + distance));
-  }
+  const ports = new Set(texts.flatMap((text) => [...text.matchAll(PORT)].map(([port]) => port)));
+  const moved = new Map<string, string>();
+  // In their order, by which some output is sorted.
+  for (const port of [...ports].sort()) moved.set(port, String(await pickPort()));
+  return (text) => text.replace(PORT, (port) => moved.get(port) ?? port);
 }
 
 /** Makes `path` a checkout with other ports in its example, and answers a page with the same ports. */

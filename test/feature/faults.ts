@@ -6,9 +6,10 @@ import { createServer } from "node:net";
 import { join } from "node:path";
 import { before, describe, test } from "node:test";
 import { Ledger } from "../../src/ca/ledger.ts";
+import { pickPort } from "../fakes/ports.ts";
 import { isAlive, until } from "../fakes/processes.ts";
 import type { Scope } from "./garrison.ts";
-import { allowPaths, CLIENT, OPEN_PATHS, peerAuthentication, pickPort, SERVER } from "./mesh.ts";
+import { allowPaths, CLIENT, OPEN_PATHS, peerAuthentication, SERVER } from "./mesh.ts";
 import { isListening, type ProxyFlags, Scene } from "./scene.ts";
 
 export interface FaultOptions {

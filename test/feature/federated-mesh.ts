@@ -6,9 +6,10 @@ import type { FederatedDomainStatus } from "../../src/ca/federation/federated-do
 import { callAdmin } from "../../src/cli/admin-client.ts";
 import { parseCertificates } from "../../src/x509/certificate.ts";
 import { FakeCa } from "../fakes/fake-ca.ts";
+import { pickPort } from "../fakes/ports.ts";
 import { until } from "../fakes/processes.ts";
 import type { GarrisonProcess, Scope } from "./garrison.ts";
-import { account, type MeshPorts, NAMESPACES, peerAuthentication, pickPort, pickPorts, service, sidecar } from "./mesh.ts";
+import { account, type MeshPorts, NAMESPACES, peerAuthentication, pickPorts, service, sidecar } from "./mesh.ts";
 import { Place } from "./place.ts";
 import { get, type ProxyFlags, startApplication } from "./scene.ts";
 

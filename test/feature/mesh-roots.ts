@@ -8,10 +8,11 @@ import { authorityId } from "../../src/ca/authority-id.ts";
 import { callAdmin } from "../../src/cli/admin-client.ts";
 import type { TlsMaterial } from "../../src/rpc/credentials.ts";
 import { FakeCa } from "../fakes/fake-ca.ts";
+import { pickPort } from "../fakes/ports.ts";
 import { until } from "../fakes/processes.ts";
 import { WorkloadApiTestClient } from "../fakes/workload-api-client.ts";
 import type { FaultOptions } from "./faults.ts";
-import { CLIENT, CLIENT_IDENTITY, pickPort } from "./mesh.ts";
+import { CLIENT, CLIENT_IDENTITY } from "./mesh.ts";
 import { type ProxyFlags, Scene } from "./scene.ts";
 
 /** An entry of `caCertificates`. */

@@ -1,6 +1,5 @@
 /** A small mesh in YAML: `shop/client` may GET /open of `shop/server`, and nothing else. */
-import { once } from "node:events";
-import { createServer, type Server } from "node:net";
+import { pickPort } from "../fakes/ports.ts";
 
 export interface MeshPorts {
   /** Where the server's proxy accepts peers. */
@@ -106,36 +105,6 @@ export function meshFiles({ inbound, application, outbound }: MeshPorts): Readon
 
 /** Where nothing listens: for tests that start no proxy. */
 export const UNUSED_PORTS: MeshPorts = { inbound: 20_001, application: 20_002, outbound: 20_003 };
-
-/** Below what systems take the ports of outgoing connections from. */
-const [LOWEST, HIGHEST] = [20_100, 32_000] as const;
-
-function tryListen(port: number): Promise<Server | undefined> {
-  const server = createServer();
-  const listening = once(server, "listening").then(
-    () => server,
-    () => undefined,
-  );
-  server.listen(port, "127.0.0.1");
-  return listening;
-}
-
-/** Free until somebody listens there: no other may be given them meanwhile. */
-const given = new Set<number>();
-
-/** A free port of the loopback interface that no outgoing connection takes by chance, each time another one. */
-export async function pickPort(): Promise<number> {
-  for (;;) {
-    const port = LOWEST + Math.floor(Math.random() * (HIGHEST - LOWEST));
-    if (given.has(port)) continue;
-    given.add(port);
-    const server = await tryListen(port);
-    if (server === undefined) continue;
-    server.close();
-    await once(server, "close");
-    return port;
-  }
-}
 
 export async function pickPorts(): Promise<MeshPorts> {
   const [inbound, application, outbound] = await Promise.all([pickPort(), pickPort(), pickPort()]);

@@ -5,9 +5,10 @@ import { copyFileSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSy
 import { join } from "node:path";
 import { describe, test } from "node:test";
 import { callAdmin } from "../../src/cli/admin-client.ts";
+import { pickPort } from "../fakes/ports.ts";
 import { until } from "../fakes/processes.ts";
 import { GarrisonProcess, garrison } from "./garrison.ts";
-import { CLIENT, meshFiles, pickPort, UNUSED_PORTS } from "./mesh.ts";
+import { CLIENT, meshFiles, UNUSED_PORTS } from "./mesh.ts";
 import { Place } from "./place.ts";
 
 const IDENTITY = "spiffe://cluster.local/ns/shop/sa/client";

@@ -7,9 +7,10 @@ import { before, describe, test } from "node:test";
 import { connect, type TLSSocket } from "node:tls";
 import type { TlsMaterial } from "../../src/rpc/credentials.ts";
 import { parseCertificates } from "../../src/x509/certificate.ts";
+import { pickPort } from "../fakes/ports.ts";
 import { enrol } from "./caller.ts";
 import type { Scope } from "./garrison.ts";
-import { CLIENT, CLIENT_IDENTITY, pickPort } from "./mesh.ts";
+import { CLIENT, CLIENT_IDENTITY } from "./mesh.ts";
 import { Place } from "./place.ts";
 import type { ProxyFlags } from "./scene.ts";
 

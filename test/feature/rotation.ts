@@ -8,11 +8,12 @@ import { callAdmin } from "../../src/cli/admin-client.ts";
 import type { AuthoritiesAnswer } from "../../src/server/authorities.ts";
 import type { RotationAnswer } from "../../src/server/rotation.ts";
 import { parseCertificates } from "../../src/x509/certificate.ts";
+import { pickPort } from "../fakes/ports.ts";
 import { until } from "../fakes/processes.ts";
 import { enrol } from "./caller.ts";
 import type { FaultOptions } from "./faults.ts";
 import { GarrisonProcess } from "./garrison.ts";
-import { CLIENT, CLIENT_IDENTITY, pickPort, SERVER } from "./mesh.ts";
+import { CLIENT, CLIENT_IDENTITY, SERVER } from "./mesh.ts";
 import { askByTcp, Load } from "./rotation-load.ts";
 import { type ProxyFlags, Scene } from "./scene.ts";
 

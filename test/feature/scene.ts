@@ -5,9 +5,10 @@ import { connect } from "node:net";
 import { join } from "node:path";
 import type { AgentStatus } from "../../src/agent/status.ts";
 import { callAdmin } from "../../src/cli/admin-client.ts";
+import { pickPort } from "../fakes/ports.ts";
 import { until } from "../fakes/processes.ts";
 import type { GarrisonProcess, Scope } from "./garrison.ts";
-import { CLIENT, type MeshPorts, meshFiles, pickPort, pickPorts, SERVER } from "./mesh.ts";
+import { CLIENT, type MeshPorts, meshFiles, pickPorts, SERVER } from "./mesh.ts";
 import { Place } from "./place.ts";
 
 /** The options of `garrison run` that choose the proxy. */

@@ -3,7 +3,8 @@ import assert from "node:assert/strict";
 import { once } from "node:events";
 import { type AddressInfo, createServer } from "node:net";
 import { test } from "node:test";
-import { meshFiles, pickPort } from "./mesh.ts";
+import { pickPort } from "../fakes/ports.ts";
+import { meshFiles } from "./mesh.ts";
 import { Place } from "./place.ts";
 
 test("a port that is taken: `up` counts who is whole, says who is not and why, and ends with 4", { timeout: 90_000 }, async (t) => {

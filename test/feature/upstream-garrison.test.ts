@@ -3,8 +3,9 @@ import assert from "node:assert/strict";
 import { copyFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
+import { pickPort } from "../fakes/ports.ts";
 import type { GarrisonProcess } from "./garrison.ts";
-import { CLIENT, pickPort, SERVER } from "./mesh.ts";
+import { CLIENT, SERVER } from "./mesh.ts";
 import { Place } from "./place.ts";
 import { Scene } from "./scene.ts";
 

@@ -5,9 +5,10 @@ import { copyFileSync, mkdirSync } from "node:fs";
 import { createServer, get } from "node:http";
 import { join } from "node:path";
 import { describe, test } from "node:test";
+import { pickPort } from "../fakes/ports.ts";
 import { until } from "../fakes/processes.ts";
 import { GarrisonProcess, garrison, type Scope } from "./garrison.ts";
-import { account, NAMESPACES, peerAuthentication, pickPort, sidecar } from "./mesh.ts";
+import { account, NAMESPACES, peerAuthentication, sidecar } from "./mesh.ts";
 import { Place } from "./place.ts";
 
 interface Ports {

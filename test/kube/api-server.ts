@@ -3,23 +3,13 @@ import { type ChildProcess, execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
 import { closeSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { Agent, get } from "node:https";
-import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { pickPort } from "../fakes/ports.ts";
 import { until } from "../fakes/processes.ts";
 import type { Scope } from "../feature/garrison.ts";
 
 const START_TIMEOUT_MS = 60_000;
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const address = server.address();
-  server.close();
-  await once(server, "close");
-  if (address === null || typeof address === "string") throw new Error("no port");
-  return address.port;
-}
 
 function assets(name: string): string {
   const folder = process.env.KUBEBUILDER_ASSETS;
@@ -92,7 +82,7 @@ export class ApiServer {
     const folder = mkdtempSync(join(tmpdir(), "gk-"));
     mkdirSync(join(folder, "pki"));
     makePki(join(folder, "pki"));
-    const server = new ApiServer(folder, await freePort(), await freePort(), await freePort());
+    const server = new ApiServer(folder, await pickPort(), await pickPort(), await pickPort());
     scope.after(async () => {
       await server.stop("kube-controller-manager");
       await server.stop("kube-apiserver");
@@ -235,9 +225,9 @@ export class ApiServer {
   }
 
   #isReady(): Promise<boolean> {
-    const child = this.#processes.get("kube-apiserver");
-    if (child?.exitCode !== null)
-      throw new Error(`the API server ended:\n${readFileSync(join(this.#folder, "kube-apiserver.log"), "utf8").slice(-2000)}`);
+    for (const name of ["etcd", "kube-apiserver"] as const)
+      if (this.#processes.get(name)?.exitCode !== null)
+        throw new Error(`${name} ended:\n${readFileSync(join(this.#folder, `${name}.log`), "utf8").slice(-2000)}`);
     const agent = new Agent({
       ca: readFileSync(this.#pki("ca.crt")),
       cert: readFileSync(this.#pki("admin.crt")),

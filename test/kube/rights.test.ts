@@ -2,9 +2,9 @@
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
 import { buildCsr, generateKey } from "../../src/x509/csr-builder.ts";
+import { pickPort } from "../fakes/ports.ts";
 import { until } from "../fakes/processes.ts";
 import { requestCertificate } from "../feature/caller.ts";
-import { pickPort } from "../feature/mesh.ts";
 import { Place } from "../feature/place.ts";
 import { Cluster } from "./cluster.ts";
 import { namespaceWith } from "./objects.ts";

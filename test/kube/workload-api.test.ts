@@ -7,9 +7,9 @@ import { execFile } from "node:child_process";
 import { chmodSync, mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
+import { pickPort } from "../fakes/ports.ts";
 import { until } from "../fakes/processes.ts";
 import { GarrisonProcess, type Result } from "../feature/garrison.ts";
-import { pickPort } from "../feature/mesh.ts";
 import { Place } from "../feature/place.ts";
 import { Cluster } from "./cluster.ts";
 

@@ -3,7 +3,8 @@ import assert from "node:assert/strict";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
-import { CLIENT, pickPort, SERVER } from "../feature/mesh.ts";
+import { pickPort } from "../fakes/ports.ts";
+import { CLIENT, SERVER } from "../feature/mesh.ts";
 import { Scene } from "../feature/scene.ts";
 import { StepCa } from "../fixture/step-ca.ts";
 
