@@ -3,8 +3,9 @@ import { constants, performServerHandshake, type ServerHttp2Session, type Server
 import type { Duplex, Readable } from "node:stream";
 import { AppError } from "../core/error.ts";
 import type { Downstream, Exchange } from "./exchange.ts";
-import { sanitizeTrailers, toHeaderObject } from "./headers.ts";
+import { sanitizeTrailers } from "./headers.ts";
 import type { HttpServerOptions } from "./http1-server.ts";
+import { AS_THEY_CAME, sendTrailers } from "./http2-trailers.ts";
 import { type HeaderList, NO_HEADERS, type ResponseHead } from "./message.ts";
 import type { RawRequest } from "./request-check.ts";
 import type { Tunnel } from "./tunnel.ts";
@@ -65,7 +66,7 @@ class Http2Downstream implements Downstream {
   end(trailers: HeaderList): void {
     if (this.#ended || this.#stream.destroyed) return;
     this.#ended = true;
-    this.#stream.once("wantTrailers", () => this.#stream.sendTrailers(toHeaderObject(trailers)));
+    this.#stream.once("wantTrailers", () => sendTrailers(this.#stream, trailers));
     this.#stream.end();
   }
 
@@ -118,6 +119,7 @@ export function serveHttp2<Connection>(
     streamResetRate: limits.resetRate,
     maxOutstandingPings: 4,
     maxSettings: 16,
+    ...AS_THEY_CAME,
   });
   session.on("stream", (stream, _headers, flags, raw: string[]) => {
     const ended = (flags & NGHTTP2_FLAG_END_STREAM) !== 0;
