@@ -90,6 +90,16 @@ function split(raw: readonly string[]): { readonly pseudo: ReadonlyMap<string, s
   return { pseudo, headers: raw.slice(start) };
 }
 
+const SPACE: ReadonlySet<string> = new Set([" ", "\t"]);
+
+/** A value without the spaces around it, which are no part of it (RFC 9110 §5.5) and have no place in HTTP/2 (RFC 9113 §8.2.1). */
+function trimmed(value: string): string {
+  let [start, end] = [0, value.length];
+  while (start < end && SPACE.has(value.charAt(start))) start += 1;
+  while (end > start && SPACE.has(value.charAt(end - 1))) end -= 1;
+  return value.slice(start, end);
+}
+
 function toRaw(rawHeaders: readonly string[], ended: boolean, scheme: "http" | "https"): RawRequest {
   const { pseudo, headers } = split(rawHeaders);
   return {
@@ -98,7 +108,7 @@ function toRaw(rawHeaders: readonly string[], ended: boolean, scheme: "http" | "
     target: pseudo.get(":path") ?? "",
     authority: pseudo.get(":authority"),
     scheme,
-    headers,
+    headers: headers.map((text, index) => (index % 2 === 0 ? text : trimmed(text))),
     ended,
     webSocket: false,
   };
@@ -119,6 +129,8 @@ export function serveHttp2<Connection>(
     streamResetRate: limits.resetRate,
     maxOutstandingPings: 4,
     maxSettings: 16,
+    // Node would leave such a header out without a word.
+    strictFieldWhitespaceValidation: false,
     ...AS_THEY_CAME,
   });
   session.on("stream", (stream, _headers, flags, raw: string[]) => {
