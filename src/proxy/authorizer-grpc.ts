@@ -12,7 +12,15 @@ import {
   type OkHttpResponse,
 } from "../gen/envoy/service/auth/v3/external_auth_pb.js";
 import { type Answer, call } from "./authorizer-call.ts";
-import { type HeaderChange, isWellFormed, isWritable, NO_CHANGES, type Verdict } from "./authorizer-verdict.ts";
+import {
+  type HeaderChange,
+  isAnswerable,
+  isFinalStatus,
+  isWellFormed,
+  isWritable,
+  NO_CHANGES,
+  type Verdict,
+} from "./authorizer-verdict.ts";
 import { type Check, toCheckRequest } from "./check.ts";
 import { valuesOf } from "./headers.ts";
 import type { RequestHead } from "./message.ts";
@@ -82,7 +90,7 @@ function allowedBy(ok: OkHttpResponse | undefined): Verdict {
     changes: {
       request: ok.headers.map(requestChange).filter(({ name }) => isWritable(name)),
       removed: ok.headersToRemove.map((name) => name.toLowerCase()).filter(isWritable),
-      response: ok.responseHeadersToAdd.map(responseChange),
+      response: ok.responseHeadersToAdd.map(responseChange).filter(({ name }) => isAnswerable(name)),
       querySet: ok.queryParametersToSet.map(({ key, value }) => [key, value]),
       queryRemoved: ok.queryParametersToRemove,
     },
@@ -95,7 +103,7 @@ function deniedBy(denied: DeniedHttpResponse | undefined): Verdict {
   return { kind: "deny", status: status > 0 ? status : FORBIDDEN, headers, body: Buffer.from(denied?.body ?? "") };
 }
 
-/** An answer that would write what is no header is not followed at all. */
+/** An answer that would write what is no header, or no status, is not followed at all. */
 function checked(verdict: Verdict): Verdict {
   const changes = verdict.kind === "allow" ? [...verdict.changes.request, ...verdict.changes.response] : [];
   const denied = verdict.kind === "deny" ? verdict.headers : [];
@@ -103,7 +111,8 @@ function checked(verdict: Verdict): Verdict {
     ...changes.map(({ name, value }) => [name, value]),
     ...denied.flatMap((name, at) => (at % 2 === 0 ? [[name, denied[at + 1]]] : [])),
   ];
-  const bad = pairs.some(([name = "", value = ""]) => !isWellFormed(name, value));
+  const bad =
+    pairs.some(([name = "", value = ""]) => !isWellFormed(name, value)) || (verdict.kind === "deny" && !isFinalStatus(verdict.status));
   return bad ? { kind: "deny", status: 500, headers: [], body: Buffer.alloc(0) } : verdict;
 }
 

@@ -2,7 +2,7 @@
 import type { HttpAuthorizer } from "../compile/workload-policy.ts";
 import { isShown, matchesHeader } from "../policy/authorizer-headers.ts";
 import { type Answer, call } from "./authorizer-call.ts";
-import { isWritable, NO_CHANGES, type Verdict } from "./authorizer-verdict.ts";
+import { isAnswerable, isWritable, NO_CHANGES, type Verdict } from "./authorizer-verdict.ts";
 import type { Check } from "./check.ts";
 import { valuesOf } from "./headers.ts";
 import type { HeaderList, RequestHead } from "./message.ts";
@@ -52,7 +52,7 @@ function allowedBy(authorizer: HttpAuthorizer, { headers }: Answer): Verdict {
   const answered = pairsOf(headers).filter(([name]) => name !== REMOVE);
   const fitting = (patterns: HttpAuthorizer["headersToUpstreamOnAllow"]) => answered.filter(([name]) => matchesHeader(patterns, name));
   const request = fitting(authorizer.headersToUpstreamOnAllow).filter(([name]) => isWritable(name));
-  const response = fitting(authorizer.headersToDownstreamOnAllow);
+  const response = fitting(authorizer.headersToDownstreamOnAllow).filter(([name]) => isAnswerable(name));
   return {
     kind: "allow",
     changes: {

@@ -34,6 +34,29 @@ export function isWritable(name: string): boolean {
   return !PROTECTED.has(name) && name !== "host" && !name.startsWith(":") && !name.startsWith("x-envoy-");
 }
 
+/** What frames a message, or belongs to one connection, is the proxy's to say. */
+const FRAMING: ReadonlySet<string> = new Set([
+  "connection",
+  "content-length",
+  "http2-settings",
+  "keep-alive",
+  "proxy-connection",
+  "te",
+  "trailer",
+  "transfer-encoding",
+  "upgrade",
+]);
+
+/** Whether an authorizer's answer may write a response's header. */
+export function isAnswerable(name: string): boolean {
+  return !FRAMING.has(name) && !name.startsWith(":");
+}
+
+/** Whether a response can have this status: those below are no answers yet, and a change of protocols is not an authorizer's. */
+export function isFinalStatus(status: number): boolean {
+  return status >= 200 && status <= 599;
+}
+
 /** RFC 9110 §5.1 and §5.5: anything else would end the header and begin another. */
 export function isWellFormed(name: string, value: string): boolean {
   // biome-ignore lint/suspicious/noControlCharactersInRegex: these are what is looked for

@@ -32,16 +32,21 @@ export interface PeerConnection {
   cut?: string;
 }
 
-/** A connection that was accepted on `port` by the workload of this identity. */
+/**
+ * A connection that was accepted on `port` by the workload of this identity. Undefined: it is broken, and the kernel no
+ * longer knows whose it was, while what the peer has sent can still be read. Rules on addresses would see none in it.
+ */
 export function describeConnection(
   socket: Socket | TLSSocket,
   { port, identity, peer }: { readonly port: number; readonly identity: string; readonly peer: Peer | undefined },
-): PeerConnection {
+): PeerConnection | undefined {
+  const { remoteAddress, remotePort, localAddress } = socket;
+  if (remoteAddress === undefined || remotePort === undefined || localAddress === undefined) return undefined;
   return {
     peer,
-    sourceIp: socket.remoteAddress ?? "",
-    sourcePort: socket.remotePort ?? 0,
-    destinationIp: socket.localAddress ?? "",
+    sourceIp: remoteAddress,
+    sourcePort: remotePort,
+    destinationIp: localAddress,
     destinationPort: port,
     sni: "servername" in socket && typeof socket.servername === "string" ? socket.servername : "",
     tls: negotiatedTls(socket),

@@ -109,6 +109,14 @@ test("records arrive in their order, after the node that sends them", async () =
   assert.deepEqual(intake.nodes, ["sidecar~127.0.0.1~a.b~b.svc.cluster.local"]);
 });
 
+test("records with long texts arrive too, in messages that gRPC takes", async () => {
+  await intake.start();
+  report();
+  const long = Array.from({ length: 400 }, (_, index) => `/${index}/${"a".repeat(60_000)}`);
+  for (const path of long) reporter.record({ ...numbered(0), path });
+  assert.deepEqual(await intake.received(400), long);
+});
+
 test("records wait for a control plane that is away, and none is lost", async () => {
   report();
   for (let index = 0; index < 300; index++) reporter.record(numbered(index));

@@ -24,6 +24,10 @@ export interface DecisionReporterOptions {
 const METHOD = methodDefinition(DecisionLog.method.report);
 const CAPACITY = 10_000;
 const BATCH = 256;
+/** A message that is larger than gRPC takes would be refused for ever, with all that wait behind it. */
+const BATCH_BYTES = 1 << 20;
+/** What a record takes beside the texts that are long in some. */
+const OVERHEAD_BYTES = 512;
 /** A record waits this long for others to travel with (ms), as in the Envoys' access log. */
 const BATCH_MS = 100;
 /** How long a stop waits for the last batch (ms). */
@@ -36,11 +40,20 @@ interface Numbered {
 
 type ReportCall = ClientDuplexStream<ReportRequest, ReportResponse>;
 
+function sizeOf({ method = "", path = "", host = "", caller = "", detail = "", audit = [] }: RecordInit): number {
+  const texts = [method, path, host, caller, detail, ...audit];
+  return texts.reduce((sum, text) => sum + 3 * text.length, OVERHEAD_BYTES);
+}
+
 /** How many go into one message, which has no gap. */
 function consecutive(waiting: readonly Numbered[]): number {
   const [head] = waiting;
-  const gap = waiting.slice(0, BATCH).findIndex(({ number }, at) => number !== (head?.number ?? 0) + at);
-  return gap < 0 ? BATCH : gap;
+  let bytes = 0;
+  const end = waiting.slice(0, BATCH).findIndex(({ number, record }, at) => {
+    bytes += sizeOf(record);
+    return number !== (head?.number ?? 0) + at || (at > 0 && bytes > BATCH_BYTES);
+  });
+  return end < 0 ? BATCH : end;
 }
 
 export class DecisionReporter implements Recorder {

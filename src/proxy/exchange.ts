@@ -179,7 +179,11 @@ export class Exchange implements ResponseSink {
       this.#bytesReceived += chunk.length;
       if (this.#request?.write(chunk) === false) body.pause();
     });
-    body.on("end", () => this.#request?.end(this.#downstream.trailers()));
+    body.on("end", () => {
+      // A stream of HTTP/2 that was reset ends like one that was whole.
+      if (this.#downstream.closed) this.onClosed();
+      else this.#request?.end(this.#downstream.trailers());
+    });
     body.on("error", () => this.onClosed());
   }
 

@@ -220,14 +220,16 @@ export class GatewayPort {
       socket.destroy();
       return;
     }
+    const { port, state } = this.#options;
+    const described = describeConnection(socket, { port, identity: state.policy.identity, peer });
+    if (described === undefined) {
+      socket.destroy();
+      return;
+    }
     const { policy } = served;
     const alpn = "alpnProtocol" in socket ? socket.alpnProtocol : false;
-    void this.#http.serve(socket, this.#describe(socket, policy.name, peer), alpn, policy.security.kind === "plaintext" ? "http" : "https");
-  }
-
-  #describe(socket: Socket | TLSSocket, server: string, peer: Peer | undefined): PeerConnection {
-    const { port, state } = this.#options;
-    return { ...describeConnection(socket, { port, identity: state.policy.identity, peer }), server };
+    const scheme = policy.security.kind === "plaintext" ? "http" : "https";
+    void this.#http.serve(socket, { ...described, server: policy.name }, alpn, scheme);
   }
 
   #forward(head: RequestHead, { server = "" }: PeerConnection): Forwarding {

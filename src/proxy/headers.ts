@@ -111,15 +111,3 @@ export function valuesOf(headers: HeaderList, name: string): readonly string[] {
   for (let index = 0; index < headers.length; index += 2) if (headers[index] === name) values.push(headers[index + 1] ?? "");
   return values;
 }
-
-/** Lists as the objects that `node:http2` wants for trailers. */
-export function toHeaderObject(headers: HeaderList): Record<string, string | string[]> {
-  const object: Record<string, string[]> = Object.create(null);
-  for (let index = 0; index < headers.length; index += 2) {
-    const name = headers[index] ?? "";
-    const values = object[name] ?? [];
-    object[name] = values;
-    values.push(headers[index + 1] ?? "");
-  }
-  return object;
-}

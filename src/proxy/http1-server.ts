@@ -26,6 +26,8 @@ interface Upgrading {
   readonly socket: Socket;
   readonly early: Buffer;
   readonly idleMs: number;
+  /** Called when the connection has become a tunnel. */
+  readonly onTunnel: () => void;
 }
 
 class Http1Downstream implements Downstream {
@@ -93,8 +95,9 @@ class Http1Downstream implements Downstream {
 
   upgrade(headers: HeaderList, { socket: endpoint, first }: Upgraded): Tunnel {
     if (this.#upgrading === undefined) throw new TypeError("the request did not ask for an upgrade");
-    const { socket, early, idleMs } = this.#upgrading;
+    const { socket, early, idleMs, onTunnel } = this.#upgrading;
     this.#response.detachSocket(socket);
+    onTunnel();
     const fields = pairs(headers).map(([name, value]) => `${name}: ${value}\r\n`);
     socket.write(`HTTP/1.1 101 ${STATUS_CODES[101]}\r\nconnection: upgrade\r\nupgrade: websocket\r\n${fields.join("")}\r\n`, "latin1");
     return tunnel(socket, endpoint, idleMs, early, first);
@@ -122,6 +125,15 @@ function closeSoon(socket: Duplex): void {
   const timer = setTimeout(() => socket.destroy(), DELAYED_CLOSE_MS);
   socket.once("close", () => clearTimeout(timer));
 }
+
+/** A connection with a request under way, and those that came before its answer. */
+interface Busy {
+  readonly response: Response;
+  readonly waiting: { readonly request: IncomingMessage; readonly response: Response }[];
+}
+
+/** Clients that do not wait for answers send a few requests; what one read may bring is thousands. */
+const MAX_WAITING = 100;
 
 /** What Node's parser says of a message, as the status that the client gets. */
 function statusOf(code: string): number {
@@ -156,6 +168,8 @@ export class Http1Server<Connection> {
     this.#server.on("request", (request, response) => this.#take(request, response));
     // With this listener Node leaves `100 Continue` to us: a denied request gets none.
     this.#server.on("checkContinue", (request, response) => this.#take(request, response));
+    // Without this one, Node answers other expectations itself, and nobody would hear of them.
+    this.#server.on("checkExpectation", (request, response) => this.#take(request, response));
     this.#server.on("upgrade", (request, socket, early) => this.#upgrade(request, socket as Socket, early));
     this.#server.on("connect", (request, socket) => this.#takeDetached(request, socket as Socket, undefined));
     this.#server.on("clientError", (error, socket) => this.#malformed(error, socket));
@@ -163,8 +177,7 @@ export class Http1Server<Connection> {
     this.#server.emit("listening");
   }
 
-  /** The response that a connection is busy with. */
-  readonly #underWay = new Map<Duplex, Response>();
+  readonly #busy = new Map<Duplex, Busy>();
   #draining = false;
 
   /** Takes over a connection from which nothing has been read, or what was read has been put back. */
@@ -177,15 +190,15 @@ export class Http1Server<Connection> {
 
   /** Ends a connection: now if no request is under way, otherwise after it. */
   retire(socket: Socket): void {
-    const response = this.#underWay.get(socket);
-    if (response === undefined) socket.destroy();
-    else response.shouldKeepAlive = false;
+    const busy = this.#busy.get(socket);
+    if (busy === undefined) socket.destroy();
+    else busy.response.shouldKeepAlive = false;
   }
 
   /** Ends every connection, after its request if one is under way. */
   drain(): void {
     this.#draining = true;
-    for (const response of this.#underWay.values()) response.shouldKeepAlive = false;
+    for (const { response } of this.#busy.values()) response.shouldKeepAlive = false;
     this.#server.closeIdleConnections();
   }
 
@@ -195,7 +208,25 @@ export class Http1Server<Connection> {
     this.#server.close();
   }
 
-  #take(request: IncomingMessage, response: Response, upgrading?: Upgrading): void {
+  /** One request after the other, in their order (RFC 9112 §9.3.2): no connection has more than one under way. */
+  #take(request: IncomingMessage, response: Response): void {
+    const { socket } = request;
+    const busy = this.#busy.get(socket);
+    if (busy === undefined) this.#begin(request, response);
+    else if (busy.waiting.length < MAX_WAITING) busy.waiting.push({ request, response });
+    else this.#refuse(socket, `more than ${MAX_WAITING} requests before an answer`);
+  }
+
+  /** What may follow a response that ends its connection is not even looked at (RFC 9112 §9.6). */
+  #next(socket: Socket, { response, waiting }: Busy): void {
+    this.#busy.delete(socket);
+    const [next, ...others] = waiting;
+    if (next === undefined || !response.shouldKeepAlive || socket.destroyed) return;
+    this.#begin(next.request, next.response);
+    this.#busy.get(socket)?.waiting.push(...others);
+  }
+
+  #begin(request: IncomingMessage, response: Response, upgrading?: Upgrading): void {
     const { socket } = request;
     const known = this.#connections.get(socket);
     if (known === undefined) {
@@ -203,8 +234,9 @@ export class Http1Server<Connection> {
       return;
     }
     if (this.#draining) response.shouldKeepAlive = false;
-    this.#underWay.set(socket, response);
-    response.once("close", () => this.#underWay.delete(socket));
+    const busy: Busy = { response, waiting: [] };
+    this.#busy.set(socket, busy);
+    response.once("close", () => this.#next(socket, busy));
     const raw: RawRequest = {
       version: request.httpVersionMinor === 1 ? "1.1" : "1.0",
       method: request.method ?? "",
@@ -225,11 +257,19 @@ export class Http1Server<Connection> {
   }
 
   #upgrade(request: IncomingMessage, socket: Socket, early: Buffer): void {
-    this.#takeDetached(request, socket, { socket, early, idleMs: this.#options.limits.idleMs });
+    const { idleMs } = this.#options.limits;
+    // A tunnel is no response that will end: it is retired like a connection that has none.
+    const onTunnel = () => this.#busy.delete(socket);
+    this.#takeDetached(request, socket, { socket, early, idleMs, onTunnel });
   }
 
   /** Node has let go of the socket: whatever is answered, the connection ends with it, or becomes a tunnel. */
   #takeDetached(request: IncomingMessage, socket: Socket, upgrading: Upgrading | undefined): void {
+    if (this.#busy.has(socket)) {
+      // The answer before it has the socket, and what would come behind that one is no HTTP.
+      this.#refuse(socket, `${request.method} before an answer`);
+      return;
+    }
     const response = new ServerResponse(request);
     response.shouldKeepAlive = false;
     response.assignSocket(socket);
@@ -241,8 +281,14 @@ export class Http1Server<Connection> {
       if (response.socket === socket && !response.writableEnded) socket.destroy();
     });
     // Of a socket that became a tunnel the response does not hear any more.
-    socket.once("close", () => this.#underWay.delete(socket));
-    this.#take(request, response, upgrading);
+    socket.once("close", () => this.#busy.delete(socket));
+    this.#begin(request, response, upgrading);
+  }
+
+  #refuse(socket: Socket, reason: string): void {
+    const known = this.#connections.get(socket);
+    if (known !== undefined) this.#options.onMalformed(reason, 0, known.connection);
+    socket.on("error", () => undefined).destroy();
   }
 
   #malformed(error: Error & { readonly code?: string }, socket: Duplex): void {
@@ -254,8 +300,13 @@ export class Http1Server<Connection> {
       socket.destroy();
       return;
     }
-    const status = statusOf(code);
+    const inAnswer = this.#busy.get(socket)?.response.headersSent === true;
+    const status = inAnswer ? 0 : statusOf(code);
     this.#options.onMalformed(code, status, known.connection);
+    if (inAnswer) {
+      socket.destroy();
+      return;
+    }
     socket.end(`HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n`);
     closeSoon(socket);
   }

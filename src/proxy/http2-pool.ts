@@ -2,8 +2,9 @@
 import { type ClientHttp2Session, type ClientHttp2Stream, connect, constants } from "node:http2";
 import type { Socket } from "node:net";
 import { AppError } from "../core/error.ts";
-import { sanitizeResponse, sanitizeTrailers, toHeaderObject } from "./headers.ts";
+import { sanitizeResponse, sanitizeTrailers } from "./headers.ts";
 import { endWithPeer, whenIdle } from "./http2-connection.ts";
+import { AS_THEY_CAME, sendTrailers } from "./http2-trailers.ts";
 import type { Limits } from "./limits.ts";
 import { NO_HEADERS, type RequestHead, type ResponseSink, type UpstreamConnection, type UpstreamRequest } from "./message.ts";
 import type { Upstream } from "./upstream.ts";
@@ -56,8 +57,7 @@ class Http2Request implements UpstreamRequest {
 
   end(trailers: readonly string[]): void {
     if (this.#stream.writableEnded) return;
-    if (trailers.length > 0) this.#stream.once("wantTrailers", () => this.#stream.sendTrailers(toHeaderObject(trailers)));
-    else this.#stream.once("wantTrailers", () => this.#stream.sendTrailers({}));
+    this.#stream.once("wantTrailers", () => sendTrailers(this.#stream, trailers));
     this.#stream.end();
   }
 
@@ -157,6 +157,7 @@ export class Http2Pool implements Upstream {
       createConnection: () => socket,
       settings: { enablePush: false },
       maxHeaderListPairs: 2 * this.#limits.headers,
+      ...AS_THEY_CAME,
     });
     session.on("error", () => undefined);
     session.on("goaway", () => session.close());

@@ -4,9 +4,10 @@ import type { Socket } from "node:net";
 import type { Readable } from "node:stream";
 import { AppError } from "../core/error.ts";
 import type { Downstream, Exchange } from "./exchange.ts";
-import { sanitizeTrailers, toHeaderObject } from "./headers.ts";
+import { sanitizeTrailers } from "./headers.ts";
 import type { HttpServerOptions } from "./http1-server.ts";
 import { endWithPeer, whenIdle } from "./http2-connection.ts";
+import { AS_THEY_CAME, sendTrailers } from "./http2-trailers.ts";
 import { type HeaderList, NO_HEADERS, type ResponseHead } from "./message.ts";
 import type { RawRequest } from "./request-check.ts";
 import type { Tunnel } from "./tunnel.ts";
@@ -67,7 +68,7 @@ class Http2Downstream implements Downstream {
   end(trailers: HeaderList): void {
     if (this.#ended || this.#stream.destroyed) return;
     this.#ended = true;
-    this.#stream.once("wantTrailers", () => this.#stream.sendTrailers(toHeaderObject(trailers)));
+    this.#stream.once("wantTrailers", () => sendTrailers(this.#stream, trailers));
     this.#stream.end();
   }
 
@@ -91,6 +92,16 @@ function split(raw: readonly string[]): { readonly pseudo: ReadonlyMap<string, s
   return { pseudo, headers: raw.slice(start) };
 }
 
+const SPACE: ReadonlySet<string> = new Set([" ", "\t"]);
+
+/** A value without the spaces around it, which are no part of it (RFC 9110 §5.5) and have no place in HTTP/2 (RFC 9113 §8.2.1). */
+function trimmed(value: string): string {
+  let [start, end] = [0, value.length];
+  while (start < end && SPACE.has(value.charAt(start))) start += 1;
+  while (end > start && SPACE.has(value.charAt(end - 1))) end -= 1;
+  return value.slice(start, end);
+}
+
 function toRaw(rawHeaders: readonly string[], ended: boolean, scheme: "http" | "https"): RawRequest {
   const { pseudo, headers } = split(rawHeaders);
   return {
@@ -99,7 +110,7 @@ function toRaw(rawHeaders: readonly string[], ended: boolean, scheme: "http" | "
     target: pseudo.get(":path") ?? "",
     authority: pseudo.get(":authority"),
     scheme,
-    headers,
+    headers: headers.map((text, index) => (index % 2 === 0 ? text : trimmed(text))),
     ended,
     webSocket: false,
   };
@@ -121,6 +132,9 @@ export function serveHttp2<Connection>(
     streamResetRate: limits.resetRate,
     maxOutstandingPings: 4,
     maxSettings: 16,
+    // Node would leave such a header out without a word.
+    strictFieldWhitespaceValidation: false,
+    ...AS_THEY_CAME,
   });
   session.on("stream", (stream, _headers, flags, raw: string[]) => {
     const ended = (flags & NGHTTP2_FLAG_END_STREAM) !== 0;

@@ -1,7 +1,7 @@
 /** HTTP from peers: check, authenticate, decide, and only then forward. */
 
 import { clientMayNotSay } from "../compile/reserved-headers.ts";
-import type { AppError } from "../core/error.ts";
+import { AppError } from "../core/error.ts";
 import { type Asking, type Decision, type Facts, formatBecause } from "../policy/decision.ts";
 import { DENIED_BY_HEADER, DENIED_BY_TOKEN, deniedBy } from "../policy/denied-by.ts";
 import { formatOrigin } from "../policy/origin.ts";
@@ -17,7 +17,7 @@ import { ACCESS_DENIED, replyLocally, replyWith } from "./local-reply.ts";
 import { type HeaderList, NO_HEADERS, type RequestHead } from "./message.ts";
 import { grant, type Permit } from "./permit.ts";
 import type { PolicyState } from "./policy-state.ts";
-import { type Recorder, type RecordInit, refusal, timing, verdictOf } from "./record.ts";
+import { type Recorder, type RecordInit, refusal, timing, told, verdictOf } from "./record.ts";
 import { checkRequest, isRefused, type RawRequest } from "./request-check.ts";
 import type { Tunnel } from "./tunnel.ts";
 import type { Upstream } from "./upstream.ts";
@@ -93,7 +93,16 @@ export class InboundHttp {
     // 2. Ask whom rules say to ask, before anything is believed of the request.
     const { policy } = this.#options.state;
     if (policy.authorizers === undefined) this.#identify(request);
-    else void this.#ask({ ...request, head: withoutReserved(head, clientMayNotSay(policy)) });
+    else {
+      const asking = { ...request, head: withoutReserved(head, clientMayNotSay(policy)) };
+      this.#ask(asking).catch((thrown: unknown) => this.#broken(asking, thrown));
+    }
+  }
+
+  /** Whatever it is, it ends this request and not the proxy. */
+  #broken({ head, downstream, connection, start }: Pending, thrown: unknown): void {
+    downstream.abort();
+    this.#record(connection, { ...describe(head), ...refusal(AppError.from(thrown).message) }, NOTHING_CARRIED, start);
   }
 
   async #ask(request: Pending): Promise<void> {
@@ -232,10 +241,10 @@ function failureDetail(failure: AppError | undefined): RecordInit {
 }
 
 function describe({ method, path, authority }: RequestHead): RecordInit {
-  return { method, path: path.path, host: authority };
+  return { method: told(method, 64), path: told(path.path, 2_048), host: told(authority, 512) };
 }
 
 /** As it came, since it could not be understood; bounded, without its query. */
 function describeRaw({ method, target, authority }: RawRequest): RecordInit {
-  return { method: method.slice(0, 32), path: target.split(/[?#]/, 1)[0]?.slice(0, 1024) ?? "", host: authority?.slice(0, 255) ?? "" };
+  return { method: told(method, 32), path: told(target.split(/[?#]/, 1)[0] ?? "", 1_024), host: told(authority ?? "", 255) };
 }

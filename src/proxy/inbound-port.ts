@@ -151,6 +151,10 @@ export class InboundPort {
     if (socket.destroyed) return;
     const { port, state } = this.#options;
     const described = describeConnection(socket, { port, identity: state.policy.identity, peer });
+    if (described === undefined) {
+      socket.destroy();
+      return;
+    }
     const connection = ownTls ? { ...described, ownTls: true as const } : described;
     if (this.#listener.protocol === "tcp") {
       const end = () => socket.destroy();

@@ -1,5 +1,6 @@
 /** What the proxy answers by itself, worded as Envoy words it, so that clients and people meet one behaviour. */
 
+import { isAnswerable } from "./authorizer-verdict.ts";
 import { valuesOf, withoutNames } from "./headers.ts";
 import { type HeaderList, NO_HEADERS, type RequestHead, type Responder } from "./message.ts";
 
@@ -44,17 +45,6 @@ export interface GivenAnswer {
   readonly body: Buffer;
 }
 
-/** What frames a message is the proxy's to say. */
-const FRAMING: ReadonlySet<string> = new Set([
-  "content-length",
-  "transfer-encoding",
-  "connection",
-  "keep-alive",
-  "upgrade",
-  "te",
-  "trailer",
-]);
-
 /** Sends an authorizer's answer; to a gRPC client one that it understands. `more` are headers besides, in place of its own. Answers the HTTP status that was sent. */
 export function replyWith(
   responder: Responder,
@@ -62,10 +52,7 @@ export function replyWith(
   { method, headers: asked }: RequestHead,
   more: HeaderList = NO_HEADERS,
 ): number {
-  const kept = given.filter((_, index) => {
-    const name = given[index & ~1] ?? "";
-    return !FRAMING.has(name) && !name.startsWith(":");
-  });
+  const kept = given.filter((_, index) => isAnswerable(given[index & ~1] ?? ""));
   const headers = [
     ...withoutNames(
       kept,

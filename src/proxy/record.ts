@@ -11,6 +11,14 @@ export interface Recorder {
   record(record: RecordInit): void;
 }
 
+/**
+ * As much of a client's text as a record keeps, and one character more, by which the control plane sees that it was cut. A
+ * copy: a part of a text would keep all of it in memory.
+ */
+export function told(text: string, limit: number): string {
+  return text.length <= limit ? text : Buffer.from(text.slice(0, limit + 1), "latin1").toString("latin1");
+}
+
 /** What a decision adds to a record. */
 export function verdictOf(decision: Decision): Pick<RecordInit, "effect" | "origin" | "audit" | "dryRun" | "dryRunOrigin"> {
   const { effect, because, audit, dryRun } = decision;

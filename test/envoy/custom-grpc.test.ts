@@ -1,8 +1,10 @@
 /** Authorizers over gRPC, for requests and for connections of TCP: each case in both engines. */
 import assert from "node:assert/strict";
 import { createServer } from "node:http";
+import { connect as connectHttp2 } from "node:http2";
 import { createServer as createTcpServer } from "node:net";
 import { after, before, test } from "node:test";
+import { connect as connectTls } from "node:tls";
 import { status } from "@grpc/grpc-js";
 import type { Authorizer, CustomRule, InboundListener, WorkloadPolicy } from "../../src/compile/workload-policy.ts";
 import { HeaderValueOption_HeaderAppendAction as AppendAction } from "../../src/gen/envoy/config/core/v3/base_pb.js";
@@ -10,7 +12,7 @@ import type { CheckRequest } from "../../src/gen/envoy/service/auth/v3/external_
 import { type GrpcAnswer, type GrpcAuthorizerServer, OK, startGrpcAuthorizer } from "../fakes/authorizers.ts";
 import { FakeCa } from "../fakes/fake-ca.ts";
 import { echo } from "../fakes/http-application.ts";
-import { type Answer, type Call, call, peerAgent } from "../fakes/http-clients.ts";
+import { type Answer, type Call, call, call2, peerAgent } from "../fakes/http-clients.ts";
 import { exchange } from "./client.ts";
 import { embeddedSide, envoySide, listening, overGrpc, ruleFor, type Side, upstream } from "./custom-sides.ts";
 import { skipWithoutEnvoy } from "./find-envoy.ts";
@@ -234,6 +236,35 @@ inBoth("an answer that would write what is no header is not followed", async (en
     { path: "/plain" },
   );
   assert.deepEqual([answer.status, reached], [500, undefined]);
+});
+
+inBoth("an answer frames no response and ends no connection of HTTP/2, whatever it says", async (engine) => {
+  const { key, chain, roots } = ca.material(FRONTEND);
+  const names = { servername: "a.example", ALPNProtocols: ["istio-h2", "istio", "h2"], checkServerIdentity: () => undefined };
+  const tls = { host: LOOPBACK, port: servingOf(engine).http, key, cert: chain, ca: roots, ...names };
+  const session = connectHttp2(`https://${LOOPBACK}`, { createConnection: () => connectTls(tls) }).on("error", () => undefined);
+  const framing = ["connection", "proxy-connection", "transfer-encoding", "upgrade", "x-told"].map((name) => header(name, "x"));
+  const twice = ["date", "location"].flatMap((name) => [header(name, "a"), header(name, "b")]);
+  const okResponse = { responseHeadersToAdd: [...framing, ...twice] };
+  const deniedResponse = { status: { code: 418 }, headers: [...framing, ...twice, header("content-length", "1")], body: "no" };
+  for (const [response, expected] of [
+    [{ case: "okResponse", value: okResponse } as const, 200],
+    [{ case: "deniedResponse", value: deniedResponse } as const, 418],
+  ] as const) {
+    opa.answer = () => ({ status: { code: expected === 200 ? 0 : 7 }, httpResponse: response });
+    const { status: answered, headers, body } = await call2(session, { ":path": "/plain/h2" });
+    assert.deepEqual([answered, headers["x-told"], body.length === 2], [expected, "x", expected === 418]);
+  }
+  session.destroy();
+});
+
+test("a denial with a status that no response can have is one with 500 (embedded)", { skip }, async () => {
+  for (const code of [101, 700, 1_000_000]) {
+    const deniedResponse = { status: { code }, headers: [], body: "no" };
+    const denial: GrpcAnswer = { status: { code: 7 }, httpResponse: { case: "deniedResponse", value: deniedResponse } };
+    const { answer, reached } = await ask("embedded", denial, { path: "/plain/odd" });
+    assert.deepEqual([answer.status, reached], [500, undefined]);
+  }
 });
 
 inBoth("an authorizer that fails or is silent refuses with its status, or is passed over where it may be", async (engine) => {

@@ -25,35 +25,37 @@ const ESCAPE = /^%[0-9A-Fa-f]{2}$/;
  * Decoding must not make an escape out of a stray percent sign: `%4%41` is `%254A`, never `%4A`. `written` ends with a
  * character that was just decoded; `next` is the raw character that follows it.
  */
-function guardStrayPercent(written: string, next: string): string {
-  const two = written.slice(-2);
-  if (two.startsWith("%") && ESCAPE.test(two + next)) return `${written.slice(0, -2)}%25${two.slice(1)}`;
-  const three = written.slice(-3);
-  return ESCAPE.test(three) ? `${written.slice(0, -3)}%25${three.slice(1)}` : written;
+function guardStrayPercent(written: string[], next: string): void {
+  const [third = "", second = "", last = ""] = [written.at(-3), written.at(-2), written.at(-1)];
+  if (ESCAPE.test(second + last + next)) written.splice(-1, 0, "2", "5");
+  else if (ESCAPE.test(third + second + last)) written.splice(-2, 0, "2", "5");
 }
 
 /** Backslashes become slashes, unreserved characters are decoded, the characters that Envoy escapes are escaped. */
 function rewriteCharacters(path: string): string {
-  let written = "";
+  // One by one: whoever looks at the end of a text that is still being made copies all of it each time.
+  const written: string[] = [];
   let strayPercent = -3;
   for (let index = 0; index < path.length; index++) {
     const char = path.charAt(index);
     const triplet = path.slice(index, index + 3);
-    if (char === "\\") written += "/";
-    else if (ESCAPED_ON_SIGHT.test(char)) written += `%${char.charCodeAt(0).toString(16).toUpperCase()}`;
-    else if (char !== "%") written += char;
+    if (char === "\\") written.push("/");
+    else if (ESCAPED_ON_SIGHT.test(char)) written.push("%", ...char.charCodeAt(0).toString(16).toUpperCase());
+    else if (char !== "%") written.push(char);
     else if (!ESCAPE.test(triplet)) {
       strayPercent = written.length;
-      written += char;
+      written.push(char);
     } else {
       index += 2;
       const decoded = String.fromCharCode(Number.parseInt(triplet.slice(1), 16));
-      if (!UNRESERVED.test(decoded)) written += triplet;
-      else if (strayPercent < written.length - 2) written += decoded;
-      else written = guardStrayPercent(written + decoded, path.charAt(index + 1));
+      if (!UNRESERVED.test(decoded)) written.push(...triplet);
+      else {
+        written.push(decoded);
+        if (strayPercent >= written.length - 3) guardStrayPercent(written, path.charAt(index + 1));
+      }
     }
   }
-  return written;
+  return written.join("");
 }
 
 /** RFC 3986 §5.2.4, on a path that begins with a slash. */

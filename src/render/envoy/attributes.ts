@@ -12,7 +12,16 @@ import type { IpBlock } from "../../policy/ip-block.ts";
 import type { StringMatch, ValueMatch } from "../../policy/pattern.ts";
 import { claimPath, splitRequestPrincipal } from "../../policy/requester.ts";
 import { AUTHN_FILTER, PAYLOAD_KEY } from "./names.ts";
-import { ANYTHING, quoteRegex, regexMatcher, regexPart, type StringMatcherInit, stringMatcher, templateRegex } from "./string-matcher.ts";
+import {
+  ANYTHING,
+  headerMatcher,
+  quoteRegex,
+  regexMatcher,
+  regexPart,
+  type StringMatcherInit,
+  stringMatcher,
+  templateRegex,
+} from "./string-matcher.ts";
 
 export type PermissionInit = MessageInitShape<typeof PermissionSchema>;
 export type PrincipalInit = MessageInitShape<typeof PrincipalSchema>;
@@ -114,11 +123,8 @@ function destinationPort(value: ValueMatch): PermissionInit {
 
 // === The request ===
 
-function header(name: string, value: ValueMatch, ignoreCase = false): PermissionInit {
-  const matcher: MessageInitShape<typeof HeaderMatcherSchema> = {
-    name: name.toLowerCase(),
-    headerMatchSpecifier: { case: "stringMatch", value: stringMatcher(asString(value), ignoreCase) },
-  };
+function header(name: string, value: StringMatcherInit): PermissionInit {
+  const matcher: MessageInitShape<typeof HeaderMatcherSchema> = { name, headerMatchSpecifier: { case: "stringMatch", value } };
   return { rule: { case: "header", value: matcher } };
 }
 
@@ -149,14 +155,14 @@ export const ENVOY_ATTRIBUTES = {
   trustDomain: { side: "principal", match: (value) => ofTrustDomain(namePart(asString(value), TRUST_DOMAIN)) },
   sourceIp: { side: "principal", match: (value) => ({ identifier: { case: "directRemoteIp", value: cidr(value) } }) },
   remoteIp: { side: "principal", match: remoteIp },
-  host: { side: "permission", match: (value) => header(":authority", value, true) },
-  method: { side: "permission", match: (value) => header(":method", value) },
+  host: { side: "permission", match: (value) => header(":authority", stringMatcher(asString(value), true)) },
+  method: { side: "permission", match: (value) => header(":method", stringMatcher(asString(value))) },
   path: { side: "permission", match: path },
   destinationPort: { side: "permission", match: destinationPort },
   destinationIp: { side: "permission", match: (value) => ({ rule: { case: "destinationIp", value: cidr(value) } }) },
   // Envoy has it in lower case (RFC 6066 §3), and a DENY that is written otherwise must match all the same.
   sni: { side: "permission", match: (value) => ({ rule: { case: "requestedServerName", value: stringMatcher(asString(value), true) } }) },
-  header: { side: "permission", match: (value, argument) => header(argument, value) },
+  header: { side: "permission", match: (value, argument) => header(argument.toLowerCase(), headerMatcher(asString(value))) },
   requestPrincipal: { side: "principal", match: (value) => requestPrincipal(asString(value)) },
   audience: { side: "principal", match: (value) => payload(["aud"], asString(value), true) },
   presenter: { side: "principal", match: (value) => payload(["azp"], asString(value), true) },

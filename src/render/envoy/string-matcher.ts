@@ -34,6 +34,25 @@ export function stringMatcher(match: StringMatch, ignoreCase = false): StringMat
   }
 }
 
+const SPACES = "[ \\t]*";
+
+/**
+ * The matcher of a header's value, around which spaces are no part of it (RFC 9110 §5.5). In HTTP/1.1 Envoy takes them away when it reads
+ * them; from HTTP/2 it passes them on, to an application that does not see them.
+ */
+export function headerMatcher(match: StringMatch): StringMatcherInit {
+  switch (match.kind) {
+    case "exact":
+      return regexMatcher(SPACES + quoteRegex(match.value) + SPACES);
+    case "prefix":
+      return regexMatcher(SPACES + quoteRegex(match.value) + ANYTHING);
+    case "suffix":
+      return regexMatcher(ANYTHING + quoteRegex(match.value) + SPACES);
+    case "present":
+      return stringMatcher(match);
+  }
+}
+
 /** What a value contributes to a longer expression, where `any` is the class of characters that a wildcard may stand for. */
 export function regexPart(match: StringMatch, any: string): string {
   switch (match.kind) {
