@@ -9,7 +9,7 @@ import { isPlain } from "./api-objects.ts";
 const LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration";
 
 /** Characters of an annotation that is read as YAML: whoever makes pods writes it, and to read 256 KiB would hold up everybody for seconds. */
-export const MAX_ANNOTATION_YAML = 8_192;
+const MAX_ANNOTATION_YAML = 8_192;
 const LONG_HELP = "say only what differs from the mesh's `defaultConfig`";
 
 /** Deeper than any schema of ours; decoders take none of what is below. */

@@ -6,6 +6,7 @@
 import type { Place } from "../../core/diagnostic.ts";
 import { isDnsLabel, isDnsSubdomain } from "../../policy/decode/kubernetes-name.ts";
 import { protocolOfPort, serverFirst } from "../../policy/decode/port-protocol.ts";
+import { exportToOf } from "../../policy/decode/service.ts";
 import { parseIpAddress } from "../../policy/ip-block.ts";
 import type {
   EndpointSliceObject,
@@ -89,9 +90,11 @@ function service(object: ApiObject, place: Place): ServiceObject | undefined {
   if (text(spec, "type") === "ExternalName") return undefined;
   const ports = items(spec, "ports").flatMap((port) => portOf(port, place));
   if (ports.length === 0) return undefined;
+  const meta = metaOf(object, place);
   return {
     kind: "Service",
-    meta: metaOf(object, place),
+    meta,
+    ...exportToOf(meta),
     selector: stringMap(spec, "selector"),
     ports,
     bySlices: true,
