@@ -142,6 +142,11 @@ export class Revocations {
     return this.#certificates.has(serial);
   }
 
+  /** What is known of a revoked certificate by its serial number (lower-case hex). */
+  find(serial: string): RevokedRecord | undefined {
+    return this.#certificates.get(serial);
+  }
+
   /** Throws `permission-denied` for an identity or a key (its key identifier in hex) that is blocked. */
   checkIssuance(identity: string, keyId: string): void {
     if (this.#blocks.has(`identity ${identity}`)) {
