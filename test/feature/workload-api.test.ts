@@ -73,9 +73,11 @@ describe("the Workload API of garrison run", { timeout: 120_000 }, () => {
     const inside = ["run", "--workload", "shop/server", "--proxy", "none"];
     const second = place.start(inside, ["sh", "-c", TELL], { env: { SPIFFE_ENDPOINT_SOCKET: `unix://${named}` } });
     await second.line(/^at work unix:\/\/\S+\/run\/shop\.server\/workload\.sock$/);
+    // Else its workload would be served already.
+    await second.stop();
     const third = place.start([...inside, "--workload-api", `unix://${named}`]);
     assert.equal(await third.ended, 4);
-    assert.match(third.output, /another process serves/);
+    assert.ok(third.output.includes(`another process serves \`${named}\``), third.output);
     const tcp = await place.run(...inside, "--workload-api", "tcp://127.0.0.1:8000");
     assert.deepEqual([tcp.exit, /is not a Unix socket/.test(tcp.stderr)], [2, true]);
     const nowhere = join(place.folder, "absent", "api.sock");
