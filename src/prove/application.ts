@@ -8,7 +8,8 @@ import type { Protocol } from "../policy/model.ts";
 const SERVED = "HTTP/1.1 200 OK\r\ncontent-length: 6\r\nconnection: close\r\n\r\nserved";
 
 export class ProvingApplication {
-  readonly #http = createHttpServer((_request, response) => response.end("served"));
+  // It never ends an idle connection, which could be the moment in which a proxy sends a request on it.
+  readonly #http = createHttpServer({ keepAliveTimeout: 0 }, (_request, response) => response.end("served"));
   readonly #http2 = createHttp2Server((_request, response) => response.end("served"));
   readonly #tcp = createTcpServer((socket) => {
     socket.on("error", () => undefined);

@@ -1,7 +1,7 @@
 /** Asks a proxy what a test says, byte by byte, on a connection of its own. */
 import { once } from "node:events";
 import { connect as connectHttp2 } from "node:http2";
-import { connect as connectTcp, type Socket } from "node:net";
+import { connect as connectTcp, Socket } from "node:net";
 import { connect as connectTls } from "node:tls";
 import { type Entrance, spokenAt } from "../analyze/entrance.ts";
 import type { TestRequest } from "../analyze/test-request.ts";
@@ -18,6 +18,8 @@ export interface Seen {
   readonly answer: number | "echo" | "closed";
   /** What `x-garrison-denied-by` says; absent without it. */
   readonly deniedBy?: string;
+  /** Why no connection came about; absent where one did. */
+  readonly unconnected?: string;
 }
 
 type Answered = Omit<Seen, "key">;
@@ -171,15 +173,19 @@ async function askTcp(socket: Socket): Promise<Answered> {
 
 const ASK = { http: askHttp, http2: askHttp2, tcp: askTcp } as const satisfies Record<Protocol, unknown>;
 
+function unconnected(error: unknown): Seen {
+  return { key: undefined, answer: "closed", unconnected: error instanceof Error ? error.message : String(error) };
+}
+
 /** Asks, and tells what came back. Rejects only where there is neither an answer nor an end. */
 export async function ask(question: Question): Promise<Seen> {
   const { listener } = question;
-  const tcp = await openTcp(question).catch(() => undefined);
-  if (tcp === undefined) return { key: undefined, answer: "closed" };
+  const tcp = await openTcp(question).catch(unconnected);
+  if (!(tcp instanceof Socket)) return tcp;
   tcp.on("error", () => undefined);
   const key = connectionKey({ ip: tcp.localAddress ?? "", port: tcp.localPort ?? 0 }, { ip: listener.bind, port: listener.port });
-  const socket = await secure(tcp, question).catch(() => undefined);
-  if (socket === undefined) return { key: undefined, answer: "closed" };
+  const socket = await secure(tcp, question).catch(unconnected);
+  if (!(socket instanceof Socket)) return socket;
   // A refused handshake can end in the same moment in which the client's half of it does.
   return { key, ...(socket.destroyed ? { answer: "closed" } : await ASK[spokenAt(listener, question.request)](socket, question)) };
 }

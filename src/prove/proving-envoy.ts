@@ -245,8 +245,9 @@ function isLogged(seen: Seen): seen is Seen & { readonly key: string } {
   return seen.key !== undefined && seen.answer !== 400;
 }
 
-function undecided({ answer }: Seen): Outcome {
-  return { effect: "refused", by: "", audit: [], why: answer === 400 ? "malformed request" : "no connection" };
+function undecided({ answer, unconnected }: Seen): Outcome {
+  const why = unconnected === undefined ? "no connection" : `no connection: ${unconnected}`;
+  return { effect: "refused", by: "", audit: [], why: answer === 400 ? "malformed request" : why };
 }
 
 const EFFECT_OF_ANSWER = new Map<Seen["answer"], Outcome["effect"]>([

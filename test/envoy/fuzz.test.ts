@@ -46,6 +46,8 @@ type Answer = Pick<Outcome, "effect" | "by" | "audit">;
 interface Compared {
   readonly world: World;
   readonly request: Plain;
+  /** In Envoy's words, or the client's. */
+  readonly why: string;
   readonly envoy: Answer;
   readonly decide: Answer;
 }
@@ -67,8 +69,14 @@ async function compare(asked: readonly World[]): Promise<readonly Compared[]> {
   });
   const seen = await envoy.ask(questions);
   return questions.map(({ world, plain, policy, request }, index) => {
-    const byEnvoy = answerOf(seen[index] ?? assert.fail("an answer is lost"));
-    return { world, request: plain, envoy: byEnvoy, decide: answerOf(evaluate(decisionEngine(policy), policy, request)) };
+    const byEnvoy = seen[index] ?? assert.fail("an answer is lost");
+    return {
+      world,
+      request: plain,
+      why: byEnvoy.why,
+      envoy: answerOf(byEnvoy),
+      decide: answerOf(evaluate(decisionEngine(policy), policy, request)),
+    };
   });
 }
 
@@ -77,10 +85,10 @@ function disagreement(compared: readonly Compared[]): Compared | undefined {
 }
 
 /** A file for the corpus, that expects what the decision engine says. */
-function report({ world, request, envoy, decide }: Compared): string {
+function report({ world, request, why, envoy, decide }: Compared): string {
   const { effect, by, audit } = decide;
   const expected = effect === "refused" ? { expect: effect } : { expect: effect, by, audit };
-  const says = `# Envoy says ${envoy.effect} by ${envoy.by || "nobody"}, audit [${envoy.audit}].`;
+  const says = `# Envoy says ${envoy.effect} by ${envoy.by || "nobody"}, audit [${envoy.audit}] (${why}).`;
   return `${says}\n${toYaml(world.policies, [{ name: "fuzz", workload: WORKLOAD, request, ...expected }])}`;
 }
 
