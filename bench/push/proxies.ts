@@ -106,7 +106,7 @@ class SimulatedProxy {
     this.#stream = this.#connect();
   }
 
-  /** Who is sent away before it was served, as one of many that come at one moment, comes back as Envoy does. */
+  /** Who is sent away, as one of many that come at one moment, comes back as Envoy does, and begins anew. */
   #connect(): ClientHttp2Stream {
     const { namespace, name, key, chain } = this.#identity;
     const { port, roots, variant } = this.#order;
@@ -120,11 +120,13 @@ class SimulatedProxy {
     });
     session.on("connect", () => session.setLocalWindowSize(WINDOW));
     const failed = ({ message }: Error): void => {
-      if (this.#seen.size > 0) console.error(workload, message);
+      if (this.complete) console.error(workload, message);
     };
     session.on("error", failed);
     session.on("close", () => {
-      if (this.#seen.size === 0) setTimeout(() => this.#connect(), RETRY_MS * (0.5 + Math.random()));
+      this.#seen.clear();
+      [this.#pending, this.#subscribed] = [Buffer.alloc(0), []];
+      setTimeout(() => this.#connect(), RETRY_MS * (0.5 + Math.random()));
     });
     const method = variant === "delta" ? "DeltaAggregatedResources" : "StreamAggregatedResources";
     const stream = session.request({

@@ -2,7 +2,7 @@
 import type { Server, ServerResponse } from "node:http";
 import { AppError, type ErrorCode } from "../core/error.ts";
 import { createServer } from "./node-http.ts";
-import { claimSocket, closeToOthers } from "./run-folder.ts";
+import { cannotListen, claimSocket, closeToOthers } from "./run-folder.ts";
 import type { AgentStatus } from "./status.ts";
 
 /** What a renewal on demand came to. */
@@ -72,7 +72,7 @@ export async function startAdmin(socket: string, handlers: AdminHandlers): Promi
   server.maxConnections = MAX_CONNECTIONS;
   await claimSocket(socket);
   await new Promise<void>((resolve, reject) => {
-    server.once("error", (cause) => reject(new AppError("unavailable", `cannot listen at \`${socket}\``, { cause })));
+    server.once("error", (cause) => reject(cannotListen(socket, cause)));
     server.listen(socket, resolve);
   });
   closeToOthers(socket);

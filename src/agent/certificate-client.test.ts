@@ -108,14 +108,18 @@ describe("asking for a certificate", () => {
     assert.equal(createPublicKey(first.privateKey).equals(createPublicKey(second.privateKey)), false);
   });
 
-  it("reads the token anew for each request and sends no header while there is no file", async () => {
+  it("reads the token anew for each request; while there is no file it says so, or goes by its certificate", async () => {
     rmSync(tokenFile);
-    await issued();
+    const { error } = await refused();
+    assert.deepEqual([error.code, error.message], ["not-found", `the token file \`${tokenFile}\` is not there`]);
+    assert.equal(server.requests.length, 0);
     writeFileSync(tokenFile, "another.token.here");
-    await issued();
+    const current = await issued();
+    rmSync(tokenFile);
+    await issued({}, current);
     assert.deepEqual(
       server.requests.map((request) => request.authorization),
-      [undefined, "Bearer another.token.here"],
+      ["Bearer another.token.here", undefined],
     );
   });
 
@@ -139,6 +143,13 @@ describe("asking for a certificate", () => {
     assert.equal(error.code, "not-found");
     assert.match(error.message, /^the root certificate `.*absent\.pem` cannot be read$/);
     assert.match(error.help ?? "", /ca\/root-cert\.pem/);
+  });
+
+  it("says which file is no root certificate", async () => {
+    writeFileSync(rootCertificateFile, "kind: ServiceAccount\n");
+    const { error } = await refused();
+    assert.deepEqual([error.code, error.message], ["not-found", `the file \`${rootCertificateFile}\` holds no certificate in PEM`]);
+    assert.equal(server.requests.length, 0);
   });
 });
 

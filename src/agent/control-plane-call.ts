@@ -102,15 +102,17 @@ const hostAndPort = ({ address, port }: ControlPlane) => (address.includes(":") 
 
 /** The file's roots and those that the agent has learnt: during a rotation of the root, either may be the newer. */
 async function trustedRoots(file: string, learnt: string | undefined): Promise<string> {
+  const help = "copy `ca/root-cert.pem` from the control plane's state folder to this machine";
+  let text: string;
   try {
-    return `${await readFile(file, "utf8")}\n${learnt ?? ""}`;
+    text = await readFile(file, "utf8");
   } catch (cause) {
     if (learnt !== undefined) return learnt;
-    throw new AppError("not-found", `the root certificate \`${file}\` cannot be read`, {
-      cause,
-      help: "copy `ca/root-cert.pem` from the control plane's state folder to this machine",
-    });
+    throw new AppError("not-found", `the root certificate \`${file}\` cannot be read`, { cause, help });
   }
+  if (learnt === undefined && !text.includes("-----BEGIN CERTIFICATE-----"))
+    throw new AppError("not-found", `the file \`${file}\` holds no certificate in PEM`, { help });
+  return `${text}\n${learnt ?? ""}`;
 }
 
 /** Judges the server of one call, after its chain has been verified. */

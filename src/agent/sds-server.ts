@@ -14,7 +14,7 @@ import { AppError } from "../core/error.ts";
 import type { Logger } from "../core/logger.ts";
 import { toGrpcStatus } from "../rpc/status.ts";
 import type { LogService } from "./records/log-service.ts";
-import { claimSocket, closeToOthers } from "./run-folder.ts";
+import { cannotListen, claimSocket, closeToOthers } from "./run-folder.ts";
 import {
   decodeDeltaRequest,
   decodeRequest,
@@ -159,7 +159,7 @@ export class SdsServer {
   #listen(socket: string): Promise<void> {
     return new Promise((resolve, reject) => {
       this.#server.bindAsync(`unix:${socket}`, ServerCredentials.createInsecure(), (cause) => {
-        if (cause !== null) return reject(new AppError("unavailable", `cannot listen at \`${socket}\``, { cause }));
+        if (cause !== null) return reject(cannotListen(socket, cause));
         closeToOthers(socket);
         return resolve();
       });

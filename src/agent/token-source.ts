@@ -21,17 +21,22 @@ export function fixedToken(token: string): TokenSource {
   return async (certified) => (certified ? undefined : checked);
 }
 
-/** What the file holds when it is asked for (AG-6); none while there is no file. */
+function isMissing(cause: unknown): boolean {
+  return cause instanceof Error && "code" in cause && cause.code === "ENOENT";
+}
+
+/** What the file holds when it is asked for (AG-6); none while there is no file, where a certificate does. */
 export function tokenFromFile(file: string): TokenSource {
-  return async () => {
+  return async (certified) => {
     let text: string;
     try {
       text = await readFile(file, "utf8");
     } catch (cause) {
-      if (cause instanceof Error && "code" in cause && cause.code === "ENOENT") return undefined;
-      throw new AppError("not-found", `the token file \`${file}\` cannot be read`, {
+      if (certified) return undefined;
+      const help = isMissing(cause) ? "put the token there; it is looked at again" : "make it readable for the agent's user";
+      throw new AppError("not-found", `the token file \`${file}\` ${isMissing(cause) ? "is not there" : "cannot be read"}`, {
         cause,
-        help: "make it readable for the agent's user",
+        help,
       });
     }
     return checkToken(credentialIn(text), `the token file \`${file}\` does not hold one token`);

@@ -12,7 +12,7 @@ import type { Logger } from "../core/logger.ts";
 import { callBounds } from "../rpc/call-bounds.ts";
 import { RateLimit } from "../rpc/rate-limit.ts";
 import { toGrpcStatus } from "../rpc/status.ts";
-import { claimSocket } from "./run-folder.ts";
+import { cannotListen, claimSocket } from "./run-folder.ts";
 import type { Timers } from "./timers.ts";
 import {
   checkSecurityHeader,
@@ -152,7 +152,7 @@ export class WorkloadApiServer {
   #listen(access: SocketAccess): Promise<void> {
     return new Promise((resolve, reject) => {
       this.#server.bindAsync(`unix:${access.path}`, ServerCredentials.createInsecure(), (cause) => {
-        if (cause !== null) return reject(new AppError("unavailable", `cannot listen at \`${access.path}\``, { cause }));
+        if (cause !== null) return reject(cannotListen(access.path, cause));
         try {
           admitToSocket(access);
           return resolve();

@@ -25,6 +25,7 @@ import { encodeEntry } from "./log/entry.ts";
 import { TransparencyLog } from "./log/transparency-log.ts";
 import { OwnCa } from "./own-ca.ts";
 import { PluggedCa } from "./plugged-ca.ts";
+import { restoreRevocations } from "./restore-revocations.ts";
 import { Revocations } from "./revocations.ts";
 import { ensurePrivateFolder, replacePrivateFile } from "./state-files.ts";
 
@@ -161,6 +162,7 @@ export class Authority {
       this.log = new TransparencyLog(folder, trustDomain);
       this.#known = new KnownIntermediates(join(folder, "intermediates.pem"), clock, logger);
       reconcile(this.ledger, this.log, clock.now(), logger);
+      restoreRevocations(ledger, revocations, clock.now(), logger);
       this.#publish();
     } catch (error) {
       this.#source.close();

@@ -9,6 +9,8 @@ const DAY_SECONDS = 24 * 3600;
 /** For peers whose clocks are slow. */
 export const BACKDATE_SECONDS = 120;
 const LIVES = { defaultTtlSeconds: DAY_SECONDS, maxTtlSeconds: 90 * DAY_SECONDS, backdateSeconds: BACKDATE_SECONDS } as const;
+/** No certificate lives longer, whoever issued it. */
+export const WORKLOAD_MAX_LIFE_MS = LIVES.maxTtlSeconds * 1000;
 export const WORKLOAD = Profile.from({ ...LIVES, dnsNames: "refused" });
 /** The control plane's own: clients that know no SPIFFE find it by DNS names. */
 export const SERVING = Profile.from({ ...LIVES, dnsNames: "allowed" });

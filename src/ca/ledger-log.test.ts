@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
+import { RecordingLogger } from "../../test/fakes/recording-logger.ts";
 import { tempFolder } from "../../test/fixture/temp-folder.ts";
 import { silentLogger } from "../core/logger.ts";
 import { DEFAULT_TRUST_DOMAIN } from "../identity/trust-domain.ts";
@@ -48,8 +49,13 @@ test("whoever is killed after revoking thousands of certificates at once starts 
 test("certificates that waited for a full disk, with those that were being signed then, are published at the next start", (t) => {
   const { ledger, log } = open(t);
   issue(ledger, 4_096 + 64);
-  reconcile(ledger, log, NOW, silentLogger);
+  const logger = new RecordingLogger();
+  reconcile(ledger, log, NOW, logger);
   assert.equal(log.size, 4_160);
+  assert.deepEqual(
+    logger.lines.map(({ message, fields }) => [message, fields]),
+    [["the log lacked what its ledger has: it is added", { from: 0, entries: 4_160 }]],
+  );
 });
 
 test("a log that lacks more certificates than can have waited was set back, and is not added to", (t) => {

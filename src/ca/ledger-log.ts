@@ -32,6 +32,7 @@ export function reconcile(ledger: Ledger, log: TransparencyLog, now: number, log
       },
     );
   }
+  if (behind > 0) logger.log("warn", "the log lacked what its ledger has: it is added", { from: log.size, entries: behind });
   publish(unpublished, log);
   if (behind >= 0) return;
   const entries = log.reader.entries(ledger.nextLeaf);

@@ -39,6 +39,7 @@ const SCHEMA = `
 /** An older version reads a file with them as before. */
 const LATER_TABLES = `
   CREATE TABLE IF NOT EXISTS last (at INTEGER PRIMARY KEY) STRICT;
+  CREATE TABLE IF NOT EXISTS freed (identity TEXT PRIMARY KEY) STRICT;
   CREATE TABLE IF NOT EXISTS kept_lists (authority TEXT PRIMARY KEY, pem TEXT NOT NULL, not_after INTEGER NOT NULL, kept INTEGER NOT NULL) STRICT;`;
 /** What has expired for so long is refused for that by every clock. */
 const FORGET_AFTER_MS = 86_400_000;
@@ -82,7 +83,7 @@ function open(path: string): DatabaseSync {
   } catch (cause) {
     // Without it a revoked certificate would be good again.
     throw new AppError("invalid-configuration", `\`${path}\` cannot be opened as the record of revocations`, {
-      help: "restore it from a backup: without it revoked certificates would be taken again",
+      help: "restore it from a backup, or move it away: what the log of certificates has of it is put back",
       cause,
     });
   }
@@ -139,6 +140,11 @@ export class Revocations {
   /** Whether the certificate with this serial number (lower-case hex) was revoked. */
   isRevoked(serial: string): boolean {
     return this.#certificates.has(serial);
+  }
+
+  /** What is known of a revoked certificate by its serial number (lower-case hex). */
+  find(serial: string): RevokedRecord | undefined {
+    return this.#certificates.get(serial);
   }
 
   /** Throws `permission-denied` for an identity or a key (its key identifier in hex) that is blocked. */
@@ -226,16 +232,30 @@ export class Revocations {
   }
 
   #insertBlock({ kind, value, since, reason }: Block): void {
+    if (kind === "identity") this.#database.prepare("DELETE FROM freed WHERE identity = ?").run(value);
     this.#database.prepare("INSERT INTO blocks VALUES (?, ?, ?, ?)").run(kind, value, since, reason);
   }
 
   /** An identity may have certificates again; those that were revoked stay so. Answers whether it was blocked. Throws `unavailable`. */
   unblock(identity: string): boolean {
     if (!this.#blocks.has(`identity ${identity}`)) return false;
-    this.#write(() => this.#database.prepare("DELETE FROM blocks WHERE kind = 'identity' AND value = ?").run(identity));
+    this.#write(() => {
+      this.#database.prepare("DELETE FROM blocks WHERE kind = 'identity' AND value = ?").run(identity);
+      this.#database.prepare("INSERT OR REPLACE INTO freed VALUES (?)").run(identity);
+    });
     this.#blocks.delete(`identity ${identity}`);
     this.#changed();
     return true;
+  }
+
+  /** Whether it was given free here, and is not blocked again: a block that is missing for any other reason was lost. */
+  wasFreed(identity: string): boolean {
+    return this.#database.prepare("SELECT 1 FROM freed WHERE identity = ?").get(identity) !== undefined;
+  }
+
+  /** Numbers of lists go on after `number` at least: those that were given are not known any more. Throws `unavailable`. */
+  skipListNumbers(number: number): void {
+    this.#write(() => this.#database.prepare("INSERT OR IGNORE INTO lists VALUES (?)").run(number));
   }
 
   /** A number that no list has had. Throws `unavailable`. */

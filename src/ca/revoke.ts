@@ -4,8 +4,11 @@ import { controlPlaneIdentity } from "../identity/control-plane.ts";
 import { formatSpiffeId, parseSpiffeId } from "../identity/spiffe-id.ts";
 import type { TrustDomain } from "../identity/trust-domain.ts";
 import { closest } from "../policy/decode/suggest.ts";
+import { hexOf } from "../x509/hex.ts";
+import { keyIdentifier } from "../x509/public-key.ts";
 import { REVOCATION_REASONS, type RevocationReason } from "../x509/revocation-list.ts";
 import type { Authority } from "./authority.ts";
+import { authorityId } from "./authority-id.ts";
 import type { CertificateRecord } from "./ledger-database.ts";
 import type { Block, RevokedRecord } from "./revocations.ts";
 
@@ -29,6 +32,8 @@ const NOWHERE: IssuedElsewhere = { certificates: [], unasked: [] };
 export interface RevocationResult {
   /** Revoked by this request. */
   readonly revoked: readonly RevokedRecord[];
+  /** Of a serial number: the certificate that was revoked already, as it was and is. */
+  readonly before?: RevokedRecord;
   /** Of a revoked key: certificates that may have it and are not revoked, as the ledger does not know their keys. */
   readonly keyless?: number;
   /** What gets no certificate from now on. */
@@ -155,6 +160,19 @@ export function certificatesNamed({ kind, value }: RevocationRequest, trustDomai
   throw new AppError("invalid-argument", "a key is named by its identifier: 40 hex digits");
 }
 
+/** Throws `invalid-argument` for a key (its identifier in hex) that signs certificates: who is told that it is revoked would think the CA safe again. */
+export function checkNoAuthority({ trust, own }: Authority, value: string): void {
+  const keyId = value.toLowerCase();
+  const all = [...trust.roots, ...trust.intermediates];
+  if (!all.some((each) => authorityId(each) === keyId || hexOf(keyIdentifier(each.spki)) === keyId)) return;
+  throw new AppError("invalid-argument", `the key ${keyId} is a CA's and no workload's: nothing was revoked`, {
+    help:
+      own === undefined
+        ? "replace the CA by its files, and take its root away last"
+        : `replace the authority: \`garrison ca prepare\`, \`ca activate\`, \`ca taint\`, and then \`ca revoke --authority ${keyId.slice(0, 12)}\``,
+  });
+}
+
 /** Revokes what is asked for, with what others issued of it. On the disk when it returns. Throws `invalid-argument`, `not-found`, `unavailable`. */
 export function revoke(
   authority: Authority,
@@ -165,7 +183,11 @@ export function revoke(
   const { ledger, revocations } = authority;
   const { reason } = request;
   const of = certificatesNamed(request, authority.trustDomain);
-  if ("serial" in of) return { revoked: revocations.revoke([issuedCertificate(authority, of.serial, elsewhere)], reason, now) };
+  if ("serial" in of) {
+    const before = revocations.find(of.serial);
+    const revoked = revocations.revoke([issuedCertificate(authority, of.serial, elsewhere)], reason, now);
+    return before === undefined ? { revoked } : { revoked, before };
+  }
   const all = new Map([...elsewhere.certificates, ...ledger.unexpired(of, now)].map((each) => [each.serial, each]));
   const revokeAll = (blocked: Pick<Block, "kind" | "value">) => ({
     revoked: revocations.revoke([...all.values()], reason, now, blocked),

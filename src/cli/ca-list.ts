@@ -63,7 +63,11 @@ export const command: Command = {
     identity: { type: "value", value: "WHO", doc: "NAMESPACE/SERVICE-ACCOUNT, or a SPIFFE ID" },
     kind: { type: "value", value: "KIND", doc: "certificate or jwt-svid, also of refusals" },
     serial: { type: "value", value: "HEX", doc: "this serial number" },
-    caller: { type: "value", value: "HOW", doc: "who proved its identity so: token, `client certificate`, `control plane`, nobody" },
+    caller: {
+      type: "value",
+      value: "HOW",
+      doc: "who proved its identity so: token, `client certificate`, `join token`, `control plane`, citadel, `issuer NAME`, nobody",
+    },
     outcome: { type: "value", value: "OUTCOME", doc: "issued, refused, revoked, failed, interrupted or intended" },
     since: { type: "value", value: "TIME", doc: "from a time, or so long ago: 10m, 2026-11-22T10:00:00Z" },
     until: { type: "value", value: "TIME", doc: "before a time" },

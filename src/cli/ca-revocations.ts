@@ -1,4 +1,5 @@
 import type { RevocationsAnswer } from "../ca/http.ts";
+import { AppError } from "../core/error.ts";
 import { callAdmin, controlPlaneSocket } from "./admin-client.ts";
 import { jsonLine } from "./authz/json-line.ts";
 import type { Command } from "./command.ts";
@@ -25,6 +26,8 @@ export const command: Command = {
   options: { crl: { type: "flag", doc: "print the certificate revocation list as PEM" }, state: STATE_OPTION, json: JSON_OPTION },
   examples: ["garrison ca revocations", "garrison ca revocations --crl > list.pem && openssl crl -in list.pem -noout -text"],
   run: async (parsed) => {
+    if (parsed.flag("crl") && parsed.flag("json"))
+      throw new AppError("invalid-argument", "`--crl` prints PEM: `--json` does not go with it", { help: "leave one of them out" });
     const socket = controlPlaneSocket(required(parsed, "state"));
     if (parsed.flag("crl")) {
       const { crl } = (await callAdmin(socket, "GET", "/v1/ca/crl")) as { crl: string };

@@ -1,4 +1,5 @@
-import { existsSync, readFileSync } from "node:fs";
+import { createPublicKey } from "node:crypto";
+import { existsSync } from "node:fs";
 import { AppError } from "../core/error.ts";
 import type { RevocationAnswer } from "../server/revocation.ts";
 import { parseCertificates } from "../x509/certificate.ts";
@@ -7,6 +8,7 @@ import { keyIdentifier } from "../x509/public-key.ts";
 import { REVOCATION_REASONS } from "../x509/revocation-list.ts";
 import { callAdmin, controlPlaneSocket } from "./admin-client.ts";
 import { jsonLine } from "./authz/json-line.ts";
+import { readTextFile } from "./ca-log.ts";
 import type { Command, ParsedArguments } from "./command.ts";
 import { EXIT } from "./exit.ts";
 import { runJwtStep } from "./jwt-rotation.ts";
@@ -15,15 +17,29 @@ import { ROTATION_OPTIONS, runStep } from "./rotation.ts";
 
 const KEY_ID = /^[0-9a-f]{40}$/i;
 
-/** A key by the certificate that holds it, or by its identifier. */
-function keyIdOf(text: string): string {
-  if (!existsSync(text)) {
-    if (KEY_ID.test(text)) return text;
-    throw new AppError("invalid-argument", "there is no such file, and it is not the identifier of a key (40 hex digits)", { where: text });
+/** The SubjectPublicKeyInfo of a certificate, or of a key alone, public or private. */
+function publicKeyIn(text: string, where: string): Uint8Array {
+  if (/-----BEGIN [A-Z ]*KEY-----/.test(text)) {
+    try {
+      return createPublicKey(text).export({ type: "spki", format: "der" });
+    } catch {
+      // What is in it is not to be told.
+      throw new AppError("invalid-argument", "the key in it cannot be read", {
+        where,
+        help: "give it in PEM and in the clear, or a certificate of it; the key itself goes nowhere, only its identifier",
+      });
+    }
   }
-  const [leaf] = parseCertificates(readFileSync(text, "utf8"));
-  if (leaf === undefined) throw new AppError("invalid-argument", "there is no certificate in it", { where: text });
-  return hexOf(keyIdentifier(leaf.spki));
+  const [leaf] = parseCertificates(text);
+  if (leaf === undefined) throw new AppError("invalid-argument", "there is neither a certificate nor a key in it", { where });
+  return leaf.spki;
+}
+
+/** A key by the file that holds it or a certificate of it, or by its identifier. */
+function keyIdOf(text: string): string {
+  if (existsSync(text)) return hexOf(keyIdentifier(publicKeyIn(readTextFile(text), text)));
+  if (KEY_ID.test(text)) return text;
+  throw new AppError("invalid-argument", "there is no such file, and it is not the identifier of a key (40 hex digits)", { where: text });
 }
 
 /** What can be revoked, and which options go with it: any other would be read and have no effect. */
@@ -61,7 +77,7 @@ function targetOf(parsed: ParsedArguments): Target {
   return target;
 }
 
-function describe({ revoked, keyless = 0, blocked, proxies, unlisted, unasked, tookMs }: RevocationAnswer): string {
+function describe({ revoked, before, keyless = 0, blocked, proxies, unlisted, unasked, tookMs }: RevocationAnswer): string {
   const certificates = revoked.map(
     ({ serial, identity, notAfter }) => `  ${serial} ${identity}, until ${new Date(notAfter).toISOString()}`,
   );
@@ -70,13 +86,14 @@ function describe({ revoked, keyless = 0, blocked, proxies, unlisted, unasked, t
   return [
     `${revoked.length === 1 ? "1 certificate" : `${revoked.length} certificates`} revoked`,
     ...certificates,
+    ...(before === undefined ? [] : [`it was revoked already, at ${new Date(before.revokedAt).toISOString()}: ${before.reason}`]),
     ...(keyless === 0
       ? []
       : [
           `not revoked: ${keyless} that may be of this key, as the ledger was put back from its log; revoke those by --serial or --identity`,
         ]),
     ...blocks,
-    `in force on ${proxies.acknowledged} of ${proxies.connected} connected proxies after ${Math.round(tookMs)} ms`,
+    `in force on ${proxies.acknowledged} of ${proxies.connected} connected proxies after ${tookMs} ms`,
     ...waiting,
     ...(unlisted === "" ? [] : [`servers that prove themselves by it are called by Envoys all the same: ${unlisted}`]),
     ...unasked.map((why) => `another replica could not be asked, and revokes what it issued itself as soon as it knows: ${why}`),
@@ -98,7 +115,7 @@ export const command: Command = {
     key: {
       type: "value",
       value: "FILE",
-      doc: "a certificate, or the identifier of its key: all certificates of the key, and it gets no other",
+      doc: "a file with the key, or with a certificate of it, or the key's identifier: all certificates of the key, and it gets no other",
     },
     authority: {
       type: "value",

@@ -7,6 +7,7 @@ import { ledgerRows, openLedgerForReading } from "../ca/ledger-database.ts";
 import { noteTexts } from "../ca/ledger-notes.ts";
 import { type LogReport, verifyLog } from "../ca/log/verify-log.ts";
 import { AppError } from "../core/error.ts";
+import { recordsFolder } from "../server/files.ts";
 import { jsonLine } from "./authz/json-line.ts";
 import { caFolder, KEY_OPTION, logVerifier, readTextFile } from "./ca-log.ts";
 import type { Command, ParsedArguments } from "./command.ts";
@@ -19,7 +20,7 @@ function verify(parsed: ParsedArguments): LogReport {
   const input = { folder: join(folder, "log"), verifier: logVerifier(parsed), kept, retainedSince: Date.now() - RETENTION_MS };
   if (parsed.flag("log-only")) return verifyLog({ ...input, rows: undefined });
   const database = openLedgerForReading(join(folder, "ledger.sqlite"));
-  const jwtFile = join(required(parsed, "state"), JWT_SVIDS_FILE);
+  const jwtFile = join(recordsFolder(required(parsed, "state")), JWT_SVIDS_FILE);
   const jwtSvids = existsSync(jwtFile) ? new DatabaseSync(jwtFile, { readOnly: true }) : undefined;
   try {
     return verifyLog({

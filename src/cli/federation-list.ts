@@ -4,7 +4,7 @@ import { callAdmin, controlPlaneSocket } from "./admin-client.ts";
 import { jsonLine } from "./authz/json-line.ts";
 import type { Command } from "./command.ts";
 import { EXIT } from "./exit.ts";
-import { JSON_OPTION, required, STATE_OPTION } from "./options.ts";
+import { JSON_OPTION, required, STATE_OPTION, tellNothing } from "./options.ts";
 
 const time = (milliseconds: number): string => new Date(milliseconds).toISOString();
 
@@ -33,6 +33,7 @@ export const command: Command = {
   run: async (parsed) => {
     const answer = await callAdmin(controlPlaneSocket(required(parsed, "state")), "GET", "/v1/federation");
     const statuses = answer as readonly Status[];
+    if (statuses.length === 0) tellNothing(parsed, "no other trust domain is trusted");
     process.stdout.write(parsed.flag("json") ? jsonLine(statuses) : statuses.map(describe).join(""));
     return EXIT.ok;
   },

@@ -24,10 +24,11 @@ export const JSON_OPTION = { type: "flag", doc: "print JSON" } as const satisfie
 
 const LEVELS: readonly LogLevel[] = ["debug", "info", "warn", "error"];
 
-/** The value of an option that always has one, by its default. */
+/** The value of an option that the command cannot do without. Throws `invalid-argument`. */
 export function required(parsed: ParsedArguments, name: string): string {
   const value = parsed.value(name);
-  if (value === undefined || value === "") throw new AppError("invalid-argument", `\`--${name}\` needs a value`);
+  if (value === undefined) throw new AppError("invalid-argument", `\`--${name}\` is needed`, { help: "see the command's `--help`" });
+  if (value === "") throw new AppError("invalid-argument", `\`--${name}\` needs a value`);
   return value;
 }
 

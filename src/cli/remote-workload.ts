@@ -50,6 +50,13 @@ function isFinal(code: ErrorCode, once: boolean): boolean {
   return code === "invalid-argument" || (once && (code === "permission-denied" || code === "unauthenticated" || code === "already-exists"));
 }
 
+/** A join token that was refused is replaced; whoever was told what else to do is told that. */
+function withHelp(error: AppError, once: boolean): AppError {
+  if (!once || error.code !== "unauthenticated" || error.help !== undefined) return error;
+  const help = "make another by `garrison token join` on the control plane's machine: each is good once, and for a few minutes";
+  return new AppError(error.code, error.message, { help, cause: error });
+}
+
 interface Joining {
   readonly source: TokenSource;
   /** It is worth nothing once it was refused. */
@@ -121,7 +128,7 @@ export async function untilAnswered<T>(asking: Asking, ask: (call: RemoteCall) =
       });
     } catch (thrown) {
       const error = AppError.from(thrown);
-      if (isFinal(error.code, remote.once && certificate === undefined)) throw error;
+      if (isFinal(error.code, remote.once && certificate === undefined)) throw withHelp(error, remote.once);
       const delay = Math.max(backoff.next(), (error.retryAfterMs ?? 0) * (1 + Math.random() / 4));
       const fields = { error: error.message, code: error.code, help: error.help, retryInMs: Math.round(delay) };
       logger.log("warn", `the control plane does not say yet ${what}`, fields);

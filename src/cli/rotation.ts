@@ -57,7 +57,7 @@ function concerns(answer: RotationAnswer): readonly string[] {
 
 function outcome(answer: RotationAnswer): readonly string[] {
   const { step, connected, waiting, revoked, cutOff, tookMs } = answer;
-  const took = `${connected - waiting.length} of ${count(connected, "connected proxy", "connected proxies")} after ${Math.round(tookMs)} ms`;
+  const took = `${connected - waiting.length} of ${count(connected, "connected proxy", "connected proxies")} after ${tookMs} ms`;
   return [
     `${FOLLOWED[step]} ${took}`,
     ...waiting.map((workload) => `  not yet: ${workload}`),

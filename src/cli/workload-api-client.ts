@@ -23,6 +23,20 @@ function socketOf(parsed: ParsedArguments): string {
   });
 }
 
+/** How grpc-js words that there is no connection, with the reason inside. */
+const NO_CONNECTION = /^No connection established\. Last error: (?:[A-Za-z]*Error: )?(.*?)\.? Resolution note: /;
+
+function explain(socket: string, thrown: unknown): AppError {
+  const error = fromGrpcError(thrown as ServiceError);
+  const [, why] = NO_CONNECTION.exec(error.message) ?? [];
+  if (why === undefined) return error;
+  return new AppError("unavailable", `nobody serves the Workload API here: ${why}`, {
+    where: socket,
+    help: "is the agent running, is this its socket, and may this user open it?",
+    cause: thrown,
+  });
+}
+
 type Method<I extends DescMessage, O extends DescMessage> = DescMethod & { readonly input: I; readonly output: O };
 
 /** Asks the Workload API once; of a stream the first message. Throws what it refuses, `unavailable` where nobody serves. */
@@ -32,7 +46,8 @@ export async function askWorkloadApi<I extends DescMessage, O extends DescMessag
   request: MessageInitShape<I>,
 ): Promise<MessageShape<O>> {
   const { path, responseStream, requestSerialize, responseDeserialize } = methodDefinition<I, O>(method);
-  const client = new Client(`unix:${socketOf(parsed)}`, credentials.createInsecure());
+  const socket = socketOf(parsed);
+  const client = new Client(`unix:${socket}`, credentials.createInsecure());
   const metadata = new Metadata();
   metadata.set("workload.spiffe.io", "true");
   const options = { deadline: Date.now() + DEADLINE_MS };
@@ -40,7 +55,7 @@ export async function askWorkloadApi<I extends DescMessage, O extends DescMessag
   const { promise, resolve, reject } = Promise.withResolvers<MessageShape<O>>();
   if (responseStream) {
     const call = client.makeServerStreamRequest(path, requestSerialize, responseDeserialize, message, metadata, options);
-    call.on("error", (error) => reject(fromGrpcError(error as ServiceError)));
+    call.on("error", (error) => reject(explain(socket, error)));
     call.once("data", (response: MessageShape<O>) => {
       resolve(response);
       call.cancel();
@@ -48,7 +63,7 @@ export async function askWorkloadApi<I extends DescMessage, O extends DescMessag
   } else {
     client.makeUnaryRequest(path, requestSerialize, responseDeserialize, message, metadata, options, (error, response) => {
       if (error === null && response !== undefined) resolve(response);
-      else reject(error === null ? new AppError("internal", "the agent gave an empty answer") : fromGrpcError(error));
+      else reject(error === null ? new AppError("internal", "the agent gave an empty answer") : explain(socket, error));
     });
   }
   return promise.finally(() => client.close());

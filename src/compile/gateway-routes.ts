@@ -1,6 +1,6 @@
 /** VirtualServices -> the routes of a gateway's server, by Host. */
 import { gatewayKey, type PlacedServer } from "../mesh/gateways.ts";
-import { type MeshService, visibleService } from "../mesh/registry.ts";
+import { defaultExportTo, isExportedTo, type MeshService, visibleService } from "../mesh/registry.ts";
 import type { MeshSnapshot } from "../mesh/snapshot.ts";
 import type { HttpRoute, RouteMatch } from "../policy/gateway.ts";
 import type { ServicePort, VirtualServiceObject } from "../policy/model.ts";
@@ -86,15 +86,27 @@ function ordered(routes: readonly GatewayRoute[]): readonly GatewayRoute[] {
   return [...routes.filter((route) => !isCatchAll(route)), ...routes.filter(isCatchAll)];
 }
 
+/** The servers of a gateway's workload, which is in `namespace`. */
+interface Serving {
+  readonly namespace: string;
+  readonly servers: readonly PlacedServer[];
+}
+
+/** The VirtualServices that gateways in a namespace see. */
+function seenIn(snapshot: MeshSnapshot, namespace: string): readonly VirtualServiceObject[] {
+  const exportTo = defaultExportTo(snapshot, "virtualServices");
+  return snapshot.virtualServices.filter(({ meta }) => isExportedTo(exportTo, meta.namespace, namespace));
+}
+
 /** The routes of servers that clients cannot tell apart but by Host. VirtualServices count in the order of their age. */
-export function hostRoutes(snapshot: MeshSnapshot, servers: readonly PlacedServer[], forward: Forward): readonly HostRoutes[] {
+export function hostRoutes(snapshot: MeshSnapshot, { namespace, servers }: Serving, forward: Forward): readonly HostRoutes[] {
   const byHost = new Map<string, readonly GatewayRoute[]>();
   const add = (host: string, routes: readonly GatewayRoute[]) => byHost.set(host, [...(byHost.get(host) ?? []), ...routes]);
   for (const placed of servers) {
     if (placed.server.httpsRedirect)
       for (const { host } of placed.server.hosts) add(host, [{ match: EVERYTHING, action: { kind: "https" } }]);
     else
-      for (const service of snapshot.virtualServices) {
+      for (const service of seenIn(snapshot, namespace)) {
         const hosts = sharedHosts(placed, service);
         if (hosts.size === 0) continue;
         const routes = routesOf(snapshot, placed, service, forward);

@@ -1,6 +1,7 @@
 /** What a reader should know of Gateways and VirtualServices. */
 import type { Diagnostic } from "../core/diagnostic.ts";
 import { gatewayKey, gatewaysOf } from "../mesh/gateways.ts";
+import { defaultExportTo, isExportedTo } from "../mesh/registry.ts";
 import { sidecarOf } from "../mesh/selection.ts";
 import type { MeshSnapshot } from "../mesh/snapshot.ts";
 import type { VirtualServiceObject } from "../policy/model.ts";
@@ -37,7 +38,9 @@ function problemsOf(snapshot: MeshSnapshot, service: VirtualServiceObject): read
   const { namespace, name, place } = service.meta;
   const known = snapshot.gateways.filter((gateway) => service.gateways.includes(gatewayKey(gateway)));
   const missing = service.gateways.filter((key) => !known.some((gateway) => gatewayKey(gateway) === key));
-  const served = known.some((gateway) => gateway.servers.some((server) => sharedHosts({ gateway, server }, service).size > 0));
+  const exportTo = defaultExportTo(snapshot, "virtualServices");
+  const seeing = known.filter(({ meta }) => isExportedTo(exportTo, namespace, meta.namespace));
+  const served = seeing.some((gateway) => gateway.servers.some((server) => sharedHosts({ gateway, server }, service).size > 0));
   const lost = service.http.filter((route) => destinationOf(snapshot, route, namespace) === undefined);
   const who = `VirtualService \`${namespace}/${name}\``;
   return [
@@ -49,7 +52,7 @@ function problemsOf(snapshot: MeshSnapshot, service: VirtualServiceObject): read
             code: "GAR0301",
             message: `${who} has no host that its Gateways serve`,
             place,
-            help: "the `hosts` of a Gateway's server must cover it, and take routes of its namespace",
+            help: "the `hosts` of a Gateway's server must cover it, and take routes of its namespace, as must `defaultVirtualServiceExportTo` of the MeshConfig",
           } as const,
         ]),
     ...lost.map(

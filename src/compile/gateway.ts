@@ -103,7 +103,7 @@ function ownNames(placed: PlacedServer, taken: Set<string>, diagnostics: Diagnos
 }
 
 function outsideServers(compilation: Compilation, servers: readonly PlacedServer[]): readonly ServerPolicy[] {
-  const { snapshot, diagnostics, forward } = compilation;
+  const { snapshot, workload, diagnostics, forward } = compilation;
   const outside = servers.filter(({ server }) => server.tls?.mode !== "ISTIO_MUTUAL");
   const taken = new Set<string>();
   return outside.flatMap((placed): ServerPolicy[] => {
@@ -114,20 +114,22 @@ function outsideServers(compilation: Compilation, servers: readonly PlacedServer
     const names = ownNames(placed, taken, diagnostics);
     if (names.length === 0) return [];
     const others = hostsOf(outside.filter((other) => other !== placed));
-    const hosts = withMisdirected(hostRoutes(snapshot, [placed], forward), new Set(hostsOf([placed])), others);
+    const own = hostRoutes(snapshot, { namespace: workload.namespace, servers: [placed] }, forward);
+    const hosts = withMisdirected(own, new Set(hostsOf([placed])), others);
     return [{ name: nameOf(placed), security, serverNames: names.includes("*") ? [] : names, hosts }];
   });
 }
 
 /** Servers that only Host tells apart are one. */
 function mergedServer(
-  { snapshot, forward }: Compilation,
+  { snapshot, workload, forward }: Compilation,
   servers: readonly PlacedServer[],
   kind: "plaintext" | "mesh",
 ): readonly ServerPolicy[] {
   const [first] = servers;
   if (first === undefined) return [];
-  return [{ name: nameOf(first), security: { kind }, serverNames: [], hosts: hostRoutes(snapshot, servers, forward) }];
+  const hosts = hostRoutes(snapshot, { namespace: workload.namespace, servers }, forward);
+  return [{ name: nameOf(first), security: { kind }, serverNames: [], hosts }];
 }
 
 /** A port is either plaintext or TLS, as its first server says. */

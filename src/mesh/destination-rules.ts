@@ -1,7 +1,7 @@
 /** Which DestinationRule a client follows for a service (SN-2; Istio's `PushContext.destinationRule` and its merging). */
 import type { DestinationRuleObject } from "../policy/model.ts";
 import { narrow } from "./recording.ts";
-import { isExportedTo, type MeshService } from "./registry.ts";
+import { defaultExportTo, isExportedTo, type MeshService } from "./registry.ts";
 import { objectsIn, rootNamespaceOf, selectorMatches } from "./selection.ts";
 import { hostMatches } from "./services.ts";
 import type { MeshSnapshot, Workload } from "./snapshot.ts";
@@ -31,12 +31,13 @@ export function ruleHost(snapshot: MeshSnapshot, { host, meta }: DestinationRule
 }
 
 /** A rule that selects clients is for those of its own namespace alone. */
-function visibilityOf({ selector, exportTo }: DestinationRuleObject): readonly string[] {
-  return selector.size > 0 ? ["."] : exportTo;
+function visibilityOf(snapshot: MeshSnapshot, { selector, exportTo }: DestinationRuleObject): readonly string[] {
+  if (selector.size > 0) return ["."];
+  return exportTo.length > 0 ? exportTo : defaultExportTo(snapshot, "destinationRules");
 }
 
-function isPrivate(rule: DestinationRuleObject): boolean {
-  const exportTo = visibilityOf(rule);
+function isPrivate(snapshot: MeshSnapshot, rule: DestinationRuleObject): boolean {
+  const exportTo = visibilityOf(snapshot, rule);
   return exportTo.length > 0 && exportTo.every((one) => one === "." || one === rule.meta.namespace);
 }
 
@@ -52,10 +53,14 @@ function mostSpecific(snapshot: MeshSnapshot, rules: readonly DestinationRuleObj
 function candidates(snapshot: MeshSnapshot, client: Client, host: string, namespace: string): readonly DestinationRuleObject[] {
   const rootNamespace = rootNamespaceOf(snapshot);
   const of = (owner: string) => objectsIn(snapshot, "destinationRules", owner);
-  const own = of(client.namespace).filter((rule) => isExportedTo(visibilityOf(rule), client.namespace, client.namespace));
+  const own = of(client.namespace).filter((rule) => isExportedTo(visibilityOf(snapshot, rule), client.namespace, client.namespace));
   const exported = (owner: string) =>
-    of(owner).filter((rule) => !isPrivate(rule) && isExportedTo(visibilityOf(rule), owner, client.namespace));
-  const pools = [client.namespace === rootNamespace ? own.filter(isPrivate) : own, exported(namespace), exported(rootNamespace)];
+    of(owner).filter((rule) => !isPrivate(snapshot, rule) && isExportedTo(visibilityOf(snapshot, rule), owner, client.namespace));
+  const pools = [
+    client.namespace === rootNamespace ? own.filter((rule) => isPrivate(snapshot, rule)) : own,
+    exported(namespace),
+    exported(rootNamespace),
+  ];
   for (const pool of pools) {
     const found = mostSpecific(snapshot, pool, host);
     if (found.length > 0) return found;

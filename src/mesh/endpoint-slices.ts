@@ -21,7 +21,7 @@ const slicesOf = narrow((snapshot, { meta }: ServiceObject): readonly EndpointSl
 const byAddress = new WeakMap<ReadonlyMap<string, Workload>, ReadonlyMap<string, Workload>>();
 
 /** The pod that has an address to itself. */
-const podAt = narrow((snapshot, address: string): Workload | undefined => {
+export const podAt = narrow((snapshot, address: string): Workload | undefined => {
   const { workloads } = snapshot;
   const known =
     byAddress.get(workloads) ??

@@ -1,6 +1,7 @@
 /** Every service that clients can name: Services of Kubernetes, and the hosts of ServiceEntries. */
 import type { Diagnostic, Place } from "../core/diagnostic.ts";
 import { formatSpiffeId } from "../identity/spiffe-id.ts";
+import type { DefaultExportTo } from "../policy/mesh-config.ts";
 import type { EgressListener, EntryEndpoint, Selector, ServiceEntryObject, ServiceObject, ServicePort } from "../policy/model.ts";
 import { hasSliceEndpoints, type SlicedEndpoint, sliceEndpoints, sliceWorkloadPorts } from "./endpoint-slices.ts";
 import { narrow } from "./recording.ts";
@@ -112,7 +113,7 @@ const registries = new WeakMap<readonly ServiceObject[], { readonly of: readonly
 /** Made once for each state. It reads what it is made of every time, so that whoever notes what is read (`recording.ts`) sees it. */
 function registryOf(snapshot: MeshSnapshot): Registry {
   const { services, serviceEntries, settings } = snapshot;
-  const of = [serviceEntries, settings];
+  const of = [serviceEntries, settings, defaultExportTo(snapshot, "services")];
   const known = registries.get(services);
   if (known?.of.every((part, index) => part === of[index])) return known.registry;
   const registry = buildRegistry(services, serviceEntries, settings);
@@ -135,10 +136,22 @@ export function isExportedTo(exportTo: readonly string[], owner: string, namespa
   return exportTo.length === 0 || exportTo.includes("*") || exportTo.includes(namespace) || (exportTo.includes(".") && owner === namespace);
 }
 
-function seenFrom(services: readonly MeshService[], namespace: string): ReadonlyMap<string, MeshService> {
+const EVERYBODY: readonly string[] = [];
+
+/** What holds for what says nothing itself. */
+export const defaultExportTo = narrow(
+  ({ meshConfig }, kind: keyof DefaultExportTo): readonly string[] => meshConfig.defaultExportTo?.[kind] ?? EVERYBODY,
+);
+
+function exportedTo({ entry, service }: MeshService, usual: readonly string[]): readonly string[] {
+  const said = entry?.exportTo ?? service?.exportTo ?? [];
+  return said.length === 0 ? usual : said;
+}
+
+function seenFrom(services: readonly MeshService[], namespace: string, usual: readonly string[]): ReadonlyMap<string, MeshService> {
   const seen = new Map<string, MeshService>();
   for (const service of services) {
-    if (!isExportedTo(service.entry?.exportTo ?? [], service.namespace, namespace)) continue;
+    if (!isExportedTo(exportedTo(service, usual), service.namespace, namespace)) continue;
     const before = seen.get(service.host);
     if (before === undefined || (before.namespace !== namespace && service.namespace === namespace)) seen.set(service.host, service);
   }
@@ -147,7 +160,7 @@ function seenFrom(services: readonly MeshService[], namespace: string): Readonly
 
 function visibleByHost(snapshot: MeshSnapshot, namespace: string): ReadonlyMap<string, MeshService> {
   const { services, visible } = registryOf(snapshot);
-  const known = visible.get(namespace) ?? seenFrom(services, namespace);
+  const known = visible.get(namespace) ?? seenFrom(services, namespace, defaultExportTo(snapshot, "services"));
   visible.set(namespace, known);
   return known;
 }

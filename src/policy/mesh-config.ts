@@ -62,6 +62,13 @@ export interface RootsSource {
   readonly trustDomains: readonly TrustDomain[];
 }
 
+/** Which namespaces see what does not say so itself, as `exportTo` says it; absent is all. */
+export interface DefaultExportTo {
+  readonly services?: readonly string[];
+  readonly destinationRules?: readonly string[];
+  readonly virtualServices?: readonly string[];
+}
+
 export interface MeshConfig {
   /** Undefined leaves it to the command line. */
   readonly trustDomain: TrustDomain | undefined;
@@ -78,6 +85,8 @@ export interface MeshConfig {
   readonly outboundTrafficPolicy?: OutboundTrafficPolicy;
   /** Those that CUSTOM policies may name, by name. */
   readonly extensionProviders: ReadonlyMap<string, ExtensionProvider>;
+  /** Absent where nothing is said. */
+  readonly defaultExportTo?: DefaultExportTo;
   /** Absent where there are none. */
   readonly caCertificates?: readonly RootsSource[];
 }

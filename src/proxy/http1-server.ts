@@ -275,6 +275,13 @@ export class Http1Server<Connection> {
     response.assignSocket(socket);
     response.on("finish", () => closeSoon(socket.end()));
     socket.on("error", () => socket.destroy());
+    // Until it is a tunnel nobody else looks whether the client is still there.
+    socket.setTimeout(this.#options.limits.idleMs, () => socket.destroy());
+    socket.once("end", () => {
+      if (response.socket === socket && !response.writableEnded) socket.destroy();
+    });
+    // Of a socket that became a tunnel the response does not hear any more.
+    socket.once("close", () => this.#busy.delete(socket));
     this.#begin(request, response, upgrading);
   }
 

@@ -3,6 +3,7 @@ import { type ClientHttp2Session, type ClientHttp2Stream, connect, constants } f
 import type { Socket } from "node:net";
 import { AppError } from "../core/error.ts";
 import { sanitizeResponse, sanitizeTrailers } from "./headers.ts";
+import { endWithPeer, whenIdle } from "./http2-connection.ts";
 import { AS_THEY_CAME, sendTrailers } from "./http2-trailers.ts";
 import type { Limits } from "./limits.ts";
 import { NO_HEADERS, type RequestHead, type ResponseSink, type UpstreamConnection, type UpstreamRequest } from "./message.ts";
@@ -125,6 +126,7 @@ export class Http2Pool implements Upstream {
   readonly #limits: Limits;
   #connection: Http2Connection | undefined;
   #opening: Promise<Http2Connection> | undefined;
+  #closed = false;
 
   constructor(dial: () => Promise<Socket>, scheme: "http" | "https", limits: Limits) {
     this.#dial = dial;
@@ -140,14 +142,16 @@ export class Http2Pool implements Upstream {
     return this.#opening;
   }
 
-  /** Streams in use may end. */
+  /** Streams in use may end, and requests that are still to come have connections of their own. */
   close(): void {
+    this.#closed = true;
     this.#connection?.session.close();
     this.#connection = undefined;
   }
 
   async #open(): Promise<Http2Connection> {
     const socket = await this.#dial();
+    endWithPeer(socket);
     this.#connection?.session.close();
     const session = connect(`${this.#scheme}://upstream`, {
       createConnection: () => socket,
@@ -157,9 +161,12 @@ export class Http2Pool implements Upstream {
     });
     session.on("error", () => undefined);
     session.on("goaway", () => session.close());
-    session.setTimeout(this.#limits.idleMs, () => session.close());
+    whenIdle(session, socket, this.#limits.idleMs, () => session.close());
     if (session.destroyed) throw new AppError("unavailable", "the endpoint closed the connection");
-    this.#connection = new Http2Connection(session, this.#scheme);
-    return this.#connection;
+    const connection = new Http2Connection(session, this.#scheme);
+    // Those who wait for it have sent their requests by then.
+    if (this.#closed) setImmediate(() => session.close());
+    else this.#connection = connection;
+    return connection;
   }
 }

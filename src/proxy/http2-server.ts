@@ -1,10 +1,12 @@
 /** HTTP/2 from clients, by Node's nghttp2. */
 import { constants, performServerHandshake, type ServerHttp2Session, type ServerHttp2Stream } from "node:http2";
-import type { Duplex, Readable } from "node:stream";
+import type { Socket } from "node:net";
+import type { Readable } from "node:stream";
 import { AppError } from "../core/error.ts";
 import type { Downstream, Exchange } from "./exchange.ts";
 import { sanitizeTrailers } from "./headers.ts";
 import type { HttpServerOptions } from "./http1-server.ts";
+import { endWithPeer, whenIdle } from "./http2-connection.ts";
 import { AS_THEY_CAME, sendTrailers } from "./http2-trailers.ts";
 import { type HeaderList, NO_HEADERS, type ResponseHead } from "./message.ts";
 import type { RawRequest } from "./request-check.ts";
@@ -116,11 +118,12 @@ function toRaw(rawHeaders: readonly string[], ended: boolean, scheme: "http" | "
 
 /** Serves one connection from its preface on; what was read of it has been put back. */
 export function serveHttp2<Connection>(
-  socket: Duplex,
+  socket: Socket,
   connection: Connection,
   scheme: "http" | "https",
   { limits, handle, onMalformed }: HttpServerOptions<Connection>,
 ): ServerHttp2Session {
+  endWithPeer(socket);
   const session = performServerHandshake(socket, {
     settings: { maxConcurrentStreams: limits.streams, maxHeaderListSize: limits.headBytes, enablePush: false },
     maxHeaderListPairs: limits.headers + 8,
@@ -146,6 +149,6 @@ export function serveHttp2<Connection>(
   session.on("error", (error: Error & { readonly code?: string }) => {
     if (error.code !== "ECONNRESET") onMalformed(error.message, 0, connection);
   });
-  session.setTimeout(limits.idleMs, () => session.destroy());
+  whenIdle(session, socket, limits.idleMs, () => session.destroy());
   return session;
 }

@@ -53,7 +53,9 @@ export function tunnel(client: TunnelSocket, endpoint: TunnelSocket, idleMs: num
     [endpoint, client],
   ] as const) {
     socket.on("error", cut);
-    socket.on("close", () => oneClosed(socket, other));
+    // One that closed while the other was still connected to tells of it no more.
+    if (socket.closed) oneClosed(socket, other);
+    else socket.on("close", () => oneClosed(socket, other));
     socket.setTimeout(idleMs, cut);
   }
   if (early !== undefined && early.length > 0) endpoint.write(early);

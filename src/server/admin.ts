@@ -4,6 +4,7 @@ import { chmodSync, rmSync } from "node:fs";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import { AppError, type ErrorCode } from "../core/error.ts";
 import type { Logger } from "../core/logger.ts";
+import { errorOf } from "./disk-error.ts";
 
 export interface AdminRequest {
   readonly url: URL;
@@ -83,7 +84,7 @@ export async function serveAdmin(socket: string, routes: AdminRoutes, logger: Lo
   rmSync(socket, { force: true });
   const server = createServer((request, response) => {
     answer(routes, request, response).catch((thrown: unknown) => {
-      const error = AppError.from(thrown);
+      const error = errorOf(thrown);
       if (error.code === "internal") logger.log("error", "admin request failed", { error: error.message });
       if (response.headersSent) response.destroy();
       else sendJson(response, HTTP_STATUS[error.code], { code: error.code, message: error.message, help: error.help });

@@ -1,5 +1,5 @@
 /** The state folder of a control plane, and how others on the machine find it. */
-import { existsSync, readFileSync, renameSync, writeFileSync } from "node:fs";
+import { existsSync, lstatSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { AppError } from "../core/error.ts";
 
@@ -43,13 +43,30 @@ function parseFile(text: string): unknown {
   }
 }
 
-/** Where a state folder's control plane has its records, also while it does not run: the folder itself, unless it said otherwise. Throws `invalid-configuration` for a file that is damaged. */
+/** Throws `permission-denied` for a folder that this user may not enter: what is in it would look as if it were not there. */
+function checkMayEnter(folder: string): void {
+  try {
+    lstatSync(join(folder, FILE), { throwIfNoEntry: false });
+  } catch (cause) {
+    if (!(cause instanceof Error && "code" in cause && cause.code === "EACCES")) return;
+    const owner = lstatSync(folder, { throwIfNoEntry: false })?.uid;
+    throw new AppError("permission-denied", `this user (${process.geteuid?.()}) may not enter the state folder`, {
+      where: folder,
+      help: `ask as the user that runs the control plane${owner === undefined ? "" : ` (${owner})`}`,
+      cause,
+    });
+  }
+}
+
+/** Where a state folder's control plane has its records, also while it does not run: the folder itself, unless it said otherwise. Throws `invalid-configuration` for a file that is damaged, `permission-denied`. */
 export function recordsFolder(folder: string): string {
+  checkMayEnter(resolve(folder));
   return existsSync(join(folder, FILE)) ? (readControlPlaneFile(folder).records ?? folder) : folder;
 }
 
-/** Finds the control plane of a state folder. Throws `unavailable` where there is none, `invalid-configuration` for a file that is damaged. */
+/** Finds the control plane of a state folder. Throws `unavailable` where there is none, `invalid-configuration` for a file that is damaged, `permission-denied`. */
 export function readControlPlaneFile(folder: string): ControlPlaneFile {
+  checkMayEnter(resolve(folder));
   const path = join(resolve(folder), FILE);
   const help = "start one with `garrison serve`, or name its state folder with --state";
   if (!existsSync(path))

@@ -69,7 +69,7 @@ const SLICES: Slices = {
  * After a push, where others are is not pushed again for so many times as long as the push took, and never for longer than this many
  * milliseconds: endpoints that come and go without end take a share of the processor, however many proxies see them.
  */
-const REST = { times: 3, mostMs: 1000 } as const;
+const REST = { times: 6, mostMs: 2000 } as const;
 
 /** Fields of a snapshot that say where workloads are, and nothing of who may do what. */
 const PLACES: ReadonlySet<string> = new Set<keyof MeshSnapshot>(["endpointSlices", "workloads"]);

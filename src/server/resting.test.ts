@@ -94,7 +94,7 @@ class Setting {
 }
 
 describe("where others are", () => {
-  it("is pushed at once, and again when that has rested three times as long as it took", () => {
+  it("is pushed at once, and again when that has rested six times as long as it took", () => {
     const setting = new Setting(10);
     assert.deepEqual(setting.cartAt("10.0.0.2"), ["shop/cart calls 10.0.0.2", "shop/pay calls 10.0.0.2"]);
     setting.now += 5;
@@ -102,20 +102,20 @@ describe("where others are", () => {
     assert.deepEqual(setting.cartAt("10.0.0.4"), ["shop/cart calls 10.0.0.4"]);
     assert.deepEqual(
       setting.rests.map(({ ms }) => ms),
-      [30],
+      [60],
     );
     assert.deepEqual(setting.restOver(), ["shop/pay calls 10.0.0.4"]);
-    setting.now += 1000;
+    setting.now += 2000;
     assert.deepEqual(setting.cartAt("10.0.0.5"), ["shop/cart calls 10.0.0.5", "shop/pay calls 10.0.0.5"]);
   });
 
-  it("rests for a second at most", () => {
+  it("rests for two seconds at most", () => {
     const setting = new Setting(5_000);
     setting.cartAt("10.0.0.2");
     setting.cartAt("10.0.0.3");
     assert.deepEqual(
       setting.rests.map(({ ms }) => ms),
-      [1000],
+      [2000],
     );
   });
 

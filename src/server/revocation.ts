@@ -4,6 +4,7 @@ import {
   type CertificatesOf,
   certificatesNamed,
   checkIdentity,
+  checkNoAuthority,
   decodeRevocation,
   type IssuedElsewhere,
   type RevocationRequest,
@@ -64,6 +65,7 @@ export function revocationRoute(options: RevocationOptions) {
     const began = performance.now();
     const issued = await othersIssued(options, request);
     if (request.kind === "identity" && request.force !== true) checkIdentity(authority, request.value, accounts(), issued);
+    if (request.kind === "key") checkNoAuthority(authority, request.value);
     const result = revoke(authority, request, clock.now(), issued);
     const { kind, value, reason } = request;
     logger.log("warn", "revoked", { kind, value, reason, certificates: result.revoked.length });
@@ -78,6 +80,6 @@ export function revocationRoute(options: RevocationOptions) {
     const proxies = { connected: keys.length, acknowledged: keys.length - waiting.length, waiting };
     // Servers of a revoked identity are no endpoints any more, list or not.
     const unlisted = result.revoked.length === 0 || kind === "identity" ? "" : told.unlisted;
-    return { ...result, proxies, unlisted, unasked: issued.unasked, tookMs: performance.now() - began };
+    return { ...result, proxies, unlisted, unasked: issued.unasked, tookMs: Math.round(performance.now() - began) };
   };
 }

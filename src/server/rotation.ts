@@ -168,7 +168,7 @@ class Rotation {
       done: true,
       revoked,
       waiting,
-      tookMs: performance.now() - began,
+      tookMs: Math.round(performance.now() - began),
     };
   }
 

@@ -30,12 +30,13 @@ export interface AdsService {
 }
 
 /**
- * For the grpc-js server that carries the service: dead peers are found by pings, and no connection lives so long that
+ * For the grpc-js server that carries the service: dead peers are found by pings, which an answer may take long to where it waits
+ * behind a large response on a slow way: whoever is cut off for that begins anew, and never comes to an end. And no connection lives so long that
  * new streams on it would still present the certificate of its first handshake after that has expired.
  */
 export const ADS_SERVER_OPTIONS: ServerOptions = {
   "grpc.keepalive_time_ms": 30_000,
-  "grpc.keepalive_timeout_ms": 10_000,
+  "grpc.keepalive_timeout_ms": 60_000,
   "grpc.max_connection_age_ms": 15 * 60_000,
   // Nobody asks for these statistics, which are kept of each connection, stream and message.
   "grpc.enable_channelz": 0,

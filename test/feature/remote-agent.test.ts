@@ -165,7 +165,12 @@ describe("a workload on another machine", { timeout: 180_000 }, () => {
     const others = await run("--join-token", token, "--workload", "shop/server");
     assert.deepEqual([others.exit, /is not the identity of a workload `shop\/server`/.test(others.stderr)], [4, true]);
     const unknown = await run("--join-token", `join-${"A".repeat(43)}`);
-    assert.deepEqual([unknown.exit, /the join token was refused: unknown/.test(unknown.stderr)], [4, true]);
+    assert.deepEqual(
+      [unknown.exit, /the join token was refused: unknown[\s\S]*help: make another by `garrison token join`/.test(unknown.stderr)],
+      [4, true],
+    );
+    const bare = await garrison(["agent"]);
+    assert.deepEqual([bare.exit, bare.stderr], [2, "garrison: `--control-plane` is needed\n  help: see the command's `--help`\n"]);
     const local = await garrison(["run", "--workload", CLIENT, "--join-token", token, "--state", place.state]);
     assert.deepEqual([local.exit, /`--join-token` is for a control plane on another machine/.test(local.stderr)], [2, true]);
     const stranger = machine.start(["agent", "--join-token", token, "--trust-domain", "other.org"]);

@@ -1,6 +1,6 @@
 /** `garrison ca revoke`: what can be named together, and a key with all its certificates. */
 import assert from "node:assert/strict";
-import { writeFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { parseCertificates } from "../../src/x509/certificate.ts";
@@ -73,5 +73,43 @@ describe("garrison ca revoke", { timeout: 240_000 }, () => {
     assert.equal(exit, 0);
     assert.match(stdout, new RegExp(`^1 certificate revoked\n {2}${leaf.serial} `));
     assert.equal((await revoke("--key", "no-such-file.pem")).exit, 2);
+  });
+
+  test("of a key by the key itself, where no certificate of it is at hand; it goes nowhere", async () => {
+    const stolen = generateKey();
+    const pem = await issued(stolen);
+    const file = join(place.folder, "key.pem");
+    writeFileSync(file, stolen.export({ type: "pkcs8", format: "pem" }));
+    const { exit, stdout, stderr } = await revoke("--key", file);
+    assert.equal(exit, 0, stderr);
+    assert.match(stdout, new RegExp(`^1 certificate revoked\n {2}${serialOf(pem)} `));
+    writeFileSync(file, "-----BEGIN ENCRYPTED PRIVATE KEY-----\nc2VjcmV0\n-----END ENCRYPTED PRIVATE KEY-----\n");
+    const unread = await revoke("--key", file);
+    assert.deepEqual([unread.exit, unread.stdout], [2, ""]);
+    assert.match(unread.stderr, /key\.pem: the key in it cannot be read\n/);
+    assert.ok(!unread.stderr.includes("c2VjcmV0"));
+  });
+
+  test("of the CA's own key is refused with what replaces it, as it would protect from nothing", async () => {
+    const { rootCertificate } = place.controlPlane();
+    const { exit, stdout, stderr } = await revoke("--key", rootCertificate);
+    assert.deepEqual([exit, stdout], [2, ""]);
+    assert.match(stderr, /the key [0-9a-f]{40} is a CA's and no workload's: nothing was revoked\n.*`garrison ca prepare`/);
+    const [root] = parseCertificates(readFileSync(rootCertificate, "utf8"));
+    assert.ok(root !== undefined);
+    assert.ok(!(await place.run("ca", "revocations")).stdout.includes(hexOf(keyIdentifier(root.spki))));
+  });
+
+  test("of what is revoked already says since when and why, and changes neither", async () => {
+    const serial = serialOf(await issued());
+    assert.equal((await revoke("--serial", serial, "--reason", "keyCompromise")).exit, 0);
+    const again = await revoke("--serial", serial, "--reason", "superseded");
+    assert.equal(again.exit, 0, again.stderr);
+    assert.match(again.stdout, /^0 certificates revoked\nit was revoked already, at \d{4}-\S+Z: keyCompromise\n/);
+    const { before, revoked: now } = JSON.parse((await revoke("--serial", serial, "--json")).stdout) as {
+      readonly before: { readonly serial: string; readonly reason: string };
+      readonly revoked: readonly unknown[];
+    };
+    assert.deepEqual([before.serial, before.reason, now], [serial, "keyCompromise", []]);
   });
 });

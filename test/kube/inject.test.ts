@@ -99,11 +99,16 @@ interface PodManifest extends Manifest {
 function pod(
   namespace: string,
   name: string,
-  more: { readonly labels?: Record<string, string>; readonly annotations?: Record<string, string>; readonly hostNetwork?: boolean } = {},
+  more: {
+    readonly labels?: Record<string, string>;
+    readonly annotations?: Record<string, string>;
+    readonly hostNetwork?: boolean;
+    readonly container?: { readonly name: string; readonly image: string };
+  } = {},
 ) {
-  const { labels = {}, annotations = {}, hostNetwork = false } = more;
+  const { labels = {}, annotations = {}, hostNetwork = false, container = { name: "app", image: "cart" } } = more;
   const probe = { httpGet: { path: "/", port: 8080 } };
-  const containers = [{ name: "app", image: "cart", readinessProbe: probe }];
+  const containers = [{ ...container, readinessProbe: probe }];
   return {
     apiVersion: "v1",
     kind: "Pod",
@@ -258,6 +263,18 @@ describe("the webhook that injects", { timeout: 120_000 }, () => {
     assert.deepEqual(addedTo(await made(pod("shop", "revised", rev("default")))), NAMES);
     assert.deepEqual(addedTo(await made(pod("shop", "elsewhere", rev("canary")))), []);
     assert.deepEqual(addedTo(await made(pod("out", "revised", rev("default")))), []);
+  });
+
+  test("makes a gateway of a pod that says so, in the place that its people keep for its proxy", async () => {
+    const annotations = { "inject.istio.io/templates": "gateway" };
+    const { spec, metadata } = await made(pod("meshed", "ingress", { annotations, container: { name: "istio-proxy", image: "auto" } }));
+    assert.deepEqual(
+      [spec.initContainers ?? [], spec.containers.map(({ name, image, args }) => [name, image, args?.[0]])],
+      [[], [["istio-proxy", IMAGE, "agent"]]],
+    );
+    assert.equal(metadata.labels?.["security.istio.io/tlsMode"], undefined);
+    const own = await cluster.offer(pod("meshed", "custom", { annotations: { "inject.istio.io/templates": "mine" } }));
+    assert.equal(own.status, 422);
   });
 
   test("warns of a pod on its node's network, and refuses one whose annotations cannot be honoured", async () => {

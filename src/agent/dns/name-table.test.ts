@@ -45,6 +45,24 @@ describe("a name of the mesh", () => {
     assert.equal(TABLE.lookup("cart.third.example", "shop", search), undefined);
   });
 
+  it("is a service's where it is short for one, whatever host somebody else has named so", () => {
+    const search = ["shop.svc.cluster.local", "svc.cluster.local", "cluster.local"];
+    const claimed = { "db.store": ["240.240.6.6"], cart: ["240.240.6.6"], "cart.shop.svc": ["240.240.6.6"], "gone.store": ["240.240.6.6"] };
+    const table = NameTable.of(change({ ...NAMES, ...claimed }, { closed: false }), undefined);
+    for (const name of ["db.store", "db.store.shop.svc.cluster.local", "db.store.svc.cluster.local"])
+      assert.deepEqual(table.lookup(name, "shop", search), ["10.96.0.2"], name);
+    for (const name of [
+      "cart",
+      "cart.shop",
+      "cart.shop.svc",
+      "cart.shop.svc.cluster.local",
+      "cart.shop.svc.cluster.local.shop.svc.cluster.local",
+    ])
+      assert.deepEqual(table.lookup(name, "shop", search), ["10.96.0.1"], name);
+    assert.deepEqual(table.lookup("gone.store", "shop", search), ["240.240.6.6"]);
+    assert.equal(table.lookup("gone.store.svc.cluster.local", "shop", search), undefined);
+  });
+
   it("that is not there is nobody else's, unless a cluster's own DNS has more of them", () => {
     const owned = ["missing.shop.svc.cluster.local", "cluster.local", "missing.shop.svc", "missing.shop.svc.cluster.local.b.example"];
     for (const name of owned) assert.ok(TABLE.owns(name, ["a.example", "b.example"]), name);

@@ -34,22 +34,24 @@ export class NameTable {
    * A service is also known as `NAME.NAMESPACE.svc` and `NAME.NAMESPACE`, and as `NAME` in its own namespace.
    *
    * Resolvers append the domains of `search` to names, and ask for what comes of it first. Whoever answers that may lie, so what
-   * stands before such a domain is what was meant; after the first domain, whole names alone.
+   * stands before such a domain is what was meant; after the first domain, whole names alone, and nothing is taken out of the mesh's own
+   * domain: whoever names a host `pay.bank` does not answer for a service of `bank`.
    */
   lookup(name: string, namespace: string, search: readonly string[]): readonly string[] | undefined {
     const [first, ...others] = search;
     const own = `${namespace}.svc.${this.#domain}`;
     const written = [name, ...before(name, first === undefined ? [own] : [own, first])];
     const found = written.flatMap((each) => this.#forms(each, namespace)).find((host) => this.#names.has(host));
-    const host = found ?? before(name, others).find((each) => this.#names.has(each));
+    const foreign = others.filter((domain) => domain !== this.#domain && !domain.endsWith(`.${this.#domain}`));
+    const host = found ?? before(name, foreign).find((each) => this.#names.has(each));
     return host === undefined ? undefined : this.#names.get(host);
   }
 
-  /** The hosts that a name may be short for. Only services have shorter forms. */
+  /** The hosts that a name may be short for. Only services have shorter forms, and they come first, as in a cluster's own DNS. */
   #forms(name: string, namespace: string): readonly string[] {
     const end = `.svc.${this.#domain}`;
     const services = [`${name}.${this.#domain}`, `${name}${end}`, `${name}.${namespace}${end}`].filter((host) => host.endsWith(end));
-    return [name, ...services];
+    return name.endsWith(end) ? [name, ...services] : [...services, name];
   }
 
   /** Whether nobody but the mesh has such a name: where it is not in the table, it is nowhere. */

@@ -86,8 +86,14 @@ export function checkInterceptionMode(pod: Plain): void {
 const PROXY_CONFIG = "proxy.istio.io/config";
 const DNS_CAPTURE = "ISTIO_META_DNS_CAPTURE";
 const MAX_ALIASES = 10;
+/** Characters: the control plane takes no longer one either. */
+const MAX_CONFIG = 8_192;
 
 function parsedConfig(text: string): unknown {
+  if (text.length > MAX_CONFIG)
+    throw new AppError("invalid-configuration", `annotation \`${PROXY_CONFIG}\` is longer than ${MAX_CONFIG} characters`, {
+      help: "say only what differs from the mesh's `defaultConfig`",
+    });
   try {
     return parse(text, { maxAliasCount: MAX_ALIASES });
   } catch (cause) {

@@ -11,6 +11,7 @@ import {
   sidecarContainer,
   volumes,
 } from "./containers.ts";
+import { GATEWAY_CONTAINER, gatewayContainers, hasGateway, isGateway } from "./gateway.ts";
 import { plaintextHooks } from "./hooks.ts";
 import { listOf, type Plain, plainOf, textOf } from "./plain.ts";
 import { rewriteProbes } from "./probes.ts";
@@ -25,6 +26,7 @@ export type Injection =
 const INJECT = "sidecar.istio.io/inject";
 const REWRITE = "sidecar.istio.io/rewriteAppHTTPProbers";
 const STATUS = "sidecar.istio.io/status";
+const MODE = "sidecar.istio.io/interceptionMode";
 const { proxyUid } = DEFAULT_CAPTURE;
 
 function skipReason(pod: Plain): string | undefined {
@@ -44,7 +46,8 @@ function namesOf(list: readonly unknown[]): readonly string[] {
 
 function isInjected(metadata: Plain, spec: Plain): boolean {
   const names = namesOf(listOf(spec, "initContainers"));
-  return textOf(plainOf(metadata, "annotations"), STATUS) !== "" && names.includes(INIT_CONTAINER) && names.includes(SIDECAR);
+  const isThere = (names.includes(INIT_CONTAINER) && names.includes(SIDECAR)) || hasGateway(spec);
+  return textOf(plainOf(metadata, "annotations"), STATUS) !== "" && isThere;
 }
 
 function refuse(message: string, help: string): AppError {
@@ -77,12 +80,32 @@ function withPullSecrets(spec: Plain, pullSecrets: readonly string[]): Plain {
   return missing.length === 0 ? {} : { imagePullSecrets: [...own, ...missing.map((name) => ({ name }))] };
 }
 
+/** Without the label by which others speak mutual TLS to a pod: a gateway's servers say what they take. */
+function gatewayMeta(metadata: Plain, added: readonly Plain[]): Plain {
+  const status = JSON.stringify({ containers: [GATEWAY_CONTAINER], volumes: added.map(({ name }) => name) });
+  return { ...metadata, annotations: { ...plainOf(metadata, "annotations"), [MODE]: "NONE", [STATUS]: status } };
+}
+
+function injectGateway(pod: Plain, options: InjectOptions): Injection {
+  const [metadata, spec] = [plainOf(pod, "metadata"), plainOf(pod, "spec")];
+  const annotations = plainOf(metadata, "annotations");
+  const settings: PodSettings = { capture: [], dnsCapture: false, workloadApi: false, resources: proxyResources(annotations) };
+  const added = volumes(settings);
+  checkNames(spec, added);
+  const mode = textOf(annotations, MODE);
+  if (mode !== "" && mode !== "NONE")
+    throw refuse(`annotation \`${MODE}: ${mode.slice(0, 50)}\` is on a gateway, of which nothing is captured`, "remove it");
+  const { containers, notes } = gatewayContainers(spec, options, settings);
+  const own = { ...spec, ...withPullSecrets(spec, options.pullSecrets ?? []), containers, volumes: [...listOf(spec, "volumes"), ...added] };
+  return { kind: "injected", pod: { ...pod, metadata: gatewayMeta(metadata, added), spec: own }, notes };
+}
+
 function injectedMeta(metadata: Plain, added: readonly Plain[]): Plain {
   const status = JSON.stringify({ initContainers: [INIT_CONTAINER, SIDECAR], volumes: added.map(({ name }) => name) });
   return {
     ...metadata,
     labels: { ...plainOf(metadata, "labels"), "security.istio.io/tlsMode": "istio" },
-    annotations: { ...plainOf(metadata, "annotations"), "sidecar.istio.io/interceptionMode": "REDIRECT", [STATUS]: status },
+    annotations: { ...plainOf(metadata, "annotations"), [MODE]: "REDIRECT", [STATUS]: status },
   };
 }
 
@@ -96,6 +119,7 @@ export function injectPod(pod: Plain, options: InjectOptions): Injection {
   const metadata = plainOf(pod, "metadata");
   const annotations = plainOf(metadata, "annotations");
   const spec = plainOf(pod, "spec");
+  if (isGateway(annotations)) return injectGateway(pod, options);
   checkInterceptionMode(pod);
   checkUsers(spec);
   const rewrites = textOf(annotations, REWRITE) !== "false";

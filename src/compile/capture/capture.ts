@@ -23,7 +23,7 @@ interface Outbound {
 const outboundBy = derived(
   (snapshot, sidecar: SidecarObject | undefined, client: Client, cluster: string | undefined, given: Families | undefined): Outbound => {
     const known = knownServices(snapshot, sidecar, client.namespace);
-    const peers = capturedPeers(snapshot, known, knowsEverything(sidecar));
+    const peers = capturedPeers(snapshot, known, { namespace: client.namespace, everything: knowsEverything(sidecar) });
     return { ...capturedServices(snapshot, { client, cluster, given }, known), peers };
   },
 );

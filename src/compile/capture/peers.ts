@@ -3,7 +3,7 @@
  * TLS with the identity of just that workload. (In Istio it goes out in plaintext.)
  */
 import { serversOf } from "../../mesh/gateways.ts";
-import { endpointsOf, servedPort } from "../../mesh/registry.ts";
+import { defaultExportTo, endpointsOf, isExportedTo, servedPort } from "../../mesh/registry.ts";
 import { addressesOf, type MeshSnapshot, type Workload } from "../../mesh/snapshot.ts";
 import { parseIpAddress } from "../../policy/ip-block.ts";
 import { takesMutualTls } from "../client-tls.ts";
@@ -135,10 +135,22 @@ function grouped(places: readonly Place[]): readonly CapturedPeers[] {
     }));
 }
 
-/** `everything`: the workloads of no service too. Gateways are outsiders' doors, with servers of their own kinds. */
-export function capturedPeers(snapshot: MeshSnapshot, known: readonly KnownService[], everything: boolean): readonly CapturedPeers[] {
+/** Who asks. `everything`: the workloads of no service too. */
+interface Asking {
+  readonly namespace: string;
+  readonly everything: boolean;
+}
+
+/** An entry's address is what its author says: where services are not seen from other namespaces, what he says of addresses is not either. */
+function isSeen(snapshot: MeshSnapshot, { kind, namespace: owner }: Workload, { namespace, everything }: Asking): boolean {
+  return everything && (kind === "Pod" || isExportedTo(defaultExportTo(snapshot, "services"), owner, namespace));
+}
+
+/** Gateways are outsiders' doors, with servers of their own kinds. */
+export function capturedPeers(snapshot: MeshSnapshot, known: readonly KnownService[], asking: Asking): readonly CapturedPeers[] {
   const workloads = [...snapshot.workloads.values()].filter(
-    (workload) => serversOf(snapshot, workload).length === 0 && (everything || portsOf(snapshot, workload, known).length > 0),
+    (workload) =>
+      serversOf(snapshot, workload).length === 0 && (isSeen(snapshot, workload, asking) || portsOf(snapshot, workload, known).length > 0),
   );
   const index = byAddress(workloads);
   const places = [...index].flatMap(([address, sharing]) => ofAddress(snapshot, address, entitled(sharing), known));

@@ -2,6 +2,7 @@
 import type { Diagnostic } from "../../core/diagnostic.ts";
 import { autoAddressesOf, type Families } from "../../mesh/auto-addresses.ts";
 import type { Client } from "../../mesh/destination-rules.ts";
+import { podAt } from "../../mesh/endpoint-slices.ts";
 import { endpointsOf, type MeshService } from "../../mesh/registry.ts";
 import { addressesIn } from "../../mesh/services.ts";
 import type { MeshSnapshot } from "../../mesh/snapshot.ts";
@@ -33,6 +34,18 @@ function isElsewhere(snapshot: MeshSnapshot, { service, ports }: KnownService): 
   return ports.every((port) => endpointsOf(snapshot, service, port).length === 0);
 }
 
+/** Services have their addresses of the cluster. What else somebody writes counts first in his own namespace, and else by its age. */
+function byRight(known: readonly KnownService[], { namespace }: Client): readonly KnownService[] {
+  const rank = ({ service: { entry, namespace: owner } }: KnownService): number => (entry === undefined ? 0 : owner === namespace ? 1 : 2);
+  return known.toSorted((left, right) => rank(left) - rank(right));
+}
+
+/** The pod of another namespace that has an address which an entry claims: what is called there is for it. */
+function podOfOthers(snapshot: MeshSnapshot, { entry, namespace }: MeshService, address: string): string | undefined {
+  const pod = entry === undefined ? undefined : podAt(snapshot, address);
+  return pod === undefined || pod.namespace === namespace ? undefined : pod.key;
+}
+
 function claimed(service: MeshService, address: string, owner: string): Diagnostic {
   return {
     code: "GAR0232",
@@ -43,7 +56,7 @@ function claimed(service: MeshService, address: string, owner: string): Diagnost
 }
 
 /**
- * Each port once, and each address and port to one service, the first of the registry: nothing in a connection says which
+ * Each port once, and each address and port to one service, the first by right: nothing in a connection says which
  * of two was meant. An entry without an address is told by its name, and by the address that it is given; of headless
  * Services the pods are told (`peers.ts`).
  */
@@ -55,13 +68,13 @@ export function capturedServices(
   const owners = new Map<string, string>();
   const services: CapturedService[] = [];
   const diagnostics: Diagnostic[] = [];
-  for (const each of known.filter((candidate) => !isElsewhere(snapshot, candidate))) {
+  for (const each of byRight(known, client).filter((candidate) => !isElsewhere(snapshot, candidate))) {
     const { service, ports } = each;
     const declared = addressesOf(service, cluster);
     const own = given === undefined ? [] : autoAddressesOf(snapshot, service, given);
     for (const port of ports) {
       const free = declared.filter((address) => {
-        const owner = owners.get(`${address} ${port.port}`);
+        const owner = owners.get(`${address} ${port.port}`) ?? podOfOthers(snapshot, service, address);
         if (owner !== undefined) diagnostics.push(claimed(service, `${address}:${port.port}`, owner));
         else owners.set(`${address} ${port.port}`, service.key);
         return owner === undefined;

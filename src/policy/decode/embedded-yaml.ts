@@ -2,8 +2,11 @@
 import type { RawNode } from "./raw-node.ts";
 import { type Decoder, wrong, wrongType } from "./reader.ts";
 
+/** Istio's annotation with the configuration of one workload's proxy. */
+export const PROXY_CONFIG = "proxy.istio.io/config";
+
 /** The keys whose text is YAML: whoever builds the tree reads them as such, and keeps the text as well. */
-export const EMBEDDED_YAML_KEYS: ReadonlySet<string> = new Set(["mesh", "meshNetworks", "proxy.istio.io/config"]);
+export const EMBEDDED_YAML_KEYS: ReadonlySet<string> = new Set(["mesh", "meshNetworks", PROXY_CONFIG]);
 
 /** Nothing but comments and space. */
 function isEmpty(node: RawNode): boolean {

@@ -10,6 +10,7 @@ import { meshProxyConfig } from "./proxy-config.ts";
 import { boolean, type Decoder, type Fields, list, record } from "./reader.ts";
 import { oneOf, only, parsed } from "./refine.ts";
 import { quote } from "./report.ts";
+import { exportTo } from "./server-name.ts";
 import { outboundTrafficPolicy } from "./sidecar.ts";
 
 const trustDomain = parsed<TrustDomain>(
@@ -51,12 +52,9 @@ const UNUSED = [
   "accessLogFile",
   "accessLogFormat",
   "connectTimeout",
-  "defaultDestinationRuleExportTo",
   "defaultHttpRetryPolicy",
   "defaultProviders",
-  "defaultServiceExportTo",
   "defaultTrafficPolicy",
-  "defaultVirtualServiceExportTo",
   "disableEnvoyListenerLog",
   "dnsRefreshRate",
   "enableEnvoyAccessLogService",
@@ -93,6 +91,20 @@ function readOutboundTrafficPolicy(fields: Fields): Pick<MeshConfig, "outboundTr
   return mode === undefined ? {} : { outboundTrafficPolicy: mode };
 }
 
+const EXPORTS = {
+  services: "defaultServiceExportTo",
+  destinationRules: "defaultDestinationRuleExportTo",
+  virtualServices: "defaultVirtualServiceExportTo",
+} as const;
+
+function readDefaultExportTo(fields: Fields): Pick<MeshConfig, "defaultExportTo"> {
+  const said = Object.entries(EXPORTS).flatMap(([kind, name]) => {
+    const namespaces = fields.optional(name, exportTo) ?? [];
+    return namespaces.length === 0 ? [] : [[kind, namespaces] as const];
+  });
+  return said.length === 0 ? {} : { defaultExportTo: Object.fromEntries(said) };
+}
+
 function readCaCertificates(fields: Fields): Pick<MeshConfig, "caCertificates"> {
   const sources = fields.optional("caCertificates", caCertificates) ?? [];
   return sources.length === 0 ? {} : { caCertificates: sources };
@@ -109,6 +121,7 @@ export const meshConfig: Decoder<MeshConfig> = record((fields) => {
     enableAutoMtls: fields.optional("enableAutoMtls", autoMtls) ?? DEFAULT_MESH_CONFIG.enableAutoMtls,
     ...readOutboundTrafficPolicy(fields),
     ...readCaCertificates(fields),
+    ...readDefaultExportTo(fields),
     defaultConfig: fields.optional("defaultConfig", meshProxyConfig) ?? NO_PROXY_CONFIG,
     extensionProviders: readExtensionProviders(fields),
   };

@@ -1,7 +1,7 @@
 /** Istio `mesh.v1alpha1.ProxyConfig`: `defaultConfig` of the MeshConfig, and the annotation `proxy.istio.io/config`. */
 import { type InterceptionMode, NO_PROXY_CONFIG, type ProxyConfig } from "../mesh-config.ts";
 import { caCertificatesPem } from "./ca-certificates.ts";
-import { yamlText } from "./embedded-yaml.ts";
+import { PROXY_CONFIG, yamlText } from "./embedded-yaml.ts";
 import { childOf, type RawMap } from "./raw-node.ts";
 import { type Cursor, type Decoder, type Fields, protoInteger, record, wrong } from "./reader.ts";
 import { oneOf, only } from "./refine.ts";
@@ -143,13 +143,11 @@ const proxyConfig: Decoder<ProxyConfig> = record((fields) => {
   return readProxyConfig(fields);
 });
 
-const PROXY_CONFIG_ANNOTATION = "proxy.istio.io/config";
-
 const annotation = yamlText(proxyConfig, NO_PROXY_CONFIG);
 
 /** Of the object at the cursor; undefined where there is no annotation, or it is wrong and told. */
 export function annotatedProxyConfig({ node, report }: Cursor): ProxyConfig | undefined {
-  const text = childOf(childOf(childOf(node, "metadata"), "annotations"), PROXY_CONFIG_ANNOTATION);
+  const text = childOf(childOf(childOf(node, "metadata"), "annotations"), PROXY_CONFIG);
   if (text === undefined) return undefined;
-  return annotation({ node: text, path: PROXY_CONFIG_ANNOTATION, report });
+  return annotation({ node: text, path: PROXY_CONFIG, report });
 }

@@ -103,7 +103,16 @@ const spec = record((fields) => {
   return decoded === undefined ? undefined : { selector, ports: decoded, ...addresses };
 });
 
+const EXPORT_TO = "networking.istio.io/exportTo";
+
+/** Names of namespaces, `.`, `*`, or `~` for none, by commas. What is none of them sees nothing. */
+export function exportToOf({ annotations }: Pick<ObjectMeta, "annotations">): Pick<ServiceObject, "exportTo"> {
+  const said = (annotations.get(EXPORT_TO) ?? "").split(",").map((name) => name.trim());
+  const exportTo = said.filter((name) => name !== "");
+  return exportTo.length === 0 ? {} : { exportTo };
+}
+
 export function decodeService(root: Fields, meta: ObjectMeta): ServiceObject | undefined {
   const decoded = root.required("spec", spec);
-  return decoded === undefined ? undefined : { kind: "Service", meta, ...decoded };
+  return decoded === undefined ? undefined : { kind: "Service", meta, ...decoded, ...exportToOf(meta) };
 }

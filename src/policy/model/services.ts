@@ -13,6 +13,8 @@ export interface ServiceObject {
   readonly headless?: true;
   /** It is a cluster's: where it is served is what EndpointSlices say, whatever its selector. */
   readonly bySlices?: true;
+  /** Namespaces whose clients see it, as Istio's annotation `networking.istio.io/exportTo` says them; absent leaves it to the mesh. */
+  readonly exportTo?: readonly string[];
   /** Its cluster serves it over IPv4 and IPv6. */
   readonly bothFamilies?: true;
   /** What other clusters say of the Service of this name, by the cluster's name; absent where there is but one cluster. */

@@ -6,6 +6,7 @@ import type { Authority } from "../../ca/authority.ts";
 import { Backoff } from "../../core/backoff.ts";
 import type { Clock } from "../../core/clock.ts";
 import { AppError } from "../../core/error.ts";
+import { inTurns } from "../../core/in-turns.ts";
 import type { Logger } from "../../core/logger.ts";
 import { formatSpiffeId } from "../../identity/spiffe-id.ts";
 import { type ApiAnswer, type KubernetesApi, MERGE_PATCH } from "../../sources/kubernetes/api.ts";
@@ -115,7 +116,7 @@ export class Citadel {
     if (!mayWrite()) return this.#unwatch();
     this.#watch();
     const due = (await this.#steps()).filter((step) => !this.#isPaused(step));
-    for (const step of due.slice(0, ROUND)) {
+    for (const step of inTurns(due, ({ key }) => key.split("/", 1)[0] ?? "").slice(0, ROUND)) {
       if (signal.aborted || !mayWrite()) return;
       await this.#take(step);
     }

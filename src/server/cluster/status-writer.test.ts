@@ -117,3 +117,25 @@ test("a burst is written in rounds, all of it", async (t) => {
   change({});
   await until("all are written", () => patches.length === 120);
 });
+
+test("an object whose status cannot be written holds up nobody, and is left alone until it is another version", async (t) => {
+  const objects = [written("huge"), written("refused"), written("readers")];
+  const { patches, change } = setUp(t, objects, (path) => (path.includes("huge") ? 500 : path.includes("refused") ? 422 : 200));
+  change({});
+  await until("the last is written", () => patches.some(([path]) => path.includes("readers")));
+  change({ counts: new Map([[KEY, { connected: 2, enforced: 2 }]]) });
+  await until("it is written again", () => patches.filter(([path]) => path.includes("readers")).length === 2);
+  assert.equal(patches.length, 4);
+  objects[0] = written("huge", { resourceVersion: "8" });
+  change({});
+  await until("the other version is tried", () => patches.length === 5);
+});
+
+test("a namespace with many changes leaves the others theirs", async (t) => {
+  const many = Array.from({ length: 200 }, (_, index) => written(`p${index}`));
+  const other = written("own", { key: "AuthorizationPolicy bank/own", path: PATH.replace("shop", "bank") });
+  const { patches, change } = setUp(t, [...many, other]);
+  change({});
+  await until("it is written", () => patches.some(([path]) => path.includes("/bank/")));
+  assert.ok(patches.length <= 50);
+});

@@ -3,11 +3,13 @@ import type { CompiledMesh } from "../../compile/compile.ts";
 import type { Clock } from "../../core/clock.ts";
 import type { Diagnostic } from "../../core/diagnostic.ts";
 import { AppError } from "../../core/error.ts";
+import { inTurns } from "../../core/in-turns.ts";
 import type { Logger } from "../../core/logger.ts";
 import { type KubernetesApi, MERGE_PATCH } from "../../sources/kubernetes/api.ts";
 import type { ClusterSource } from "../../sources/kubernetes/cluster-source.ts";
 import { Coalesced } from "../../sources/kubernetes/coalesced.ts";
 import type { WrittenObject } from "../../sources/kubernetes/found-objects.ts";
+import { isServersTrouble, Pauses } from "../../sources/kubernetes/pauses.ts";
 import type { ProxyCount, ProxyCounts } from "../../sources/kubernetes/replica-reports.ts";
 import { nextConditions, type ObjectReport, readConditions } from "./conditions.ts";
 
@@ -25,20 +27,25 @@ export interface StatusWriterOptions {
   readonly intervalMs?: number;
 }
 
-/** Written in one round; the others wait for the next. */
+/** Written in one round, of each namespace one after the other; the others wait for the next. */
 const ROUND = 50;
+/** So many failures of the server in a row, each at another object, are no longer the objects' own, such as that one is too large. */
+const FAILURES = 5;
 const SETTLE_MS = 500;
 const INTERVAL_MS = 2_000;
 const NOBODY: ProxyCount = { connected: 0, enforced: 0 };
 
 interface Change {
+  readonly namespace: string;
   readonly path: string;
+  readonly version: string;
   readonly patch: unknown;
 }
 
 export class StatusWriter {
   readonly #options: StatusWriterOptions;
   readonly #writer: Coalesced;
+  readonly #pauses = new Pauses();
 
   constructor(options: StatusWriterOptions) {
     this.#options = options;
@@ -77,7 +84,9 @@ export class StatusWriter {
         ? []
         : [
             {
+              namespace: namespaceOf(written),
               path: statusPath(written),
+              version: written.resourceVersion,
               patch: {
                 metadata: { uid, resourceVersion: written.resourceVersion },
                 status: { conditions, observedGeneration: generation },
@@ -90,17 +99,35 @@ export class StatusWriter {
   async #round(signal: AbortSignal): Promise<void> {
     const { api, mayWrite } = this.#options;
     if (!mayWrite()) return;
-    const changes = this.#changes();
-    for (const { path, patch } of changes.slice(0, ROUND)) {
+    const changes = this.#changes().filter(({ path, version }) => !this.#pauses.isPaused(path, version));
+    let failures = 0;
+    for (const { path, version, patch } of inTurns(changes, ({ namespace }) => namespace).slice(0, ROUND)) {
       if (signal.aborted || !mayWrite()) return;
       const { status } = await api.call("PATCH", path, patch, MERGE_PATCH);
       // Gone, or another by now.
       if (status === 409) this.refresh();
-      if (status !== 200 && status !== 404 && status !== 409)
-        throw new AppError("unavailable", `the API server answers ${status} to ${path}`);
+      if (status === 200 || status === 404 || status === 409) {
+        this.#pauses.forget(path);
+        failures = 0;
+        continue;
+      }
+      failures += isServersTrouble({ status }) ? 1 : 0;
+      this.#refused({ path, version }, status);
+      if (failures === FAILURES) throw new AppError("unavailable", `the API server answers ${status} to ${path}`);
     }
     if (changes.length > ROUND) this.refresh();
   }
+
+  /** An object whose status cannot be written, as it is too large with what others wrote into it or is refused by a rule of somebody's, holds up no other. */
+  #refused({ path, version }: Pick<Change, "path" | "version">, status: number): void {
+    const level = this.#pauses.size === 0 ? "warn" : "debug";
+    this.#pauses.refuse(path, version);
+    this.#options.logger.log(level, "a status cannot be written: the others go on", { path, reason: `the API server answers ${status}` });
+  }
+}
+
+function namespaceOf({ key }: WrittenObject): string {
+  return key.slice(key.indexOf(" ") + 1).split("/", 1)[0] ?? "";
 }
 
 function statusPath({ path }: WrittenObject): string {

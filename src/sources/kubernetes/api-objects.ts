@@ -1,4 +1,5 @@
 /** The shapes of an API server's answers, read with care: what does not fit is an error, never a guess. */
+import { isDeepStrictEqual } from "node:util";
 import { AppError } from "../../core/error.ts";
 
 /** An object as the server sends it. */
@@ -36,9 +37,14 @@ function textOf(record: unknown, key: string): string {
   return typeof value === "string" ? value : "";
 }
 
+/** What does not say its kind is of the one that was asked for. */
+function isOfKind({ kind }: Plain, asked: string): boolean {
+  return kind === undefined || kind === "" || kind === asked;
+}
+
 /** `kind` and `apiVersion` are put in: items of a list come without. Throws `unavailable`. */
 export function readObject(value: unknown, kind: string, apiVersion: string): ApiObject {
-  if (!isPlain(value) || !isPlain(value.metadata)) throw unreadable("an object");
+  if (!isPlain(value) || !isPlain(value.metadata) || !isOfKind(value, kind)) throw unreadable("an object");
   const name = textOf(value.metadata, "name");
   const resourceVersion = textOf(value.metadata, "resourceVersion");
   if (name === "" || resourceVersion === "") throw unreadable("an object");
@@ -75,20 +81,25 @@ function describedBy({ body }: ApiObject): string {
 
 /**
  * `after` with the meaning of `before`, where nothing but bookkeeping is between them: the status, which controllers write, or nothing.
- * `hasStatus`: the kind's status is read too, so that only the same version says the same.
+ * `hasStatus`: the kind's status is read too, so that only the whole of it being the same says the same. Versions and generations alone say nothing: a server
+ * whose state was restored from an older one gives out those again that it had given to what is lost.
  */
 export function withMeaning(before: ApiObject | undefined, after: ApiObject, hasStatus: boolean): ApiObject {
   if (before === undefined) return after;
   const generation = generationOf(after);
   const unchanged =
-    before.metadata.resourceVersion === after.metadata.resourceVersion ||
-    (!hasStatus && generation !== undefined && generation === generationOf(before) && describedBy(before) === describedBy(after));
+    (before.metadata.resourceVersion === after.metadata.resourceVersion && isDeepStrictEqual(before.body, after.body)) ||
+    (!hasStatus &&
+      generation !== undefined &&
+      generation === generationOf(before) &&
+      describedBy(before) === describedBy(after) &&
+      isDeepStrictEqual(before.body.spec, after.body.spec));
   return unchanged ? { ...after, meaning: before.meaning } : after;
 }
 
 /** One page of a list. Throws `unavailable`. */
 export function readPage(body: unknown, kind: string, apiVersion: string): ListPage {
-  if (!isPlain(body) || !isPlain(body.metadata)) throw unreadable("a list");
+  if (!isPlain(body) || !isPlain(body.metadata) || !isOfKind(body, `${kind}List`)) throw unreadable("a list");
   // Go writes an empty list as null.
   const items = body.items ?? [];
   const resourceVersion = textOf(body.metadata, "resourceVersion");

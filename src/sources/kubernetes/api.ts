@@ -57,10 +57,12 @@ function unavailable(where: string, cause: unknown): AppError {
 async function* linesOf(incoming: IncomingMessage, where: string, silenceMs: number): AsyncGenerator<string> {
   let rest = "";
   let isSilent = false;
-  incoming.socket.setTimeout(silenceMs, () => {
+  const silent = (): void => {
     isSilent = true;
     incoming.destroy();
-  });
+  };
+  const { socket } = incoming;
+  socket.setTimeout(silenceMs, silent);
   try {
     for await (const chunk of incoming.setEncoding("utf8")) {
       const parts = (rest + String(chunk)).split("\n");
@@ -72,6 +74,8 @@ async function* linesOf(incoming: IncomingMessage, where: string, silenceMs: num
     if (error instanceof AppError) throw error;
     if (!isSilent) throw unavailable(where, error);
   } finally {
+    // The connection goes on to others, and its timer is theirs.
+    socket.off("timeout", silent);
     incoming.destroy();
   }
 }

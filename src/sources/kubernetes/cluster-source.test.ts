@@ -181,6 +181,19 @@ test("a pod's annotation says whom its proxy trusts; one that cannot be read tru
   );
 });
 
+test("an annotation that would take long to read is not read: it trusts nobody, and is told", async (t) => {
+  const { api, open } = setUp([]);
+  const answer = api.answer;
+  const config = `gatewayTopology: { numTrustedProxies: 3 } # ${"x".repeat(8_192)}`;
+  const metadata = { name: "long", namespace: "shop", resourceVersion: "1", annotations: { "proxy.istio.io/config": config } };
+  api.answer = (path) => (path.startsWith("/api/v1/pods") ? page([{ metadata, spec: {}, status: { podIP: "10.0.0.1" } }]) : answer(path));
+  const source = await open(t);
+  const [pod] = source.current.objects;
+  assert.equal(pod?.kind === "Pod" && pod.proxyConfig?.numTrustedProxies, 0);
+  const [{ message, place } = { message: "", place: { file: "" } }] = source.current.diagnostics;
+  assert.match(`${place.file}: ${message}`, /^Pod shop\/long: `proxy\.istio\.io\/config` is longer than 8192 characters$/);
+});
+
 function withStatus(resourceVersion: string, more: { readonly generation?: number; readonly labels?: Record<string, string> } = {}) {
   const { spec, metadata } = policy(resourceVersion, "/a");
   const { generation = 1, labels = {} } = more;
@@ -228,4 +241,20 @@ test("only Secrets that are named are asked for, each by its name, and one waits
   await until("one is gone", () => known().join() === "Secret web");
   const asked = api.asked.filter((path) => path.includes("/secrets"));
   assert.ok(asked.every((path) => path.startsWith("/api/v1/namespaces/shop/secrets?fieldSelector=metadata.name%3Dweb")));
+});
+
+test("a namespace that names more Secrets than are watched leaves those of others, and closing waits for all that were given up", async (t) => {
+  const { api, open } = setUp([]);
+  const source = await open(t);
+  const many = Array.from({ length: 600 }, (_, index) => `aaa/s${index}`);
+  source.wantSecrets(new Set([...many, "shop/web"]));
+  await until("that of the other is asked for", () => api.asked.some((path) => path.startsWith("/api/v1/namespaces/shop/secrets")));
+  await until("what is left out is told", () =>
+    source.current.diagnostics.some(({ message }) => message.includes("more than 500 are named")),
+  );
+  source.wantSecrets(new Set());
+  await source.close();
+  const asked = api.asked.length;
+  await new Promise((resolve) => setImmediate(resolve));
+  assert.equal(api.asked.length, asked);
 });

@@ -174,7 +174,7 @@ class Watching implements ClusterSource {
   }
 
   wantSecrets(names: ReadonlySet<string>): void {
-    if (!this.#closed) void this.#secrets.want(names);
+    if (!this.#closed) this.#secrets.want(names);
   }
 
   /** A burst is one snapshot: what one answer brings is read whole before anything is told. */

@@ -1,12 +1,16 @@
 /** An object of an API server as the tree that decoders read. It has no lines: its place is its name. */
 import type { Place } from "../../core/diagnostic.ts";
-import { EMBEDDED_YAML_KEYS } from "../../policy/decode/embedded-yaml.ts";
+import { EMBEDDED_YAML_KEYS, PROXY_CONFIG } from "../../policy/decode/embedded-yaml.ts";
 import type { RawEntry, RawNode } from "../../policy/decode/raw-node.ts";
 import { parseEmbeddedYaml } from "../yaml-documents.ts";
 import { isPlain } from "./api-objects.ts";
 
 /** kubectl's copy of the manifest, up to 256 KiB of no meaning here. */
 const LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration";
+
+/** Characters of an annotation that is read as YAML: whoever makes pods writes it, and to read 256 KiB would hold up everybody for seconds. */
+const MAX_ANNOTATION_YAML = 8_192;
+const LONG_HELP = "say only what differs from the mesh's `defaultConfig`";
 
 /** Deeper than any schema of ours; decoders take none of what is below. */
 const MAX_DEPTH = 64;
@@ -27,7 +31,12 @@ function toNode(value: unknown, place: Place, depth: number): RawNode {
 /** A string with the tree of the YAML that it holds, as in a file. */
 function withEmbedded(key: string, node: RawNode): RawNode {
   if (!EMBEDDED_YAML_KEYS.has(key) || node.kind !== "scalar" || typeof node.value !== "string") return node;
-  return { ...node, embedded: parseEmbeddedYaml(node.value, node.place) };
+  const { value: text, place } = node;
+  if (key === PROXY_CONFIG && text.length > MAX_ANNOTATION_YAML) {
+    const reason = `is longer than ${MAX_ANNOTATION_YAML} characters`;
+    return { ...node, embedded: { kind: "unusable", reason, help: LONG_HELP, place } };
+  }
+  return { ...node, embedded: parseEmbeddedYaml(text, place) };
 }
 
 function withoutBookkeeping(metadata: unknown): unknown {

@@ -120,3 +120,43 @@ test("an address of a slice has the name of its own that the slice says, where i
     { address: "10.0.0.8", ready: true, draining: false, pod: "other" },
   ]);
 });
+
+test("what no sound API server lets pass is left out: another cluster's may be anybody's", () => {
+  const running = { phase: "Running", podIP: "10.0.0.7" };
+  const named = (kind: string, name: string, namespace = "shop") => {
+    const metadata = { name, namespace, resourceVersion: "1" };
+    const body = { metadata, spec: { ports: [{ port: 80 }] }, status: running };
+    return observe(kind, readObject(body, kind, "v1"), PLACE)?.kind;
+  };
+  assert.deepEqual(
+    [
+      named("Pod", "a@east"),
+      named("Pod", "a/b"),
+      named("Pod", "a", "shop/b"),
+      named("ServiceAccount", "pay/sa/x"),
+      named("Service", "a.b"),
+    ],
+    [undefined, undefined, undefined, undefined, undefined],
+  );
+  assert.deepEqual([named("Pod", "a.b"), named("Service", "a"), named("Namespace", "shop", "")], ["Pod", "Service", "Namespace"]);
+  assert.equal(observed("Pod", { spec: { serviceAccountName: "pay/../admin" }, status: running }), undefined);
+  const ports = [
+    { port: 0 },
+    { port: 65_536 },
+    { port: 8.5 },
+    { port: -1 },
+    { name: "a b", port: 8 },
+    { name: "ok", port: 9, targetPort: 1e9 },
+  ];
+  const service = observed("Service", { spec: { ports } });
+  assert.deepEqual(service?.kind === "Service" && service.ports.map(({ port, targetPort }) => [port, targetPort]), [[9, 9]]);
+  const pod = observed("Pod", { spec: { containers: [{ ports: [{ name: "web", containerPort: 99_999 }] }] }, status: running });
+  assert.deepEqual(pod?.kind === "Pod" && [...pod.ports], []);
+  const labels = { "kubernetes.io/service-name": "pay" };
+  const slice = observed("EndpointSlice", {
+    metadata: { name: "pay-1", namespace: "shop", resourceVersion: "1", labels },
+    ports: [{ name: "http", port: 70_000 }],
+    endpoints: [{ addresses: ["10.0.0.7"], hostname: "a.b" }],
+  });
+  assert.deepEqual(slice?.kind === "EndpointSlice" && [[...slice.ports], slice.endpoints[0]?.hostname], [[], undefined]);
+});

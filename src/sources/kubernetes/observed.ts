@@ -1,9 +1,12 @@
 /**
- * What a cluster says of itself: namespaces, service accounts, services and where they are served, pods. The API server has checked them and most of what they
- * hold concerns others, so only what the mesh needs is read; what cannot be served (UDP, `ExternalName`) is left out.
+ * What a cluster says of itself: namespaces, service accounts, services and where they are served, pods. Most of what they hold concerns others, so only
+ * what the mesh needs is read; what cannot be served (UDP, `ExternalName`) is left out. A sound API server has checked them. Another cluster's may be anybody's:
+ * what no sound one lets pass is left out too, before it comes into every proxy's configuration.
  */
 import type { Place } from "../../core/diagnostic.ts";
+import { isDnsLabel, isDnsSubdomain } from "../../policy/decode/kubernetes-name.ts";
 import { protocolOfPort, serverFirst } from "../../policy/decode/port-protocol.ts";
+import { exportToOf } from "../../policy/decode/service.ts";
 import { parseIpAddress } from "../../policy/ip-block.ts";
 import type {
   EndpointSliceObject,
@@ -38,6 +41,20 @@ function stringMap(record: unknown, key: string): ReadonlyMap<string, string> {
   return new Map(Object.entries(value).flatMap(([name, each]): [string, string][] => (typeof each === "string" ? [[name, each]] : [])));
 }
 
+/** A port's number; undefined for what is none. */
+function portNumber(value: unknown): number | undefined {
+  return typeof value === "number" && Number.isInteger(value) && value >= 1 && value <= 65_535 ? value : undefined;
+}
+
+/** Of a port, as Kubernetes allows it; empty for none. */
+function isPortName(name: string): boolean {
+  return name === "" || isDnsLabel(name);
+}
+
+function isTcp(port: Plain): boolean {
+  return (text(port, "protocol") || "TCP") === "TCP";
+}
+
 function metaOf({ metadata, body }: ApiObject, place: Place): ObjectMeta {
   const created = Date.parse(text(body.metadata, "creationTimestamp"));
   return {
@@ -51,16 +68,16 @@ function metaOf({ metadata, body }: ApiObject, place: Place): ObjectMeta {
 }
 
 function portOf(port: Plain, place: Place): readonly ServicePort[] {
-  const number = port.port;
-  if (typeof number !== "number" || (text(port, "protocol") || "TCP") !== "TCP") return [];
+  const number = portNumber(port.port);
   const name = text(port, "name");
+  if (number === undefined || !isTcp(port) || !isPortName(name)) return [];
   const target = port.targetPort;
   const appProtocol = text(port, "appProtocol");
   return [
     {
       name,
       port: number,
-      targetPort: typeof target === "number" || (typeof target === "string" && target !== "") ? target : number,
+      targetPort: portNumber(target) ?? (typeof target === "string" && target !== "" ? target : number),
       protocol: protocolOfPort(name, appProtocol === "" ? undefined : appProtocol),
       ...serverFirst(name, appProtocol === "" ? undefined : appProtocol),
       place,
@@ -73,9 +90,11 @@ function service(object: ApiObject, place: Place): ServiceObject | undefined {
   if (text(spec, "type") === "ExternalName") return undefined;
   const ports = items(spec, "ports").flatMap((port) => portOf(port, place));
   if (ports.length === 0) return undefined;
+  const meta = metaOf(object, place);
   return {
     kind: "Service",
-    meta: metaOf(object, place),
+    meta,
+    ...exportToOf(meta),
     selector: stringMap(spec, "selector"),
     ports,
     bySlices: true,
@@ -108,7 +127,7 @@ function sliceEndpoint(endpoint: Plain): readonly SliceEndpoint[] {
   const ready = child(conditions, "ready") !== false;
   const draining = child(conditions, "terminating") === true && child(conditions, "serving") !== false;
   const pod = text(targetRef, "kind") === "Pod" ? text(targetRef, "name") : undefined;
-  return [{ address, ready, draining, pod, ...(hostname === "" ? {} : { hostname }) }];
+  return [{ address, ready, draining, pod, ...(isDnsLabel(hostname) ? { hostname } : {}) }];
 }
 
 /** The label of the Service that a slice is of. */
@@ -119,8 +138,8 @@ function endpointSlice(object: ApiObject, place: Place): EndpointSliceObject | u
   const service = meta.labels.get(SERVICE_NAME);
   if (service === undefined || text(object.body, "addressType") === "FQDN") return undefined;
   const ports = items(object.body, "ports").flatMap((port): [string, number][] => {
-    const number = port.port;
-    return typeof number === "number" && (text(port, "protocol") || "TCP") === "TCP" ? [[text(port, "name"), number]] : [];
+    const number = portNumber(port.port);
+    return number !== undefined && isTcp(port) ? [[text(port, "name"), number]] : [];
   });
   return { kind: "EndpointSlice", meta, service, endpoints: items(object.body, "endpoints").flatMap(sliceEndpoint), ports: new Map(ports) };
 }
@@ -131,8 +150,8 @@ function podPorts(spec: unknown): ReadonlyMap<string, number> {
   for (const container of [...items(spec, "containers"), ...items(spec, "initContainers")]) {
     for (const port of items(container, "ports")) {
       const name = text(port, "name");
-      const number = port.containerPort;
-      if (name === "" || typeof number !== "number" || (text(port, "protocol") || "TCP") !== "TCP" || ports.has(name)) continue;
+      const number = portNumber(port.containerPort);
+      if (name === "" || number === undefined || !isTcp(port) || ports.has(name)) continue;
       ports.set(name, number);
     }
   }
@@ -156,21 +175,31 @@ function pod(object: ApiObject, place: Place): PodObject | undefined {
   const { spec, status } = object.body;
   const phase = text(status, "phase");
   const address = text(status, "podIP");
-  if (phase === "Succeeded" || phase === "Failed" || parseIpAddress(address) === undefined) return undefined;
+  const serviceAccount = text(spec, "serviceAccountName") || "default";
+  if (phase === "Succeeded" || phase === "Failed" || parseIpAddress(address) === undefined || !isDnsSubdomain(serviceAccount))
+    return undefined;
   return {
     kind: "Pod",
     meta: metaOf(object, place),
     address,
     ...secondAddress(status, address),
     ports: podPorts(spec),
-    serviceAccount: text(spec, "serviceAccountName") || "default",
+    serviceAccount,
     ready: isReady(status) && child(object.body.metadata, "deletionTimestamp") === undefined,
     ...(child(spec, "hostNetwork") === true ? { hostNetwork: true } : {}),
   };
 }
 
+/** The kinds whose names are parts of DNS names. */
+const NAMED_BY_LABEL: ReadonlySet<string> = new Set(["Namespace", "Service"]);
+
+function isNamed(kind: string, { metadata: { name, namespace } }: ApiObject): boolean {
+  return (NAMED_BY_LABEL.has(kind) ? isDnsLabel : isDnsSubdomain)(name) && (kind === "Namespace" || isDnsLabel(namespace));
+}
+
 /** Undefined for what the mesh has no use for. */
 export function observe(kind: string, object: ApiObject, place: Place): MeshObject | undefined {
+  if (!isNamed(kind, object)) return undefined;
   if (kind === "Namespace") return { kind, meta: { ...metaOf(object, place), namespace: "" } };
   if (kind === "ServiceAccount") return { kind, meta: metaOf(object, place) };
   if (kind === "Service") return service(object, place);

@@ -249,3 +249,58 @@ test("how long a kind was not spoken of, and how often its watch broke, is known
   watch.send({ type: "ERROR", object: { code: 500, message: "broken" } });
   await until("it has begun anew", () => api.watches.length > 1 && reflector.health.restarts === 1);
 });
+
+test("what a restored server gives the same version or generation as what is lost is another object", async (t) => {
+  const api = new FakeKubernetesApi();
+  const of = (name: string, action: string, resourceVersion: string) => ({
+    metadata: { name, namespace: "shop", resourceVersion, uid: "u", generation: 4 },
+    spec: { action },
+  });
+  api.answer = () => page([of("a", "DENY", "7"), of("b", "DENY", "8"), of("c", "DENY", "9")], "9");
+  const { reflector, untilNames } = setUp(t, api);
+  const watch = await watchAfter(api, 0);
+  const meanings = () => ["a", "b", "c"].map((name) => reflector.objects?.get(`shop/${name}`)?.meaning);
+  const before = meanings();
+  api.answer = () => page([of("a", "ALLOW", "7"), of("b", "ALLOW", "12"), of("c", "DENY", "13")], "20");
+  watch.send({ type: "ERROR", object: { code: 410 } });
+  await watchAfter(api, 1);
+  await untilNames("shop/a", "shop/b", "shop/c");
+  assert.deepEqual(
+    meanings().map((meaning, index) => meaning === before[index]),
+    [false, false, true],
+  );
+});
+
+test("a list that does not end is none: it is told, and what was seen stays", async (t) => {
+  const api = new FakeKubernetesApi();
+  api.answer = () => page([object("a", "7")], "9");
+  const { logger, names, untilNames } = setUp(t, api);
+  await untilNames("shop/a");
+  const watch = await watchAfter(api, 0);
+  api.answer = () => page([object("b", "8")], "9", "again");
+  watch.send({ type: "ERROR", object: { code: 410 } });
+  const { fields } = await logger.line("objects cannot be watched: the last ones seen stay in force");
+  assert.equal(fields?.reason, "the API server sent a list that does not end");
+  assert.deepEqual(names(), ["shop/a"]);
+});
+
+for (const [what, body] of [
+  ["a list of another kind", { kind: "SecretList", metadata: { resourceVersion: "2" }, items: [object("b", "2")] }],
+  ["a list with an object of another kind", { metadata: { resourceVersion: "2" }, items: [{ kind: "Secret", ...object("b", "2") }] }],
+  ["a list without a version", { metadata: {}, items: [object("b", "2")] }],
+  ["a list whose items are none", { metadata: { resourceVersion: "2" }, items: {} }],
+  ["half a list", undefined],
+  ["a failure that says that it is well", { kind: "Status", metadata: { resourceVersion: "2" }, status: "Failure" }],
+] as const) {
+  test(`${what} is told, and what was seen stays`, async (t) => {
+    const api = new FakeKubernetesApi();
+    api.answer = () => page([object("a", "1")], "1");
+    const { names, logger } = setUp(t, api);
+    const watch = await watchAfter(api, 0);
+    api.answer = () => ({ status: 200, body });
+    watch.send({ type: "ERROR", object: { code: 410 } });
+    const { fields } = await logger.line("objects cannot be watched: the last ones seen stay in force");
+    assert.match(String(fields?.reason), /^the API server sent an? (list|object) that cannot be read$/);
+    assert.deepEqual(names(), ["shop/a"]);
+  });
+}

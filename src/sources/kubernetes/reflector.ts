@@ -16,6 +16,8 @@ export const REFLECTOR_LIMITS = {
   page: 500,
   /** Objects of one kind. */
   objects: 200_000,
+  /** Pages one after the other that bring nothing new: a list that goes on for ever is none. */
+  idlePages: 200,
   /** Seconds until the server ends a watch, which is then resumed. */
   watchSeconds: 300,
   /** Milliseconds before the first attempt after a failure; it doubles up to the second. */
@@ -211,14 +213,17 @@ export class Reflector {
   async #list(): Promise<void> {
     const version = await this.#served();
     const found = new Map<string, ApiObject>();
-    for (let next = ""; ; ) {
+    for (let [next, idle] = ["", 0]; ; ) {
       const query = `limit=${this.#limits.page}${next === "" ? "" : `&continue=${encodeURIComponent(next)}`}`;
       const { status, body } = await this.#options.api.call("GET", collectionPath(this.#options.kind, version, query));
       if (status === 410) throw new Expired();
       if (status === 404) throw new Unknown();
       if (status !== 200) throw refused(status, body);
       const page = readPage(body, this.#options.kind.kind, this.#apiVersion(version));
+      const before = found.size;
       for (const object of page.items) found.set(keyOf(object), this.#known(object));
+      idle = found.size === before ? idle + 1 : 0;
+      if (idle > this.#limits.idlePages) throw new AppError("unavailable", "the API server sent a list that does not end");
       if (found.size > this.#limits.objects) {
         throw new AppError("resource-exhausted", `there are more than ${this.#limits.objects} objects of kind ${this.#options.kind.kind}`);
       }

@@ -64,9 +64,31 @@ test("a namespace that ends holds up no other; any other refusal is told, and tr
     first.logger.lines.filter(({ level }) => level === "warn"),
     [],
   );
-  const second = setUp(t, [], () => ({ status: 403, body: {} }));
+  const second = setUp(t, [], () => ({ status: 503, body: {} }));
   await until("it is tried again", () => second.writes.length >= 2);
-  assert.match(second.maps.problem ?? "", /ConfigMap istio-ca-root-cert\) are not kept up: the API server answers 403 to the roots for/);
+  assert.match(second.maps.problem ?? "", /ConfigMap istio-ca-root-cert\) are not kept up: the API server answers 503 to the roots for/);
   assert.equal(first.maps.problem, undefined);
   assert.match(second.logger.lines.find(({ level }) => level === "warn")?.message ?? "", /writing the roots into namespaces failed/);
+});
+
+test("a namespace that does not take them holds up no other, is told, and is told no more when it is gone", async (t) => {
+  const immutable = { status: 422, body: { message: "field is immutable when `immutable` is set" } };
+  const { writes, maps, names, logger } = setUp(t, [configMap("bank", "OLD"), configMap("shop", "OLD")], (path) =>
+    path.includes("/bank/") ? immutable : undefined,
+  );
+  names.splice(0, names.length, "bank", "shop", "late");
+  await until("those after it are written", () => writes.length === 3);
+  assert.deepEqual(
+    writes.map(([method, path]) => `${method} ${path.split("/")[4]}`),
+    ["PATCH bank", "PATCH shop", "POST late"],
+  );
+  await until("it is told", () => maps.problem?.includes("422 to the roots for namespace `bank`") === true);
+  assert.equal(logger.lines.filter(({ level }) => level === "warn").length, 1);
+  names.push("later");
+  maps.refresh();
+  await until("what comes after is written at once", () => writes.some(([, path]) => path.includes("/later/")));
+  assert.equal(writes.filter(([, path]) => path.includes("/bank/")).length, 1);
+  names.splice(0, 1);
+  maps.refresh();
+  await until("nothing is told any more", () => maps.problem === undefined);
 });

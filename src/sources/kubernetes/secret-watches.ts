@@ -3,6 +3,7 @@
  * gateway names is never seen.
  */
 import type { Diagnostic } from "../../core/diagnostic.ts";
+import { inTurns } from "../../core/in-turns.ts";
 import type { Logger } from "../../core/logger.ts";
 import type { KubernetesApi } from "./api.ts";
 import { Reflector, type ReflectorOptions } from "./reflector.ts";
@@ -11,7 +12,7 @@ import { secretKind, type WatchedKind } from "./watched-kinds.ts";
 /** Istio's ending of the name of a Secret with the CA alone (SN-8). */
 const CA_SUFFIX = "-cacert";
 
-/** As many watches are opened at the most. */
+/** As many watches are opened at the most, of each namespace one after the other: whoever names many in one leaves the others theirs. */
 const MAX_SECRETS = 500;
 
 export interface SecretWatchesOptions {
@@ -30,6 +31,7 @@ interface SecretWatch {
 export class SecretWatches {
   readonly #options: SecretWatchesOptions;
   readonly #watches = new Map<string, SecretWatch>();
+  readonly #closing = new Set<Promise<void>>();
   #left: readonly string[] = [];
 
   constructor(options: SecretWatchesOptions) {
@@ -55,19 +57,24 @@ export class SecretWatches {
   }
 
   /** Watches exactly these, by `NAMESPACE/NAME`. */
-  async want(names: ReadonlySet<string>): Promise<void> {
-    const sorted = [...names].sort();
+  want(names: ReadonlySet<string>): void {
+    const sorted = inTurns([...names].sort(), (name) => name.split("/", 1)[0] ?? "");
     const wanted = new Set(sorted.slice(0, MAX_SECRETS));
     this.#left = sorted.slice(MAX_SECRETS);
     const gone = [...this.#watches].filter(([name]) => !wanted.has(name));
     for (const [name] of gone) this.#watches.delete(name);
     for (const name of wanted) if (!this.#watches.has(name)) this.#watches.set(name, this.#watch(name));
+    for (const [, { reflector }] of gone) {
+      const closing = reflector.close().finally(() => this.#closing.delete(closing));
+      this.#closing.add(closing);
+    }
     if (gone.length > 0) this.#options.onChange();
-    await Promise.all(gone.map(([, { reflector }]) => reflector.close()));
   }
 
+  /** Nothing is called once it resolves. */
   async close(): Promise<void> {
-    await this.want(new Set());
+    this.want(new Set());
+    await Promise.all(this.#closing);
   }
 
   #watch(name: string): SecretWatch {
