@@ -15,7 +15,7 @@ import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, it } from "node:test";
-import { claimSocket, openRunFolder, socketPath, writePrivateFile } from "./run-folder.ts";
+import { cannotListen, claimSocket, openRunFolder, socketPath, writePrivateFile } from "./run-folder.ts";
 
 let parent: string;
 beforeEach(() => {
@@ -89,5 +89,16 @@ describe("a private file", () => {
     assert.equal(readFileSync(path, "utf8"), "new");
     assert.equal(statSync(path).mode & 0o777, 0o600);
     assert.deepEqual(readdirSync(parent), ["envoy.json"]);
+  });
+});
+
+describe("a socket that cannot be made", () => {
+  it("is told with the system's reason, out of whatever words gRPC puts it into", () => {
+    const { code, message, help } = cannotListen(
+      "/run/spiffe/api.sock",
+      new Error("No address added out of total 1 resolved errors: [listen EACCES: permission denied /run/spiffe/api.sock]"),
+    );
+    assert.deepEqual([code, message], ["unavailable", "cannot listen at `/run/spiffe/api.sock`: EACCES"]);
+    assert.equal(help, "may this user make a socket in `/run/spiffe`?");
   });
 });

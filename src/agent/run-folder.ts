@@ -1,5 +1,5 @@
 /** The folder of one agent: its sockets and its proxy's bootstrap. Nobody but its user may enter, which is what guards the sockets. */
-import { chmodSync, closeSync, existsSync, fsyncSync, lstatSync, mkdirSync, openSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, closeSync, fsyncSync, lstatSync, mkdirSync, openSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { createConnection } from "node:net";
 import { dirname, join, resolve } from "node:path";
 import { AppError } from "../core/error.ts";
@@ -80,17 +80,11 @@ export async function claimSocket(path: string): Promise<void> {
 
 /** Why nobody can be served at this path, and what to do. */
 export function cannotListen(path: string, cause: Error): AppError {
-  const folder = dirname(path);
   const [, reason = "the system refuses it"] = /\b(E[A-Z]{3,})\b/.exec(cause.message) ?? [];
-  return existsSync(folder)
-    ? new AppError("unavailable", `cannot listen at \`${path}\`: ${reason}`, {
-        help: `may this user make a socket in \`${folder}\`?`,
-        cause,
-      })
-    : new AppError("unavailable", `cannot listen at \`${path}\`: there is no such folder`, {
-        help: `make \`${folder}\`, or name another socket`,
-        cause,
-      });
+  return new AppError("unavailable", `cannot listen at \`${path}\`: ${reason}`, {
+    help: `may this user make a socket in \`${dirname(path)}\`?`,
+    cause,
+  });
 }
 
 /** After listening: the socket for this user alone. */

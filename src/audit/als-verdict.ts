@@ -3,7 +3,15 @@ import { OWN_TLS_PASSED } from "../compile/mesh-alpn.ts";
 import { type AccessLogCommon, ResponseFlags_Unauthorized_Reason } from "../gen/envoy/data/accesslog/v3/accesslog_pb.js";
 import { type Because, formatBecause } from "../policy/decision.ts";
 import { asIfEnforced, DRY_RUN_PREFIX } from "../policy/dry-run.ts";
-import { formatOrigin, parseEnvoyCustomId, parseEnvoyPolicyId, parseOrigin, REVOKED } from "../policy/origin.ts";
+import {
+  formatEnvoyPolicyId,
+  formatOrigin,
+  parseEnvoyCustomId,
+  parseEnvoyPolicyId,
+  parseOrigin,
+  REVOKED,
+  TWO_NAMES,
+} from "../policy/origin.ts";
 import { type EntrySource, metadataText, OWN_TLS } from "./als-fields.ts";
 import type { DecisionEffect, DryRunRecord } from "./record.ts";
 
@@ -45,6 +53,8 @@ export function auditOf(common: AccessLogCommon, filter: string): readonly strin
 /** The verdict that a denial's text holds; undefined for any other text. */
 function denial(details: string): Verdict | undefined {
   const [, id] = DENIED.exec(details) ?? [];
+  if (id === formatEnvoyPolicyId(TWO_NAMES))
+    return { effect: "refused", origin: "", detail: "the certificate does not have exactly one URI name" };
   return id === undefined ? undefined : { effect: "deny", origin: id === "none" ? "default" : originOf(id), detail: "" };
 }
 

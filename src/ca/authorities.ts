@@ -30,6 +30,8 @@ function refuse(message: string, help?: string): AppError {
 
 const SEE = "`garrison ca authorities` shows those that there are";
 
+const REPLACE_FIRST = "another must sign first: `garrison ca prepare`, and then `garrison ca activate`";
+
 /** The authority that an operator means: by the beginning of its identifier, or the only one of these states. Throws `not-found` and `invalid-argument`. */
 export function findAuthority(authorities: readonly OwnAuthority[], id: string, states: readonly AuthorityState[]): OwnAuthority {
   const candidates = authorities.filter((each) => (id === "" ? states.includes(each.state) : each.id.startsWith(id.toLowerCase())));
@@ -42,7 +44,7 @@ export function findAuthority(authorities: readonly OwnAuthority[], id: string, 
   if (others.length > 0)
     throw refuse(id === "" ? `${candidates.length} authorities are ${wanted}: name one` : `\`${id}\` names several authorities`, SEE);
   if (states.includes(found.state)) return found;
-  throw refuse(`the authority ${found.id} is ${found.state}, and not ${wanted}`, SEE);
+  throw refuse(`the authority ${found.id} is ${found.state}, and not ${wanted}`, found.state === "active" ? REPLACE_FIRST : SEE);
 }
 
 function become(authority: OwnAuthority, state: AuthorityState, now: number): OwnAuthority {

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { chmodSync, statSync, writeFileSync } from "node:fs";
+import { chmodSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { tempFolder } from "../../test/fixture/temp-folder.ts";
@@ -27,4 +27,16 @@ test("a file that is damaged or that others may use is refused by name", (t) => 
   assert.throws(() => new BundleSequence(folder), { code: "invalid-configuration", where: file });
   chmodSync(file, 0o644);
   assert.throws(() => new BundleSequence(folder), { code: "unsafe-permissions" });
+});
+
+test("numbers whose file was lost go on above what others have seen, and from there by one", (t) => {
+  const folder = tempFolder(t);
+  const first = new BundleSequence(folder, 0);
+  assert.equal(first.number({ roots: "a", jwks: "" }).sequence, 1);
+  rmSync(join(folder, "trust-bundle.json"));
+  const second = new BundleSequence(folder, 1_795_000_000);
+  assert.equal(second.number({ roots: "a", jwks: "" }).sequence, 1_795_000_001);
+  assert.equal(second.number({ roots: "b", jwks: "" }).sequence, 1_795_000_002);
+  const third = new BundleSequence(folder, 1_795_000_900);
+  assert.equal(third.number({ roots: "b", jwks: "" }).sequence, 1_795_000_002);
 });

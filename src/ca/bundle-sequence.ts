@@ -25,7 +25,7 @@ function parseStored(path: string, text: string): Stored {
   }
   throw new AppError("invalid-configuration", "the file does not hold the number of the trust bundle", {
     where: path,
-    help: "restore it from a backup, or move it away: the numbers then begin anew",
+    help: "restore it from a backup, or move it away: the numbers then go on far above",
   });
 }
 
@@ -36,11 +36,16 @@ export function contentDigest({ roots, jwks }: Pick<TrustBundle, "roots" | "jwks
 
 export class BundleSequence {
   readonly #path: string;
+  readonly #above: number;
   #stored: Stored | undefined;
 
-  /** Throws `unsafe-permissions` and `invalid-configuration`. */
-  constructor(stateFolder: string) {
+  /**
+   * `above`: what the numbers begin above where the file is not there. Other domains take no number that is below one that they have. Throws
+   * `unsafe-permissions` and `invalid-configuration`.
+   */
+  constructor(stateFolder: string, above = 0) {
     this.#path = join(stateFolder, FILE);
+    this.#above = above;
     const text = readPrivateFile(this.#path);
     this.#stored = text === undefined ? undefined : parseStored(this.#path, text);
   }
@@ -50,7 +55,7 @@ export class BundleSequence {
     const { roots, jwks } = content;
     const digest = contentDigest(content);
     if (this.#stored?.digest !== digest) {
-      const stored = { sequence: (this.#stored?.sequence ?? 0) + 1, digest };
+      const stored = { sequence: (this.#stored?.sequence ?? this.#above) + 1, digest };
       replacePrivateFile(this.#path, JSON.stringify(stored));
       this.#stored = stored;
     }

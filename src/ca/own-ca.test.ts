@@ -85,6 +85,7 @@ test("steps out of their order are refused: a second one prepared, the active on
   assert.throws(() => ca.toRevoke(active?.id ?? ""), {
     code: "invalid-argument",
     message: /is active, and not prepared or old or tainted/,
+    help: /^another must sign first: `garrison ca prepare`, /,
   });
   assert.throws(() => ca.toActivate("zz"), { code: "not-found" });
   ca.activate(prepared);

@@ -8,7 +8,7 @@ import { JSON_OPTION, required, STATE_OPTION } from "./options.ts";
 const time = (milliseconds: number): string => new Date(milliseconds).toISOString();
 
 function describe(certificate: FoundCertificate): string {
-  const { serial, identity, caller, state, recordedAt, notBefore, notAfter, sha256, leaf, revoked, keyId, authority, replica } =
+  const { serial, identity, caller, state, recordedAt, notBefore, notAfter, sha256, leaf, revoked, keyId, authority, trusted, replica } =
     certificate;
   const rows: (readonly [string, string])[] = [
     ["serial", serial],
@@ -19,7 +19,7 @@ function describe(certificate: FoundCertificate): string {
     ["valid", `${time(notBefore)} to ${time(notAfter)}${notAfter < Date.now() ? " (expired)" : ""}`],
   ];
   if (revoked !== undefined) rows.push(["revoked", `${time(revoked.at)}: ${revoked.reason}`]);
-  if (authority !== undefined) rows.push(["authority", authority]);
+  if (authority !== undefined) rows.push(["authority", `${authority}${trusted === false ? ", which nobody trusts any more" : ""}`]);
   if (keyId !== undefined) rows.push(["identifier of its key", keyId]);
   if (sha256 !== undefined) rows.push(["sha256 of its DER", sha256]);
   if (leaf !== undefined) rows.push(["entry of the log", String(leaf)]);

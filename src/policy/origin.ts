@@ -10,6 +10,9 @@ export interface Origin {
 /** Of the denial of a revoked certificate: a rule of no object's, so it is in no namespace. */
 export const REVOKED: Origin = { namespace: "", policy: "revoked", rule: 0 };
 
+/** Of the refusal of a certificate with names in several trust domains, which is no decision of a rule either. */
+export const TWO_NAMES: Origin = { namespace: "", policy: "two-names", rule: 0 };
+
 /** `NAMESPACE/POLICY[RULE]`: what people read, and `by` in test files. `revoked` for what no object says. */
 export function formatOrigin(origin: Origin): string {
   if (origin.namespace === "") return origin.policy;

@@ -4,7 +4,7 @@ import type { Socket } from "node:net";
 import type { Readable } from "node:stream";
 import { AppError } from "../core/error.ts";
 import type { Downstream, Exchange } from "./exchange.ts";
-import { sanitizeTrailers } from "./headers.ts";
+import { sanitizeTrailers, valuesOf, withoutNames } from "./headers.ts";
 import type { HttpServerOptions } from "./http1-server.ts";
 import { endWithPeer, whenIdle } from "./http2-connection.ts";
 import { AS_THEY_CAME, sendTrailers } from "./http2-trailers.ts";
@@ -102,6 +102,13 @@ function trimmed(value: string): string {
   return value.slice(start, end);
 }
 
+/** Cookies that come in several fields are one (RFC 9113 §8.2.3): for rules, and for an application of HTTP/1.1. */
+function withOneCookie(headers: readonly string[]): readonly string[] {
+  const cookies = valuesOf(headers, "cookie");
+  if (cookies.length < 2) return headers;
+  return [...withoutNames(headers, ["cookie"]), "cookie", cookies.join("; ")];
+}
+
 function toRaw(rawHeaders: readonly string[], ended: boolean, scheme: "http" | "https"): RawRequest {
   const { pseudo, headers } = split(rawHeaders);
   return {
@@ -110,7 +117,7 @@ function toRaw(rawHeaders: readonly string[], ended: boolean, scheme: "http" | "
     target: pseudo.get(":path") ?? "",
     authority: pseudo.get(":authority"),
     scheme,
-    headers: headers.map((text, index) => (index % 2 === 0 ? text : trimmed(text))),
+    headers: withOneCookie(headers.map((text, index) => (index % 2 === 0 ? text : trimmed(text)))),
     ended,
     webSocket: false,
   };

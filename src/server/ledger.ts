@@ -18,7 +18,15 @@ interface OfReplica {
 }
 
 /** What `garrison ca show` shows. */
-export type FoundCertificate = ShownCertificate & OfReplica;
+export interface FoundCertificate extends ShownCertificate, OfReplica {
+  /** Whether its authority is trusted still; absent where the CA is not Garrison's own, or the authority not known. */
+  readonly trusted?: boolean;
+}
+
+function withTrust<T extends ShownCertificate>({ own }: Authority, found: T): T & Pick<FoundCertificate, "trusted"> {
+  if (own === undefined || found.authority === undefined) return found;
+  return { ...found, trusted: own.authorities.some(({ id }) => id === found.authority) };
+}
 
 type Rows = { readonly [Kind in keyof LedgerRows]: readonly (LedgerRows[Kind][number] & OfReplica)[] };
 
@@ -93,9 +101,10 @@ async function list({ authority, jwtSvids, replica, others }: LedgerContext, { s
 async function show({ authority, replica, others, clock }: LedgerContext, { searchParams }: URL): Promise<FoundCertificate> {
   const serial = parseSerial(searchParams.get("serial") ?? "");
   const [own] = certificatesOf(authority, { serial }, clock.now());
-  if (own !== undefined) return replica === "" ? own : { ...own, replica };
+  if (own !== undefined) return withTrust(authority, replica === "" ? own : { ...own, replica });
   const { answers, unasked } = await askForCertificates(others, { serial });
-  for (const { replica: name, answer } of answers) for (const found of answer) return { ...withEnd(authority, found), replica: name };
+  for (const { replica: name, answer } of answers)
+    for (const found of answer) return withTrust(authority, { ...withEnd(authority, found), replica: name });
   const unknown = `the ledger has no certificate with the serial number ${serial}`;
   if (unasked.length > 0)
     throw new AppError("unavailable", `${unknown}, and not all replicas could be asked: ${unasked.join("; ")}`, {

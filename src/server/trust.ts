@@ -49,7 +49,8 @@ const WITHDRAWAL_MS = 5_000;
 
 /** Throws `unsafe-permissions` and `invalid-configuration` as to the file of the bundle's number. */
 export function openTrust({ folder, authority, jwtKeys, admission, federation, meshRoots, mesh, logger }: TrustParts): Trust {
-  const sequence = new BundleSequence(folder);
+  // A file that was lost: what was given is below the seconds of now, as numbers change far less often.
+  const sequence = new BundleSequence(folder, authority.log.isNew ? 0 : Math.floor(admission.clock.now() / 1000));
   const lists = new PushedRevocations({ authority, clock: admission.clock, logger });
   const source = new TrustSource({
     trustDomain: authority.trustDomain,

@@ -8,6 +8,7 @@ import { anyPack } from "@bufbuild/protobuf/wkt";
 import { Server, ServerCredentials, type ServerDuplexStream, type ServerReadableStream } from "@grpc/grpc-js";
 import type { HTTPAccessLogEntry, TCPAccessLogEntry } from "../../src/gen/envoy/data/accesslog/v3/accesslog_pb.js";
 import { SecretSchema } from "../../src/gen/envoy/extensions/transport_sockets/tls/v3/secret_pb.js";
+import { SPIFFECertValidatorConfigSchema } from "../../src/gen/envoy/extensions/transport_sockets/tls/v3/tls_spiffe_validator_config_pb.js";
 import { AccessLogService, type StreamAccessLogsMessage } from "../../src/gen/envoy/service/accesslog/v3/als_pb.js";
 import { AggregatedDiscoveryService } from "../../src/gen/envoy/service/discovery/v3/ads_pb.js";
 import {
@@ -16,6 +17,7 @@ import {
   DiscoveryResponseSchema,
 } from "../../src/gen/envoy/service/discovery/v3/discovery_pb.js";
 import { SecretDiscoveryService } from "../../src/gen/envoy/service/secret/v3/sds_pb.js";
+import { namedConfig } from "../../src/render/envoy/any.ts";
 import type { EnvoyResources } from "../../src/render/envoy/render.ts";
 import type { TlsMaterial } from "../../src/rpc/credentials.ts";
 import { serviceDefinition } from "../../src/rpc/service.ts";
@@ -117,11 +119,21 @@ export class FakeControlPlane {
 export class FakeAgent {
   readonly #server = new Server();
 
-  async listen(socket: string, { key, chain, roots }: TlsMaterial, systemRoots = roots): Promise<void> {
+  /** `bundles` are roots (PEM) by trust domain, each bound to its own. */
+  async listen(
+    socket: string,
+    { key, chain, roots }: TlsMaterial,
+    systemRoots = roots,
+    bundles?: ReadonlyMap<string, string>,
+  ): Promise<void> {
     const inline = (text: string) => ({ specifier: { case: "inlineString", value: text } }) as const;
+    const bound = [...(bundles ?? [])].map(([name, roots]) => ({ name, trustBundle: inline(roots) }));
+    const validator = namedConfig("envoy.tls.cert_validator.spiffe", SPIFFECertValidatorConfigSchema, { trustDomains: bound });
+    const customValidatorConfig = { name: validator.name, typedConfig: validator.configType.value };
+    const peers = bundles === undefined ? { trustedCa: inline(roots) } : { customValidatorConfig };
     const secrets = new Map([
       ["default", { case: "tlsCertificate", value: { certificateChain: inline(chain), privateKey: inline(key) } } as const],
-      ["ROOTCA", { case: "validationContext", value: { trustedCa: inline(roots) } } as const],
+      ["ROOTCA", { case: "validationContext", value: peers } as const],
       ["ROOTCA-SERVERS", { case: "validationContext", value: { trustedCa: inline(roots) } } as const],
       ["file-root:system", { case: "validationContext", value: { trustedCa: inline(systemRoots) } } as const],
     ]);

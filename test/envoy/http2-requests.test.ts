@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import { createServer } from "node:http";
-import { type ClientHttp2Session, connect as connectHttp2, constants } from "node:http2";
+import { type ClientHttp2Session, connect as connectHttp2, constants, type OutgoingHttpHeaders } from "node:http2";
 import { connect } from "node:net";
 import { after, before, test } from "node:test";
 import { FakeCa } from "../fakes/fake-ca.ts";
@@ -31,6 +31,7 @@ const HTTP = {
   deny: [
     ruleWhen("exact", 0, clause("header", [{ kind: "exact", value: "admin" }], { argument: "X-Role" })),
     ruleWhen("prefix", 0, clause("header", [{ kind: "prefix", value: "adm." }], { argument: "x-first" })),
+    ruleWhen("cookie", 0, clause("header", [{ kind: "exact", value: "a=1; b=2" }], { argument: "cookie" })),
     ruleWhen("suffix", 0, clause("header", [{ kind: "suffix", value: ".root" }], { argument: "x-last" })),
   ],
   allow: undefined,
@@ -62,13 +63,14 @@ function inBoth(name: string, body: (session: ClientHttp2Session, port: number) 
     });
 }
 
+async function statusOf(session: ClientHttp2Session, headers: OutgoingHttpHeaders): Promise<number> {
+  const stream = session.request({ ":path": "/headers", ...headers });
+  const [answer] = await once(stream, "response");
+  stream.close();
+  return Number(answer[":status"]);
+}
+
 inBoth("spaces around a header's value hide nothing from a rule on the value", async (session) => {
-  const statusOf = async (headers: Record<string, string>) => {
-    const stream = session.request({ ":path": "/headers", ...headers });
-    const [answer] = await once(stream, "response");
-    stream.close();
-    return Number(answer[":status"]);
-  };
   for (const [before, behind] of [
     ["", ""],
     [" ", ""],
@@ -76,16 +78,24 @@ inBoth("spaces around a header's value hide nothing from a rule on the value", a
     ["\t", "\t"],
     ["  \t", " \t "],
   ]) {
-    assert.equal(await statusOf({ "x-role": `${before}admin${behind}` }), 403);
-    assert.equal(await statusOf({ "x-first": `${before}adm.one${behind}` }), 403);
-    assert.equal(await statusOf({ "x-last": `${before}the.root${behind}` }), 403);
+    assert.equal(await statusOf(session, { "x-role": `${before}admin${behind}` }), 403);
+    assert.equal(await statusOf(session, { "x-first": `${before}adm.one${behind}` }), 403);
+    assert.equal(await statusOf(session, { "x-last": `${before}the.root${behind}` }), 403);
     const others = {
       "x-role": `${before}user admin${behind}`,
       "x-first": `${before}admxone${behind}`,
       "x-last": `${before}rootx${behind}`,
     };
-    assert.equal(await statusOf(others), 200);
+    assert.equal(await statusOf(session, others), 200);
   }
+});
+
+inBoth("cookies that come apart are one for rules and for the application", async (session) => {
+  assert.equal(await statusOf(session, { cookie: ["a=1", "b=2"] }), 403);
+  const arrived = once(application, "request");
+  assert.equal(await statusOf(session, { cookie: ["a=1", "b=3", "c=4"] }), 200);
+  const [request] = await arrived;
+  assert.deepEqual(request.headersDistinct.cookie, ["a=1; b=3; c=4"]);
 });
 
 inBoth("a body that is broken off is not taken for a whole one, whatever the reason", async (_session, port) => {

@@ -74,6 +74,7 @@ export class Scenario {
     ca = new FakeCa(),
     workload = ca.material(policy.identity),
     systemRoots = ca.rootPem,
+    bundles?: ReadonlyMap<string, string>,
   ): Promise<Scenario> {
     const resources = renderEnvoy(policy);
     const folder = workFolder();
@@ -81,7 +82,7 @@ export class Scenario {
     const agent = new FakeAgent();
     const sdsSocket = join(folder.path, "sds.sock");
     await controlPlane.listen(ca.material(CONTROL_PLANE));
-    await agent.listen(sdsSocket, workload, systemRoots);
+    await agent.listen(sdsSocket, workload, systemRoots, bundles);
     void controlPlane.serve(resources);
     const at = { address: "127.0.0.1", port: controlPlane.port, identity: CONTROL_PLANE };
     const envoy = EnvoyProcess.start(folder.path, { node: NODE, controlPlane: at, sdsSocket, xds: "sotw", records: "control-plane" });

@@ -43,6 +43,7 @@ function isOf(field: string, path: string): boolean {
 describe("the JSON of garrison ca is what the reference says", { timeout: 240_000 }, () => {
   const place = new Place({ after }, meshFiles(UNUSED_PORTS));
   const shown = new Map<string, Set<string>>();
+  let trusted: readonly boolean[] = [];
   const file = (name: string): string => join(place.folder, name);
 
   /** Runs a command that ends with `exit`; what it prints is for this part of the page. */
@@ -103,6 +104,16 @@ describe("the JSON of garrison ca is what the reference says", { timeout: 240_00
     await run("unblock", 0, "unblock", CLIENT);
     await run("list", 0, "list");
     await run("show", 0, "show", other);
+    const before = await place.run("ca", "show", other);
+    await run(STEPS, 0, "revoke", "--authority", first, "--force");
+    const after = await place.run("ca", "show", other);
+    trusted = [before, after].map(
+      ({ stdout }) => stdout.includes(`authority              ${first}`) && !stdout.includes("which nobody trusts any more"),
+    );
+  });
+
+  test("and ca show says of a certificate whose authority was revoked that nobody trusts it", () => {
+    assert.deepEqual(trusted, [true, false]);
   });
 
   for (const heading of ["list", "show", "authorities", STEPS, JWT_STEPS, REVOKE, "revocations", "unblock", "verify-log", "verify-proof"])

@@ -82,6 +82,8 @@ interface Staged {
 export class TransparencyLog {
   readonly folder: string;
   readonly verifier: NoteVerifier;
+  /** Whether this opening began it: there was no such CA before. */
+  readonly isNew: boolean;
   readonly #key: KeyObject;
   readonly #journal: Journal;
   /** What is committed. */
@@ -104,11 +106,11 @@ export class TransparencyLog {
   /** Opens the log of a CA's folder, or starts one. Throws `invalid-configuration` when its files are not what its checkpoint says. */
   constructor(caFolder: string, trustDomain: TrustDomain) {
     this.folder = join(caFolder, "log");
-    const isNew = !hasBegun(this.folder);
-    this.#key = openKey(join(caFolder, "log-key.pem"), isNew);
+    this.isNew = !hasBegun(this.folder);
+    this.#key = openKey(join(caFolder, "log-key.pem"), this.isNew);
     this.verifier = noteVerifier(originOf(trustDomain), createPublicKey(this.#key));
     mkdirSync(this.folder, { recursive: true, mode: 0o700 });
-    this.#tree = isNew ? new Tree() : this.#load();
+    this.#tree = this.isNew ? new Tree() : this.#load();
     this.#written = this.#tree.size;
     this.#edge = this.#tree.edge().map(({ path }) => path);
     removeFiles(this.folder, strayPartials(this.folder, this.#tree.edge()));

@@ -13,7 +13,7 @@ import { RBACSchema as NetworkRbacSchema } from "../../gen/envoy/extensions/filt
 import { attributeRow } from "../../policy/attributes.ts";
 import { DRY_RUN_PREFIX } from "../../policy/dry-run.ts";
 import type { Clause } from "../../policy/model.ts";
-import { formatEnvoyPolicyId, REVOKED } from "../../policy/origin.ts";
+import { formatEnvoyPolicyId, REVOKED, TWO_NAMES } from "../../policy/origin.ts";
 import type { ValueMatch } from "../../policy/pattern.ts";
 import { typeUrl } from "./any.ts";
 import { ENVOY_ATTRIBUTES, type EnvoyAttribute, type PermissionInit, type PrincipalInit } from "./attributes.ts";
@@ -21,6 +21,7 @@ import { certificateIsOneOf } from "./cel.ts";
 import type { FilterConfig } from "./filter-config.ts";
 import { withoutPeers } from "./outside-rules.ts";
 import { type Logic, PERMISSIONS, PRINCIPALS } from "./rbac-logic.ts";
+import { twoNamesPolicy } from "./two-names.ts";
 import { delimited, joinedFields } from "./wire.ts";
 
 export type Transport = "http" | "tcp";
@@ -113,6 +114,7 @@ const ACTION = {
 } as const satisfies Record<Layer, RBAC_Action>;
 
 const NOBODY: readonly string[] = [];
+const NONE_BARRED: Barred = { revoked: NOBODY, foreign: NOBODY };
 const TEXT = new TextEncoder();
 /** Of `RBAC`, and of an entry of its map of policies. */
 const RBAC = { action: 1, policies: 2 } as const;
@@ -140,7 +142,7 @@ const ACTION_FIELD = new Map(
 );
 
 /** The field of a filter with rules, as `toBinary` would write it. */
-function rulesField(field: number, layer: Layer, rules: readonly CompiledRule[], transport: Transport, revoked = NOBODY): Uint8Array {
+function rulesField(field: number, layer: Layer, { rules, revoked, foreign }: Enforced, transport: Transport): Uint8Array {
   const ids = new Set<string>();
   const entries = rules.map((rule) => {
     const id = formatEnvoyPolicyId(rule.origin);
@@ -149,19 +151,26 @@ function rulesField(field: number, layer: Layer, rules: readonly CompiledRule[],
     return entryOf(rule, id, transport);
   });
   if (revoked.length > 0) entries.push(serializedEntry(formatEnvoyPolicyId(REVOKED), revokedPolicy(revoked)));
+  if (foreign.length > 0) entries.push(serializedEntry(formatEnvoyPolicyId(TWO_NAMES), twoNamesPolicy(foreign)));
   return delimited(field, ACTION_FIELD.get(ACTION[layer]) ?? new Uint8Array(), ...entries);
 }
 
-interface Enforced {
-  readonly rules: readonly CompiledRule[];
+/** Who is denied whatever the rules say. */
+interface Barred {
   /** Digests of certificates whose holders are denied. */
   readonly revoked: readonly string[];
+  /** Trust domains whose CAs may give no names of others. */
+  readonly foreign: readonly string[];
+}
+
+interface Enforced extends Barred {
+  readonly rules: readonly CompiledRule[];
 }
 
 /** A layer without rules is a filter without rules, which lets everything pass; an ALLOW with an empty list is one that lets nothing pass. */
-function enforcedRules(layer: Layer, { deny, allow }: AuthorizationLayers, revoked: readonly string[]): Enforced | undefined {
-  if (layer === "allow") return allow === undefined ? undefined : { rules: allow, revoked: NOBODY };
-  return layer !== "deny" || deny.length + revoked.length === 0 ? undefined : { rules: deny, revoked };
+function enforcedRules(layer: Layer, { deny, allow }: AuthorizationLayers, { revoked, foreign }: Barred): Enforced | undefined {
+  if (layer === "allow") return allow === undefined ? undefined : { rules: allow, ...NONE_BARRED };
+  return layer !== "deny" || deny.length + revoked.length + foreign.length === 0 ? undefined : { rules: deny, revoked, foreign };
 }
 
 interface Shadow {
@@ -198,8 +207,8 @@ const FILTER_FIELDS = {
 function makeConfig(layer: Layer, transport: Transport, enforced: Enforced | undefined, { rules: shadow, prefix }: Shadow): Any {
   const of = FILTER_FIELDS[transport];
   const fields = [
-    ...(enforced === undefined ? [] : [rulesField(of.rules, layer, enforced.rules, transport, enforced.revoked)]),
-    ...(shadow === undefined ? [] : [rulesField(of.shadowRules, layer, shadow, transport)]),
+    ...(enforced === undefined ? [] : [rulesField(of.rules, layer, enforced, transport)]),
+    ...(shadow === undefined ? [] : [rulesField(of.shadowRules, layer, { rules: shadow, ...NONE_BARRED }, transport)]),
     ...(of.statPrefix === undefined ? [] : [delimited(of.statPrefix, TEXT.encode(`tcp_${layer}.`))]),
     ...(shadow === undefined ? [] : [delimited(of.shadowPrefix, TEXT.encode(prefix))]),
   ];
@@ -207,9 +216,8 @@ function makeConfig(layer: Layer, transport: Transport, enforced: Enforced | und
 }
 
 /** What a config is made of, each the same object for workloads of the same policies. */
-interface Ingredients {
+interface Ingredients extends Barred {
   readonly enforced: readonly CompiledRule[] | undefined;
-  readonly revoked: readonly string[];
   readonly shadow: readonly CompiledRule[] | undefined;
 }
 
@@ -218,8 +226,8 @@ const NOTHING = {};
 const COMBINATIONS = 8;
 
 function configOf(transport: Transport, layer: Layer) {
-  return keptWith(({ enforced: rules, revoked, shadow }: Ingredients, _: object): Any => {
-    const enforced = rules === undefined ? undefined : { rules, revoked };
+  return keptWith(({ enforced: rules, revoked, foreign, shadow }: Ingredients, _: object): Any => {
+    const enforced = rules === undefined ? undefined : { rules, revoked, foreign };
     const { prefix } = shadowRules(layer, transport, NO_RULES);
     return makeConfig(layer, transport, enforced, { rules: shadow, prefix });
   }, COMBINATIONS);
@@ -242,10 +250,10 @@ const CONFIGS = {
 } as const satisfies Record<Transport, Record<Layer, object>>;
 
 /** Made and serialized once for all workloads whose rules are the same. */
-function filterConfig(layer: Layer, layers: AuthorizationLayers, transport: Transport, digests: readonly string[]): Any {
-  const { rules: enforced, revoked = NOBODY } = enforcedRules(layer, layers, digests) ?? {};
+function filterConfig(layer: Layer, layers: AuthorizationLayers, transport: Transport, barred: Barred): Any {
+  const { rules: enforced, revoked = NOBODY, foreign = NOBODY } = enforcedRules(layer, layers, barred) ?? {};
   const { rules: shadow } = shadowRules(layer, transport, layers);
-  return CONFIGS[transport][layer]({ enforced, revoked, shadow }, enforced ?? shadow ?? NOTHING);
+  return CONFIGS[transport][layer]({ enforced, revoked, foreign, shadow }, enforced ?? shadow ?? NOTHING);
 }
 
 /** The extension configs of a workload for one scope: all layers, whether they hold rules or not. */
@@ -254,9 +262,12 @@ export function authorizationFilters(
   scope: Scope,
   asked: AuthorizationLayers,
   revoked: readonly string[] = NOBODY,
+  foreignTrustDomains: readonly string[] = NOBODY,
 ): readonly FilterConfig[] {
   const names = authorizationFilterNames(workload, scope);
   const transport = transportOf(scope);
   const layers = scope === "outside" ? withoutPeers(asked) : asked;
-  return LAYERS[transport].map((layer, index) => ({ name: names[index] ?? "", config: filterConfig(layer, layers, transport, revoked) }));
+  // What stands in the certificate of an outsider is nobody's name in the mesh.
+  const barred = { revoked, foreign: scope === "outside" ? NOBODY : foreignTrustDomains };
+  return LAYERS[transport].map((layer, index) => ({ name: names[index] ?? "", config: filterConfig(layer, layers, transport, barred) }));
 }

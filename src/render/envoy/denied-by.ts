@@ -16,7 +16,7 @@ import type {
   ResponseMapperSchema,
 } from "../../gen/envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager_pb.js";
 import { DENIED_BY_HEADER, DENIED_BY_TOKEN } from "../../policy/denied-by.ts";
-import { formatEnvoyPolicyId, formatOrigin, REVOKED } from "../../policy/origin.ts";
+import { formatEnvoyPolicyId, formatOrigin, REVOKED, TWO_NAMES } from "../../policy/origin.ts";
 import { namedConfig } from "./any.ts";
 
 const NAMESPACE = "garrison";
@@ -49,7 +49,7 @@ function mapper(condition: string, value: string): MessageInitShape<typeof Respo
 export const DENIED_BY_REPLIES: MessageInitShape<typeof LocalReplyConfigSchema> = {
   mappers: [
     mapper(`startsWith('${DENIED}none]')`, "default"),
-    mapper(`startsWith('${DENIED}${formatEnvoyPolicyId(REVOKED)}]')`, formatOrigin(REVOKED)),
+    ...[REVOKED, TWO_NAMES].map((origin) => mapper(`startsWith('${DENIED}${formatEnvoyPolicyId(origin)}]')`, formatOrigin(origin))),
     mapper(`startsWith('${DENIED}')`, DETAILS),
     mapper("startsWith('jwt_authn_access_denied{')", DENIED_BY_TOKEN),
     mapper("startsWith('ext_authz_')", CUSTOM),

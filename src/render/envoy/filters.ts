@@ -10,7 +10,16 @@ import { joined, type ResourcesByName } from "./resource.ts";
 /** All that a workload's filters are made of. */
 export type Filtered = Pick<
   WorkloadPolicy,
-  "workload" | "http" | "tcp" | "revoked" | "authorizers" | "requestAuthentication" | "inbound" | "capture" | "gateway"
+  | "workload"
+  | "http"
+  | "tcp"
+  | "revoked"
+  | "foreignTrustDomains"
+  | "authorizers"
+  | "requestAuthentication"
+  | "inbound"
+  | "capture"
+  | "gateway"
 >;
 
 const lists = new Map<string, readonly Scope[]>();
@@ -42,8 +51,9 @@ const rulesOf = whileSame(
     http: Filtered["http"],
     tcp: Filtered["tcp"],
     revoked: Filtered["revoked"],
+    foreign: Filtered["foreignTrustDomains"],
   ): ResourcesByName => {
-    const filters = scopes.flatMap((scope) => authorizationFilters(workload, scope, scope === "tcp" ? tcp : http, revoked));
+    const filters = scopes.flatMap((scope) => authorizationFilters(workload, scope, scope === "tcp" ? tcp : http, revoked, foreign));
     return keepers.rules(filters, own);
   },
 );
@@ -73,10 +83,10 @@ const othersOf = whileSame(
 
 /** `own` is one object for one proxy: what of its filters is the same as the last time is the same object. */
 export function ownFilters(source: Filtered, own: object): ResourcesByName {
-  const { workload, http, tcp, revoked, authorizers, requestAuthentication } = source;
+  const { workload, http, tcp, revoked, foreignTrustDomains, authorizers, requestAuthentication } = source;
   const scopes = scopesOf(source);
   return joined(
-    rulesOf(own, scopes, workload, http, tcp, revoked),
+    rulesOf(own, scopes, workload, http, tcp, revoked, foreignTrustDomains),
     othersOf(own, scopes, workload, authorizers, requestAuthentication, http.custom, tcp.custom),
   );
 }
