@@ -19,6 +19,10 @@ export interface PrepareOptions {
   readonly namespace: string;
   /** Where the API server reaches the control plane's webhooks; undefined: there are none. */
   readonly webhooks: string | undefined;
+  /** Whose namespaces and pods are injected by them. */
+  readonly revision: string;
+  /** What becomes of such pods while no control plane can be asked. */
+  readonly injectionFailure: "Fail" | "Ignore";
   readonly signal: AbortSignal;
   readonly report: (manifest: Manifest, outcome: Outcome | "deleted") => void;
 }
@@ -51,8 +55,13 @@ async function readerOf({ api, signal }: PrepareOptions, secret: Manifest): Prom
  * installed stays as it is. Throws as applying does, and `deadline-exceeded`.
  */
 export async function prepareCluster(options: PrepareOptions): Promise<Reader> {
-  const { api, name, namespace, webhooks, report } = options;
-  const values = { clusterName: name, ...(webhooks === undefined ? {} : { webhooks: { url: webhooks } }) };
+  const { api, name, namespace, webhooks, revision, injectionFailure: failurePolicy, report } = options;
+  const values = {
+    clusterName: name,
+    revision,
+    injection: { failurePolicy },
+    ...(webhooks === undefined ? {} : { webhooks: { url: webhooks } }),
+  };
   const { objects } = renderChart(CHART, namespace, [values]);
   const secret = objects.find(({ kind }) => kind === SECRET.kind);
   if (secret === undefined) throw new AppError("internal", "the chart has no Secret for its account's token");

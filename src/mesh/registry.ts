@@ -43,8 +43,8 @@ interface Registry {
   readonly diagnostics: readonly Diagnostic[];
   /** By their own namespace. */
   readonly byNamespace: ReadonlyMap<string, readonly MeshService[]>;
-  /** By the client's namespace, then by host; filled as it is asked for. */
-  readonly visible: Map<string, ReadonlyMap<string, MeshService>>;
+  /** By the client's namespace, then by host, with what holds where nothing is said; filled as it is asked for. */
+  readonly visible: Map<string, { readonly usual: readonly string[]; readonly seen: ReadonlyMap<string, MeshService> }>;
 }
 
 /** Of a Service or an entry, the service of each host: as long as they are the same object, so is what is made of them. */
@@ -113,7 +113,7 @@ const registries = new WeakMap<readonly ServiceObject[], { readonly of: readonly
 /** Made once for each state. It reads what it is made of every time, so that whoever notes what is read (`recording.ts`) sees it. */
 function registryOf(snapshot: MeshSnapshot): Registry {
   const { services, serviceEntries, settings } = snapshot;
-  const of = [serviceEntries, settings, defaultExportTo(snapshot, "services")];
+  const of = [serviceEntries, settings];
   const known = registries.get(services);
   if (known?.of.every((part, index) => part === of[index])) return known.registry;
   const registry = buildRegistry(services, serviceEntries, settings);
@@ -160,9 +160,12 @@ function seenFrom(services: readonly MeshService[], namespace: string, usual: re
 
 function visibleByHost(snapshot: MeshSnapshot, namespace: string): ReadonlyMap<string, MeshService> {
   const { services, visible } = registryOf(snapshot);
-  const known = visible.get(namespace) ?? seenFrom(services, namespace, defaultExportTo(snapshot, "services"));
-  visible.set(namespace, known);
-  return known;
+  const usual = defaultExportTo(snapshot, "services");
+  const known = visible.get(namespace);
+  if (known?.usual === usual) return known.seen;
+  const seen = seenFrom(services, namespace, usual);
+  visible.set(namespace, { usual, seen });
+  return seen;
 }
 
 /** What a client in `namespace` sees under a host. Of several services with one host, that of its own namespace, or else the oldest. */

@@ -223,6 +223,7 @@ async function serveNumbers({ options, clock, metrics }: Start, parts: Parts, op
     followers: () => trust.service.followers.length,
     clusters: () => clustersOf(parts),
     watches: () => source.cluster?.source.watches() ?? [],
+    leads: () => parts.duties()?.leads,
     domains: () => [...(federation?.statuses ?? []), ...meshRoots.statuses],
   };
   opened.adopt(await serveMetrics({ listen, metrics, sources, clock, logger }), (each) => each.close());

@@ -229,13 +229,18 @@ describe("the roots of the mesh", { timeout: 300_000 }, () => {
 });
 
 describe("two replicas", { timeout: 300_000 }, () => {
+  let otherLeads: () => Promise<number>;
+
   test("number their bundle together: what a new one serves has the number that the other gave it, and both go on from there", async () => {
     const { keys } = await bundleOf(place);
     assert.equal((await place.run("ca", "prepare", "--jwt")).exit, 0);
     await until("the first has another bundle", async () => (await bundleOf(place)).keys === keys + 1);
     const before = await bundleOf(place);
     assert.ok(before.sequence > 1);
-    await start(second, "0");
+    const started = await start(second, "0");
+    const leads = async (process: GarrisonProcess) => (await MetricsReader.of(process)).value("garrison_leads");
+    assert.deepEqual([await leads(serve), await leads(started)], [1, 0]);
+    otherLeads = () => leads(started);
     assert.deepEqual(await bundleOf(second), before);
     for (const step of [["activate", "--force"], ["revoke"]]) assert.equal((await second.run("ca", ...step, "--jwt")).exit, 0);
     await until("both have the next", async () => {
@@ -306,5 +311,6 @@ describe("two replicas", { timeout: 300_000 }, () => {
     );
     assert.equal((await requestCertificate(second.controlPlane(), buildCsr(generateKey(), PAY), { material })).code, "OK");
     await untilSaid("both", /enforced on 1 of 1 connected proxy/);
+    await until("it holds the Lease", async () => (await otherLeads()) === 1);
   });
 });

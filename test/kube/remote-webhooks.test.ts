@@ -99,6 +99,25 @@ describe("a cluster whose control plane is in another one", { timeout: 300_000 }
     assert.doesNotMatch(again.stdout, / created/);
   });
 
+  test("joins for another revision, and for pods that are made all the same, where it is told to", async () => {
+    const other = await west2east("join", "--webhooks", url, "--revision", "canary", "--injection-failure", "Ignore");
+    assert.equal(other.exit, 0, other.stderr);
+    const { webhooks } = await west.read<{ readonly webhooks: readonly { readonly name: string; readonly failurePolicy: string }[] }>(
+      MUTATING,
+    );
+    assert.deepEqual(
+      webhooks.map(({ name, failurePolicy }) => `${name.split(".injection")[0]} ${failurePolicy}`),
+      ["revision.namespace Ignore", "revision.pod Ignore"],
+    );
+    const back = await west2east("join", "--webhooks", url);
+    assert.equal(back.exit, 0, back.stderr);
+    const wrong = await Promise.all([west2east("join", "--revision", "A b"), west2east("join", "--injection-failure", "ignore")]);
+    assert.deepEqual(
+      wrong.map(({ exit }) => exit),
+      [2, 2],
+    );
+  });
+
   test("has its pods injected by that control plane, with where it is and whose they are", async () => {
     const args = await injected("cart");
     assert.ok(args.includes("--cluster=west"), args.join(" "));

@@ -5,6 +5,7 @@ import { nameOf } from "../../install/kinds.ts";
 import { prepareCluster } from "../../install/remote-cluster.ts";
 import type { JoiningCluster } from "../../install/remote-roots.ts";
 import { remoteSecret } from "../../install/remote-secret.ts";
+import { isDnsLabel } from "../../policy/decode/kubernetes-name.ts";
 import { type HttpsApi, openKubernetesApi } from "../../sources/kubernetes/api.ts";
 import type { OptionSpecs, ParsedArguments } from "../command.ts";
 import { checkedNamespace, KUBECONFIG_OPTION, NAMESPACE_OPTION, namespaceOf } from "../install-options.ts";
@@ -36,6 +37,13 @@ export const PREPARE_OPTIONS = {
     value: "URL",
     doc: "the control plane's webhooks as the cluster's API server reaches them, such as https://mesh.example.org: it then injects pods, and tells of policies; none without",
   },
+  revision: { type: "value", value: "NAME", doc: "the `istio.io/rev` of namespaces and pods that means this mesh", default: "default" },
+  "injection-failure": {
+    type: "value",
+    value: "POLICY",
+    doc: "Fail: while no control plane can be asked, pods that are to be injected are not made; Ignore: they are, without protection",
+    default: "Fail",
+  },
   "only-namespace": { type: "many", value: "NAME", doc: "the cluster speaks for this namespace; for all, where none is named" },
   timeout: { type: "value", value: "SECONDS", doc: "how long all of it may take", default: "60" },
 } as const satisfies OptionSpecs;
@@ -60,6 +68,20 @@ function webhooksUrl(text: string): string {
   if (HTTPS.test(text)) return text;
   throw new AppError("invalid-argument", `\`${text}\` is not where webhooks are served`, {
     help: "write it as https://HOST or https://HOST:PORT, with the host that `garrison serve --remote-control-plane` names",
+  });
+}
+
+/** Throws `invalid-argument`. */
+function failurePolicy(text: string): "Fail" | "Ignore" {
+  if (text === "Fail" || text === "Ignore") return text;
+  throw new AppError("invalid-argument", `\`${text}\` of \`--injection-failure\` is neither \`Fail\` nor \`Ignore\``);
+}
+
+/** Throws `invalid-argument`. */
+function revisionOf(text: string): string {
+  if (isDnsLabel(text)) return text;
+  throw new AppError("invalid-argument", `\`${text}\` of \`--revision\` is not a revision`, {
+    help: "use lower-case letters, digits and dashes",
   });
 }
 
@@ -90,6 +112,8 @@ export async function prepare(parsed: ParsedArguments, tell: (line: string) => v
   const [server, webhooks] = [parsed.value("server"), parsed.value("webhooks")];
   const [given, url] = [server === undefined ? undefined : serverUrl(server), webhooks === undefined ? undefined : webhooksUrl(webhooks)];
   const namespaces = parsed.values("only-namespace").map(checkedNamespace);
+  const revision = revisionOf(required(parsed, "revision"));
+  const injectionFailure = failurePolicy(required(parsed, "injection-failure"));
   const signal = AbortSignal.timeout(parseCount("timeout", required(parsed, "timeout"), 1, MAX_SECONDS) * 1000);
   const api = await openKubernetesApi({ file: parsed.value("kubeconfig") });
   const { name, namespace, secretNamespace } = asked;
@@ -98,6 +122,8 @@ export async function prepare(parsed: ParsedArguments, tell: (line: string) => v
     name,
     namespace,
     webhooks: url,
+    revision,
+    injectionFailure,
     signal,
     report: (manifest, outcome) => tell(`${nameOf(manifest)} ${outcome}`),
   });

@@ -49,6 +49,8 @@ export interface ClusterDutiesOptions {
 export interface ClusterDuties {
   /** The other replicas that live. */
   readonly replicas: KnownReplicas;
+  /** Whether this one holds the Lease, and does what only one may. */
+  readonly leads: boolean;
   /** What cannot be kept up in another cluster, and why. */
   remoteProblems(name: string): readonly string[];
   close(): Promise<void>;
@@ -139,6 +141,9 @@ export async function startClusterDuties(options: ClusterDutiesOptions): Promise
   return {
     get replicas() {
       return reports.known;
+    },
+    get leads() {
+      return lease.held;
     },
     remoteProblems: (name) => remote.flatMap((each) => each.problems(name)),
     close: async () => {

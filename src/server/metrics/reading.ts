@@ -24,6 +24,8 @@ export interface MetricSources {
   readonly clusters: () => readonly ClusterStatus[];
   /** Of the own cluster's kinds; none where the configuration is a folder. */
   readonly watches: () => readonly WatchHealth[];
+  /** Whether this replica does what only one may; undefined where the configuration is a folder. */
+  readonly leads: () => boolean | undefined;
   readonly domains: () => readonly Pick<FederatedDomainStatus, "state">[];
   /** Delays of the event loop in nanoseconds, since it was asked for last. */
   readonly delays: ELDHistogram;

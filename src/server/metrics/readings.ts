@@ -122,6 +122,16 @@ export const READINGS: readonly Reading[] = [
   },
   {
     kind: "gauge",
+    name: "garrison_leads",
+    help: "1 at the replica that holds the Lease, and writes statuses, roots and Secrets; 0 at the others",
+    labels: [],
+    read: ({ leads }) => {
+      const held = leads();
+      return held === undefined ? [] : [{ value: held ? 1 : 0 }];
+    },
+  },
+  {
+    kind: "gauge",
     name: "garrison_federated_domains",
     help: "Other trust domains and sources of roots, by whether their bundle is trusted at the moment",
     labels: ["state"],

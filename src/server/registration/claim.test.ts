@@ -45,11 +45,17 @@ spec:
   endpoints: [{ address: "2001:db8:0:0::7" }]
 `;
 
-function ask(claim: Partial<Claim>, annotations = ""): string {
+function ask(claim: Partial<Claim>, annotations = "", more = ""): string {
   const address = claim.address ?? "10.0.0.1";
   const peer = claim.peer ?? (address.includes(":") ? `[${address}]:4711` : `${address}:4711`);
   try {
-    const { member } = admitMember(meshObjects(group(annotations) + REST), { identity: WEB, group: "shop/web", ...claim, address, peer });
+    const { member } = admitMember(meshObjects(group(annotations) + REST + more), {
+      identity: WEB,
+      group: "shop/web",
+      ...claim,
+      address,
+      peer,
+    });
     return `${member.workload} at ${member.address}`;
   } catch (thrown) {
     const { code, message } = AppError.from(thrown);
@@ -99,6 +105,20 @@ describe("who may register as a member of a group", () => {
     assert.equal(ask({ address: "10.96.0.1" }), "already-exists: the address `10.96.0.1` is that of Service shop/db");
     assert.equal(ask({ address: "10.97.0.1" }), "already-exists: the address `10.97.0.1` is that of ServiceEntry shop/out");
     assert.equal(ask({ address: "2001:db8::7" }), "already-exists: the address `2001:db8::7` is that of ServiceEntry shop/out");
+  });
+
+  it("lets nobody write it out of the address that its connection shows, in a namespace that is not its own", () => {
+    const entry = (namespace: string) =>
+      `---\napiVersion: networking.istio.io/v1\nkind: WorkloadEntry\nmetadata: { name: mine, namespace: ${namespace} }\nspec: { address: 10.0.0.1, serviceAccount: x }\n`;
+    assert.equal(ask({}, "", entry("evil")), "shop/web-10.0.0.1 at 10.0.0.1");
+    for (const namespace of ["shop", "istio-system"])
+      assert.equal(ask({}, "", entry(namespace)), `already-exists: the address \`10.0.0.1\` is that of WorkloadEntry ${namespace}/mine`);
+    const service = entry("evil")
+      .replace("WorkloadEntry", "ServiceEntry")
+      .replace(/spec: .*/, "spec: { hosts: [a.example], addresses: [10.0.0.1], resolution: DNS, ports: [{ number: 1, name: tcp }] }");
+    assert.equal(ask({}, "", service), "shop/web-10.0.0.1 at 10.0.0.1");
+    const elsewhere = { address: "10.0.0.1", peer: "10.0.0.77:1" };
+    assert.match(ask(elsewhere, "garrison.dev/addresses: 10.0.0.0/24", entry("evil")), /^already-exists/);
   });
 
   it("refuses the name of an entry that somebody wrote", () => {

@@ -1,7 +1,7 @@
 /** Who may be a member of a group, and with which address. Whatever is not certain is refused. */
 import { AppError } from "../../core/error.ts";
 import { formatSpiffeId } from "../../identity/spiffe-id.ts";
-import type { MeshSnapshot } from "../../mesh/snapshot.ts";
+import { addressesOf, type MeshSnapshot } from "../../mesh/snapshot.ts";
 import { ADDRESSES_ANNOTATION, parseAddressBlocks } from "../../policy/decode/workload-group.ts";
 import { blockContains, type IpAddress, parseIpAddress, parseIpBlock } from "../../policy/ip-block.ts";
 import type { WorkloadGroupObject } from "../../policy/model.ts";
@@ -49,6 +49,13 @@ const NOBODYS = ["0.0.0.0/8", "224.0.0.0/3", "::/128", "ff00::/8"].map(parseIpBl
 /** Addresses that mean another machine on each machine. */
 const LOCAL = ["127.0.0.0/8", "169.254.0.0/16", "::1/128", "fe80::/10"].map(parseIpBlock);
 
+/** As the connection shows it; undefined where it shows none that others could call. */
+function shownBy(peer: string): string | undefined {
+  const from = canonicalAddress(/^\[?([^\]]+?)\]?:\d+$/.exec(peer)?.[1] ?? "");
+  const parsed = from === undefined ? undefined : parseIpAddress(from);
+  return parsed === undefined || LOCAL.some((block) => blockContains(block, parsed)) ? undefined : from;
+}
+
 function checkAddress(group: WorkloadGroupObject, address: string, peer: string): string {
   const parsed = parseIpAddress(address);
   const canonical = canonicalAddress(address);
@@ -68,54 +75,74 @@ function checkAddress(group: WorkloadGroupObject, address: string, peer: string)
   });
 }
 
-type Owner = readonly [address: string, who: string];
+interface Owner {
+  /** `KIND NAMESPACE/NAME`. */
+  readonly who: string;
+  readonly namespace: string;
+  /** Somebody wrote that it is there, and nothing proves it: not the cluster's word, nor that of a machine that registered itself. */
+  readonly isWritten: boolean;
+}
 
-function ownersOf(snapshot: MeshSnapshot): readonly Owner[] {
-  const workloads = [...snapshot.workloads.values()].map(({ address, kind, key }): Owner => [address, `${kind} ${key}`]);
-  const named = (kind: string, { namespace, name }: { readonly namespace: string; readonly name: string }) =>
-    `${kind} ${namespace}/${name}`;
+type Owned = readonly [address: string, owner: Owner];
+
+function ownersOf(snapshot: MeshSnapshot): readonly Owned[] {
+  const workloads = [...snapshot.workloads.values()].flatMap((workload): Owned[] => {
+    const { kind, key, namespace, health } = workload;
+    const isWritten = kind === "WorkloadEntry" && health?.group === undefined;
+    return addressesOf(workload).map((address) => [address, { who: `${kind} ${key}`, namespace, isWritten }]);
+  });
+  const named = (kind: string, { namespace, name }: { readonly namespace: string; readonly name: string }, isWritten = true): Owner => ({
+    who: `${kind} ${namespace}/${name}`,
+    namespace,
+    isWritten,
+  });
   const entries = snapshot.serviceEntries.flatMap(({ meta, endpoints, addresses = [] }) => {
     const inline = endpoints.kind === "inline" ? endpoints.list.map(({ address }) => address) : [];
-    return [...inline, ...addresses].map((address): Owner => [address, named("ServiceEntry", meta)]);
+    return [...inline, ...addresses].map((address): Owned => [address, named("ServiceEntry", meta)]);
   });
   const services = snapshot.services.flatMap(({ meta, addresses = [] }) =>
-    addresses.map((address): Owner => [address, named("Service", meta)]),
+    addresses.map((address): Owned => [address, named("Service", meta, false)]),
   );
   // Those of pods are the pods' own.
   const slices = snapshot.endpointSlices.flatMap(({ meta, endpoints }) =>
-    endpoints.filter(({ pod }) => pod === undefined).map(({ address }): Owner => [address, named("EndpointSlice", meta)]),
+    endpoints.filter(({ pod }) => pod === undefined).map(({ address }): Owned => [address, named("EndpointSlice", meta)]),
   );
   return [...workloads, ...entries, ...services, ...slices];
 }
 
 /** By canonical address; made when it is first asked of a snapshot. */
-const owners = new WeakMap<MeshSnapshot, ReadonlyMap<string, readonly string[]>>();
+const owners = new WeakMap<MeshSnapshot, ReadonlyMap<string, readonly Owner[]>>();
 
-function ownersByAddress(snapshot: MeshSnapshot): ReadonlyMap<string, readonly string[]> {
+function ownersByAddress(snapshot: MeshSnapshot): ReadonlyMap<string, readonly Owner[]> {
   const known = owners.get(snapshot);
   if (known !== undefined) return known;
-  const byAddress = new Map<string, string[]>();
-  for (const [address, who] of ownersOf(snapshot)) {
+  const byAddress = new Map<string, Owner[]>();
+  for (const [address, owner] of ownersOf(snapshot)) {
     const canonical = canonicalAddress(address);
     if (canonical === undefined) continue;
     const others = byAddress.get(canonical) ?? [];
-    others.push(who);
+    others.push(owner);
     byAddress.set(canonical, others);
   }
   owners.set(snapshot, byAddress);
   return byAddress;
 }
 
-/** Throws `already-exists` for an address that something else in the mesh has. */
-function checkFree(snapshot: MeshSnapshot, { address, workload, group }: Member): void {
+/**
+ * Throws `already-exists` for an address that something else in the mesh has. Who shows an address by his connection is not put out of it by what somebody wrote
+ * in another namespace.
+ */
+function checkFree(snapshot: MeshSnapshot, { address, workload, group }: Member, isShown: boolean): void {
+  const [namespace, groupName] = group.split("/");
+  const counts = ({ isWritten, namespace: author }: Owner): boolean =>
+    !isShown || !isWritten || author === namespace || author === snapshot.settings.rootNamespace;
   const other = ownersByAddress(snapshot)
     .get(address)
-    ?.find((who) => who !== `WorkloadEntry ${workload}`);
+    ?.find((owner) => owner.who !== `WorkloadEntry ${workload}` && counts(owner));
   if (other !== undefined)
-    throw new AppError("already-exists", `the address \`${address}\` is that of ${other}`, {
+    throw new AppError("already-exists", `the address \`${address}\` is that of ${other.who}`, {
       help: "take that away first, or join with another `--address`",
     });
-  const [, groupName] = group.split("/");
   const written = snapshot.workloads.get(workload);
   if (written !== undefined && (written.kind !== "WorkloadEntry" || written.health?.group !== groupName))
     throw new AppError("already-exists", `there is a ${written.kind} \`${workload}\` already that nobody has registered`, {
@@ -127,6 +154,6 @@ function checkFree(snapshot: MeshSnapshot, { address, workload, group }: Member)
 export function admitMember(snapshot: MeshSnapshot, claim: Claim): AdmittedMember {
   const group = groupOf(snapshot, claim);
   const member = memberOf(group, checkAddress(group, claim.address, claim.peer));
-  checkFree(snapshot, member);
+  checkFree(snapshot, member, shownBy(claim.peer) === member.address);
   return { group, member };
 }
