@@ -64,6 +64,7 @@ export interface ControlPlaneClient {
   readonly client: Client;
   /** Why a call failed: `unauthenticated` for a server that is not the control plane, `unavailable` for none, else the server's refusal. */
   explain(thrown: unknown): AppError;
+  close(): void;
 }
 
 /** A client that presents the certificate and trusts the roots of this moment. Throws `not-found` where there are none. */
@@ -77,7 +78,11 @@ export async function connectControlPlane(
   const material = certificate === undefined ? undefined : tlsMaterial(certificate);
   const credentials = clientCredentials(new RotatingTlsMaterial({ key: "", chain: "", roots }), material, server.check);
   const client = new Client(`dns:${hostAndPort(controlPlane)}`, credentials, { ...channelOptions(controlPlane), ...extra });
-  return { client, explain: (thrown) => server.refusal ?? explainUnreachable(AppError.from(thrown), controlPlane) };
+  const close = (): void => {
+    server.isOver = true;
+    client.close();
+  };
+  return { client, close, explain: (thrown) => server.refusal ?? explainUnreachable(AppError.from(thrown), controlPlane) };
 }
 
 /** Calls one method. Throws the server's refusal, `unauthenticated` for a server that is not the control plane, `unavailable` for none. */
@@ -86,13 +91,13 @@ export async function callControlPlane<Request, Response>(
   method: ClientMethod<Request, Response>,
   request: Request,
 ): Promise<Response> {
-  const { client, explain } = await connectControlPlane(options);
+  const { client, explain, close } = await connectControlPlane(options);
   try {
     return await callMethod(client, method, request, options.metadata, options.deadlineMs);
   } catch (thrown) {
     throw explain(thrown);
   } finally {
-    client.close();
+    close();
   }
 }
 
@@ -118,6 +123,8 @@ async function trustedRoots(file: string, learnt: string | undefined): Promise<s
 /** Judges the server of one call, after its chain has been verified. */
 class ServerCheck {
   refusal: AppError | undefined;
+  /** A client that was closed where nobody had answered connects once more, and would keep that connection for good. */
+  isOver = false;
   readonly #identity: string;
 
   constructor(identity: string) {
@@ -125,6 +132,7 @@ class ServerCheck {
   }
 
   readonly check = (certificate: PeerCertificate): Error | undefined => {
+    if (this.isOver) return new AppError("unavailable", "the connection is not needed any more");
     this.refusal = this.#judge(certificate);
     return this.refusal;
   };

@@ -1,9 +1,9 @@
 /** A stream to the control plane, by the workload's certificate, that is opened again whenever it ends. */
-import type { Client, ClientDuplexStream, ClientOptions, ServiceError } from "@grpc/grpc-js";
+import type { ClientDuplexStream, ClientOptions, ServiceError } from "@grpc/grpc-js";
 import { Backoff } from "../core/backoff.ts";
 import { AppError } from "../core/error.ts";
 import { fromGrpcError } from "../rpc/status.ts";
-import { type ClientMethod, type ControlPlane, connectControlPlane } from "./control-plane-call.ts";
+import { type ClientMethod, type ControlPlane, type ControlPlaneClient, connectControlPlane } from "./control-plane-call.ts";
 import type { IssuedCertificate } from "./issued-certificate.ts";
 import type { Timers } from "./timers.ts";
 
@@ -45,12 +45,12 @@ export interface KeptStreamOptions<Out, In> extends StreamPlace {
 const FIRST_RETRY_MS = 500;
 
 class Attempt<Out, In> implements OpenStream<Out> {
-  readonly client: Client;
+  readonly close: () => void;
   readonly call: ClientDuplexStream<Out, In>;
   isOpen = true;
 
-  constructor(client: Client, { path, requestSerialize, responseDeserialize }: ClientMethod<Out, In>) {
-    this.client = client;
+  constructor({ client, close }: ControlPlaneClient, { path, requestSerialize, responseDeserialize }: ClientMethod<Out, In>) {
+    this.close = close;
     this.call = client.makeBidiStreamRequest(path, requestSerialize, responseDeserialize);
   }
 
@@ -98,7 +98,7 @@ export class KeptStream<Out, In> {
     if (this.#attempt === undefined) return;
     this.#attempt.isOpen = false;
     this.#attempt.call.cancel();
-    this.#attempt.client.close();
+    this.#attempt.close();
   }
 
   /** Closes it with a last word; whether the control plane ended the stream within the time. True where there is none. */
@@ -130,9 +130,9 @@ export class KeptStream<Out, In> {
     }
     this.#opening = true;
     try {
-      const { client, explain } = await connectControlPlane({ controlPlane, rootCertificateFile, certificate }, channel);
-      if (this.#closed) client.close();
-      else this.#open(client, explain);
+      const connected = await connectControlPlane({ controlPlane, rootCertificateFile, certificate }, channel);
+      if (this.#closed) connected.close();
+      else this.#open(connected);
     } catch (thrown) {
       this.#retry(AppError.from(thrown));
     } finally {
@@ -140,15 +140,15 @@ export class KeptStream<Out, In> {
     }
   }
 
-  #open(client: Client, explain: (thrown: unknown) => AppError): void {
-    const attempt = new Attempt(client, this.#options.method);
+  #open(connected: ControlPlaneClient): void {
+    const attempt = new Attempt(connected, this.#options.method);
     this.#attempt = attempt;
     let failure: AppError | undefined;
     attempt.call.on("data", (message: In) => {
       if (attempt.isOpen) this.#options.onMessage(message, attempt);
     });
     attempt.call.on("error", (error: ServiceError) => {
-      failure = explain(fromGrpcError(error));
+      failure = connected.explain(fromGrpcError(error));
     });
     attempt.call.on("status", () => this.#ended(attempt, failure ?? new AppError("unavailable", "the stream ended")));
     this.#options.onOpen(attempt);
@@ -156,7 +156,7 @@ export class KeptStream<Out, In> {
 
   #ended(attempt: Attempt<Out, In>, error: AppError): void {
     attempt.isOpen = false;
-    attempt.client.close();
+    attempt.close();
     this.#attempt = undefined;
     if (this.#closed) return;
     this.#options.onEnd?.(error);

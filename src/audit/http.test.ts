@@ -120,6 +120,25 @@ test("more followers than allowed are refused, and one that goes away makes room
   assert.equal(third.statusCode, 200);
 });
 
+test("a follower that has gone before it is answered holds no place", { timeout: 10_000 }, async (t) => {
+  const { store, clock } = openTestStore(t);
+  const handler = auditHandler(store, { clock });
+  const answered = Promise.withResolvers<void>();
+  const server = createServer((_, response) => {
+    response.on("close", () => {
+      handler({ url: new URL("http://admin/v1/audit?follow=1") }, response).then(() => answered.resolve(), answered.reject);
+    });
+  });
+  const socketPath = join(temporaryFolder(t), "admin.sock");
+  await once(server.listen(socketPath), "listening");
+  t.after(() => server.close());
+  const asked = request({ socketPath }).end();
+  asked.on("error", () => undefined);
+  await once(server, "request");
+  asked.destroy();
+  await answered.promise;
+});
+
 test("a reader that does not read costs no memory: what it gets waits in the file", async (t) => {
   const { store, get, server } = await serve(t);
   store.append(Array.from({ length: 50_000 }, () => sampleRecord({ detail: "x".repeat(500) })));

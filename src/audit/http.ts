@@ -87,6 +87,8 @@ export async function* storeLines(
 
 async function answer(lines: AsyncIterable<string>, response: ServerResponse, gone: AbortController): Promise<void> {
   response.on("close", () => gone.abort());
+  // A reader that has gone already is not told of again.
+  if (response.destroyed) gone.abort();
   response.writeHead(200, { "content-type": "application/x-ndjson" }).flushHeaders();
   try {
     await send(response, lines, gone.signal);
