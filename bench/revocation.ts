@@ -55,11 +55,12 @@ async function connect(name: string, told: () => void): Promise<AdsClient> {
   const ready = Promise.withResolvers<void>();
   const client = new AdsClient({
     address: `${host}:${port}`,
-    credentials: clientCredentials(
-      new RotatingTlsMaterial({ key: "", chain: "", roots }),
-      new RotatingTlsMaterial({ key, chain, roots: "" }),
-      () => undefined,
-    ),
+    credentials: () =>
+      clientCredentials(
+        new RotatingTlsMaterial({ key: "", chain: "", roots }),
+        new RotatingTlsMaterial({ key, chain, roots: "" }),
+        () => undefined,
+      ),
     node: { id: name, cluster: name, metadata: { NAMESPACE: "fleet", WORKLOAD_NAME: name, GARRISON_PROXY: "embedded" } },
     typeUrl: TYPE_URL,
     names: [`fleet/${name}`],

@@ -5,7 +5,7 @@ import type { PeerCertificate } from "node:tls";
 import { Client, type ClientOptions, type Metadata, type MethodDefinition } from "@grpc/grpc-js";
 import { AppError } from "../core/error.ts";
 import { formatSpiffeId } from "../identity/spiffe-id.ts";
-import { clientCredentials, RotatingTlsMaterial, tlsChannelOptions } from "../rpc/credentials.ts";
+import { clientCredentials, RotatingTlsMaterial, tlsChannelOptions, unneeded } from "../rpc/credentials.ts";
 import { fromGrpcError } from "../rpc/status.ts";
 import { parseCertificate, svidIdentity } from "../x509/certificate.ts";
 import { exportKey } from "./issued-certificate.ts";
@@ -123,7 +123,7 @@ async function trustedRoots(file: string, learnt: string | undefined): Promise<s
 /** Judges the server of one call, after its chain has been verified. */
 class ServerCheck {
   refusal: AppError | undefined;
-  /** A client that was closed where nobody had answered connects once more, and would keep that connection for good. */
+  /** The client was closed. */
   isOver = false;
   readonly #identity: string;
 
@@ -132,7 +132,7 @@ class ServerCheck {
   }
 
   readonly check = (certificate: PeerCertificate): Error | undefined => {
-    if (this.isOver) return new AppError("unavailable", "the connection is not needed any more");
+    if (this.isOver) return unneeded();
     this.refusal = this.#judge(certificate);
     return this.refusal;
   };

@@ -4,7 +4,7 @@ import type { ChannelCredentials } from "@grpc/grpc-js";
 import type { AuthorizationLayers, WorkloadPolicy } from "../compile/workload-policy.ts";
 import { AppError, type ErrorCode } from "../core/error.ts";
 import type { Logger } from "../core/logger.ts";
-import { clientCredentials } from "../rpc/credentials.ts";
+import { clientCredentials, unneeded } from "../rpc/credentials.ts";
 import { AdsClient } from "../xds/client.ts";
 import type { ProxyBootstrap } from "./bootstrap.ts";
 import { Credentials } from "./credentials.ts";
@@ -23,18 +23,20 @@ export interface RunningProxy {
 /** The agent kills a proxy five seconds after it asked it to end. */
 const GRACE_MS = 3_000;
 
-function controlPlaneCredentials({ grpc }: Credentials, identity: string): ChannelCredentials {
-  return clientCredentials(grpc, grpc, (certificate: PeerCertificate) => namingFlaw(certificate.raw, [identity]));
+function controlPlaneCredentials({ grpc }: Credentials, identity: string, isOver = () => false): ChannelCredentials {
+  return clientCredentials(grpc, grpc, ({ raw }: PeerCertificate) => (isOver() ? unneeded() : namingFlaw(raw, [identity])));
 }
 
 /** What follows the first certificate: without one the control plane lets nobody in. */
 function joinControlPlane({ workload, node, controlPlane }: ProxyBootstrap, credentials: Credentials, logger: Logger) {
   const address = `${controlPlane.address.includes(":") ? `[${controlPlane.address}]` : controlPlane.address}:${controlPlane.port}`;
-  const channel = { address, credentials: controlPlaneCredentials(credentials, controlPlane.identity), node, logger };
-  const reporter = new DecisionReporter(channel);
+  const { identity } = controlPlane;
+  const channel = { address, node, logger };
+  const reporter = new DecisionReporter({ ...channel, credentials: controlPlaneCredentials(credentials, identity) });
   const proxy = new EmbeddedProxy({ credentials, recorder: reporter, logger });
   const ads = new AdsClient({
     ...channel,
+    credentials: (isOver) => controlPlaneCredentials(credentials, identity, isOver),
     typeUrl: PROXY_POLICY_TYPE,
     names: [workload],
     onResource: (_name, body) => applied(proxy, body, workload, logger),

@@ -3,6 +3,7 @@
 import { isIP } from "node:net";
 import type { PeerCertificate } from "node:tls";
 import { type ChannelCredentials, type ClientOptions, experimental } from "@grpc/grpc-js";
+import { AppError } from "../core/error.ts";
 import { setTlsDefaults } from "./tls-defaults.ts";
 
 setTlsDefaults();
@@ -71,6 +72,14 @@ export class RotatingTlsMaterial implements CertificateProvider {
   removeIdentityCertificateListener(listener: experimental.IdentityCertificateUpdateListener): void {
     this.#identityListeners.delete(listener);
   }
+}
+
+/**
+ * Why a client that was closed refuses its server: grpc-js connects once more for one that was closed where nobody had answered, and
+ * would keep that connection for good.
+ */
+export function unneeded(): AppError {
+  return new AppError("unavailable", "the connection is not needed any more");
 }
 
 /** A client that presents its certificate, where it has one, and lets `checkServer` judge the verified server's names (return an Error to refuse). */

@@ -1,8 +1,13 @@
 import assert from "node:assert/strict";
+import { once } from "node:events";
 import { afterEach, test } from "node:test";
+import { createServer, type TLSSocket } from "node:tls";
 import { credentials } from "@grpc/grpc-js";
+import { FakeCa } from "../../test/fakes/fake-ca.ts";
+import { pickPort } from "../../test/fakes/ports.ts";
 import { AppError } from "../core/error.ts";
 import { silentLogger } from "../core/logger.ts";
+import { clientCredentials, RotatingTlsMaterial, unneeded } from "../rpc/credentials.ts";
 import { AdsClient, type AdsClientOptions } from "./client.ts";
 import type { XdsNode } from "./node.ts";
 import { eventually, PLAIN, setOf, startServer, type TestServer } from "./test-support.ts";
@@ -24,7 +29,7 @@ function connect(address: string, options: Partial<AdsClientOptions> = {}) {
   const heard: string[] = [];
   const client = new AdsClient({
     address,
-    credentials: credentials.createInsecure(),
+    credentials: () => credentials.createInsecure(),
     node: { id: "n", cluster: "c", metadata: { NAMESPACE: "default" } },
     typeUrl: PLAIN,
     names: ["a", "b"],
@@ -157,4 +162,28 @@ test("a closed client lets go of its stream and does not come back", async () =>
   assert.deepEqual(told, ["+", "-"]);
   assert.deepEqual(scheduled, []);
   assert.equal(client.connected, false);
+});
+
+test("an attempt that nobody answered keeps no connection to the control plane that comes then", { timeout: 30_000 }, async (t) => {
+  const ca = new FakeCa();
+  const identity = "spiffe://cluster.local/ns/istio-system/sa/garrison";
+  const roots = new RotatingTlsMaterial({ key: "", chain: "", roots: ca.rootPem });
+  const port = await pickPort();
+  const lost = Promise.withResolvers<void>();
+  connect(`127.0.0.1:${port}`, {
+    credentials: (isOver) => clientCredentials(roots, undefined, () => (isOver() ? unneeded() : undefined)),
+    // There is no second attempt.
+    schedule: () => {
+      lost.resolve();
+      return () => undefined;
+    },
+  });
+  await lost.promise;
+  const { key, chain: cert } = ca.material(identity);
+  const server = createServer({ key, cert, ALPNProtocols: ["h2"] }).listen(port, "127.0.0.1");
+  t.after(() => server.close());
+  // gRPC dials once more, though the client is closed.
+  const [socket] = (await once(server, "connection")) as [TLSSocket];
+  socket.on("error", () => undefined);
+  await once(socket, "close");
 });

@@ -17,7 +17,8 @@ import { fromGrpcError } from "../rpc/status.ts";
 export interface AdsClientOptions {
   /** `host:port` or `unix:PATH` of the control plane. */
   readonly address: string;
-  readonly credentials: ChannelCredentials;
+  /** Of one connection, which is to be refused once it is over (`unneeded`). */
+  readonly credentials: (isOver: () => boolean) => ChannelCredentials;
   readonly node: { readonly id: string; readonly cluster: string; readonly metadata: JsonObject };
   readonly typeUrl: string;
   readonly names: readonly string[];
@@ -96,9 +97,22 @@ export class AdsClient {
 
   #connect(): void {
     const { address, credentials } = this.#options;
-    const client = new Client(address, credentials, { ...CHANNEL_OPTIONS, ...tlsChannelOptions(address) });
+    let attempt: Attempt | undefined;
+    const client = new Client(
+      address,
+      credentials(() => this.#closed || attempt?.ended === true),
+      {
+        ...CHANNEL_OPTIONS,
+        ...tlsChannelOptions(address),
+      },
+    );
     const call = client.makeBidiStreamRequest(METHOD.path, METHOD.requestSerialize, METHOD.responseDeserialize);
-    const attempt: Attempt = { client, call, ended: false };
+    attempt = { client, call, ended: false };
+    this.#follow(attempt);
+  }
+
+  #follow(attempt: Attempt): void {
+    const { call } = attempt;
     this.#attempt = attempt;
     let failure: ServiceError | undefined;
     call.on("metadata", () => this.#accepted(attempt));

@@ -17,7 +17,7 @@ export function connectProxy(
   const roots = new RotatingTlsMaterial({ key: "", chain: "", roots: readFileSync(rootCertificate, "utf8") });
   const client = new AdsClient({
     address: `${host}:${port}`,
-    credentials: clientCredentials(roots, new RotatingTlsMaterial(material), () => undefined),
+    credentials: () => clientCredentials(roots, new RotatingTlsMaterial(material), () => undefined),
     node: { id: `test~${workload}`, cluster: "test", metadata: { NAMESPACE: namespace, WORKLOAD_NAME: name, GARRISON_PROXY: "embedded" } },
     typeUrl: "type.googleapis.com/garrison.v1.ProxyPolicy",
     names: [workload],

@@ -12,9 +12,9 @@ export interface TileFile {
 /** C2SP tlog-tiles: each entry after its length in two bytes. */
 const MAX_ENTRY = 0xffff;
 
-/** An entry as it stands in its bundle: after its length in two bytes. */
+/** An entry as it stands in its bundle: after its length in two bytes; memory of its own, since those of a bundle are kept until it is full. */
 export function withLength(entry: Uint8Array): Uint8Array {
-  const bytes = Buffer.allocUnsafe(2 + entry.length);
+  const bytes = Buffer.allocUnsafeSlow(2 + entry.length);
   bytes.writeUInt16BE(entry.length);
   bytes.set(entry, 2);
   return bytes;

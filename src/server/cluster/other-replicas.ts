@@ -4,7 +4,7 @@ import { AppError } from "../../core/error.ts";
 import { controlPlaneIdentity } from "../../identity/control-plane.ts";
 import { formatSpiffeId } from "../../identity/spiffe-id.ts";
 import type { TrustDomain } from "../../identity/trust-domain.ts";
-import { clientCredentials, type RotatingTlsMaterial, tlsChannelOptions } from "../../rpc/credentials.ts";
+import { clientCredentials, type RotatingTlsMaterial, tlsChannelOptions, unneeded } from "../../rpc/credentials.ts";
 import { fromGrpcError } from "../../rpc/status.ts";
 import type { KnownReplicas } from "../../sources/kubernetes/replica-reports.ts";
 import { parseCertificate, svidIdentity } from "../../x509/certificate.ts";
@@ -75,7 +75,7 @@ export class OtherReplicas {
     address: string | undefined,
     signal: AbortSignal,
   ): AsyncGenerator<O, void, undefined> {
-    const client = this.#connect(address);
+    const { client, close } = this.#connect(address);
     const { path, requestSerialize, responseDeserialize } = method;
     const call = client.makeServerStreamRequest(path, requestSerialize, responseDeserialize, request);
     const cancel = () => call.cancel();
@@ -87,28 +87,35 @@ export class OtherReplicas {
     } finally {
       signal.removeEventListener("abort", cancel);
       call.cancel();
-      client.close();
+      close();
     }
   }
 
-  #connect(address: string | undefined): Client {
+  #connect(address: string | undefined): { readonly client: Client; readonly close: () => void } {
     if (address === undefined) throw new AppError("not-found", "it does not say where it is reached (--replica-address)");
     const { trustDomain, material } = this.#options;
     const own = formatSpiffeId(controlPlaneIdentity(trustDomain));
-    const credentials = clientCredentials(material, material, ({ raw }) =>
-      formatSpiffeId(svidIdentity(parseCertificate(raw))) === own ? undefined : new Error("the server is not the control plane"),
-    );
-    return new Client(address, credentials, {
+    let isOver = false;
+    const credentials = clientCredentials(material, material, ({ raw }) => {
+      if (isOver) return unneeded();
+      return formatSpiffeId(svidIdentity(parseCertificate(raw))) === own ? undefined : new Error("the server is not the control plane");
+    });
+    const client = new Client(address, credentials, {
       "grpc.enable_http_proxy": 0,
       "grpc.enable_channelz": 0,
       "grpc.use_local_subchannel_pool": 1,
       "grpc.max_receive_message_length": MAX_ANSWER_BYTES,
       ...tlsChannelOptions(address),
     });
+    const close = (): void => {
+      isOver = true;
+      client.close();
+    };
+    return { client, close };
   }
 
   async #askOne<I, O>(method: MethodDefinition<I, O>, request: I, address: string | undefined, deadlineMs: number): Promise<O> {
-    const client = this.#connect(address);
+    const { client, close } = this.#connect(address);
     const { path, requestSerialize, responseDeserialize } = method;
     try {
       return await new Promise((resolve, reject) => {
@@ -121,7 +128,7 @@ export class OtherReplicas {
         });
       });
     } finally {
-      client.close();
+      close();
     }
   }
 }
