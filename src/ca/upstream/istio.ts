@@ -6,7 +6,7 @@ import { Client, Metadata, type ServiceError } from "@grpc/grpc-js";
 import { decodeJwt } from "jose";
 import { AppError } from "../../core/error.ts";
 import { IstioCertificateRequestSchema, type IstioCertificateResponse, IstioCertificateService } from "../../gen/istio/v1/auth/ca_pb.js";
-import { clientCredentials, RotatingTlsMaterial } from "../../rpc/credentials.ts";
+import { clientCredentials, RotatingTlsMaterial, unneeded } from "../../rpc/credentials.ts";
 import { serviceDefinition } from "../../rpc/service.ts";
 import { fromGrpcError } from "../../rpc/status.ts";
 import { parseCertificates } from "../../x509/certificate.ts";
@@ -46,6 +46,7 @@ function readCredential(config: IstioUpstreamConfig["credential"], uri: string):
 /** The connection of one set of files. */
 interface Connection {
   readonly client: Client;
+  readonly close: () => void;
   readonly files: string;
 }
 
@@ -91,7 +92,7 @@ export class IstioUpstream implements Upstream {
   }
 
   close(): void {
-    this.#connection?.client.close();
+    this.#connection?.close();
   }
 
   /** One connection for all requests, until a file changes. */
@@ -101,8 +102,9 @@ export class IstioUpstream implements Upstream {
     if (this.#connection?.files === files) return this.#connection.client;
     const { address, serverName } = this.#config;
     const identity = material === undefined ? undefined : new RotatingTlsMaterial({ ...material, roots });
+    let isOver = false;
     const credentials = clientCredentials(new RotatingTlsMaterial({ key: "", chain: "", roots }), identity, (certificate) =>
-      checkServerIdentity(serverName, certificate),
+      isOver ? unneeded() : checkServerIdentity(serverName, certificate),
     );
     const client = new Client(`dns:${address}`, credentials, {
       "grpc.enable_http_proxy": 0,
@@ -113,8 +115,12 @@ export class IstioUpstream implements Upstream {
       "grpc.initial_reconnect_backoff_ms": 100,
       "grpc.max_reconnect_backoff_ms": 1000,
     });
-    this.#connection?.client.close();
-    this.#connection = { client, files };
+    const close = (): void => {
+      isOver = true;
+      client.close();
+    };
+    this.#connection?.close();
+    this.#connection = { client, close, files };
     return client;
   }
 }
