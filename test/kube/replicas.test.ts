@@ -118,10 +118,10 @@ describe("the ledger of two replicas", { timeout: 300_000 }, () => {
       });
     }
     assert.match((await second.run("ca", "show", serial)).stdout, /^ *revoked +\S+: keyCompromise$/m);
-    const { keyId } = JSON.parse((await second.run("ca", "show", serialOf((await enrolled(first)).chain), "--json")).stdout) as {
-      keyId: string;
-    };
+    const ofKey = serialOf((await enrolled(first)).chain);
+    const { keyId } = JSON.parse((await second.run("ca", "show", ofKey, "--json")).stdout) as { keyId: string };
     assert.match((await second.run("ca", "revoke", "--key", keyId)).stdout, /^1 certificate revoked$/m);
+    await until("the other knows", async () => (await rows(first, "ca", "list", "--serial", ofKey))[0]?.revoked !== undefined);
     const { length } = (await rows(first, "ca", "list", "--identity", PAY, "--outcome", "issued")).filter(
       ({ revoked: end }) => end === undefined,
     );
